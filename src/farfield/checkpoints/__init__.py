@@ -1,0 +1,1 @@
+"""The only room that knows foreign formats: a file or folder becomes one `Denoiser`."""

@@ -1,0 +1,141 @@
+"""The command line: parse, call one study, show. No arithmetic, and nothing heavy imported before it is needed."""
+
+from __future__ import annotations
+
+import os
+import sys
+import warnings
+from pathlib import Path
+from typing import Annotated, Any, Optional
+
+import typer
+
+from farfield import __version__
+from farfield.core.error import FarfieldError, FarfieldWarning
+
+app = typer.Typer(
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="How far a diffusion model reaches beyond its training data, and how to put that reach to use.",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Model = Annotated[str, typer.Argument(help="cifar10-32 (bundled), a diffusers pipeline folder, or a hub id.")]
+Source = Annotated[str, typer.Argument(help="A folder, zip, npz or file of images, or a bundled domain (see `farfield domains`).")]
+Out = Annotated[Path, typer.Option("-o", "--out", help="The run folder; the same command on it continues where it stopped.")]
+Sigma = Annotated[Optional[float], typer.Option(help="Noise level of the latents; the model's last level if not given.")]
+Steps = Annotated[int, typer.Option(help="Steps of the solver, each way.")]
+SolverName = Annotated[str, typer.Option("--solver", help="euler (DDIM), heun, midpoint or multistep.")]
+Batch = Annotated[int, typer.Option("--batch-size", help="Images at a time; also the most that an interruption loses.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
+Dtype = Annotated[str, typer.Option(help="Precision of the network: float32, bfloat16, float16 or float64.")]
+Label = Annotated[Optional[int], typer.Option(help="Class, for a class-conditional model.")]
+Strict = Annotated[bool, typer.Option("--strict", help="Stop at a broken image instead of leaving it out.")]
+Limit = Annotated[Optional[int], typer.Option(help="Only the first so many images.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print summary.json on standard output.")]
+Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="No progress bars.")]
+
+
+@app.callback(invoke_without_command=True)
+def root(version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
+    if version:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.command()
+def reconstruct(
+    model: Model,
+    images: Source,
+    out: Out = Path("runs/reconstruct"),
+    sigma: Sigma = None,
+    steps: Steps = 20,
+    solver: SolverName = "multistep",
+    limit: Limit = None,
+    batch_size: Batch = 64,
+    device: Device = "auto",
+    dtype: Dtype = "float32",
+    label: Label = None,
+    strict: Strict = False,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Invert images and decode them again: do they come back, and can their latents be believed?"""
+    from farfield.present.report import write_report
+    from farfield.study.reconstruct import Numerics, reconstruct
+
+    numerics = Numerics(sigma, steps, solver, batch_size, device, dtype, label)
+    summary = reconstruct(model, images, out, numerics, limit=limit, strict=strict, quiet=quiet)
+    _finish(summary, out, as_json, write_report)
+
+
+@app.command()
+def invert(
+    model: Model,
+    images: Source,
+    out: Out = Path("runs/invert"),
+    sigma: Sigma = None,
+    steps: Steps = 20,
+    solver: SolverName = "multistep",
+    limit: Limit = None,
+    batch_size: Batch = 64,
+    device: Device = "auto",
+    dtype: Dtype = "float32",
+    label: Label = None,
+    strict: Strict = False,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Images to unit-variance latents (safetensors shards), with the certificate of k against 2k steps."""
+    from farfield.study.reconstruct import Numerics, reconstruct
+
+    numerics = Numerics(sigma, steps, solver, batch_size, device, dtype, label)
+    summary = reconstruct(model, images, out, numerics, limit=limit, strict=strict, quiet=quiet, back=False)
+    _finish(summary, out, as_json)
+
+
+@app.command()
+def report(run: Annotated[Path, typer.Argument(help="A run folder.")]) -> None:
+    """Write report.html anew from what a run left on disk; needs neither the model nor the images."""
+    from farfield.present.report import write_report
+
+    typer.echo(write_report(run))
+
+
+@app.command()
+def domains() -> None:
+    """List the real image domains that come with farfield's dependencies; their names work wherever a path does."""
+    from farfield.data.bundled import DOMAINS
+
+    for name, description in DOMAINS.items():
+        typer.echo(f"{name:<8} {description}")
+
+
+def _finish(summary: dict[str, Any], out: Path, as_json: bool, write_report: Any = None) -> None:
+    """Say where the result is, from the main process only."""
+    if os.environ.get("RANK", "0") != "0":
+        return
+    shown = write_report(out) if write_report else out
+    typer.echo((out / "summary.json").read_text() if as_json else str(shown))
+
+
+def main() -> None:
+    """Entry point: bad input is one clear line and exit code 2; an interruption says how to go on."""
+
+    def show(message: Warning | str, category: type[Warning], filename: str, lineno: int, file: Any = None, line: str | None = None) -> None:
+        if issubclass(category, FarfieldWarning):
+            print(f"farfield: {message}", file=sys.stderr)
+
+    warnings.showwarning = show
+    try:
+        app()
+    except FarfieldError as error:
+        print(f"farfield: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("farfield: interrupted; give the same command again to continue", file=sys.stderr)
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

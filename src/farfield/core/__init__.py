@@ -1,0 +1,1 @@
+"""What every room stands on: errors, artifacts on disk, devices, seeds and progress."""

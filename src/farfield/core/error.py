@@ -1,0 +1,15 @@
+"""The one error a user should ever see: what was given, what was expected, what to do."""
+
+from __future__ import annotations
+
+
+class FarfieldError(ValueError):
+    """Bad input. The command line prints the message alone and exits with code 2."""
+
+
+class FarfieldWarning(UserWarning):
+    """Something was put right or left out on the way; it is named, never silent."""
+
+
+class NonFiniteError(FarfieldError):
+    """A computation produced NaN or infinity; the message says at which step."""

@@ -1,0 +1,136 @@
+"""Where and how a computation runs: device, precision, ranks, seeds, progress."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from farfield.core.error import FarfieldError
+
+Advance = Callable[[int], None]
+"""Called with the number of units of work just finished."""
+
+
+def resolve_device(name: str = "auto") -> torch.device:
+    """``auto`` (cuda, then mps, then cpu), ``cpu``, ``cuda``, ``cuda:1``, ``mps``.
+
+    Under several processes, ``auto`` and ``cuda`` mean this process's own GPU.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        device = torch.device("meta")
+    if device.type not in ("cpu", "cuda", "mps"):
+        raise FarfieldError(f"device {name!r}: expected auto, cpu, cuda, cuda:N or mps")
+    if device.type == "cuda":
+        if not torch.cuda.is_available():
+            raise FarfieldError(f"device {name!r}: this machine has no CUDA device (or torch was built without CUDA); use --device cpu")
+        index = Ranks.current().local if device.index is None else device.index
+        if index >= torch.cuda.device_count():
+            raise FarfieldError(f"device {name!r}: only {torch.cuda.device_count()} CUDA device(s) here; use cuda:0")
+        device = torch.device("cuda", index)
+    if device.type == "mps" and not torch.backends.mps.is_available():
+        raise FarfieldError("device 'mps': no Metal device here; use --device cpu")
+    return device
+
+
+def resolve_dtype(name: str) -> torch.dtype:
+    """Precision of the network's weights and activations; solver states are kept in float64 (float32 on mps)."""
+    known = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16, "float64": torch.float64}
+    if name not in known:
+        raise FarfieldError(f"dtype {name!r}: expected one of {', '.join(known)}")
+    return known[name]
+
+
+def state_dtype(device: torch.device) -> torch.dtype:
+    """The widest float that the device has: Metal has no float64."""
+    return torch.float32 if device.type == "mps" else torch.float64
+
+
+@contextlib.contextmanager
+def exact_matmul() -> Iterator[None]:
+    """TF32 off while inside: its 10-bit mantissa alone ruins a round trip."""
+    before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+    try:
+        yield
+    finally:
+        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = before
+
+
+def generator(seed: int, stream: str = "") -> torch.Generator:
+    """The random numbers of one seed, drawn on the CPU so that no device or batch changes them.
+
+    The unnamed stream is ``manual_seed(seed)``, the field's habit; named streams of one seed (a sampler's choices, a
+    solver's noise) are independent of it and of each other through numpy's ``SeedSequence``.
+    """
+    if seed < 0:
+        raise FarfieldError(f"seed {seed}: expected a whole number of at least 0")
+    if stream:
+        words = np.random.SeedSequence([seed, zlib.crc32(stream.encode())]).generate_state(2, np.uint32)
+        seed = int(words[0]) << 31 | int(words[1]) >> 1
+    return torch.Generator("cpu").manual_seed(seed)
+
+
+def seeded_noise(seeds: Sequence[int], shape: Sequence[int], stream: str = "") -> Tensor:
+    """Standard normal noise ``[len(seeds), *shape]`` float32; row i depends on ``seeds[i]`` alone."""
+    rows = [torch.randn(tuple(shape), generator=generator(s, stream)) for s in seeds]
+    return torch.stack(rows) if rows else torch.empty((0, *shape))
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """The processes that share a job: work is given out by position, so results equal those of one process."""
+
+    rank: int = 0
+    world: int = 1
+    local: int = 0
+
+    @staticmethod
+    def current() -> Ranks:
+        """As torchrun or ``accelerate launch`` set it; one process otherwise."""
+        world = int(os.environ.get("WORLD_SIZE", "1"))
+        if world == 1:
+            return Ranks()
+        return Ranks(int(os.environ["RANK"]), world, int(os.environ.get("LOCAL_RANK", "0")))
+
+    @property
+    def main(self) -> bool:
+        return self.rank == 0
+
+    def wait(self) -> None:
+        """Until every process is here."""
+        if self.world > 1:
+            from accelerate import PartialState
+
+            PartialState(cpu=not torch.cuda.is_available()).wait_for_everyone()
+
+
+@contextlib.contextmanager
+def progress(label: str, total: int, *, done: int = 0, quiet: bool = False) -> Iterator[Advance]:
+    """A bar with the time left on stderr, from the main process only; plain lines where stderr is no terminal."""
+    if quiet or not Ranks.current().main:
+        yield lambda n: None
+        return
+    if not sys.stderr.isatty():
+        sys.stderr.write(f"{label}: {total - done} to do\n")
+        sys.stderr.flush()
+        yield lambda n: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description:<28}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("eta"), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True)) as bars:
+        task = bars.add_task(label, total=total, completed=done)
+        yield lambda n: bars.update(task, advance=n)

@@ -1,0 +1,1 @@
+"""Pixels and files: images in, images out, and the real domains that ship with libraries."""

@@ -1,0 +1,1 @@
+"""Noise levels, denoisers, solvers and closed forms: the coordinate everything else is written in."""

@@ -1,0 +1,157 @@
+r"""Which noise levels a model knows, and the grids of levels that a solver walks.
+
+Everything is in the variance-exploding coordinate :math:`x = x_0 + \sigma n`. A discrete-time model with cumulative
+signal :math:`\bar\alpha_t` knows the levels :math:`\sigma_t = \sqrt{(1 - \bar\alpha_t) / \bar\alpha_t}`.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+
+import torch
+from torch import Tensor
+
+from farfield.core.error import FarfieldError
+
+
+def linear_betas(steps: int = 1000, start: float = 1e-4, end: float = 0.02) -> Tensor:
+    """Betas equally spaced from ``start`` to ``end`` (DDPM, arXiv 2006.11239), float64 ``[steps]``."""
+    return torch.linspace(start, end, steps, dtype=torch.float64)
+
+
+def scaled_linear_betas(steps: int = 1000, start: float = 0.00085, end: float = 0.012) -> Tensor:
+    """Betas whose square roots are equally spaced (latent diffusion, arXiv 2112.10752), float64 ``[steps]``."""
+    return torch.linspace(start**0.5, end**0.5, steps, dtype=torch.float64) ** 2
+
+
+def cosine_betas(steps: int = 1000, offset: float = 0.008, most: float = 0.999) -> Tensor:
+    r"""Betas of :math:`\bar\alpha(u) = \cos^2(\frac{u + s}{1 + s} \frac\pi2)`, each at most ``most`` (arXiv 2102.09672)."""
+    u = torch.linspace(0, 1, steps + 1, dtype=torch.float64)
+    signal = torch.cos((u + offset) / (1 + offset) * math.pi / 2) ** 2
+    return (1 - signal[1:] / signal[:-1]).clamp(max=most)
+
+
+def karras(steps: int, sigma_min: float, sigma_max: float, rho: float = 7.0) -> Tensor:
+    r"""Descending grid, equally spaced in :math:`\sigma^{1/\rho}` (EDM, arXiv 2206.00364, eq. 5), float64 ``[steps + 1]``."""
+    _check_range(steps, sigma_min, sigma_max)
+    ramp = torch.linspace(0, 1, steps + 1, dtype=torch.float64)
+    low, high = sigma_min ** (1 / rho), sigma_max ** (1 / rho)
+    sigmas = (high + ramp * (low - high)) ** rho
+    sigmas[0], sigmas[-1] = sigma_max, sigma_min
+    return sigmas
+
+
+class Schedule(ABC):
+    """Abstract: the levels a model was trained on and how its network is told the level."""
+
+    @property
+    @abstractmethod
+    def sigma_min(self) -> float:
+        """The lowest trained level; images are taken to live there."""
+
+    @property
+    @abstractmethod
+    def sigma_max(self) -> float:
+        """The highest trained level."""
+
+    @abstractmethod
+    def time(self, sigma: Tensor) -> Tensor:
+        """What the network is given for a level: float64, same shape as ``sigma``."""
+
+    @abstractmethod
+    def sigmas(self, steps: int, sigma_max: float | None = None, sigma_min: float | None = None) -> Tensor:
+        """A descending grid ``[steps + 1]`` float64 between two known levels; ``flip(0)`` it to invert."""
+
+    def check(self, sigma: float) -> float:
+        """The level itself, or an error when the model was not trained there."""
+        if not self.sigma_min * (1 - 1e-6) <= sigma <= self.sigma_max * (1 + 1e-6):
+            raise FarfieldError(f"sigma {sigma:g}: out of range, this model knows the levels {self.sigma_min:.4g} to {self.sigma_max:.4g}")
+        return sigma
+
+
+class ContinuousSchedule(Schedule):
+    """Every level between two bounds, told to the network as ``log(sigma) / 4`` (EDM, arXiv 2206.00364, table 1)."""
+
+    def __init__(self, sigma_min: float = 0.002, sigma_max: float = 80.0, rho: float = 7.0):
+        _check_range(1, sigma_min, sigma_max)
+        self._bounds = sigma_min, sigma_max
+        self.rho = rho
+
+    @property
+    def sigma_min(self) -> float:
+        return self._bounds[0]
+
+    @property
+    def sigma_max(self) -> float:
+        return self._bounds[1]
+
+    def time(self, sigma: Tensor) -> Tensor:
+        return sigma.double().log() / 4
+
+    def sigmas(self, steps: int, sigma_max: float | None = None, sigma_min: float | None = None) -> Tensor:
+        low = self.check(self.sigma_min if sigma_min is None else sigma_min)
+        high = self.check(self.sigma_max if sigma_max is None else sigma_max)
+        return karras(steps, low, high, self.rho)
+
+
+class DiscreteSchedule(Schedule):
+    """The levels of a model trained at whole time steps 0, 1, …, told to the network as the time step.
+
+    Grids are built from the trained levels themselves: each point of a Karras grid moves to the nearest trained level
+    that is still free, the two ends exactly. Between levels (solvers with inner stages) the time step is interpolated
+    linearly in log sigma, never rounded. Levels without any signal (zero terminal SNR) have no place in this
+    coordinate: the schedule ends at the last one that has some.
+
+    Args:
+        betas: ``[T]`` noise variances per step, each in (0, 1].
+        rho: exponent of the Karras grid.
+    """
+
+    def __init__(self, betas: Tensor, rho: float = 7.0):
+        betas = betas.double()
+        if betas.ndim != 1 or len(betas) < 2 or not bool(((betas > 0) & (betas <= 1)).all()):
+            raise FarfieldError(f"betas: expected at least two values in (0, 1], found shape {tuple(betas.shape)}")
+        signal = torch.cumprod(1 - betas, 0)
+        self.levels = ((1 - signal) / signal).sqrt()[signal > 1e-10]
+        self.rho = rho
+
+    @property
+    def sigma_min(self) -> float:
+        return float(self.levels[0])
+
+    @property
+    def sigma_max(self) -> float:
+        return float(self.levels[-1])
+
+    def time(self, sigma: Tensor) -> Tensor:
+        logs = self.levels.log().to(sigma.device)
+        at = sigma.double().log()
+        right = torch.searchsorted(logs, at.contiguous()).clamp(1, len(logs) - 1)
+        fraction = (at - logs[right - 1]) / (logs[right] - logs[right - 1])
+        return (right - 1 + fraction).clamp(0, len(logs) - 1)
+
+    def nearest(self, sigma: float) -> float:
+        """The trained level nearest to ``sigma`` in log sigma."""
+        self.check(sigma)
+        return float(self.levels[int((self.levels.log() - math.log(sigma)).abs().argmin())])
+
+    def sigmas(self, steps: int, sigma_max: float | None = None, sigma_min: float | None = None) -> Tensor:
+        low, high = (self.nearest(v) for v in (sigma_min or self.sigma_min, sigma_max or self.sigma_max))
+        target = karras(steps, low, high, self.rho).flip(0)
+        first, last = (int((self.levels - v).abs().argmin()) for v in (low, high))
+        if steps > last - first:
+            raise FarfieldError(f"{steps} steps: this model was trained at only {last - first + 1} levels from {low:.4g} to {high:.4g}; use at most {last - first} steps")
+        index = torch.searchsorted((self.levels[1:] * self.levels[:-1]).sqrt(), target)
+        # One level each: push upwards from the bottom, then down again from the top.
+        order = torch.arange(steps + 1)
+        index = torch.cummax(index.clamp(first, last) - order, 0).values + order
+        index = (torch.cummin(index.flip(0).clamp(max=last) + order, 0).values - order).flip(0)
+        return self.levels[index].flip(0)
+
+
+def _check_range(steps: int, sigma_min: float, sigma_max: float) -> None:
+    if steps < 1:
+        raise FarfieldError(f"{steps} steps: expected at least 1")
+    if not 0 < sigma_min < sigma_max < math.inf:
+        raise FarfieldError(f"noise levels {sigma_min:g} to {sigma_max:g}: expected 0 < sigma_min < sigma_max")

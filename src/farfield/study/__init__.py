@@ -1,0 +1,1 @@
+"""One file a command that joins wings: read, call pure functions in order, write artifacts."""

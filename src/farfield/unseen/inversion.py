@@ -1,0 +1,101 @@
+r"""Images to latents and back by the same solver, with the checks that say how far either can be believed.
+
+An image is taken to live at the model's lowest level (0.01 for DDPM: about one grey level) and is carried up the
+probability-flow ODE to ``sigma``; there :math:`z = x / \sqrt{1 + \sigma^2}` has unit variance. A good round trip does not
+prove a good latent, so the two are certified apart: `round_trip` compares images, `convergence` compares latents of k
+and 2k steps.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from farfield.core.error import FarfieldError
+from farfield.diffusion.denoiser import Denoiser
+from farfield.diffusion.solver import Callback, find_solver, integrate
+
+
+def to_latent(x: Tensor, sigma: Tensor) -> Tensor:
+    r""":math:`z = x / \sqrt{1 + \sigma^2}`."""
+    return x / (1 + sigma**2).sqrt()
+
+
+def from_latent(z: Tensor, sigma: Tensor) -> Tensor:
+    r""":math:`x = \sqrt{1 + \sigma^2}\, z`."""
+    return z * (1 + sigma**2).sqrt()
+
+
+def invert(denoiser: Denoiser, images: Tensor, sigmas: Tensor, solver: str = "multistep", callback: Callback | None = None) -> Tensor:
+    """Latents of images at the top of a grid.
+
+    Args:
+        images: ``[n, *shape]``; carried in float64 where the device has it.
+        sigmas: the decoder's descending grid ``[steps + 1]``, walked upwards here.
+
+    Returns:
+        ``[n, *shape]``, unit-variance latents at level ``sigmas[0]``.
+    """
+    _check_shape(denoiser, images)
+    return to_latent(integrate(denoiser, images, sigmas.flip(0), solver, callback=callback), sigmas[0].to(images))
+
+
+def decode(denoiser: Denoiser, latents: Tensor, sigmas: Tensor, solver: str = "multistep", callback: Callback | None = None) -> Tensor:
+    """Images of latents at level ``sigmas[0]``: the inverse of `invert` up to the solver's error; never clipped.
+
+    Args:
+        latents: ``[n, *shape]``.
+        sigmas: descending grid ``[steps + 1]``.
+    """
+    _check_shape(denoiser, latents)
+    return integrate(denoiser, from_latent(latents, sigmas[0].to(latents)), sigmas, solver, callback=callback)
+
+
+@dataclass(frozen=True)
+class RoundTrip:
+    """Per image, original against reconstruction over a data range of 2: PSNR (dB), SSIM, largest absolute error."""
+
+    psnr: Tensor
+    ssim: Tensor
+    max_error: Tensor
+
+
+def round_trip(images: Tensor, reconstructions: Tensor) -> RoundTrip:
+    r"""How well images came back, both ``[n, C, H, W]`` in [-1, 1].
+
+    :math:`PSNR = 10 \log_{10}(2^2 / MSE)`; SSIM (Wang et al. 2004) with its 7 × 7 window, per channel, averaged.
+    """
+    from skimage.metrics import structural_similarity
+
+    a, b = images.double().cpu(), reconstructions.double().cpu()
+    mse = (a - b).flatten(1).square().mean(1)
+    if min(a.shape[2:]) < 7:
+        raise FarfieldError(f"SSIM: expected images of at least 7 × 7 pixels, found {tuple(a.shape[2:])}")
+    ssim = [structural_similarity(p.numpy(), q.numpy(), data_range=2.0, channel_axis=0) for p, q in zip(a, b, strict=True)]
+    return RoundTrip(10 * (4 / mse.clamp(min=1e-30)).log10(), torch.tensor(ssim, dtype=torch.float64), (a - b).flatten(1).abs().max(1).values)
+
+
+@dataclass(frozen=True)
+class Convergence:
+    """Relative distance of each image's latents from k and from 2k steps, and the error of k it implies.
+
+    For a solver of order p the 2k-step latent is :math:`2^p` times nearer to the truth, so the error of k steps is about
+    ``difference`` · :math:`2^p / (2^p - 1)`.
+    """
+
+    difference: Tensor
+    error: Tensor
+
+
+def convergence(coarse: Tensor, fine: Tensor, solver: str) -> Convergence:
+    """The certificate of latents: ``coarse`` from k steps, ``fine`` from 2k, both ``[n, *shape]`` at one level."""
+    gap = (coarse.double() - fine.double()).flatten(1).norm(dim=1) / fine.double().flatten(1).norm(dim=1)
+    gain = 2 ** find_solver(solver).order
+    return Convergence(gap, gap * gain / (gain - 1))
+
+
+def _check_shape(denoiser: Denoiser, x: Tensor) -> None:
+    if tuple(x.shape[1:]) != tuple(denoiser.shape):
+        raise FarfieldError(f"images of shape {tuple(x.shape[1:])}: this model takes {tuple(denoiser.shape)}")

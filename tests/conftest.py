@@ -1,0 +1,47 @@
+"""Shared small truths: exact models whose every number is known."""
+
+import os
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+import pytest
+import torch
+
+from farfield.diffusion.exact import GaussianDenoiser
+from farfield.diffusion.schedule import ContinuousSchedule
+
+
+@pytest.fixture
+def gaussian() -> GaussianDenoiser:
+    """An anisotropic Gaussian in 6 dimensions with a mean, known from 0.02 to 10."""
+    g = torch.Generator().manual_seed(0)
+    basis = torch.linalg.qr(torch.randn(6, 6, generator=g, dtype=torch.float64)).Q
+    variances = torch.tensor([4.0, 2.0, 1.0, 0.5, 0.1, 0.0], dtype=torch.float64)
+    mean = torch.randn(6, generator=g, dtype=torch.float64)
+    return GaussianDenoiser(mean, basis, variances, schedule=ContinuousSchedule(0.02, 10.0))
+
+
+@pytest.fixture
+def flow():
+    """The exact ODE flow of a `GaussianDenoiser` from one level to another."""
+
+    def exact(model: GaussianDenoiser, x: torch.Tensor, s0: float, s1: float) -> torch.Tensor:
+        stretch = ((model.variances + s1**2) / (model.variances + s0**2)).sqrt()
+        centred = (x - model.mean) @ model.basis
+        return model.mean + (centred * stretch) @ model.basis.T
+
+    return exact
+
+
+@pytest.fixture(scope="session")
+def cifar():
+    """The bundled model, frozen, in float32."""
+    from farfield.checkpoints.load import load_denoiser
+
+    return load_denoiser("cifar10-32")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def one_thread():
+    """Results of the tests should not hang on how many cores the machine has."""
+    torch.set_num_threads(min(2, os.cpu_count() or 1))

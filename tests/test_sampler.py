@@ -1,0 +1,99 @@
+import pytest
+import torch
+
+from farfield.core.error import FarfieldError
+from farfield.unseen.geometry import norms
+from farfield.unseen.prior import IsotropicPrior, fit_prior
+from farfield.unseen.sampler import Limits, draw, gaussian, interpolation, perturbation
+
+F64 = torch.float64
+
+
+def domain(n=40, d=3000, seed=0):
+    g = torch.Generator().manual_seed(seed)
+    mean = torch.randn(d, generator=torch.Generator().manual_seed(77), dtype=F64) * 0.3
+    return mean + 0.8 * torch.randn(n, d, generator=g, dtype=F64)
+
+
+PROPOSALS = {
+    "gaussian": lambda z: gaussian(fit_prior("isotropic", z)),
+    "interpolation": lambda z: interpolation(z),
+    "random t": lambda z: interpolation(z, t=None),
+    "published": lambda z: interpolation(z, centre=False),
+    "to prior": lambda z: interpolation(z, partner=fit_prior("lowrank", z)),
+    "perturbation": lambda z: perturbation(z, fit_prior("diagonal", z)),
+}
+
+
+@pytest.mark.parametrize("name", list(PROPOSALS))
+def test_latent_k_depends_on_seed_k_alone(name):
+    z = domain()
+    proposal = PROPOSALS[name](z)
+    whole = draw(proposal, [4, 5, 6, 7])
+    again = draw(PROPOSALS[name](z), [6])
+    assert torch.allclose(again.latents[0], whole.latents[2], atol=1e-12)
+    assert not torch.allclose(whole.latents[0], whole.latents[1])
+
+
+def test_centred_midpoints_keep_mean_norm_and_covariance_of_the_domain():
+    z = domain(200)
+    made = draw(interpolation(z), range(400)).latents
+    assert float(norms(made).mean()) == pytest.approx(float(norms(z).mean()), rel=0.01)
+    along = z.mean(0) / z.mean(0).norm()
+    assert float((made @ along).mean()) == pytest.approx(float((z @ along).mean()), rel=0.03)
+    stretched = draw(interpolation(z, centre=False), range(400)).latents
+    assert float((stretched @ along).mean()) > 1.15 * float((z @ along).mean())
+
+
+def test_interpolation_ends_are_the_examples():
+    z = domain(5)
+    for t in (0.0, 1.0):
+        made = draw(interpolation(z, t=t), range(20)).latents
+        assert all(float((z - m).norm(dim=1).min()) < 1e-9 for m in made)
+
+
+def test_two_examples_suffice():
+    z = domain(2)
+    for name in PROPOSALS:
+        assert bool(torch.isfinite(draw(PROPOSALS[name](z), range(3)).latents).all())
+
+
+def test_limits_accept_the_law_they_come_from_and_refuse_others():
+    z = domain(60)
+    limits = Limits.of(z)
+    assert sum(limits.accepts(v, z) for v in domain(50, seed=9)) >= 47
+    too_wide = IsotropicPrior(z.mean(0), 1.2)
+    from farfield.core.runtime import generator
+
+    assert not any(limits.accepts(v, z) for v in too_wide.sample([generator(s) for s in range(20)]))
+    assert not limits.accepts(z.mean(0), z)
+    assert not limits.accepts(-z[0], z)
+
+
+def test_acceptance_is_reported_and_a_hopeless_prior_ends():
+    z = domain()
+    limits = Limits.of(z)
+    good = draw(gaussian(fit_prior("isotropic", z)), range(10), lambda v: limits.accepts(v, z))
+    assert good.acceptance > 0.8 and int(good.proposed.sum()) >= 10
+    with pytest.raises(FarfieldError, match="none of 30 proposals"):
+        draw(gaussian(IsotropicPrior(z.mean(0), 3.0)), range(10), lambda v: limits.accepts(v, z), most=30)
+
+
+def test_refused_proposals_do_not_disturb_other_seeds():
+    z = domain()
+    picky = lambda v: float(v.sum()) > float(z.sum(1).mean())  # noqa: E731
+    proposal = gaussian(fit_prior("isotropic", z))
+    whole = draw(proposal, range(8), picky)
+    assert whole.acceptance < 1
+    assert torch.equal(draw(proposal, [7], picky).latents[0], whole.latents[7])
+
+
+def test_bad_requests():
+    with pytest.raises(FarfieldError, match="at least 2 examples"):
+        interpolation(domain(1))
+    with pytest.raises(FarfieldError, match="t 1.5"):
+        interpolation(domain(), t=1.5)
+    with pytest.raises(FarfieldError, match="at least 4 examples"):
+        Limits.of(domain(3))
+    with pytest.raises(FarfieldError, match="at least one seed"):
+        draw(interpolation(domain()), [])
