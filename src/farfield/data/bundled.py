@@ -1,0 +1,181 @@
+"""Real domains that come inside scikit-image and scikit-learn, so that everything runs without a network.
+
+``open_images`` is the one door for sources: a path or one of these names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from farfield.core.artifact import Images
+from farfield.core.error import FarfieldError
+from farfield.core.runtime import Advance
+from farfield.data.image import LUMINANCE, choose_keys, fit_all, list_keys, load_images
+
+DOMAINS: dict[str, str] = {
+    "hubble": "galaxies cut from the Hubble eXtreme Deep Field (NASA, ESA; public domain; scikit-image)",
+    "retina": "patches of a human retina, fundus photograph (Mikael Häggström; CC0; scikit-image)",
+    "ihc": "patches of stained colonic glands, FHL2 (CMMI; no known copyright restrictions; scikit-image)",
+    "brick": "patches of a brick wall, grey (CC0Textures; CC0; scikit-image)",
+    "grass": "patches of grass, grey (linolafett; CC0; scikit-image)",
+    "gravel": "patches of gravel, grey (CC0Textures; CC0; scikit-image)",
+    "faces": "faces of 25×25, grey (Labeled Faces in the Wild, Huang et al.; for research; scikit-image)",
+    "digits": "handwritten digits of 8×8, grey (Alpaydin and Kaynak, UCI; CC BY 4.0; scikit-learn)",
+}
+
+HALO = 28.0  # grey levels above the sky at which a galaxy ends, after smoothing
+BLUR = 2.0  # pixels of smoothing: joins the clumps of one galaxy
+MARGIN = 1.6  # side of a cut over the galaxy's longer side
+SMALLEST = 18  # pixels: the least side of a cut
+OVERLAP = 0.2  # most intersection over union of two cuts
+
+
+def is_domain(name: str | Path) -> bool:
+    return str(name) in DOMAINS
+
+
+def load_domain(
+    name: str,
+    shape: Sequence[int],
+    *,
+    keys: Sequence[str] | None = None,
+    limit: int | None = None,
+    report: Advance | None = None,
+) -> Images:
+    """Images of a bundled domain as float32 ``[n, C, H, W]`` in [-1, 1], resized by the rules of ``load_images``."""
+    pictures = _pictures(name)
+    return fit_all({key: pictures[key] for key in choose_keys(name, pictures, keys, limit)}, shape, name, report)
+
+
+def open_images(
+    source: str | Path,
+    shape: Sequence[int],
+    *,
+    keys: Sequence[str] | None = None,
+    limit: int | None = None,
+    strict: bool = False,
+    report: Advance | None = None,
+) -> Images:
+    """Images of a path (see ``load_images``) or of a domain by its name (see DOMAINS).
+
+    A domain's bare name means the domain even where a file of that name exists; write ``./hubble`` for the file. A
+    ``Path`` drops its ``./``, so a Path that exists is the file.
+    """
+    if _means_domain(source):
+        return load_domain(str(source), shape, keys=keys, limit=limit, report=report)
+    return load_images(source, shape, keys=keys, limit=limit, strict=strict, report=report)
+
+
+def source_keys(source: str | Path, *, strict: bool = False) -> list[str]:
+    """The keys of a path or domain, in order; ``strict`` also decodes each file, and a broken one is an error."""
+    return list(_pictures(str(source))) if _means_domain(source) else list_keys(source, strict=strict)
+
+
+def choose(keys: Sequence[str], n: int, seed: int) -> tuple[list[str], list[str]]:
+    """``n`` keys drawn at random as examples, and the rest as references; both sorted, neither in the other.
+
+    The draw depends on the set of keys and the seed alone. It ranks raw PCG64 words, a stream that numpy promises to
+    keep, so that the same examples are chosen with every version of numpy.
+    """
+    ordered = sorted(set(keys))
+    if len(ordered) < len(keys) or not 0 < n <= len(keys) or seed < 0:
+        found = f"n = {n} of {len(keys)} keys ({len(ordered)} different), seed = {seed}"
+        raise FarfieldError(f"choose: expected n from 1 to the number of keys and a seed of at least 0, found {found}")
+    ranks = np.argsort(np.random.PCG64(seed).random_raw(len(ordered)), kind="stable")
+    return [ordered[i] for i in np.sort(ranks[:n])], [ordered[i] for i in np.sort(ranks[n:])]
+
+
+def _means_domain(source: str | Path) -> bool:
+    if is_domain(source):
+        return isinstance(source, str) or not source.exists()
+    bare = Path(source).name == str(source) and not Path(source).exists()
+    if bare and not Path(source).suffix:
+        raise FarfieldError(
+            f"{source}: expected a path or one of the bundled domains {', '.join(DOMAINS)}, found neither; "
+            "check the name"
+        )
+    return False
+
+
+@cache
+def _pictures(name: str) -> dict[str, np.ndarray]:
+    """Every picture ``[h, w, c]`` of a domain by its key, uint8 or float32 in [-1, 1]."""
+    import skimage.data
+
+    data: Any = skimage.data  # it states no types
+    sources: dict[str, Callable[[], list[np.ndarray]]] = {
+        "hubble": lambda: _galaxies(data.hubble_deep_field()),
+        # 1411 = 17 · 83; beyond the round picture of the eye all is black
+        "retina": lambda: [w for w in _windows(data.retina(), 83) if w.max(axis=2).min() > 40],
+        "ihc": lambda: _windows(data.immunohistochemistry(), 32),
+        "brick": lambda: _windows(data.brick(), 32),
+        "grass": lambda: _windows(data.grass(), 32),
+        "gravel": lambda: _windows(data.gravel(), 32),
+        "faces": lambda: list(data.lfw_subset()[:100, ..., None].astype(np.float32) * 2 - 1),  # the rest are none
+        "digits": lambda: list(_digits()),
+    }
+    if name not in sources:
+        raise FarfieldError(f"{name}: expected one of the bundled domains {', '.join(DOMAINS)}; check the name")
+    return {f"{name}-{i:04d}": picture for i, picture in enumerate(sources[name](), start=1)}
+
+
+def _digits() -> np.ndarray:
+    from sklearn.datasets import load_digits
+
+    images: np.ndarray = load_digits().images
+    return images[..., None].astype(np.float32) / 8 - 1  # ink 0 … 16
+
+
+def _windows(picture: np.ndarray, side: int) -> list[np.ndarray]:
+    """The picture cut into squares that do not overlap, row by row; a remainder at the right and below is left out."""
+    picture = np.atleast_3d(picture)
+    rows, columns = range(0, picture.shape[0] - side + 1, side), range(0, picture.shape[1] - side + 1, side)
+    return [picture[y : y + side, x : x + side] for y in rows for x in columns]
+
+
+def _galaxies(picture: np.ndarray) -> list[np.ndarray]:
+    return [picture[y : y + side, x : x + side] for y, x, side in _galaxy_boxes(picture)]
+
+
+def _galaxy_boxes(picture: np.ndarray) -> list[tuple[int, int, int]]:
+    """Square cuts (top, left, side) about the objects of a sky picture ``[h, w, 3]``, brightest object first.
+
+    An object is a connected region that stands HALO above the sky. Left out are specks, objects too near the border
+    to stand in the middle of a cut, and cuts of what a brighter object's cut already has in its middle.
+    """
+    from scipy import ndimage
+
+    smooth = ndimage.gaussian_filter(picture @ LUMINANCE.astype(np.float64), BLUR)
+    excess = smooth - np.median(smooth)
+    labels, n = ndimage.label(excess > HALO)
+    flux = ndimage.sum_labels(excess, labels, range(1, n + 1))
+    area = ndimage.sum_labels(np.ones_like(excess), labels, range(1, n + 1))
+    extents = ndimage.find_objects(labels)
+    boxes: list[tuple[int, int, int]] = []
+    for i in np.argsort(-flux, kind="stable"):
+        rows, columns = extents[i]
+        side = max(SMALLEST, round(MARGIN * max(rows.stop - rows.start, columns.stop - columns.start)))
+        centred = (rows.start + rows.stop - side) // 2, (columns.start + columns.stop - side) // 2
+        top, left = (min(max(at, 0), size - side) for at, size in zip(centred, picture.shape, strict=False))
+        shift = max(abs(top - centred[0]), abs(left - centred[1]))
+        box = (top, left, side)
+        if area[i] >= 12 and shift <= 0.08 * side and not any(_same(box, other) for other in boxes):
+            boxes.append(box)
+    return boxes
+
+
+def _same(box: tuple[int, int, int], brighter: tuple[int, int, int]) -> bool:
+    """Whether two cuts overlap by more than OVERLAP, or one is centred on the other's object (knots, stars' spikes)."""
+    away = max(abs(box[i] + box[2] / 2 - brighter[i] - brighter[2] / 2) for i in (0, 1))
+    return _overlap(box, brighter) > OVERLAP or away < brighter[2] / MARGIN / 2
+
+
+def _overlap(a: tuple[int, int, int], b: tuple[int, int, int]) -> float:
+    """Intersection over union of two squares (top, left, side)."""
+    height, width = (max(0, min(a[i] + a[2], b[i] + b[2]) - max(a[i], b[i])) for i in (0, 1))
+    return height * width / (a[2] ** 2 + b[2] ** 2 - height * width)

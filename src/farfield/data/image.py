@@ -1,0 +1,339 @@
+"""Image files to tensors and back: one image, a folder, a zip or an npz, at the model's size and channels.
+
+Pixels become float32 in [-1, 1]: 8-bit ``v / 127.5 - 1``, 16-bit ``v / 32767.5 - 1``. At the model's own size nothing
+is resampled, so ``to_uint8`` returns an 8-bit picture to the bit.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import re
+import warnings
+import zipfile
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from farfield.core.artifact import Images, write_bytes
+from farfield.core.error import FarfieldError, FarfieldWarning, NonFiniteError
+from farfield.core.runtime import Advance
+
+ENDINGS = (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".pbm")
+BACKGROUND = (255, 255, 255)
+"""What transparent pixels are laid over: white, the page that such drawings are made for."""
+
+KINDS = "an image file, a folder of images, a zip of images or an npz"
+LUMINANCE = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R 601, as Pillow has it
+MEMBER_LIMIT = 1 << 29  # bytes: nothing in a zip may unpack to more than 512 MiB
+PHYSICAL = "physical data need the science loader, which farfield does not have yet: rescale them first"
+
+
+def list_keys(source: str | Path, *, strict: bool = False) -> list[str]:
+    """The keys of a source, sorted, without decoding an image.
+
+    A key is the file's stem, with its subfolder where images lie in subfolders (``sub/stem``); files that share a stem
+    keep their full names. Rows of an npz are named by its array ``keys`` or ``objid`` when that has a different name
+    for each, else by zero-padded position (``000123``). ``strict`` does decode each image: a broken one is an error.
+    """
+    path = _existing(source)
+    if path.suffix.lower() == ".npz":
+        return sorted(_npz(path)[0])
+    if strict:
+        return list(load_images(path, (3, 8, 8), strict=True).keys)
+    with _files(path) as (names, _):
+        return list(names)
+
+
+def load_images(
+    source: str | Path,
+    shape: Sequence[int],
+    *,
+    keys: Sequence[str] | None = None,
+    limit: int | None = None,
+    strict: bool = False,
+    report: Advance | None = None,
+) -> Images:
+    """Images of a source as float32 ``[n, C, H, W]`` in [-1, 1] at the model's ``shape`` (C, H, W).
+
+    Source: one image file; a folder (its own images, or else those of its subfolders); a zip of images (read in
+    memory, never unpacked to disk); or an npz with an array ``images`` (or a single array), ``[n, H, W]``,
+    ``[n, H, W, C]`` or ``[n, C, H, W]`` (channels are the axis of length 1, 3 or C; the last axis if both are).
+    Values: uint8, uint16 and bool fill their range; a float array with anything below 0 is in [-1, 1], without it in
+    [0, 1]; float image files (TIFF) are in [0, 1]. Floats beyond are physical data and an error.
+
+    Pictures are turned as EXIF says, laid over BACKGROUND where transparent (first frame of an animation), cropped
+    about the centre to the model's aspect ratio and resized with antialiasing (Lanczos). Grey is repeated for a model
+    of 3 channels, RGB becomes ITU-R 601 luminance for a model of 1; other channel counts must match.
+
+    ``keys`` loads these, in this order; ``limit`` the first so many; only those are decoded. Broken files are left out
+    and named in one FarfieldWarning; with ``strict``, or when no image is left, they are a FarfieldError. ``report``
+    is called with 1 after each image.
+    """
+    path = _existing(source)
+    if path.suffix.lower() == ".npz":
+        rows, pictures = _npz(path, shape[0])
+        chosen = choose_keys(path, sorted(rows), keys, limit)
+        return fit_all({key: pictures[rows[key]] for key in chosen}, shape, str(path), report)
+
+    with _files(path) as (names, read):
+        chosen = choose_keys(path, names, keys, limit)
+        values = torch.empty(len(chosen), *_checked(shape))
+
+        def one(i: int) -> tuple[str, bool]:
+            label = f"{path}: {names[chosen[i]]}"
+            try:
+                picture, coarse = _decode(read(names[chosen[i]]), label)
+            except FarfieldError:
+                raise
+            except Exception as error:  # decoders of damaged files raise almost anything
+                return str(error).split("<_io")[0].strip(" '") or type(error).__name__, False
+            values[i] = fit(picture, shape, label)
+            return "", coarse
+
+        outcomes = []
+        with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool, warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".*decompression bomb")  # _decode makes it an error
+            for outcome in pool.map(one, range(len(chosen))):
+                outcomes.append(outcome)
+                if report:
+                    report(1)
+
+    good = [i for i, (reason, _) in enumerate(outcomes) if not reason]
+    broken = [f"{names[chosen[i]]} ({reason})" for i, (reason, _) in enumerate(outcomes) if reason]
+    coarse = [names[chosen[i]] for i, (_, coarse) in enumerate(outcomes) if coarse]
+    found = f"found {len(broken)} of {len(chosen)} unreadable: {_some(broken)}"
+    if broken and (strict or not good):
+        expected = "readable images" if len(names) > 1 or path.is_dir() else KINDS
+        raise FarfieldError(f"{path}: expected {expected}, {found}; replace or remove them")
+    if broken:
+        warnings.warn(FarfieldWarning(f"{path}: {found}; left out"), stacklevel=2)
+    if coarse:
+        lost = f"{path}: {len(coarse)} images of 16 bits a colour were read as 8 bits: {_some(coarse)}"
+        warnings.warn(FarfieldWarning(f"{lost}; an npz of uint16 or float keeps their precision"), stacklevel=2)
+    return Images(tuple(chosen[i] for i in good), values[good] if broken else values)
+
+
+def fit(picture: np.ndarray, shape: Sequence[int], name: str) -> Tensor:
+    """A picture ``[h, w, c]``, uint8 or float32 in [-1, 1], as float32 ``[C, H, W]``, by the rules of load_images."""
+    from PIL import Image
+
+    channels, height, width = _checked(shape)
+    h, w, c = picture.shape
+    if c != channels and {c, channels} != {1, 3}:
+        raise FarfieldError(
+            f"{name}: expected {channels} channels (the model's), found {c}; only grey and RGB are turned into each "
+            f"other: give an npz with an array [n, {channels}, H, W], or choose another model"
+        )
+    scale = min(h / height, w / width)
+    crop_h, crop_w = max(1, round(height * scale)), max(1, round(width * scale))
+    top, left = (h - crop_h) // 2, (w - crop_w) // 2
+    picture = np.ascontiguousarray(picture[top : top + crop_h, left : left + crop_w])
+    eight_bit = picture.dtype == np.uint8
+    if c == 3 and channels == 1:
+        grey = Image.fromarray(picture).convert("L") if eight_bit else picture @ LUMINANCE
+        picture = np.asarray(grey)[..., None]
+    if (crop_h, crop_w) != (height, width):
+        planes = [Image.fromarray(np.ascontiguousarray(plane)) for plane in np.moveaxis(picture, 2, 0)]
+        picture = np.stack([np.asarray(p.resize((width, height), Image.Resampling.LANCZOS)) for p in planes], axis=2)
+        if not eight_bit:
+            picture = picture.clip(-1, 1)  # Lanczos overshoots at edges; in 8 bits Pillow clips by itself
+    values = torch.from_numpy(picture.transpose(2, 0, 1).astype(np.float32))
+    return (values / 127.5 - 1 if eight_bit else values).expand(channels, height, width)
+
+
+def fit_all(pictures: dict[str, np.ndarray], shape: Sequence[int], name: str, report: Advance | None = None) -> Images:
+    """``fit`` for each key."""
+    values = torch.empty(len(pictures), *_checked(shape))
+    for i, (key, picture) in enumerate(pictures.items()):
+        values[i] = fit(picture, shape, f"{name}[{key}]")
+        if report:
+            report(1)
+    return Images(tuple(pictures), values)
+
+
+def choose_keys(source: object, known: Collection[str], keys: Sequence[str] | None, limit: int | None) -> list[str]:
+    """The keys that are asked for, in the order asked; all known ones without ``keys``; at most ``limit``."""
+    if limit is not None and limit < 1:
+        raise FarfieldError(f"limit {limit}: expected at least 1 image; leave it out for all")
+    known_set = set(known)
+    if absent := [key for key in keys or () if key not in known_set]:
+        raise FarfieldError(f"{source}: expected images named {_some(absent)}, found none so among its {len(known)}")
+    return list(known if keys is None else keys)[:limit]
+
+
+def to_uint8(values: Tensor) -> Tensor:
+    """[-1, 1] to 0 … 255: clipped here and nowhere before, rounded to the nearest."""
+    if not torch.isfinite(values).all():
+        raise NonFiniteError("image values: expected finite numbers, found NaN or infinity; nothing was written")
+    return ((values.detach().cpu().double() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+
+
+def save_png(image: Tensor, path: str | Path) -> None:
+    """Write one image ``[C, H, W]`` in [-1, 1], C = 1 (grey) or 3 (RGB), atomically."""
+    from PIL import Image
+
+    if image.ndim != 3 or image.shape[0] not in (1, 3):
+        raise FarfieldError(f"{path}: expected [1, H, W] or [3, H, W], found {list(image.shape)}; save others as npz")
+    pixels = to_uint8(image).permute(1, 2, 0).contiguous().numpy()
+    buffer = io.BytesIO()
+    Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels).save(buffer, format="PNG")
+    write_bytes(Path(path), buffer.getvalue())
+
+
+def save_pngs(images: Images, folder: str | Path) -> list[Path]:
+    """One ``<key>.png`` a row; ``sub/stem`` goes into a subfolder, what is unsafe in a file name becomes ``_``."""
+    safe = [[re.sub(r'^$|^\.|[\x00-\x1f\x7f<>:"\\|?*]', "_", part) for part in key.split("/")] for key in images.keys]
+    paths = [Path(folder, *parts[:-1], parts[-1] + ".png") for parts in safe]
+    if twice := [str(p) for p, n in Counter(paths).items() if n > 1]:
+        raise FarfieldError(f"{folder}: expected a file for each key, found several for {_some(twice)}; rename keys")
+    for path, value in zip(paths, images.values, strict=True):
+        save_png(value, path)
+    return paths
+
+
+def _existing(source: str | Path) -> Path:
+    path = Path(source).expanduser()
+    if not path.exists():
+        raise FarfieldError(f"{source}: expected {KINDS}, found nothing there; check the path")
+    return path
+
+
+def _checked(shape: Sequence[int]) -> tuple[int, int, int]:
+    if len(shape) != 3 or min(shape) < 1:
+        raise FarfieldError(f"shape {tuple(shape)}: expected the model's (C, H, W), three numbers of at least 1")
+    return shape[0], shape[1], shape[2]
+
+
+@contextlib.contextmanager
+def _files(path: Path) -> Iterator[tuple[dict[str, str], Callable[[str], bytes]]]:
+    """Names of a source's image files by key, in order, and what reads one."""
+    if path.is_dir():
+        found = [p.name for p in path.iterdir() if _is_image(p.name) and p.is_file()]
+        found = found or [r for p in path.rglob("*") if _is_image(r := p.relative_to(path).as_posix()) and p.is_file()]
+        yield _by_key(path, {name: name for name in found}), lambda name: (path / name).read_bytes()
+    elif path.suffix.lower() == ".zip" or (zipfile.is_zipfile(path) and not _is_image(path.name)):
+        try:
+            archive = zipfile.ZipFile(path)
+        except (zipfile.BadZipFile, OSError) as error:
+            raise FarfieldError(f"{path}: expected a zip of images, found damage ({error}); make it again") from error
+
+        def member(name: str) -> bytes:
+            if archive.getinfo(name).file_size > MEMBER_LIMIT:
+                raise OSError(f"unpacks to more than {MEMBER_LIMIT >> 20} MiB")
+            return archive.read(name)
+
+        with archive:
+            shown = {name: plain for name in archive.namelist() if _is_image(plain := _plain(name))}
+            top = os.path.commonpath([PurePosixPath(name).parent for name in shown.values()]) if shown else ""
+            yield _by_key(path, {n: PurePosixPath(s).relative_to(top).as_posix() for n, s in shown.items()}), member
+    else:
+        yield {path.stem: path.name}, lambda _: path.read_bytes()
+
+
+def _is_image(name: str) -> bool:
+    return name.lower().endswith(ENDINGS) and not any(p.startswith((".", "__MACOSX")) for p in name.split("/"))
+
+
+def _plain(name: str) -> str:
+    """A zip member's name made into a key, neither absolute nor upwards; no file is ever written under it."""
+    return "/".join(part for part in name.replace("\\", "/").split("/") if part not in ("", ".", ".."))
+
+
+def _by_key(path: Path, shown: dict[str, str]) -> dict[str, str]:
+    """``{key: name}`` sorted by key: stems, and full names for those that share a stem."""
+    if not shown:
+        raise FarfieldError(f"{path}: expected images ({' '.join(ENDINGS)}), found none; check the path")
+    names = list(shown)
+    stems = [str(PurePosixPath(shown[name]).with_suffix("")) for name in names]
+    count = Counter(stems)
+    keys = [stem if count[stem] == 1 else shown[name] for name, stem in zip(names, stems, strict=True)]
+    if len(set(keys)) < len(keys):  # a.png, a.jpg and a.png.gif, whose stem is a.png
+        keys = [shown[name] for name in names]
+    if twice := [key for key, n in Counter(keys).items() if n > 1]:
+        raise FarfieldError(f"{path}: expected one image a name, found several called {_some(twice)}; rename them")
+    return dict(sorted(zip(keys, names, strict=True)))
+
+
+def _decode(data: bytes, name: str) -> tuple[np.ndarray, bool]:
+    """A file's picture as ``fit`` takes it, and whether Pillow cut its 16-bit colours to 8 bits."""
+    from PIL import Image, ImageOps
+
+    with Image.open(io.BytesIO(data)) as opened:
+        limit = Image.MAX_IMAGE_PIXELS
+        if limit and opened.width * opened.height > limit:
+            raise OSError(f"{opened.width}×{opened.height} is over the limit of {limit} pixels: shrink it")
+        coarse = bool(re.search(r"(RGB[AX]?|LA|CMYK);16", str(opened.tile)))
+        opened.load()
+        picture = ImageOps.exif_transpose(opened)
+    if picture.mode[0] in "IF":  # one channel of 16 or 32 bits, integer or float
+        top = 1 if picture.mode == "F" else 65535
+        grey = np.asarray(picture).astype(np.float64)[..., None]
+        low, high = grey.min(), grey.max()
+        if not (low >= 0 and high <= top):  # true for NaN too
+            raise FarfieldError(f"{name}: expected values in [0, {top}], found {low:.4g} … {high:.4g}; {PHYSICAL}")
+        return (grey * (2 / top) - 1).astype(np.float32), coarse
+    if "transparency" in picture.info or picture.mode in ("LA", "La", "PA", "RGBA", "RGBa"):
+        picture = picture.convert("RGBA")
+        picture = Image.alpha_composite(Image.new("RGBA", picture.size, (*BACKGROUND, 255)), picture)
+    mode = "L" if picture.mode in ("1", "L") else "RGB"
+    return np.atleast_3d(np.asarray(picture.convert(mode))), coarse
+
+
+def _npz(path: Path, channels: int = 3) -> tuple[dict[str, int], np.ndarray]:
+    """Row of each key, and the pictures ``[n, h, w, c]``: uint8, or float32 in [-1, 1]."""
+    if not zipfile.is_zipfile(path):
+        raise FarfieldError(f"{path}: expected an npz (numpy.savez), found another or a damaged file; make it again")
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            label = next((name for name in ("keys", "objid") if name in arrays.files), None)
+            labels = arrays[label].astype(str).ravel().tolist() if label else []
+            names = [name for name in arrays.files if name != label]
+            name = "images" if "images" in names else names[0] if len(names) == 1 else None
+            images: np.ndarray[Any, Any] = np.asarray(arrays[name] if name else [])
+    except Exception as error:  # zlib, zipfile and numpy each have their own
+        found = f"found damaged or object (pickled) ones ({error})"
+        raise FarfieldError(f"{path}: expected plain numeric arrays, {found}; save it again") from error
+    if name is None:
+        raise FarfieldError(f"{path}: expected an array 'images' or a single array, found {names}; rename one")
+    shape, known = tuple(images.shape), {1, 3, channels}
+    if images.ndim == 3:
+        images = images[..., None]
+    elif images.ndim == 4 and shape[3] not in known and shape[1] in known:
+        images = images.transpose(0, 2, 3, 1)
+    if images.ndim != 4 or images.shape[3] not in known or not images.size:
+        expected = f"images [n, H, W], [n, H, W, C] or [n, C, H, W] with 1, 3 or {channels} (the model's) channels"
+        raise FarfieldError(f"{path}: expected {expected}, found shape {shape}; save them so")
+    keys = labels if len(labels) == len(images) == len(set(labels)) else [f"{i:06d}" for i in range(len(images))]
+    return {key: i for i, key in enumerate(keys)}, _scaled(images, keys, path)
+
+
+def _scaled(images: np.ndarray, keys: Sequence[str], path: Path) -> np.ndarray:
+    """Pictures of any number type as uint8, or float32 in [-1, 1]."""
+    if images.dtype == np.uint8:
+        return images
+    if images.dtype == bool:
+        return images.astype(np.uint8) * np.uint8(255)
+    if images.dtype == np.uint16:
+        return (images * (2 / 65535) - 1).astype(np.float32)
+    if images.dtype.kind != "f":
+        raise FarfieldError(f"{path}: expected uint8, uint16, bool or float images, found {images.dtype}; convert them")
+    finite = np.isfinite(images).all(axis=(1, 2, 3))
+    if bad := [key for key, good in zip(keys, finite, strict=True) if not good]:
+        raise FarfieldError(f"{path}: expected finite values, found NaN or infinity in {_some(bad)}; mend or drop them")
+    low, high = float(images.min()), float(images.max())
+    if low < -1 - 1e-6 or high > 1 + 1e-6:
+        raise FarfieldError(f"{path}: expected [-1, 1] or [0, 1], found {low:.4g} … {high:.4g}; {PHYSICAL}")
+    images = images.astype(np.float32)
+    return images if low < 0 else images * 2 - 1
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:3]) + (", …" if len(names) > 3 else "")

@@ -1,0 +1,51 @@
+import pytest
+import torch
+
+from farfield.core.error import FarfieldError
+from farfield.unseen.selection import Witness, choose
+
+F64 = torch.float64
+
+
+def draws(n, mean, seed, d=8):
+    return mean + torch.randn(n, d, generator=torch.Generator().manual_seed(seed), dtype=F64)
+
+
+def test_witness_is_its_definition():
+    f, g, x = draws(6, 0.0, 0), draws(5, 1.0, 1), draws(3, 0.5, 2)
+    m, s = f.mean(0), f.std(0)
+    k = lambda a, b: (((a - m) / s) @ ((b - m) / s) / 8 + 1) ** 3  # noqa: E731
+    expected = torch.stack([torch.stack([k(v, a) for a in f]).mean() - torch.stack([k(v, b) for b in g]).mean() for v in x])
+    assert torch.allclose(Witness.fit(f, g)(x), expected)
+
+
+def test_witness_averages_to_the_squared_discrepancy():
+    """mean over examples − mean over pilot is the biased MMD² of the two sets."""
+    f, g = draws(200, 0.0, 0), draws(150, 0.4, 1)
+    w = Witness.fit(f, g)
+    a, b = (f - w.centre) / w.scale, (g - w.centre) / w.scale
+    k = lambda p, q: ((p @ q.T / 8 + 1) ** 3).mean()  # noqa: E731
+    assert float(w(f).mean() - w(g).mean()) == pytest.approx(float(k(a, a) + k(b, b) - 2 * k(a, b)), rel=1e-9)
+
+
+def test_choosing_by_it_moves_candidates_towards_the_examples():
+    """Candidates from a wrong mean: the chosen ones are nearer to the right one, on features not seen by the fit."""
+    w = Witness.fit(draws(300, 0.0, 0), draws(300, 0.5, 1))
+    candidates = draws(3000, 0.5, 2).reshape(1000, 3, 8)
+    index = choose(w(candidates.flatten(0, 1)).reshape(1000, 3), torch.ones(1000, 3), 0.5)
+    kept = candidates[torch.arange(1000), index]
+    assert float(kept.mean()) < 0.35
+
+
+def test_copies_are_chosen_only_where_nothing_is_new():
+    witness = torch.tensor([[3.0, 2.0, 1.0], [3.0, 2.0, 1.0], [3.0, 2.0, 1.0]])
+    distance = torch.tensor([[0.9, 0.9, 0.9], [0.1, 0.9, 0.9], [0.1, 0.3, 0.2]])
+    assert choose(witness, distance, 0.5).tolist() == [0, 1, 1]
+
+
+def test_constant_features_and_bad_shapes():
+    f = draws(10, 0.0, 0)
+    f[:, 0] = 2.0
+    assert bool(torch.isfinite(Witness.fit(f, f)(f)).all())
+    with pytest.raises(FarfieldError, match="witness"):
+        Witness.fit(f, draws(4, 0.0, 1, d=3))
