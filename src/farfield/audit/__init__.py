@@ -1,0 +1,1 @@
+"""Features of images and what they say: distances between distributions, copies, duplicates."""

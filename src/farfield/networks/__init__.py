@@ -1,0 +1,1 @@
+"""Single-file networks; they import torch only."""
