@@ -18,7 +18,7 @@ def domain(n=40, d=3000, seed=0):
 PROPOSALS = {
     "gaussian": lambda z: gaussian(fit_prior("isotropic", z)),
     "interpolation": lambda z: interpolation(z),
-    "random t": lambda z: interpolation(z, t=None),
+    "random t": lambda z: interpolation(z, t=(0.2, 0.5)),
     "published": lambda z: interpolation(z, centre=False),
     "to prior": lambda z: interpolation(z, partner=fit_prior("lowrank", z)),
     "perturbation": lambda z: perturbation(z, fit_prior("diagonal", z)),
@@ -91,8 +91,9 @@ def test_refused_proposals_do_not_disturb_other_seeds():
 def test_bad_requests():
     with pytest.raises(FarfieldError, match="at least 2 examples"):
         interpolation(domain(1))
-    with pytest.raises(FarfieldError, match="t 1.5"):
-        interpolation(domain(), t=1.5)
+    for t in (1.5, -0.1, (0.5, 0.2), (0.5, 2.0)):
+        with pytest.raises(FarfieldError, match="expected a place between two latents"):
+            interpolation(domain(), t=t)
     with pytest.raises(FarfieldError, match="at least 4 examples"):
         Limits.of(domain(3))
     with pytest.raises(FarfieldError, match="at least one seed"):

@@ -176,6 +176,11 @@ def to_uint8(values: Tensor) -> Tensor:
     return ((values.detach().cpu().double() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
 
 
+def as_shown(values: Tensor) -> Tensor:
+    """What a viewer of the 8-bit picture sees, as float32 in [-1, 1]: measures of images are taken on this."""
+    return to_uint8(values).float() / 127.5 - 1
+
+
 def save_png(image: Tensor, path: str | Path) -> None:
     """Write one image ``[C, H, W]`` in [-1, 1], C = 1 (grey) or 3 (RGB), atomically."""
     from PIL import Image

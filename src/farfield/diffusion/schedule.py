@@ -105,10 +105,11 @@ class DiscreteSchedule(Schedule):
 
     Args:
         betas: ``[T]`` noise variances per step, each in (0, 1].
-        rho: exponent of the Karras grid.
+        rho: exponent of the Karras grid. EDM's 7 is for sampling; for a round trip through the latents 20, which is nearly
+            uniform in log sigma, has a third of the latent error at equal calls.
     """
 
-    def __init__(self, betas: Tensor, rho: float = 7.0):
+    def __init__(self, betas: Tensor, rho: float = 20.0):
         betas = betas.double()
         if betas.ndim != 1 or len(betas) < 2 or not bool(((betas > 0) & (betas <= 1)).all()):
             raise FarfieldError(f"betas: expected at least two values in (0, 1], found shape {tuple(betas.shape)}")

@@ -27,7 +27,7 @@ class Numerics:
     """How a model is run; shared by every command that inverts or decodes."""
 
     sigma: float | None = None
-    steps: int = 20
+    steps: int = 24
     solver: str = "multistep"
     batch_size: int = 64
     device: str = "auto"

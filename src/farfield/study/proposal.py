@@ -1,0 +1,137 @@
+"""A domain's latents become new images: the sampler's settings, candidates, and the choice among them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from farfield.audit.descriptor import DenoiserFeatures
+from farfield.audit.memorization import copy_threshold
+from farfield.core.artifact import Images, Latents
+from farfield.core.error import FarfieldError
+from farfield.core.runtime import Advance
+from farfield.data.image import as_shown
+from farfield.study.reconstruct import Shuttle
+from farfield.unseen.geometry import distances
+from farfield.unseen.prior import PRIORS, fit_prior
+from farfield.unseen.sampler import Limits, Proposal, draw, gaussian, interpolation, perturbation
+from farfield.unseen.selection import Witness, choose
+
+SAMPLERS = ("interpolation", "gaussian", "perturbation", "geometric")
+
+
+@dataclass(frozen=True)
+class SamplerSettings:
+    """How new latents are drawn.
+
+    ``sampler``: ``interpolation`` between examples on their shell; ``gaussian``, draws of the prior; ``perturbation`` of
+    an example towards a draw; ``geometric``, draws of the prior accepted by distance and angles. ``t`` is the place (or
+    the range of places) between the two ends, ``centre`` whether around the examples' mean, ``partner`` what the other
+    end is (``example`` or ``prior``), ``candidates`` how many are decoded per image kept.
+    """
+
+    sampler: str = "interpolation"
+    prior: str = "isotropic"
+    t: tuple[float, float] = (0.25, 0.5)
+    centre: bool = True
+    partner: str = "example"
+    candidates: int = 3
+
+    def __post_init__(self) -> None:
+        if self.sampler not in SAMPLERS:
+            raise FarfieldError(f"sampler {self.sampler!r}: expected one of {', '.join(SAMPLERS)}")
+        if self.prior not in PRIORS:
+            raise FarfieldError(f"prior {self.prior!r}: expected one of {', '.join(PRIORS)}")
+        if self.partner not in ("example", "prior"):
+            raise FarfieldError(f"partner {self.partner!r}: expected example or prior")
+        if not 0 <= self.t[0] <= self.t[1] <= 1:
+            raise FarfieldError(f"t {self.t}: expected a place between two latents, 0 to 1, or two such places, low first")
+        if self.candidates < 1:
+            raise FarfieldError(f"candidates {self.candidates}: expected at least 1")
+
+    def request(self) -> dict[str, Any]:
+        """As JSON keeps it."""
+        return {**asdict(self), "t": list(self.t)}
+
+    def proposal(self, latents: Tensor) -> tuple[Proposal, Callable[[Tensor], bool] | None]:
+        """The proposal that these settings make of a domain's latents, and the geometry that may refuse it."""
+        if self.sampler == "interpolation":
+            partner = fit_prior(self.prior, latents) if self.partner == "prior" else None
+            return interpolation(latents, t=self.t, centre=self.centre, partner=partner), None
+        prior = fit_prior(self.prior, latents)
+        if self.sampler == "perturbation":
+            return perturbation(latents, prior, t=self.t[0]), None
+        if self.sampler == "gaussian":
+            return gaussian(prior), None
+        limits = Limits.of(latents)
+        return gaussian(prior), lambda z: limits.accepts(z, latents)
+
+
+class Chooser:
+    """Keeps, of several decoded candidates, the new one that is most like the examples (see `unseen.selection`).
+
+    It looks at the examples and at a pilot of candidates only, never at held-out images: likeness in the frozen model's
+    own features, newness in pixels.
+    """
+
+    def __init__(self, shuttle: Shuttle, examples: Images, pilot: Images, batch_size: int, sources: Images | None = None):
+        """``sources`` are the images that the pilot was made from and may copy, if not the examples themselves."""
+        self.describe = DenoiserFeatures(shuttle.denoiser)
+        self.batch_size = batch_size
+        self.pixels = (sources or examples).values.flatten(1)
+        self.threshold = copy_threshold(self.pixels)
+        shown = as_shown(pilot.values)
+        new = self._distance(shown) >= self.threshold
+        self.copies = 1 - float(new.double().mean())
+        self.witness = Witness.fit(self._features(examples.values), self._features(shown[new] if bool(new.any()) else shown))
+
+    def choose(self, candidates: Sequence[Tensor]) -> Tensor:
+        """``[n]`` indices, from c candidates of each of n images: c tensors ``[n, C, H, W]``."""
+        shown = [as_shown(x) for x in candidates]
+        witness = torch.stack([self.witness(self._features(x)) for x in shown], 1)
+        return choose(witness, torch.stack([self._distance(x) for x in shown], 1), self.threshold)
+
+    def discrepancy(self) -> float:
+        """Squared maximum mean discrepancy of examples and pilot, biased by the same amount for equal sizes."""
+        w = self.witness
+        return float(w(w.centre + w.scale * w.examples).mean() - w(w.centre + w.scale * w.pilot).mean())
+
+    def _features(self, images: Tensor) -> Tensor:
+        return torch.cat([self.describe(b).cpu() for b in images.split(self.batch_size)])
+
+    def _distance(self, images: Tensor) -> Tensor:
+        return distances(images, self.pixels).min(1).values
+
+
+class Producer:
+    """Seeds become images: propose, decode, choose. Image k depends on seed k and the examples alone."""
+
+    def __init__(self, shuttle: Shuttle, latents: Tensor, settings: SamplerSettings):
+        self.shuttle, self.settings = shuttle, settings
+        self.proposal, self.accept = settings.proposal(latents)
+
+    def propose(self, seeds: Sequence[int], candidate: int = 0, stream: str = "sampler") -> tuple[Latents, int]:
+        """One candidate latent of each seed, and how many proposals that took."""
+        drawn = draw(self.proposal, seeds, self.accept, stream=f"{stream}-{candidate}")
+        return Latents(tuple(f"{s:06d}" for s in seeds), drawn.latents, sigma=self.shuttle.sigma), int(drawn.proposed.sum())
+
+    def pilot(self, keys: tuple[str, ...], advance: Advance) -> Images:
+        """First candidates of a stream of their own, to fit the choice to."""
+        return self.shuttle.down(self.propose([int(k) for k in keys], stream="pilot")[0])(keys, advance)
+
+    def make(self, keys: tuple[str, ...], advance: Advance, chooser: Chooser | None) -> tuple[Images, Latents]:
+        """The images of these seeds and the latents they were decoded from."""
+        seeds = [int(k) for k in keys]
+        count = self.settings.candidates if chooser else 1
+        latents = [self.propose(seeds, j)[0] for j in range(count)]
+        images = [self.shuttle.down(z)(keys, advance) for z in latents]
+        if chooser is None:
+            return images[0], latents[0]
+        pick = chooser.choose([x.values for x in images])
+        rows = torch.arange(len(keys))
+        values, z = (torch.stack([a.values for a in group])[pick, rows] for group in (images, latents))
+        return Images(keys, values), Latents(keys, z, sigma=self.shuttle.sigma)
