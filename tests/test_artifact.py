@@ -32,7 +32,7 @@ def test_shards_join_in_the_order_of_the_list_whatever_order_they_came_in(tmp_pa
 def test_rows_are_found_by_key():
     z = latents()
     assert torch.equal(z.select(["k3", "k0"]).values, z.values[[3, 0]])
-    with pytest.raises(FarfieldError, match="no row for the keys \\['nope'\\]"):
+    with pytest.raises(FarfieldError, match=r"no row for the keys \['nope'\]"):
         z.select(["nope"])
 
 
@@ -51,14 +51,14 @@ def test_a_killed_write_leaves_nothing_that_is_read(tmp_path):
 
 def test_damage_and_mixed_kinds_are_named(tmp_path):
     save(latents(), tmp_path)
-    with pytest.raises(FarfieldError, match="holds 'latents', expected 'images'"):
+    with pytest.raises(FarfieldError, match=r"holds 'latents', expected 'images'"):
         load(tmp_path, Images)
     Store(tmp_path, Latents).write(1, latents(sigma=3.0).select(["k1"]))
-    with pytest.raises(FarfieldError, match="disagree about \\['sigma'\\]"):
+    with pytest.raises(FarfieldError, match=r"disagree about \['sigma'\]"):
         load(tmp_path, Latents)
     shard = tmp_path / "shard-00000.safetensors"
     shard.write_bytes(shard.read_bytes()[:100])
-    with pytest.raises(FarfieldError, match="shard-00000.safetensors: not a shard"):
+    with pytest.raises(FarfieldError, match=r"shard-00000\.safetensors: not a shard"):
         load(tmp_path, Latents)
     with pytest.raises(FarfieldError, match="found none"):
         load(tmp_path / "absent", Features)

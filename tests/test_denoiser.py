@@ -36,7 +36,10 @@ class As(nn.Module):
 
     def forward(self, x_t, time):
         e = self.eps(x_t, time)
-        sigma = (SCHEDULE.levels.log()[time.floor().long()] * (1 - time % 1) + SCHEDULE.levels.log()[(time.floor().long() + 1).clamp(max=999)] * (time % 1)).exp()
+        sigma = (
+            SCHEDULE.levels.log()[time.floor().long()] * (1 - time % 1)
+            + SCHEDULE.levels.log()[(time.floor().long() + 1).clamp(max=999)] * (time % 1)
+        ).exp()
         s = sigma.reshape(-1, 1, 1, 1)
         a = (1 + s**2).rsqrt()
         x0 = (x_t - s * a * e) / a
@@ -61,7 +64,12 @@ class FromEps(nn.Module):
 @pytest.mark.parametrize("shape", [(1, 8, 8), (3, 8, 12), (7, 5, 9)])
 def test_every_parameterization_gives_the_same_trajectory(shape):
     eps = Noise()
-    models = [NetworkDenoiser(eps, SCHEDULE, shape), NetworkDenoiser(As(eps, "sample"), SCHEDULE, shape, "sample"), NetworkDenoiser(As(eps, "v"), SCHEDULE, shape, "v"), EDMDenoiser(FromEps(eps), ContinuousSchedule(0.01, 157), shape)]
+    models = [
+        NetworkDenoiser(eps, SCHEDULE, shape),
+        NetworkDenoiser(As(eps, "sample"), SCHEDULE, shape, "sample"),
+        NetworkDenoiser(As(eps, "v"), SCHEDULE, shape, "v"),
+        EDMDenoiser(FromEps(eps), ContinuousSchedule(0.01, 157), shape),
+    ]
     x = 20 * torch.randn(3, *shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     sigmas = SCHEDULE.sigmas(12, 20.0)
     ends = [integrate(m, x, sigmas, "midpoint") for m in models]
@@ -110,7 +118,16 @@ def test_a_diffusers_folder_is_read_as_diffusers_means_it(tmp_path, named, class
     from farfield.checkpoints.load import load_denoiser
 
     torch.manual_seed(0)
-    unet = UNet2DModel(sample_size=(8, 16), in_channels=1, out_channels=1, block_out_channels=(8, 16), norm_num_groups=4, down_block_types=("DownBlock2D",) * 2, up_block_types=("UpBlock2D",) * 2, num_class_embeds=classes)
+    unet = UNet2DModel(
+        sample_size=(8, 16),
+        in_channels=1,
+        out_channels=1,
+        block_out_channels=(8, 16),
+        norm_num_groups=4,
+        down_block_types=("DownBlock2D",) * 2,
+        up_block_types=("UpBlock2D",) * 2,
+        num_class_embeds=classes,
+    )
     scheduler = DDPMScheduler(100, beta_schedule="squaredcos_cap_v2", prediction_type=named, clip_sample=False)
     DDPMPipeline(unet, scheduler).save_pretrained(tmp_path)
     label = None if classes is None else 3

@@ -38,7 +38,9 @@ def test_low_rank_with_a_rest_equals_its_full_covariance():
     q = orthonormal(7, 3, 0)
     values = torch.tensor([3.0, 1.0, 0.2], dtype=F64)
     low = GaussianDenoiser(torch.ones(7, dtype=F64), q, values, residual=0.05)
-    full = GaussianDenoiser.from_covariance(torch.ones(7, dtype=F64), q @ values.diag() @ q.T + 0.05 * (torch.eye(7, dtype=F64) - q @ q.T))
+    full = GaussianDenoiser.from_covariance(
+        torch.ones(7, dtype=F64), q @ values.diag() @ q.T + 0.05 * (torch.eye(7, dtype=F64) - q @ q.T)
+    )
     x = torch.randn(5, 7, dtype=F64)
     for sigma in (torch.tensor(0.1), torch.tensor([0.1, 0.5, 1.0, 2.0, 9.0])):
         assert torch.allclose(low(x, sigma), full(x, sigma), atol=1e-12)
@@ -48,7 +50,10 @@ def test_low_rank_with_a_rest_equals_its_full_covariance():
 @pytest.mark.parametrize("sigma", [0.3, 1.0, 4.0])
 def test_jacobian_is_the_posterior_covariance_over_the_noise_variance(sigma):
     """Any law: J = Cov(x0 | x) / s², symmetric and positive; here for a mixture, by its own closed form."""
-    components = [GaussianDenoiser(3 * torch.randn(4, dtype=F64), orthonormal(4, 2, k), torch.tensor([1.0, 0.3], dtype=F64), 0.1) for k in range(3)]
+    components = [
+        GaussianDenoiser(3 * torch.randn(4, dtype=F64), orthonormal(4, 2, k), torch.tensor([1.0, 0.3], dtype=F64), 0.1)
+        for k in range(3)
+    ]
     model = MixtureDenoiser(components, torch.tensor([0.5, 0.3, 0.2]))
     x = torch.randn(1, 4, dtype=F64)
     s = torch.tensor(sigma, dtype=F64)
@@ -58,7 +63,9 @@ def test_jacobian_is_the_posterior_covariance_over_the_noise_variance(sigma):
     for w, c in zip(weights, components, strict=True):
         full = c.basis @ (c.variances - c.residual).diag() @ c.basis.T + c.residual * torch.eye(4, dtype=F64)
         gap = c(x, s)[0] - mean
-        covariance += w * (full - full @ torch.linalg.inv(full + s**2 * torch.eye(4, dtype=F64)) @ full + gap[:, None] * gap)
+        covariance += w * (
+            full - full @ torch.linalg.inv(full + s**2 * torch.eye(4, dtype=F64)) @ full + gap[:, None] * gap
+        )
     assert torch.allclose(jacobian, covariance / s**2, atol=1e-8)
     assert float(torch.linalg.eigvalsh(jacobian).min()) > -1e-10
 
@@ -75,7 +82,9 @@ def test_molrg_is_its_closed_form_and_its_rank_falls_from_14_to_7():
     point = bases[0] @ torch.randn(d, generator=torch.Generator().manual_seed(2), dtype=F64)
 
     def rank(s):
-        values = torch.linalg.svdvals(torch.autograd.functional.jacobian(lambda y: model(y[None], torch.tensor(s, dtype=F64))[0], point))
+        values = torch.linalg.svdvals(
+            torch.autograd.functional.jacobian(lambda y: model(y[None], torch.tensor(s, dtype=F64))[0], point)
+        )
         share = (values.square().cumsum(0) / values.square().sum()).sqrt()
         return int((share <= 0.99).sum()) + 1
 
@@ -115,12 +124,17 @@ def test_empirical_survives_float32_points_far_from_the_origin():
     """|y|² / s² is 1e9 here: without centring and float64 sums the weights would be noise."""
     points = (100 + torch.randn(40, 64, generator=torch.Generator().manual_seed(0))).float()
     x = points[:3].double() + 0.01
-    assert torch.allclose(EmpiricalDenoiser(points)(x, torch.tensor(0.05)), broadcast_empirical(points.double(), x, 0.05), atol=1e-9)
+    assert torch.allclose(
+        EmpiricalDenoiser(points)(x, torch.tensor(0.05)), broadcast_empirical(points.double(), x, 0.05), atol=1e-9
+    )
 
 
 def test_denoiser_is_the_posterior_mean():
     """Bayes by brute force: average x0 over joint draws that land near x."""
-    model = MixtureDenoiser([GaussianDenoiser(torch.tensor([m], dtype=F64), torch.eye(1), torch.tensor([0.2])) for m in (-1.0, 1.5)], torch.tensor([0.3, 0.7]))
+    model = MixtureDenoiser(
+        [GaussianDenoiser(torch.tensor([m], dtype=F64), torch.eye(1), torch.tensor([0.2])) for m in (-1.0, 1.5)],
+        torch.tensor([0.3, 0.7]),
+    )
     g = torch.Generator().manual_seed(0)
     n, sigma = 4_000_000, 0.8
     which = torch.rand(n, generator=g, dtype=F64) < 0.3
@@ -128,14 +142,19 @@ def test_denoiser_is_the_posterior_mean():
     x = x0 + sigma * torch.randn(n, generator=g, dtype=F64)
     for at in (-1.0, 0.2, 1.0):
         near = (x - at).abs() < 0.01
-        assert float(model(torch.tensor([[at]], dtype=F64), torch.tensor(sigma))) == pytest.approx(float(x0[near].mean()), abs=5 * float(x0[near].std()) / math.sqrt(int(near.sum())))
+        assert float(model(torch.tensor([[at]], dtype=F64), torch.tensor(sigma))) == pytest.approx(
+            float(x0[near].mean()), abs=5 * float(x0[near].std()) / math.sqrt(int(near.sum()))
+        )
 
 
 @pytest.mark.parametrize(
     ("make", "message"),
     [
         (lambda: GaussianDenoiser(torch.zeros(3), torch.eye(3), torch.tensor([1.0, 1.0, -1.0])), "variances"),
-        (lambda: GaussianDenoiser.from_covariance(torch.zeros(2), torch.tensor([[1.0, 2.0], [2.0, 1.0]])), "semi-definite"),
+        (
+            lambda: GaussianDenoiser.from_covariance(torch.zeros(2), torch.tensor([[1.0, 2.0], [2.0, 1.0]])),
+            "semi-definite",
+        ),
         (lambda: MixtureDenoiser([], torch.ones(0)), "mixture"),
         (lambda: EmpiricalDenoiser(torch.zeros(0, 3)), "at least one point"),
         (lambda: EmpiricalDenoiser(torch.tensor([[math.nan]])), "finite"),

@@ -4,11 +4,23 @@ import pytest
 import torch
 
 from farfield.core.error import FarfieldError
-from farfield.unseen.geometry import angles, apex_angles, distances, expectation, norms, pair_angles, pair_distances, slerp, triangle_angles
+from farfield.unseen.geometry import (
+    angles,
+    apex_angles,
+    distances,
+    expectation,
+    norms,
+    pair_angles,
+    pair_distances,
+    slerp,
+    triangle_angles,
+)
 
 
 def draws(n, d, shift=0.0, scale=1.0, seed=0):
-    return shift / math.sqrt(d) + scale * torch.randn(n, d, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    return shift / math.sqrt(d) + scale * torch.randn(
+        n, d, generator=torch.Generator().manual_seed(seed), dtype=torch.float64
+    )
 
 
 def test_closed_form_of_the_published_setting():

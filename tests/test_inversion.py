@@ -24,8 +24,16 @@ def test_a_foreign_gaussian_through_a_frozen_model_has_the_closed_form_law():
     """Data N(m2, C2), model N(m, C): latents are N(m + A (m2 - m), A C2 Aᵀ); a prior fitted to them, sampled and decoded
     gives N(m2, C2) back. All of it against the closed form, within the sampling error of n = 4,000."""
     d, n, low, high = 5, 4000, 0.02, 20.0
-    model = GaussianDenoiser(torch.linspace(-1, 1, d, dtype=F64), orthonormal(d, 0), torch.tensor([2.0, 1.0, 0.5, 0.2, 0.05], dtype=F64), schedule=ContinuousSchedule(low, high))
-    mean, root = 2 * torch.ones(d, dtype=F64), orthonormal(d, 1) @ torch.tensor([1.5, 0.8, 0.4, 0.3, 0.1], dtype=F64).diag() @ orthonormal(d, 2)
+    model = GaussianDenoiser(
+        torch.linspace(-1, 1, d, dtype=F64),
+        orthonormal(d, 0),
+        torch.tensor([2.0, 1.0, 0.5, 0.2, 0.05], dtype=F64),
+        schedule=ContinuousSchedule(low, high),
+    )
+    mean, root = (
+        2 * torch.ones(d, dtype=F64),
+        orthonormal(d, 1) @ torch.tensor([1.5, 0.8, 0.4, 0.3, 0.1], dtype=F64).diag() @ orthonormal(d, 2),
+    )
     data = mean + torch.randn(n, d, generator=torch.Generator().manual_seed(3), dtype=F64) @ root.T
     covariance = root @ root.T
     sigmas = karras(60, low, high)
@@ -37,7 +45,11 @@ def test_a_foreign_gaussian_through_a_frozen_model_has_the_closed_form_law():
     assert float((latents - expected).norm() / expected.norm()) < 2e-3  # the solver's error; the law itself below
     law = stretch @ covariance @ stretch.T / unit**2
     fitted = LowRankPrior.fit(latents)
-    assert torch.allclose(fitted.mean, (model.mean + stretch @ (mean - model.mean)) / unit, atol=5 * math.sqrt(float(law.diagonal().max()) / n))
+    assert torch.allclose(
+        fitted.mean,
+        (model.mean + stretch @ (mean - model.mean)) / unit,
+        atol=5 * math.sqrt(float(law.diagonal().max()) / n),
+    )
 
     drawn = fitted.sample([generator(s, "sampler") for s in range(n)])
     samples = decode(model, drawn, sigmas, "midpoint")

@@ -35,7 +35,11 @@ def test_isotropic_is_the_maximum_of_its_own_likelihood_and_low_rank_gains_on_co
     for factor in (0.9, 1.1):
         assert float(best.log_prob(z).sum()) > float(IsotropicPrior(best.mean, best.scale * factor).log_prob(z).sum())
     held = correlated(400, seed=1)[0]
-    assert float(LowRankPrior.fit(z).log_prob(held).mean()) > float(DiagonalPrior.fit(z).log_prob(held).mean()) > float(best.log_prob(held).mean()) - 0.5
+    assert (
+        float(LowRankPrior.fit(z).log_prob(held).mean())
+        > float(DiagonalPrior.fit(z).log_prob(held).mean())
+        > float(best.log_prob(held).mean()) - 0.5
+    )
 
 
 def test_shrinkage_equals_scikit_learn():
@@ -44,7 +48,9 @@ def test_shrinkage_equals_scikit_learn():
     for n in (5, 30, 200):
         z, _ = correlated(n)
         prior = LowRankPrior.fit(z)
-        ours = prior.basis @ (prior.variances - prior.residual).diag() @ prior.basis.T + prior.residual * torch.eye(12, dtype=F64)
+        ours = prior.basis @ (prior.variances - prior.residual).diag() @ prior.basis.T + prior.residual * torch.eye(
+            12, dtype=F64
+        )
         theirs, _ = ledoit_wolf((z - z.mean(0)).numpy(), assume_centered=True)
         assert torch.allclose(ours * (n - 1) / n, torch.from_numpy(theirs), atol=1e-10)
 
@@ -54,15 +60,21 @@ def test_ppca_equals_scikit_learn():
 
     z, _ = correlated(50)
     prior = LowRankPrior.fit_ppca(z, 4)
-    ours = prior.basis @ (prior.variances - prior.residual).diag() @ prior.basis.T + prior.residual * torch.eye(12, dtype=F64)
+    ours = prior.basis @ (prior.variances - prior.residual).diag() @ prior.basis.T + prior.residual * torch.eye(
+        12, dtype=F64
+    )
     assert torch.allclose(ours, torch.from_numpy(PCA(4).fit(z.numpy()).get_covariance()), atol=1e-10)
-    assert torch.allclose(prior.log_prob(z), torch.from_numpy(PCA(4).fit(z.numpy()).score_samples(z.numpy())), atol=1e-8)
+    assert torch.allclose(
+        prior.log_prob(z), torch.from_numpy(PCA(4).fit(z.numpy()).score_samples(z.numpy())), atol=1e-8
+    )
 
 
 def test_fitted_laws_approach_the_truth():
     z, covariance = correlated(20000)
     prior = LowRankPrior.fit(z)
-    fitted = prior.basis @ (prior.variances - prior.residual).diag() @ prior.basis.T + prior.residual * torch.eye(12, dtype=F64)
+    fitted = prior.basis @ (prior.variances - prior.residual).diag() @ prior.basis.T + prior.residual * torch.eye(
+        12, dtype=F64
+    )
     assert torch.allclose(fitted, covariance, atol=0.05)
 
 

@@ -50,4 +50,7 @@ def test_nothing_heavy_is_imported_before_it_is_needed(code):
     """What makes `import farfield` and `farfield --help` instant; the seconds themselves are for the benchmark."""
     heavy = ("torch", "numpy", "scipy", "diffusers", "matplotlib", "sklearn", "skimage", "PIL", "faiss", "torchmetrics")
     script = f"import sys; {code}; print([m for m in {heavy!r} if m in sys.modules])"
-    assert subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+    assert (
+        subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.strip()
+        == "[]"
+    )

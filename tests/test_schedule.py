@@ -4,7 +4,14 @@ import pytest
 import torch
 
 from farfield.core.error import FarfieldError
-from farfield.diffusion.schedule import ContinuousSchedule, DiscreteSchedule, cosine_betas, karras, linear_betas, scaled_linear_betas
+from farfield.diffusion.schedule import (
+    ContinuousSchedule,
+    DiscreteSchedule,
+    cosine_betas,
+    karras,
+    linear_betas,
+    scaled_linear_betas,
+)
 
 
 @pytest.mark.parametrize("betas", [linear_betas(), scaled_linear_betas(), cosine_betas(), linear_betas(50, 0.01, 0.4)])
@@ -21,7 +28,11 @@ def test_betas_equal_those_of_diffusers(kind):
     from diffusers import DDPMScheduler
 
     theirs = DDPMScheduler(1000, beta_start=1e-4, beta_end=0.02, beta_schedule=kind).betas.double()
-    ours = {"linear": linear_betas, "scaled_linear": lambda: scaled_linear_betas(1000, 1e-4, 0.02), "squaredcos_cap_v2": cosine_betas}[kind]()
+    ours = {
+        "linear": linear_betas,
+        "scaled_linear": lambda: scaled_linear_betas(1000, 1e-4, 0.02),
+        "squaredcos_cap_v2": cosine_betas,
+    }[kind]()
     assert torch.allclose(ours, theirs, rtol=2e-5, atol=1e-7)
 
 
@@ -74,7 +85,9 @@ def test_karras_is_uniform_in_the_root_and_exact_at_its_ends():
     assert sigmas[0] == 80.0 and sigmas[-1] == 0.01
 
 
-@pytest.mark.parametrize("betas", [torch.tensor([0.1]), torch.tensor([0.1, 1.5]), torch.tensor([0.0, 0.1]), torch.tensor([0.1, math.nan])])
+@pytest.mark.parametrize(
+    "betas", [torch.tensor([0.1]), torch.tensor([0.1, 1.5]), torch.tensor([0.0, 0.1]), torch.tensor([0.1, math.nan])]
+)
 def test_impossible_betas_are_refused(betas):
     with pytest.raises(FarfieldError, match="betas"):
         DiscreteSchedule(betas)

@@ -16,7 +16,9 @@ def test_witness_is_its_definition():
     s = f.std(0)
     width = torch.stack([(((a - b) / s) ** 2).sum() for i, a in enumerate(f) for b in f[:i]]).median()
     k = lambda a, b: (-(((a - b) / s) ** 2).sum() / width).exp()  # noqa: E731
-    expected = torch.stack([torch.stack([k(v, a) for a in f]).mean() - torch.stack([k(v, b) for b in g]).mean() for v in x])
+    expected = torch.stack(
+        [torch.stack([k(v, a) for a in f]).mean() - torch.stack([k(v, b) for b in g]).mean() for v in x]
+    )
     assert torch.allclose(Witness.fit(f, g)(x), expected)
 
 
@@ -25,7 +27,7 @@ def test_witness_averages_to_the_squared_discrepancy():
     f, g = draws(200, 0.0, 0), draws(150, 0.4, 1)
     w = Witness.fit(f, g)
     a, b = (f - w.centre) / w.scale, (g - w.centre) / w.scale
-    k = lambda p, q: (-torch.cdist(p, q) ** 2 / w.width).exp().mean()  # noqa: E731
+    k = lambda p, q: (-(torch.cdist(p, q) ** 2) / w.width).exp().mean()  # noqa: E731
     assert float(w(f).mean() - w(g).mean()) == pytest.approx(float(k(a, a) + k(b, b) - 2 * k(a, b)), rel=1e-9)
 
 

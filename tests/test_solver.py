@@ -1,6 +1,7 @@
 """Solvers against the closed forms of Gaussian data."""
 
 import math
+from itertools import pairwise
 
 import pytest
 import torch
@@ -36,7 +37,7 @@ def test_euler_is_the_closed_form_product(gaussian):
     sigmas = karras(12, 0.02, 10.0)
     x = gaussian.mean + torch.randn(3, 6, dtype=torch.float64)
     factor = torch.ones(6, dtype=torch.float64)
-    for s0, s1 in zip(sigmas[:-1], sigmas[1:], strict=True):
+    for s0, s1 in pairwise(sigmas):
         factor = factor * (1 + (s1 - s0) * s0 / (gaussian.variances + s0**2))
     expected = gaussian.mean + (((x - gaussian.mean) @ gaussian.basis) * factor) @ gaussian.basis.T
     assert torch.allclose(integrate(gaussian, x, sigmas, "euler"), expected, atol=1e-12)
@@ -55,7 +56,9 @@ def test_naive_round_trip_is_wrong_by_the_known_amount():
 def test_discrete_ddim_is_euler_in_this_coordinate():
     """The textbook DDIM recursion on x_t with alpha-bar, against our Euler on x = x_t / a."""
     torch.manual_seed(0)
-    network = torch.nn.Sequential(torch.nn.Conv2d(2, 8, 3, padding=1), torch.nn.Tanh(), torch.nn.Conv2d(8, 2, 3, padding=1)).double()
+    network = torch.nn.Sequential(
+        torch.nn.Conv2d(2, 8, 3, padding=1), torch.nn.Tanh(), torch.nn.Conv2d(8, 2, 3, padding=1)
+    ).double()
 
     class Net(torch.nn.Module):
         def __init__(self):
@@ -72,7 +75,7 @@ def test_discrete_ddim_is_euler_in_this_coordinate():
     x_t = torch.randn(2, 2, 5, 5, dtype=torch.float64)
     y = x_t.clone()
     with torch.no_grad():
-        for t, u in zip(times[:-1], times[1:], strict=True):
+        for t, u in pairwise(times):
             eps = Net()(y, torch.tensor([float(t)] * 2, dtype=torch.float64))
             x0 = (y - (1 - signal[t]).sqrt() * eps) / signal[t].sqrt()
             y = signal[u].sqrt() * x0 + (1 - signal[u]).sqrt() * eps
@@ -91,7 +94,11 @@ def test_a_point_mass_is_reached_in_one_step(solver):
 @pytest.mark.parametrize("solver", ["heun", "midpoint"])
 def test_eta_keeps_the_law_of_a_gaussian(solver):
     """With fresh noise at every step the end is still N(mean, C + s²): within the sampling error of 4,000 draws (1.1 %)."""
-    model = GaussianDenoiser(torch.tensor([1.0, -1.0], dtype=torch.float64), torch.eye(2, dtype=torch.float64), torch.tensor([1.0, 0.25], dtype=torch.float64))
+    model = GaussianDenoiser(
+        torch.tensor([1.0, -1.0], dtype=torch.float64),
+        torch.eye(2, dtype=torch.float64),
+        torch.tensor([1.0, 0.25], dtype=torch.float64),
+    )
     n = 4000
     noise = torch.randn(n, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     x = model.mean + noise * (model.variances + 100.0).sqrt()
@@ -104,7 +111,9 @@ def test_eta_keeps_the_law_of_a_gaussian(solver):
 def test_eta_has_the_closed_form_variance():
     """Euler with eta on N(0, l): each step makes the variance v into factor² v + s_up²; 10 steps, 6,000 draws."""
     variance, eta, n = 1.0, 0.7, 6000
-    model = GaussianDenoiser(torch.zeros(1, dtype=torch.float64), torch.eye(1, dtype=torch.float64), torch.ones(1, dtype=torch.float64))
+    model = GaussianDenoiser(
+        torch.zeros(1, dtype=torch.float64), torch.eye(1, dtype=torch.float64), torch.ones(1, dtype=torch.float64)
+    )
     sigmas = karras(10, 0.02, 10.0)
     expected = variance + 100.0
     x = torch.randn(n, 1, generator=torch.Generator().manual_seed(1), dtype=torch.float64) * math.sqrt(expected)
@@ -138,7 +147,13 @@ class Counting(Denoiser):
 @pytest.mark.parametrize("solver", list(SOLVERS))
 def test_network_calls_are_what_is_said(gaussian, solver):
     model, seen = Counting(gaussian), []
-    integrate(model, torch.zeros(1, 6, dtype=torch.float64), karras(9, 0.02, 10.0), solver, callback=lambda s: seen.append(s.index))
+    integrate(
+        model,
+        torch.zeros(1, 6, dtype=torch.float64),
+        karras(9, 0.02, 10.0),
+        solver,
+        callback=lambda s: seen.append(s.index),
+    )
     assert model.calls == network_calls(solver, 9)
     assert seen == list(range(1, 10))
 

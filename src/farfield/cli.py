@@ -6,7 +6,7 @@ import os
 import sys
 import warnings
 from pathlib import Path
-from typing import Annotated, Any, Optional
+from typing import Annotated, Any
 
 import typer
 
@@ -21,17 +21,21 @@ app = typer.Typer(
 )
 
 Model = Annotated[str, typer.Argument(help="cifar10-32 (bundled), a diffusers pipeline folder, or a hub id.")]
-Source = Annotated[str, typer.Argument(help="A folder, zip, npz or file of images, or a bundled domain (see `farfield domains`).")]
-Out = Annotated[Path, typer.Option("-o", "--out", help="The run folder; the same command on it continues where it stopped.")]
-Sigma = Annotated[Optional[float], typer.Option(help="Noise level of the latents; the model's last level if not given.")]
+Source = Annotated[
+    str, typer.Argument(help="A folder, zip, npz or file of images, or a bundled domain (see `farfield domains`).")
+]
+Out = Annotated[
+    Path, typer.Option("-o", "--out", help="The run folder; the same command on it continues where it stopped.")
+]
+Sigma = Annotated[float | None, typer.Option(help="Noise level of the latents; the model's last level if not given.")]
 Steps = Annotated[int, typer.Option(help="Steps of the solver, each way.")]
 SolverName = Annotated[str, typer.Option("--solver", help="euler (DDIM), heun, midpoint or multistep.")]
 Batch = Annotated[int, typer.Option("--batch-size", help="Images at a time; also the most that an interruption loses.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
 Dtype = Annotated[str, typer.Option(help="Precision of the network: float32, bfloat16, float16 or float64.")]
-Label = Annotated[Optional[int], typer.Option(help="Class, for a class-conditional model.")]
+Label = Annotated[int | None, typer.Option(help="Class, for a class-conditional model.")]
 Strict = Annotated[bool, typer.Option("--strict", help="Stop at a broken image instead of leaving it out.")]
-Limit = Annotated[Optional[int], typer.Option(help="Only the first so many images.")]
+Limit = Annotated[int | None, typer.Option(help="Only the first so many images.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print summary.json on standard output.")]
 Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="No progress bars.")]
 
@@ -46,22 +50,47 @@ def root(version: Annotated[bool, typer.Option("--version", help="Print the vers
 @app.command()
 def expand(
     model: Model,
-    examples_source: Annotated[str, typer.Argument(metavar="EXAMPLES", help="Images of the new domain: a folder, zip, npz, or a bundled domain (see `farfield domains`).")],
+    examples_source: Annotated[
+        str,
+        typer.Argument(
+            metavar="EXAMPLES",
+            help="Images of the new domain: a folder, zip, npz, or a bundled domain (see `farfield domains`).",
+        ),
+    ],
     n: Annotated[int, typer.Option("-n", help="How many new images.")] = 64,
     out: Out = Path("runs/expand"),
-    examples: Annotated[Optional[int], typer.Option(help="Use so many of them and hold the rest out [default: all, up to 100].")] = None,
-    heldout: Annotated[Optional[str], typer.Option(help="Held-out images from elsewhere: a path or a domain.")] = None,
+    examples: Annotated[
+        int | None, typer.Option(help="Use so many of them and hold the rest out [default: all, up to 100].")
+    ] = None,
+    heldout: Annotated[str | None, typer.Option(help="Held-out images from elsewhere: a path or a domain.")] = None,
     sampler: Annotated[str, typer.Option(help="interpolation, gaussian, perturbation or geometric.")] = "interpolation",
     prior: Annotated[str, typer.Option(help="isotropic, diagonal or lowrank.")] = "isotropic",
-    t: Annotated[str, typer.Option(help="Place between the two ends of an interpolation: 0.5, or a range 0.25,0.5.")] = "0.25,0.5",
-    centre: Annotated[bool, typer.Option("--centre/--no-centre", help="Interpolate around the examples' mean; --no-centre is the published form.")] = True,
+    t: Annotated[
+        str, typer.Option(help="Place between the two ends of an interpolation: 0.5, or a range 0.25,0.5.")
+    ] = "0.25,0.5",
+    centre: Annotated[
+        bool,
+        typer.Option(
+            "--centre/--no-centre", help="Interpolate around the examples' mean; --no-centre is the published form."
+        ),
+    ] = True,
     partner: Annotated[str, typer.Option(help="The other end of an interpolation: example or prior.")] = "example",
-    candidates: Annotated[int, typer.Option(help="Decode so many per image and keep the new one most like the examples; 1 keeps what comes.")] = 3,
-    sigma: Annotated[str, typer.Option(help="Noise level of the latents: a number, last, or auto (searched on the examples).")] = "auto",
+    candidates: Annotated[
+        int,
+        typer.Option(help="Decode so many per image and keep the new one most like the examples; 1 keeps what comes."),
+    ] = 3,
+    sigma: Annotated[
+        str, typer.Option(help="Noise level of the latents: a number, last, or auto (searched on the examples).")
+    ] = "auto",
     steps: Steps = 24,
     solver: SolverName = "multistep",
     seed: Annotated[int, typer.Option(help="First seed; image k depends on seed k only.")] = 0,
-    descriptor: Annotated[Optional[list[str]], typer.Option(help="pixels, model, or a TorchScript / CIFAR-ResNet file; may be repeated [default: pixels, model].")] = None,
+    descriptor: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="pixels, model, or a TorchScript / CIFAR-ResNet file; may be repeated [default: pixels, model]."
+        ),
+    ] = None,
     batch_size: Batch = 64,
     device: Device = "auto",
     dtype: Dtype = "float32",
@@ -81,7 +110,21 @@ def expand(
     ends = _numbers(t, "t", "a number such as 0.5, or a range such as 0.25,0.5")
     settings = SamplerSettings(sampler, prior, (ends[0], ends[-1]), centre, partner, candidates)
     descriptors = descriptor or ["pixels", "model"]
-    expand(model, examples_source, out, numerics, settings, n=n, search=sigma == "auto", examples=examples, heldout=heldout, descriptors=descriptors, seed=seed, strict=strict, quiet=quiet)
+    expand(
+        model,
+        examples_source,
+        out,
+        numerics,
+        settings,
+        n=n,
+        search=sigma == "auto",
+        examples=examples,
+        heldout=heldout,
+        descriptors=descriptors,
+        seed=seed,
+        strict=strict,
+        quiet=quiet,
+    )
     _finish(out, as_json, write_report)
 
 
@@ -174,7 +217,14 @@ def _finish(out: Path, as_json: bool, write_report: Any = None) -> None:
 def main() -> None:
     """Entry point: bad input is one clear line and exit code 2; an interruption says how to go on."""
 
-    def show(message: Warning | str, category: type[Warning], filename: str, lineno: int, file: Any = None, line: str | None = None) -> None:
+    def show(
+        message: Warning | str,
+        category: type[Warning],
+        filename: str,
+        lineno: int,
+        file: Any = None,
+        line: str | None = None,
+    ) -> None:
         if issubclass(category, FarfieldWarning):
             print(f"farfield: {message}", file=sys.stderr)
 

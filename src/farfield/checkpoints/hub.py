@@ -46,7 +46,9 @@ def load_folder(folder: Path, *, dtype: torch.dtype = torch.float32, label: int 
     config = _config(folder / "unet" / "config.json")
     kind = config.get("_class_name")
     if kind != "UNet2DModel":
-        raise FarfieldError(f"{folder}: its network is {kind}; expected UNet2DModel (unconditional or class-conditional, in pixels)")
+        raise FarfieldError(
+            f"{folder}: its network is {kind}; expected UNet2DModel (unconditional or class-conditional, in pixels)"
+        )
     schedule = DiscreteSchedule(_betas(scheduler, folder))
     named = scheduler.get("prediction_type", "epsilon")
     if named not in _PREDICTIONS:
@@ -58,7 +60,13 @@ def load_folder(folder: Path, *, dtype: torch.dtype = torch.float32, label: int 
         raise FarfieldError(f"{folder}: class-conditional; expected a label from 0 to {classes - 1}, found {label}")
     size = config["sample_size"]
     height, width = (size, size) if isinstance(size, int) else size
-    denoiser = NetworkDenoiser(SampleOnly(_network(folder / "unet", dtype)), schedule, (config["in_channels"], height, width), _PREDICTIONS[named], label)
+    denoiser = NetworkDenoiser(
+        SampleOnly(_network(folder / "unet", dtype)),
+        schedule,
+        (config["in_channels"], height, width),
+        _PREDICTIONS[named],
+        label,
+    )
     return denoiser.eval().requires_grad_(False)
 
 
@@ -67,15 +75,27 @@ def download(name: str) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
-    wanted = ["model_index.json", "unet/*.json", "unet/*.safetensors", "unet/*.bin", "scheduler/*.json", "*.json", "*.safetensors", "*.bin"]
+    wanted = [
+        "model_index.json",
+        "unet/*.json",
+        "unet/*.safetensors",
+        "unet/*.bin",
+        "scheduler/*.json",
+        "*.json",
+        "*.safetensors",
+        "*.bin",
+    ]
     try:
         return Path(snapshot_download(name, allow_patterns=wanted))
     except (LocalEntryNotFoundError, OSError) as error:
         if not isinstance(error, HfHubHTTPError):
             raise FarfieldError(
-                f"{name}: not in the local cache and the hub cannot be reached; on a machine with a network run `hf download {name}`, copy the folder here and give its path"
+                f"{name}: not in the local cache and the hub cannot be reached; on a machine with a network run `hf "
+                f"download {name}`, copy the folder here and give its path"
             ) from error
-        raise FarfieldError(f"{name}: the hub has no such model, or it is not public ({error}); check the id") from error
+        raise FarfieldError(
+            f"{name}: the hub has no such model, or it is not public ({error}); check the id"
+        ) from error
     except (HFValidationError, HfHubHTTPError) as error:
         raise FarfieldError(f"{name}: not a model on the hub ({error})") from error
 
@@ -86,9 +106,14 @@ def _network(folder: Path, dtype: torch.dtype) -> nn.Module:
     try:
         # Explicit float32: diffusers would otherwise keep a float16 file in float16, or round a wider one.
         network: nn.Module = UNet2DModel.from_pretrained(folder, torch_dtype=dtype)
-    except Exception as error:  # diffusers raises whatever its parts raise: OSError, ValueError, KeyError, SafetensorError
+    except (
+        Exception
+    ) as error:  # diffusers raises whatever its parts raise: OSError, ValueError, KeyError, SafetensorError
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise FarfieldError(f"{folder}: the network cannot be read ({first}); expected config.json and diffusion_pytorch_model.safetensors of a UNet2DModel") from error
+        raise FarfieldError(
+            f"{folder}: the network cannot be read ({first}); expected config.json and "
+            "diffusion_pytorch_model.safetensors of a UNet2DModel"
+        ) from error
     return network
 
 
@@ -97,7 +122,11 @@ def _betas(config: dict[str, Any], folder: Path) -> Tensor:
     if config.get("trained_betas") is not None:
         betas = torch.tensor(config["trained_betas"], dtype=torch.float64)
     else:
-        steps, start, end = config.get("num_train_timesteps", 1000), config.get("beta_start", 1e-4), config.get("beta_end", 0.02)
+        steps, start, end = (
+            config.get("num_train_timesteps", 1000),
+            config.get("beta_start", 1e-4),
+            config.get("beta_end", 0.02),
+        )
         kind = config.get("beta_schedule", "linear")
         if kind == "linear":
             betas = linear_betas(steps, start, end)
@@ -106,7 +135,9 @@ def _betas(config: dict[str, Any], folder: Path) -> Tensor:
         elif kind == "squaredcos_cap_v2":
             betas = cosine_betas(steps)
         else:
-            raise FarfieldError(f"{folder}: beta_schedule {kind!r}; expected linear, scaled_linear or squaredcos_cap_v2")
+            raise FarfieldError(
+                f"{folder}: beta_schedule {kind!r}; expected linear, scaled_linear or squaredcos_cap_v2"
+            )
     return _zero_terminal(betas) if config.get("rescale_betas_zero_snr") else betas
 
 
@@ -120,7 +151,9 @@ def _zero_terminal(betas: Tensor) -> Tensor:
 
 def _config(path: Path) -> dict[str, Any]:
     if not path.is_file():
-        raise FarfieldError(f"{path}: missing; expected a diffusers pipeline folder with model_index.json, unet/ and scheduler/")
+        raise FarfieldError(
+            f"{path}: missing; expected a diffusers pipeline folder with model_index.json, unet/ and scheduler/"
+        )
     try:
         config: dict[str, Any] = json.loads(path.read_text())
     except (json.JSONDecodeError, UnicodeDecodeError) as error:

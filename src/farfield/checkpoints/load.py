@@ -28,15 +28,23 @@ def locate(name: str) -> Path:
     if path.is_dir():
         return path
     if path.is_file():
-        raise FarfieldError(f"{name}: a file; this version reads diffusers pipeline folders (model_index.json, unet/, scheduler/) and hub ids")
+        raise FarfieldError(
+            f"{name}: a file; this version reads diffusers pipeline folders (model_index.json, unet/, scheduler/) and "
+            "hub ids"
+        )
     if re.fullmatch(r"[A-Za-z0-9][\w.-]*/[\w.-]+", name) and not name.startswith((".", "/")):
         from farfield.checkpoints.hub import download
 
         return download(name)
-    raise FarfieldError(f"model {name!r}: no such folder; expected {', '.join(BUNDLED)}, a diffusers pipeline folder, or a hub id such as google/ddpm-cifar10-32")
+    raise FarfieldError(
+        f"model {name!r}: no such folder; expected {', '.join(BUNDLED)}, a diffusers pipeline folder, or a hub id "
+        "such as google/ddpm-cifar10-32"
+    )
 
 
-def load_denoiser(name: str, *, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32, label: int | None = None) -> NetworkDenoiser:
+def load_denoiser(
+    name: str, *, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32, label: int | None = None
+) -> NetworkDenoiser:
     """The denoiser of a model's name, frozen, on a device."""
     from farfield.checkpoints.hub import load_folder
 

@@ -129,7 +129,9 @@ def read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text())
     except (OSError, json.JSONDecodeError) as error:
-        raise FarfieldError(f"{path}: expected a JSON file written by farfield ({error}); delete it to start anew") from error
+        raise FarfieldError(
+            f"{path}: expected a JSON file written by farfield ({error}); delete it to start anew"
+        ) from error
 
 
 class Store(Generic[A]):
@@ -153,7 +155,11 @@ class Store(Generic[A]):
         """Put shard ``index`` in place with one atomic rename."""
         from safetensors.torch import save
 
-        header = {"kind": artifact.kind, "keys": json.dumps(list(artifact.keys)), **{k: json.dumps(v) for k, v in artifact.attributes().items()}}
+        header = {
+            "kind": artifact.kind,
+            "keys": json.dumps(list(artifact.keys)),
+            **{k: json.dumps(v) for k, v in artifact.attributes().items()},
+        }
         write_bytes(self._shard(index), save({"values": artifact.values.detach().cpu().contiguous()}, metadata=header))
 
     def shards(self) -> list[Path]:
@@ -163,10 +169,16 @@ class Store(Generic[A]):
         """All shards as one artifact, in the order of the key list."""
         parts = [self._read(p) for p in self.shards()]
         if not parts:
-            raise FarfieldError(f"{self.folder}: expected {self.kind.kind} (shard-*.safetensors), found none; run the command that makes them")
+            raise FarfieldError(
+                f"{self.folder}: expected {self.kind.kind} (shard-*.safetensors), found none; run the command that "
+                "makes them"
+            )
         first = parts[0]
         if any(p.attributes() != first.attributes() for p in parts):
-            raise FarfieldError(f"{self.folder}: its shards disagree about {sorted(first.attributes())}; delete the folder and run again")
+            raise FarfieldError(
+                f"{self.folder}: its shards disagree about {sorted(first.attributes())}; delete the folder and run "
+                "again"
+            )
         keys = tuple(k for p in parts for k in p.keys)
         return self.kind(keys, torch.cat([p.values for p in parts]), **first.attributes())
 
@@ -179,7 +191,9 @@ class Store(Generic[A]):
                 values = f.get_tensor("values")
             keys = tuple(json.loads(header["keys"]))
         except (OSError, SafetensorError, KeyError, json.JSONDecodeError) as error:
-            raise FarfieldError(f"{path}: not a shard written by farfield, or damaged ({error}); delete it and run the command again") from error
+            raise FarfieldError(
+                f"{path}: not a shard written by farfield, or damaged ({error}); delete it and run the command again"
+            ) from error
         if header.get("kind") != self.kind.kind:
             raise FarfieldError(f"{path}: holds {header.get('kind')!r}, expected {self.kind.kind!r}")
         return self.kind(keys, values, **{k: json.loads(v) for k, v in header.items() if k not in ("kind", "keys")})
@@ -216,7 +230,9 @@ def write_bytes(path: Path, content: bytes) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".writing-", suffix=path.name)
     except OSError as error:
-        raise FarfieldError(f"{path.parent}: cannot write here ({error.strerror}); choose another output folder with -o") from error
+        raise FarfieldError(
+            f"{path.parent}: cannot write here ({error.strerror}); choose another output folder with -o"
+        ) from error
     try:
         with os.fdopen(handle, "wb") as f:
             f.write(content)

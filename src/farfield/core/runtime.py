@@ -34,7 +34,9 @@ def resolve_device(name: str = "auto") -> torch.device:
         raise FarfieldError(f"device {name!r}: expected auto, cpu, cuda, cuda:N or mps")
     if device.type == "cuda":
         if not torch.cuda.is_available():
-            raise FarfieldError(f"device {name!r}: this machine has no CUDA device (or torch was built without CUDA); use --device cpu")
+            raise FarfieldError(
+                f"device {name!r}: this machine has no CUDA device (or torch was built without CUDA); use --device cpu"
+            )
         index = Ranks.current().local if device.index is None else device.index
         if index >= torch.cuda.device_count():
             raise FarfieldError(f"device {name!r}: only {torch.cuda.device_count()} CUDA device(s) here; use cuda:0")
@@ -128,9 +130,23 @@ def progress(label: str, total: int, *, done: int = 0, quiet: bool = False) -> I
         yield lambda n: None
         return
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
 
-    columns = (TextColumn("{task.description:<28}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("eta"), TimeRemainingColumn())
+    columns = (
+        TextColumn("{task.description:<28}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("eta"),
+        TimeRemainingColumn(),
+    )
     with Progress(*columns, console=Console(stderr=True)) as bars:
         task = bars.add_task(label, total=total, completed=done)
         yield lambda n: bars.update(task, advance=n)

@@ -54,7 +54,14 @@ class NetworkDenoiser(Denoiser):
         label: class index for a class-conditional network.
     """
 
-    def __init__(self, network: nn.Module, schedule: Schedule, shape: tuple[int, ...], prediction: Prediction = "epsilon", label: int | None = None):
+    def __init__(
+        self,
+        network: nn.Module,
+        schedule: Schedule,
+        shape: tuple[int, ...],
+        prediction: Prediction = "epsilon",
+        label: int | None = None,
+    ):
         super().__init__()
         if prediction not in get_args(Prediction):
             raise FarfieldError(f"prediction {prediction!r}: expected one of {', '.join(get_args(Prediction))}")
@@ -82,7 +89,14 @@ class EDMDenoiser(Denoiser):
     :math:`c_{out} = \sigma \sigma_{data} / \sqrt v`, :math:`c_{in} = 1/\sqrt v`, noise input :math:`\ln\sigma / 4`.
     """
 
-    def __init__(self, network: nn.Module, schedule: Schedule, shape: tuple[int, ...], sigma_data: float = 0.5, label: int | None = None):
+    def __init__(
+        self,
+        network: nn.Module,
+        schedule: Schedule,
+        shape: tuple[int, ...],
+        sigma_data: float = 0.5,
+        label: int | None = None,
+    ):
         super().__init__()
         self.network = network
         self.schedule = schedule
@@ -112,7 +126,10 @@ def evaluate(network: nn.Module, x: Tensor, time: Tensor, label: int | None = No
     if output.shape[1] == 2 * channels:
         output = output[:, :channels]
     if output.shape != x.shape:
-        raise FarfieldError(f"the network answers {tuple(output.shape)} to {tuple(x.shape)}; expected the same shape, or twice the channels (learned variance)")
+        raise FarfieldError(
+            f"the network answers {tuple(output.shape)} to {tuple(x.shape)}; expected the same shape, or twice the "
+            "channels (learned variance)"
+        )
     return output
 
 

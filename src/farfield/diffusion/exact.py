@@ -34,13 +34,18 @@ class GaussianDenoiser(Denoiser):
         schedule: levels it claims to know; any, since the form is exact at all.
     """
 
-    def __init__(self, mean: Tensor, basis: Tensor, variances: Tensor, residual: float = 0.0, schedule: Schedule | None = None):
+    def __init__(
+        self, mean: Tensor, basis: Tensor, variances: Tensor, residual: float = 0.0, schedule: Schedule | None = None
+    ):
         super().__init__()
         self.shape = tuple(mean.shape)
         self.schedule = schedule or ContinuousSchedule()
         d = mean.numel()
         if basis.shape != (d, len(variances)) or residual < 0 or bool((variances < 0).any()):
-            raise FarfieldError(f"Gaussian in {d} dimensions: expected a basis [{d}, k] and k variances of at least 0, found {tuple(basis.shape)} and {tuple(variances.shape)}")
+            raise FarfieldError(
+                f"Gaussian in {d} dimensions: expected a basis [{d}, k] and k variances of at least 0, found "
+                f"{tuple(basis.shape)} and {tuple(variances.shape)}"
+            )
         self.mean = nn.Buffer(mean.double().flatten())
         self.basis = nn.Buffer(basis.double())
         self.variances = nn.Buffer(variances.double())
@@ -51,7 +56,9 @@ class GaussianDenoiser(Denoiser):
         """From a full covariance ``[d, d]``, symmetric and positive semi-definite."""
         values, vectors = torch.linalg.eigh(covariance.double())
         if float(values.min()) < -1e-8 * float(values.abs().max()):
-            raise FarfieldError(f"covariance: expected positive semi-definite, its smallest eigenvalue is {float(values.min()):.3g}")
+            raise FarfieldError(
+                f"covariance: expected positive semi-definite, its smallest eigenvalue is {float(values.min()):.3g}"
+            )
         return GaussianDenoiser(mean, vectors, values.clamp(min=0), schedule=schedule)
 
     def forward(self, x: Tensor, sigma: Tensor) -> Tensor:
@@ -80,7 +87,10 @@ class MixtureDenoiser(Denoiser):
     def __init__(self, components: Sequence[GaussianDenoiser], weights: Tensor, schedule: Schedule | None = None):
         super().__init__()
         if not components or len(components) != len(weights) or bool((weights <= 0).any()):
-            raise FarfieldError(f"mixture: expected a positive weight for each component, found {len(components)} components and {len(weights)} weights")
+            raise FarfieldError(
+                f"mixture: expected a positive weight for each component, found {len(components)} components and "
+                f"{len(weights)} weights"
+            )
         if len({c.shape for c in components}) > 1:
             raise FarfieldError("mixture: its components differ in shape")
         self.components = nn.ModuleList(components)

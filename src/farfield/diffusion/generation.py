@@ -12,7 +12,16 @@ from farfield.diffusion.denoiser import Denoiser
 from farfield.diffusion.solver import Callback, integrate
 
 
-def generate(denoiser: Denoiser, seeds: Sequence[int], sigmas: Tensor, solver: str = "multistep", *, eta: float = 0.0, device: torch.device | None = None, callback: Callback | None = None) -> Tensor:
+def generate(
+    denoiser: Denoiser,
+    seeds: Sequence[int],
+    sigmas: Tensor,
+    solver: str = "multistep",
+    *,
+    eta: float = 0.0,
+    device: torch.device | None = None,
+    callback: Callback | None = None,
+) -> Tensor:
     r"""The images of these seeds, ``[len(seeds), *shape]``.
 
     The start is :math:`x = \sqrt{1 + \sigma_0^2}\, n_k`: at the last level every model's latents are near N(0, I). The end

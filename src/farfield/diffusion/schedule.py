@@ -66,7 +66,10 @@ class Schedule(ABC):
     def check(self, sigma: float) -> float:
         """The level itself, or an error when the model was not trained there."""
         if not self.sigma_min * (1 - 1e-6) <= sigma <= self.sigma_max * (1 + 1e-6):
-            raise FarfieldError(f"sigma {sigma:g}: out of range, this model knows the levels {self.sigma_min:.4g} to {self.sigma_max:.4g}")
+            raise FarfieldError(
+                f"sigma {sigma:g}: out of range, this model knows the levels {self.sigma_min:.4g} to "
+                f"{self.sigma_max:.4g}"
+            )
         return sigma
 
 
@@ -142,7 +145,10 @@ class DiscreteSchedule(Schedule):
         target = karras(steps, low, high, self.rho).flip(0)
         first, last = (int((self.levels - v).abs().argmin()) for v in (low, high))
         if steps > last - first:
-            raise FarfieldError(f"{steps} steps: this model was trained at only {last - first + 1} levels from {low:.4g} to {high:.4g}; use at most {last - first} steps")
+            raise FarfieldError(
+                f"{steps} steps: this model was trained at only {last - first + 1} levels from {low:.4g} to "
+                f"{high:.4g}; use at most {last - first} steps"
+            )
         index = torch.searchsorted((self.levels[1:] * self.levels[:-1]).sqrt(), target)
         # One level each: push upwards from the bottom, then down again from the top.
         order = torch.arange(steps + 1)

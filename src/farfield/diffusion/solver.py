@@ -10,6 +10,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import ClassVar
 
 import torch
@@ -33,7 +34,9 @@ class Solver(ABC):
     order: ClassVar[int]
 
     @abstractmethod
-    def step(self, slope: Slope, x: Tensor, e0: Tensor, s0: Tensor, s1: Tensor, past: Past) -> tuple[Tensor, Tensor | None]:
+    def step(
+        self, slope: Slope, x: Tensor, e0: Tensor, s0: Tensor, s1: Tensor, past: Past
+    ) -> tuple[Tensor, Tensor | None]:
         """The state at level ``s1``, and the slope there if the step has learned it (else it is called for)."""
 
     @abstractmethod
@@ -46,7 +49,9 @@ class Euler(Solver):
 
     name, order = "euler", 1
 
-    def step(self, slope: Slope, x: Tensor, e0: Tensor, s0: Tensor, s1: Tensor, past: Past) -> tuple[Tensor, Tensor | None]:
+    def step(
+        self, slope: Slope, x: Tensor, e0: Tensor, s0: Tensor, s1: Tensor, past: Past
+    ) -> tuple[Tensor, Tensor | None]:
         return x + (s1 - s0) * e0, None
 
     def calls(self, steps: int) -> int:
@@ -58,7 +63,9 @@ class Heun(Solver):
 
     name, order = "heun", 2
 
-    def step(self, slope: Slope, x: Tensor, e0: Tensor, s0: Tensor, s1: Tensor, past: Past) -> tuple[Tensor, Tensor | None]:
+    def step(
+        self, slope: Slope, x: Tensor, e0: Tensor, s0: Tensor, s1: Tensor, past: Past
+    ) -> tuple[Tensor, Tensor | None]:
         e1 = slope(x + (s1 - s0) * e0, s1)
         return x + (s1 - s0) * (e0 + e1) / 2, None
 
@@ -71,7 +78,9 @@ class Midpoint(Solver):
 
     name, order = "midpoint", 2
 
-    def step(self, slope: Slope, x: Tensor, e0: Tensor, s0: Tensor, s1: Tensor, past: Past) -> tuple[Tensor, Tensor | None]:
+    def step(
+        self, slope: Slope, x: Tensor, e0: Tensor, s0: Tensor, s1: Tensor, past: Past
+    ) -> tuple[Tensor, Tensor | None]:
         middle = (s0 * s1).sqrt()
         return x + (s1 - s0) * slope(x + (middle - s0) * e0, middle), None
 
@@ -97,7 +106,9 @@ class Multistep(Solver):
 
     name, order = "multistep", 2
 
-    def step(self, slope: Slope, x: Tensor, e0: Tensor, s0: Tensor, s1: Tensor, past: Past) -> tuple[Tensor, Tensor | None]:
+    def step(
+        self, slope: Slope, x: Tensor, e0: Tensor, s0: Tensor, s1: Tensor, past: Past
+    ) -> tuple[Tensor, Tensor | None]:
         if past:
             before, e = past[-1]
             w0, w = _line_weights(s0, before, s0, s1)
@@ -168,14 +179,24 @@ def integrate(
     """
     rule = find_solver(solver)
     moves = sigmas.diff()
-    if sigmas.ndim != 1 or len(sigmas) < 2 or not (bool((moves > 0).all()) or bool((moves < 0).all())) or float(sigmas.min()) <= 0:
-        raise FarfieldError("sigmas: expected a grid [steps + 1] of positive levels, strictly ascending or strictly descending")
+    if (
+        sigmas.ndim != 1
+        or len(sigmas) < 2
+        or not (bool((moves > 0).all()) or bool((moves < 0).all()))
+        or float(sigmas.min()) <= 0
+    ):
+        raise FarfieldError(
+            "sigmas: expected a grid [steps + 1] of positive levels, strictly ascending or strictly descending"
+        )
     if not 0 <= eta <= 1:
         raise FarfieldError(f"eta {eta:g}: expected 0 (deterministic) to 1 (ancestral)")
     if eta > 0 and bool((moves > 0).any()):
         raise FarfieldError("eta: an inversion is deterministic, noise cannot be put in on the way up; use eta 0")
     if eta > 0 and isinstance(rule, Multistep):
-        raise FarfieldError("eta: fresh noise makes the slopes of earlier steps useless to the multistep solver; use euler, heun or midpoint")
+        raise FarfieldError(
+            "eta: fresh noise makes the slopes of earlier steps useless to the multistep solver; use euler, heun or "
+            "midpoint"
+        )
     if eta > 0 and (seeds is None or len(seeds) != len(x)):
         raise FarfieldError(f"eta: expected one seed for each of the {len(x)} images")
     noise = [generator(s, "eta") for s in seeds or ()] if eta > 0 else []
@@ -186,7 +207,7 @@ def integrate(
     grid = sigmas.to(x.device, x.dtype)
     past: Past = []
     known: Tensor | None = None
-    for i, (s0, s) in enumerate(zip(grid[:-1], grid[1:], strict=True)):
+    for i, (s0, s) in enumerate(pairwise(grid)):
         up = eta * s * (1 - (s / s0) ** 2).clamp(min=0).sqrt()
         s1 = (s**2 - up**2).sqrt()
         e0 = slope(x, s0) if known is None else known
@@ -196,7 +217,10 @@ def integrate(
             x = x + up * torch.stack([torch.randn(x.shape[1:], generator=g) for g in noise]).to(x)
         if not bool(torch.isfinite(x).all()):
             bad = int((~torch.isfinite(x.flatten(1)).all(1)).sum())
-            raise NonFiniteError(f"step {i + 1} of {len(moves)}: {bad} of {len(x)} states became NaN or infinite on the way to sigma {float(s):.4g}; use --dtype float32 or more steps")
+            raise NonFiniteError(
+                f"step {i + 1} of {len(moves)}: {bad} of {len(x)} states became NaN or infinite on the way to sigma "
+                f"{float(s):.4g}; use --dtype float32 or more steps"
+            )
         if callback:
             callback(Step(i + 1, len(moves), float(s), x))
     return x

@@ -13,7 +13,9 @@ from farfield.core.artifact import Features, Images
 from farfield.study.run import Run
 
 
-def features(run: Run, descriptor: Descriptor, label: str, sets: dict[str, Images], batch_size: int) -> dict[str, Features]:
+def features(
+    run: Run, descriptor: Descriptor, label: str, sets: dict[str, Images], batch_size: int
+) -> dict[str, Features]:
     """Features of each set, kept under ``features/<label>/<set>``."""
     found = {}
     for name, images in sets.items():
@@ -23,7 +25,9 @@ def features(run: Run, descriptor: Descriptor, label: str, sets: dict[str, Image
             advance(len(keys))
             return part
 
-        found[name] = run.compute(f"features/{label}/{name}", Features, images.keys, 8 * batch_size, work, f"describing {name} by {label}")
+        found[name] = run.compute(
+            f"features/{label}/{name}", Features, images.keys, 8 * batch_size, work, f"describing {name} by {label}"
+        )
     return found
 
 

@@ -49,7 +49,9 @@ class SamplerSettings:
         if self.partner not in ("example", "prior"):
             raise FarfieldError(f"partner {self.partner!r}: expected example or prior")
         if not 0 <= self.t[0] <= self.t[1] <= 1:
-            raise FarfieldError(f"t {self.t}: expected a place between two latents, 0 to 1, or two such places, low first")
+            raise FarfieldError(
+                f"t {self.t}: expected a place between two latents, 0 to 1, or two such places, low first"
+            )
         if self.candidates < 1:
             raise FarfieldError(f"candidates {self.candidates}: expected at least 1")
 
@@ -78,7 +80,9 @@ class Chooser:
     own features, newness in pixels.
     """
 
-    def __init__(self, shuttle: Shuttle, examples: Images, pilot: Images, batch_size: int, sources: Images | None = None):
+    def __init__(
+        self, shuttle: Shuttle, examples: Images, pilot: Images, batch_size: int, sources: Images | None = None
+    ):
         """``sources`` are the images that the pilot was made from and may copy, if not the examples themselves."""
         self.describe = DenoiserFeatures(shuttle.denoiser)
         self.batch_size = batch_size
@@ -87,7 +91,9 @@ class Chooser:
         shown = as_shown(pilot.values)
         new = self._distance(shown) >= self.threshold
         self.copies = 1 - float(new.double().mean())
-        self.witness = Witness.fit(self._features(examples.values), self._features(shown[new] if bool(new.any()) else shown))
+        self.witness = Witness.fit(
+            self._features(examples.values), self._features(shown[new] if bool(new.any()) else shown)
+        )
 
     def choose(self, candidates: Sequence[Tensor]) -> Tensor:
         """``[n]`` indices, from c candidates of each of n images: c tensors ``[n, C, H, W]``."""
@@ -117,7 +123,9 @@ class Producer:
     def propose(self, seeds: Sequence[int], candidate: int = 0, stream: str = "sampler") -> tuple[Latents, int]:
         """One candidate latent of each seed, and how many proposals that took."""
         drawn = draw(self.proposal, seeds, self.accept, stream=f"{stream}-{candidate}")
-        return Latents(tuple(f"{s:06d}" for s in seeds), drawn.latents, sigma=self.shuttle.sigma), int(drawn.proposed.sum())
+        return Latents(tuple(f"{s:06d}" for s in seeds), drawn.latents, sigma=self.shuttle.sigma), int(
+            drawn.proposed.sum()
+        )
 
     def pilot(self, keys: tuple[str, ...], advance: Advance) -> Images:
         """First candidates of a stream of their own, to fit the choice to."""

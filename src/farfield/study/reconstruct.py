@@ -38,7 +38,9 @@ class Numerics:
         """The frozen denoiser, on its device."""
         if self.batch_size < 1:
             raise FarfieldError(f"batch size {self.batch_size}: expected at least 1")
-        return load_denoiser(model, device=resolve_device(self.device), dtype=resolve_dtype(self.dtype), label=self.label)
+        return load_denoiser(
+            model, device=resolve_device(self.device), dtype=resolve_dtype(self.dtype), label=self.label
+        )
 
     def request(self) -> dict[str, Any]:
         """What changes a result: everything but the device."""
@@ -83,7 +85,17 @@ class Shuttle:
         return values.to(self.device, state_dtype(self.device))
 
 
-def reconstruct(model: str, source: str, out: Path, numerics: Numerics, *, limit: int | None = None, strict: bool = False, quiet: bool = False, back: bool = True) -> dict[str, Any]:
+def reconstruct(
+    model: str,
+    source: str,
+    out: Path,
+    numerics: Numerics,
+    *,
+    limit: int | None = None,
+    strict: bool = False,
+    quiet: bool = False,
+    back: bool = True,
+) -> dict[str, Any]:
     """Invert images, decode them again, and say how well both went.
 
     Writes ``latents/``, ``reconstructions/`` (and ``png/``) and ``summary.json`` into the run folder.
@@ -95,17 +107,46 @@ def reconstruct(model: str, source: str, out: Path, numerics: Numerics, *, limit
     images = open_images(source, denoiser.shape, limit=limit, strict=strict)
     sigmas = denoiser.schedule.sigmas(numerics.steps, numerics.sigma)
     shuttle = Shuttle(denoiser, sigmas, numerics.solver)
-    request = {"model": model, "model_digest": model_digest(model), "images": source, "images_digest": images.digest(), **numerics.request()}
+    request = {
+        "model": model,
+        "model_digest": model_digest(model),
+        "images": source,
+        "images_digest": images.digest(),
+        **numerics.request(),
+    }
     run = Run(out, "reconstruct" if back else "invert", request, quiet)
-    latents = run.compute("latents", Latents, images.keys, numerics.batch_size, shuttle.up(images), "inverting", shuttle.steps)
-    summary: dict[str, Any] = {"command": run.request["command"], "model": model, "images": source, "n": len(images), **level(shuttle)}
+    latents = run.compute(
+        "latents", Latents, images.keys, numerics.batch_size, shuttle.up(images), "inverting", shuttle.steps
+    )
+    summary: dict[str, Any] = {
+        "command": run.request["command"],
+        "model": model,
+        "images": source,
+        "n": len(images),
+        **level(shuttle),
+    }
     summary["latent_certificate"] = certificate(run, denoiser, images, latents, shuttle, numerics)
     if back:
-        returned = run.compute("reconstructions", Images, images.keys, numerics.batch_size, shuttle.down(latents), "decoding", shuttle.steps)
+        returned = run.compute(
+            "reconstructions",
+            Images,
+            images.keys,
+            numerics.batch_size,
+            shuttle.down(latents),
+            "decoding",
+            shuttle.steps,
+        )
         trip = round_trip(images.values, returned.values)
-        summary["reconstruction"] = {"psnr": spread(trip.psnr), "ssim": spread(trip.ssim), "max_error": spread(trip.max_error), "n": len(images)}
+        summary["reconstruction"] = {
+            "psnr": spread(trip.psnr),
+            "ssim": spread(trip.ssim),
+            "max_error": spread(trip.max_error),
+            "n": len(images),
+        }
         rows = zip(trip.psnr.tolist(), trip.ssim.tolist(), trip.max_error.tolist(), strict=True)
-        summary["images"] = {k: {"psnr": p, "ssim": s, "max_error": e} for k, (p, s, e) in zip(images.keys, rows, strict=True)}
+        summary["images"] = {
+            k: {"psnr": p, "ssim": s, "max_error": e} for k, (p, s, e) in zip(images.keys, rows, strict=True)
+        }
         if run.ranks.main:
             save_pngs(returned, out / "png")
     if run.ranks.main:
@@ -116,16 +157,28 @@ def reconstruct(model: str, source: str, out: Path, numerics: Numerics, *, limit
 
 def level(shuttle: Shuttle) -> dict[str, Any]:
     """The numerical settings as they were used: the trained level, not the one asked for."""
-    return {"sigma": shuttle.sigma, "steps": shuttle.steps, "solver": shuttle.solver, "network_calls": network_calls(shuttle.solver, shuttle.steps)}
+    return {
+        "sigma": shuttle.sigma,
+        "steps": shuttle.steps,
+        "solver": shuttle.solver,
+        "network_calls": network_calls(shuttle.solver, shuttle.steps),
+    }
 
 
-def certificate(run: Run, denoiser: Denoiser, images: Images, latents: Latents, shuttle: Shuttle, numerics: Numerics, most: int = 16) -> dict[str, Any]:
+def certificate(
+    run: Run, denoiser: Denoiser, images: Images, latents: Latents, shuttle: Shuttle, numerics: Numerics, most: int = 16
+) -> dict[str, Any]:
     """k against 2k steps on the first ``most`` images: the relative error that the latents carry."""
     keys = images.keys[:most]
     fine = Shuttle(denoiser, denoiser.schedule.sigmas(2 * shuttle.steps, shuttle.sigma), shuttle.solver)
     again = run.compute("certificate", Latents, keys, numerics.batch_size, fine.up(images), "certifying", fine.steps)
     found = convergence(latents.select(keys).values, again.values, shuttle.solver)
-    return {"steps": [shuttle.steps, fine.steps], "difference": spread(found.difference), "error": spread(found.error), "n": len(keys)}
+    return {
+        "steps": [shuttle.steps, fine.steps],
+        "difference": spread(found.difference),
+        "error": spread(found.error),
+        "n": len(keys),
+    }
 
 
 def spread(values: Tensor | Sequence[float]) -> dict[str, float]:

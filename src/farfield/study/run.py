@@ -43,21 +43,37 @@ class Run:
             if changed:
                 first = changed[0]
                 raise FarfieldError(
-                    f"{folder}: holds a run with other settings ({first} was {before.get(first)!r}, now {request.get(first)!r}); give the same command to continue it, or another folder with -o"
+                    f"{folder}: holds a run with other settings ({first} was {before.get(first)!r}, now "
+                    f"{request.get(first)!r}); give the same command to continue it, or another folder with -o"
                 )
         elif folder.is_file():
             raise FarfieldError(f"{folder}: a file; expected a folder for the run, choose another with -o")
         elif folder.is_dir() and any(folder.iterdir()):
             raise FarfieldError(f"{folder}: not empty and not a farfield run; choose another folder with -o")
         elif self.ranks.main:
-            versions = {"farfield": farfield.__version__, "python": platform.python_version(), "torch": torch.__version__}
-            write_json(config, {"request": request, "versions": versions, "started": time.strftime("%Y-%m-%dT%H:%M:%S%z")})
+            versions = {
+                "farfield": farfield.__version__,
+                "python": platform.python_version(),
+                "torch": torch.__version__,
+            }
+            write_json(
+                config, {"request": request, "versions": versions, "started": time.strftime("%Y-%m-%dT%H:%M:%S%z")}
+            )
         self.request = request
 
     def store(self, name: str, kind: type[A]) -> Store[A]:
         return Store(self.folder / name, kind)
 
-    def compute(self, name: str, kind: type[A], keys: Sequence[str], size: int, work: Callable[[tuple[str, ...], Advance], A], label: str, units: int = 1) -> A:
+    def compute(
+        self,
+        name: str,
+        kind: type[A],
+        keys: Sequence[str],
+        size: int,
+        work: Callable[[tuple[str, ...], Advance], A],
+        label: str,
+        units: int = 1,
+    ) -> A:
         """An artifact of these keys, shard by shard; what is on disk is not done again.
 
         Shards are given out to the processes by position and gathered from disk, so any number of them ends alike.
@@ -77,7 +93,10 @@ class Run:
         self.ranks.wait()
         found = store.read()
         if found.keys != tuple(keys):
-            raise FarfieldError(f"{self.folder / name}: holds other rows than this command makes; delete that folder and run the command again")
+            raise FarfieldError(
+                f"{self.folder / name}: holds other rows than this command makes; delete that folder and run the "
+                "command again"
+            )
         return found
 
     @contextlib.contextmanager

@@ -28,7 +28,9 @@ def from_latent(z: Tensor, sigma: Tensor) -> Tensor:
     return z * (1 + sigma**2).sqrt()
 
 
-def invert(denoiser: Denoiser, images: Tensor, sigmas: Tensor, solver: str = "multistep", callback: Callback | None = None) -> Tensor:
+def invert(
+    denoiser: Denoiser, images: Tensor, sigmas: Tensor, solver: str = "multistep", callback: Callback | None = None
+) -> Tensor:
     """Latents of images at the top of a grid.
 
     Args:
@@ -42,7 +44,9 @@ def invert(denoiser: Denoiser, images: Tensor, sigmas: Tensor, solver: str = "mu
     return to_latent(integrate(denoiser, images, sigmas.flip(0), solver, callback=callback), sigmas[0].to(images))
 
 
-def decode(denoiser: Denoiser, latents: Tensor, sigmas: Tensor, solver: str = "multistep", callback: Callback | None = None) -> Tensor:
+def decode(
+    denoiser: Denoiser, latents: Tensor, sigmas: Tensor, solver: str = "multistep", callback: Callback | None = None
+) -> Tensor:
     """Images of latents at level ``sigmas[0]``: the inverse of `invert` up to the solver's error; never clipped.
 
     Args:
@@ -73,8 +77,14 @@ def round_trip(images: Tensor, reconstructions: Tensor) -> RoundTrip:
     mse = (a - b).flatten(1).square().mean(1)
     if min(a.shape[2:]) < 7:
         raise FarfieldError(f"SSIM: expected images of at least 7 × 7 pixels, found {tuple(a.shape[2:])}")
-    ssim = [structural_similarity(p.numpy(), q.numpy(), data_range=2.0, channel_axis=0) for p, q in zip(a, b, strict=True)]
-    return RoundTrip(10 * (4 / mse.clamp(min=1e-30)).log10(), torch.tensor(ssim, dtype=torch.float64), (a - b).flatten(1).abs().max(1).values)
+    ssim = [
+        structural_similarity(p.numpy(), q.numpy(), data_range=2.0, channel_axis=0) for p, q in zip(a, b, strict=True)
+    ]
+    return RoundTrip(
+        10 * (4 / mse.clamp(min=1e-30)).log10(),
+        torch.tensor(ssim, dtype=torch.float64),
+        (a - b).flatten(1).abs().max(1).values,
+    )
 
 
 @dataclass(frozen=True)

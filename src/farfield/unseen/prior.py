@@ -49,7 +49,9 @@ class IsotropicPrior(Prior):
 
     def log_prob(self, z: Tensor) -> Tensor:
         centred = (z.double() - self.mean).flatten(1)
-        return log_density(centred, centred.new_zeros((centred.shape[1], 0)), centred.new_zeros(0), centred.new_tensor(self.scale**2))
+        return log_density(
+            centred, centred.new_zeros((centred.shape[1], 0)), centred.new_zeros(0), centred.new_tensor(self.scale**2)
+        )
 
 
 class DiagonalPrior(Prior):

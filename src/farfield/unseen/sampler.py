@@ -34,23 +34,29 @@ def gaussian(prior: Prior) -> Proposal:
     return lambda g: prior.sample([g])[0]
 
 
-def interpolation(latents: Tensor, *, t: float | None = 0.5, centre: bool = True, partner: Prior | None = None) -> Proposal:
+def interpolation(
+    latents: Tensor, *, t: float | tuple[float, float] = 0.5, centre: bool = True, partner: Prior | None = None
+) -> Proposal:
     """Slerp from one example to another, or to a draw of the prior.
 
     Args:
         latents: the examples', ``[n, *shape]``, n at least 2.
-        t: place between the two, 0 to 1; None draws it uniformly.
+        t: place between the two, 0 to 1; a pair (low, high) draws it uniformly from there.
         centre: slerp around the mean of the examples' latents; False is the published form, around the origin.
         partner: the prior to draw the other end from; None takes a second example.
     """
-    _check(latents, t)
+    low, high = (t, t) if isinstance(t, int | float) else t
+    if len(latents) < 2:
+        raise FarfieldError(f"sampler: expected at least 2 examples, found {len(latents)}")
+    if not 0 <= low <= high <= 1:
+        raise FarfieldError(f"t {t}: expected a place between two latents, 0 to 1, or a pair (low, high)")
     z = latents.double()
     mean = z.mean(0) if centre else torch.zeros_like(z[0])
 
     def propose(g: torch.Generator) -> Tensor:
         i, j = _two(len(z), g)
         other = z[j] if partner is None else partner.sample([g])[0]
-        at = float(torch.rand((), generator=g)) if t is None else t
+        at = low + (high - low) * float(torch.rand((), generator=g))
         return mean + slerp(z[i] - mean, other - mean, at)
 
     return propose
@@ -83,7 +89,10 @@ class Limits:
         this they fit any model, size and domain.
         """
         if len(latents) < 4:
-            raise FarfieldError(f"geometric limits: expected at least 4 examples to derive them from, found {len(latents)}; use another sampler")
+            raise FarfieldError(
+                f"geometric limits: expected at least 4 examples to derive them from, found {len(latents)}; use "
+                "another sampler"
+            )
         rows = []
         for i in range(len(latents)):
             others = torch.cat([latents[:i], latents[i + 1 :]])
@@ -96,7 +105,10 @@ class Limits:
     def accepts(self, z: Tensor, latents: Tensor) -> bool:
         """Whether a latent stands among the examples as they stand among one another."""
         measured = _stand(z, latents)
-        return all(low <= v <= high for v, (low, high) in zip(measured, (self.distance, self.angle, self.triangle), strict=True))
+        return all(
+            low <= v <= high
+            for v, (low, high) in zip(measured, (self.distance, self.angle, self.triangle), strict=True)
+        )
 
 
 @dataclass(frozen=True)
@@ -111,30 +123,41 @@ class Draw:
         return len(self.latents) / max(1, int(self.proposed.sum()))
 
 
-def draw(proposal: Proposal, seeds: Sequence[int], accept: Callable[[Tensor], bool] | None = None, most: int = 200) -> Draw:
+def draw(
+    proposal: Proposal,
+    seeds: Sequence[int],
+    accept: Callable[[Tensor], bool] | None = None,
+    *,
+    stream: str = "sampler",
+    most: int = 200,
+) -> Draw:
     """The latents of these seeds; latent k depends on seed k alone.
 
     Args:
         proposal: one latent from a generator.
         accept: a proposal it refuses is made anew from the same generator.
+        stream: another name gives each seed another latent, independent of the first.
         most: proposals per seed before giving up.
 
     Raises:
         FarfieldError: a seed found nothing acceptable in ``most`` proposals.
     """
-    latents, proposed = [], []
+    latents: list[Tensor] = []
+    proposed: list[int] = []
     for seed in seeds:
-        g = generator(seed, "sampler")
+        g = generator(seed, stream)
         for attempt in range(1, most + 1):
             z = proposal(g)
             if accept is None or accept(z):
+                latents.append(z)
+                proposed.append(attempt)
                 break
         else:
             raise FarfieldError(
-                f"seed {seed}: none of {most} proposals was acceptable (so far {len(latents)} of {sum(proposed) + most}); the prior does not reach the examples at this level: choose another prior, a wider limit, or sampler interpolation"
+                f"seed {seed}: none of {most} proposals was acceptable (so far {len(latents)} of "
+                f"{sum(proposed) + most}); the prior does not reach the examples at this level: choose another prior, "
+                "a wider limit, or sampler interpolation"
             )
-        latents.append(z)
-        proposed.append(attempt)
     if not latents:
         raise FarfieldError("draw: expected at least one seed")
     return Draw(torch.stack(latents), torch.tensor(proposed))
@@ -142,7 +165,11 @@ def draw(proposal: Proposal, seeds: Sequence[int], accept: Callable[[Tensor], bo
 
 def _stand(z: Tensor, others: Tensor) -> tuple[float, float, float]:
     """Mean distance, mean origin angle and mean apex angle of one latent among others."""
-    return float(distances(z[None], others).mean()), float(angles(z[None], others).mean()), float(apex_angles(z, others).mean())
+    return (
+        float(distances(z[None], others).mean()),
+        float(angles(z[None], others).mean()),
+        float(apex_angles(z, others).mean()),
+    )
 
 
 def _two(n: int, g: torch.Generator) -> tuple[int, int]:
@@ -150,10 +177,3 @@ def _two(n: int, g: torch.Generator) -> tuple[int, int]:
     i = int(torch.randint(n, (), generator=g))
     j = int(torch.randint(n - 1, (), generator=g))
     return i, j + (j >= i)
-
-
-def _check(latents: Tensor, t: float | None) -> None:
-    if len(latents) < 2:
-        raise FarfieldError(f"sampler: expected at least 2 examples, found {len(latents)}")
-    if t is not None and not 0 <= t <= 1:
-        raise FarfieldError(f"t {t:g}: expected a place between two latents, 0 to 1")
