@@ -359,8 +359,8 @@ def test_the_difference_is_amplified_by_a_round_number():
 @pytest.mark.parametrize(
     ("value", "text"),
     [
-        (None, "–"), (float("nan"), "–"), (0.0, "0"), (64, "64"), (35746307, "35\u202f746\u202f307"), (0.031249, "0.0312"),
-        (-1.5, "−1.50"), (41.2345, "41.2"), (1.25e-6, "1.25 × 10⁻⁶"), (-3e9, "−3.00 × 10⁹"), (True, "yes"),
+        (None, "–"), (float("nan"), "–"), (0.0, "0"), (64, "64"), (35746307, "35\u202f746\u202f307"),
+        (0.031249, "0.0312"), (-1.5, "−1.50"), (41.2345, "41.2"), (1.25e-6, "1.25 × 10⁻⁶"), (-3e9, "−3.00 × 10⁹"), (True, "yes"),
     ],
 )  # fmt: skip
 def test_numbers_have_sensible_digits(value, text):
@@ -427,9 +427,10 @@ def test_the_command_line_is_one_that_farfield_takes():
     from farfield.cli import app
 
     request = {
-        "command": "expand", "model": "m", "model_digest": "9f", "examples": "my galaxies", "n": 8, "count": 12, "search": True,
-        "heldout": None, "most_references": 1500, "descriptors": ["pixels", "model"], "seed": 3, "sampler": "gaussian",
-        "prior": "lowrank", "t": [0.25, 0.5], "centre": False, "candidates": 1, "sigma": None, "steps": 9, "dtype": "float32",
+        "command": "expand", "model": "m", "model_digest": "9f", "examples": "my galaxies", "n": 8, "count": 12,
+        "search": True, "heldout": None, "most_references": 1500, "descriptors": ["pixels", "model"], "seed": 3,
+        "sampler": "gaussian", "prior": "lowrank", "t": [0.25, 0.5], "centre": False, "candidates": 1, "sigma": None,
+        "steps": 9, "dtype": "float32",
     }  # fmt: skip
     line = shlex.split(command_line(request))
     assert line[:6] == ["farfield", "expand", "m", "my galaxies", "--sigma", "auto"]

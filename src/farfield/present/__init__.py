@@ -1,0 +1,1 @@
+"""Artifacts on disk become pictures and one report; no model, no GPU."""

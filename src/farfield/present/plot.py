@@ -1,0 +1,258 @@
+"""Charts: what a run measured in, matplotlib figures out; the contact sheets of `sheet` are at hand here too.
+
+Nothing here keeps state: figures are plain ``Figure`` objects, never pyplot's. Charts are drawn in the colours of
+`PAINT`; `svg` hands these to the page as CSS variables, so that one chart serves light and dark paper.
+"""
+
+from __future__ import annotations
+
+import functools
+import io
+import math
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+
+from farfield.present.sheet import channels_shown, difference, grid, pairs
+from farfield.present.words import SETS, as_score, level, number
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+__all__ = ["channels_shown", "difference", "grid", "histograms", "measures", "pairs", "sigma_search", "svg"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+PAINT = {
+    "real": "#0072b2",
+    "ours": "#d55e00",
+    "base": "#7d8590",
+    "ink": "#1d2126",
+    "muted": "#6b737c",
+    "line": "#d9dadb",
+}
+"""Okabe and Ito's blue and vermilion, told apart by every kind of colour vision, and greys."""
+
+SET_PAINT = {"real": PAINT["real"], "samples": PAINT["ours"], "base": PAINT["base"]}
+STYLE: Any = {
+    "font.size": 10,
+    "axes.titlesize": 10.5,
+    "axes.titlelocation": "left",
+    "axes.labelsize": 9.5,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": PAINT["line"],
+    "axes.labelcolor": PAINT["muted"],
+    "axes.titlecolor": PAINT["ink"],
+    "xtick.color": PAINT["line"],
+    "ytick.color": PAINT["line"],
+    "xtick.labelcolor": PAINT["muted"],
+    "ytick.labelcolor": PAINT["muted"],
+    "xtick.labelsize": 9,
+    "ytick.labelsize": 9,
+    "text.color": PAINT["ink"],
+    "legend.frameon": False,
+    "svg.fonttype": "none",
+    "svg.hashsalt": "farfield",  # ids from contents, not from chance: the same run gives the same bytes
+}
+
+
+def _styled(draw: Callable[P, R]) -> Callable[P, R]:
+    """Draw in `STYLE`, whatever the settings around are, and leave those as they were."""
+
+    @functools.wraps(draw)
+    def styled(*args: P.args, **kwargs: P.kwargs) -> R:
+        import matplotlib
+
+        with matplotlib.rc_context(STYLE):
+            return draw(*args, **kwargs)
+
+    return styled
+
+
+@_styled
+def svg(figure: Figure) -> str:
+    """A chart as an ``<svg>`` element for a page: no reference outwards, colours as CSS variables, stable bytes."""
+    buffer = io.StringIO()
+    figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
+    text = buffer.getvalue()
+    text = re.sub(r"<metadata>.*?</metadata>", "", text[text.index("<svg") :], flags=re.DOTALL)
+    text = re.sub(r' xmlns(:\w+)?="[^"]*"', "", text, count=2)  # a page's parser knows them; they look like addresses
+    names = {colour: name for name, colour in PAINT.items()}
+
+    def themed(tag: re.Match[str]) -> str:
+        return re.sub(
+            "|".join(names),
+            lambda colour: f"var(--{names[colour[0].lower()]}, {colour[0]})",
+            tag[0],
+            flags=re.IGNORECASE,
+        )
+
+    return re.sub(r"<[a-z][^<>]*>", themed, text)  # tags only: a label may say anything
+
+
+@_styled
+def histograms(geometry: Mapping[str, Any]) -> Figure | None:
+    """Lengths, distances and angles of latents: examples against samples, with the Gaussian expectation ± sd.
+
+    Args:
+        geometry: as ``geometry.json`` has it; None when it holds no number to draw.
+    """
+    import numpy as np
+
+    panels = {
+        "norm": "length",
+        "distance": "distance in pairs",
+        "angle": "angle in pairs, from the origin (°)",
+        "triangle": "angle in triangles (°)",
+    }
+    data = {
+        name: {
+            s: np.array([v for v in (geometry.get(s) or {}).get(name) or [] if v is not None], float)
+            for s in ("examples", "samples")
+        }
+        for name in panels
+    }
+    drawn = [name for name in panels if any(v.size for v in data[name].values())]
+    if not drawn:
+        return None
+    expected = geometry.get("expected") or {}
+    figure, axes = _panels(len(drawn), 4, 2.35)
+    for ax, name in zip(axes, drawn, strict=True):
+        middle, sd = expected.get(name), expected.get(f"{name}_sd")
+        everything = np.concatenate([*data[name].values(), [] if middle is None else [middle]])
+        low, high = float(everything.min()), float(everything.max())
+        pad = 0.04 * (high - low) or 0.02 * abs(high) or 0.5
+        edges = np.linspace(low - pad, high + pad, 31)
+        for which, colour in (("examples", PAINT["real"]), ("samples", PAINT["ours"])):
+            values = data[name][which]
+            if values.size:
+                # shares, so that sets of different size can be laid over each other
+                heights = np.histogram(values, edges)[0] / values.size
+                ax.stairs(heights, edges, fill=True, color=colour, alpha=0.16)
+                ax.stairs(
+                    heights,
+                    edges,
+                    color=colour,
+                    linewidth=1.4,
+                    label="examples" if which == "examples" else "new latents",
+                )
+        if middle is not None:
+            if sd:
+                ax.axvspan(
+                    max(middle - sd, edges[0]),
+                    min(middle + sd, edges[-1]),
+                    color=PAINT["muted"],
+                    alpha=0.16,
+                    linewidth=0,
+                )
+            ax.axvline(
+                middle,
+                color=PAINT["ink"],
+                linewidth=1.1,
+                linestyle=(0, (4, 2)),
+                label="independent Gaussian draws (band: ± 1 sd)",
+            )
+        ax.set_title(panels[name])
+        ax.set_yticks([])
+        ax.spines["left"].set_visible(False)
+        ax.set_xlim(edges[0], edges[-1])
+        _few_ticks(ax, 4)
+    handles = {label: h for ax in axes for h, label in zip(*ax.get_legend_handles_labels(), strict=True)}
+    figure.legend(list(handles.values()), list(handles), loc="outside lower left", ncols=3)
+    return figure
+
+
+@_styled
+def measures(summary: Mapping[str, Any], measure: str = "kernel_distance") -> Figure | None:
+    """A dot and its interval for each set, one panel a descriptor; None when nothing was measured."""
+    found = summary.get("measures") or {}
+    rows = {
+        d: [(s, score) for s in SETS if (score := as_score((sets.get(s) or {}).get(measure)))]
+        for d, sets in found.items()
+    }
+    rows = {d: scores for d, scores in rows.items() if scores}
+    if not rows:
+        return None
+    figure, axes = _panels(len(rows), min(len(rows), 2), 0.75 + 0.33 * max(map(len, rows.values())))
+    for ax, (descriptor, scores) in zip(axes, rows.items(), strict=True):
+        for place, (which, score) in enumerate(scores):
+            _dot(ax, score, place, SET_PAINT[which], upright=False)
+        ends = [abs(b) for _, s in scores for b in (s["value"], s.get("low"), s.get("high")) if b is not None]
+        finest = max(_half_width(scores[0][1]), 1e-3 * max(ends)) or 1.0
+        # sets that differ by orders of magnitude: linear around 0, where the floor lies, and logarithmic beyond
+        if max(ends) > 20 * finest:
+            ax.set_xscale("symlog", linthresh=10 ** math.floor(math.log10(2 * finest)))
+            ax.xaxis.set_major_formatter(lambda v, _: number(v, 1) if v else "0")
+        else:
+            _few_ticks(ax, 5)
+        ax.axvline(0, color=PAINT["line"], linewidth=1, zorder=0)
+        ax.set_yticks(range(len(scores)), labels=[SETS[s] for s, _ in scores], parse_math=False)
+        ax.tick_params(axis="y", length=0)
+        ax.spines["left"].set_visible(False)
+        ax.set_ylim(len(scores) - 0.5, -0.5)
+        ax.set_title(descriptor, parse_math=False)
+        ax.margins(x=0.06)
+    return figure
+
+
+@_styled
+def sigma_search(rows: Sequence[Mapping[str, Any]]) -> Figure | None:
+    """Every column of the search over sigma against it, intervals as bars, the chosen level marked."""
+    names = [k for k in dict.fromkeys(k for row in rows for k in row) if k not in ("sigma", "chosen")]
+    names = [k for k in names if any(as_score(row.get(k)) for row in rows)]
+    rows = sorted((row for row in rows if as_score(row.get("sigma"))), key=lambda row: row["sigma"])
+    if not names or not rows:
+        return None
+    figure, axes = _panels(len(names), min(len(names), 3), 2.2)
+    for ax, name in zip(axes, names, strict=True):
+        points = [(row, score) for row in rows if (score := as_score(row.get(name)))]
+        ax.plot(
+            [row["sigma"] for row, _ in points],
+            [s["value"] for _, s in points],
+            color=PAINT["base"],
+            linewidth=1.2,
+            zorder=1,
+        )
+        for row, score in points:
+            _dot(ax, score, row["sigma"], PAINT["ours"] if row.get("chosen") else PAINT["base"], upright=True)
+        if all(row["sigma"] > 0 for row in rows) and rows[-1]["sigma"] > 3 * rows[0]["sigma"]:
+            ax.set_xscale("log")
+        ax.minorticks_off()
+        shown = rows[:: max(1, math.ceil(len(rows) / 6))]
+        ax.set_xticks([row["sigma"] for row in shown], labels=[level(row["sigma"]) for row in shown])
+        ax.set_xlabel("σ")
+        ax.set_title(name.replace("_", " "), parse_math=False)
+    return figure
+
+
+def _panels(count: int, columns: int, height: float) -> tuple[Figure, list[Axes]]:
+    """A figure as wide as the page with so many equal panels, each ``height`` inches."""
+    from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+    lines = math.ceil(count / columns)
+    figure = Figure(figsize=(11, height * lines + 0.35), layout=ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.08))
+    return figure, [figure.add_subplot(lines, columns, i + 1) for i in range(count)]
+
+
+def _dot(ax: Axes, score: Mapping[str, Any], place: float, colour: str, *, upright: bool) -> None:
+    low, high = score.get("low"), score.get("high")
+    if low is not None and high is not None:
+        ends = ([place, place], [low, high])
+        ax.plot(*(ends if upright else ends[::-1]), color=colour, linewidth=2.2, alpha=0.55, solid_capstyle="round")
+    point = ([place], [score["value"]])
+    ax.plot(*(point if upright else point[::-1]), "o", color=colour, markersize=6, zorder=3)
+
+
+def _half_width(score: Mapping[str, Any]) -> float:
+    low, high = score.get("low"), score.get("high")
+    return float(abs(score["value"]) if low is None or high is None else (high - low) / 2)
+
+
+def _few_ticks(ax: Axes, most: int) -> None:
+    from matplotlib.ticker import MaxNLocator
+
+    ax.xaxis.set_major_locator(MaxNLocator(most, steps=[1, 2, 5, 10]))
