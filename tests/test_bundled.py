@@ -11,7 +11,7 @@ from PIL import Image
 from farfield.core.error import FarfieldError
 from farfield.data import bundled
 from farfield.data.bundled import DOMAINS, choose, is_domain, load_domain, open_images, source_keys
-from farfield.data.image import to_uint8
+from farfield.data.picture import to_uint8
 
 COUNTS = {
     "hubble": 450,

@@ -12,16 +12,10 @@ import pytest
 import torch
 from torch import nn
 
-from farfield.audit.descriptor import (
-    IMAGENET_MEAN,
-    IMAGENET_STD,
-    CifarResNet,
-    DenoiserFeatures,
-    Pixels,
-    TorchScript,
-    describe,
-    open_descriptor,
-)
+from farfield.audit.activation import DenoiserFeatures
+from farfield.audit.descriptor import describe
+from farfield.audit.network_file import IMAGENET_MEAN, IMAGENET_STD, CifarResNet, TorchScript, open_descriptor
+from farfield.audit.pixels import Pixels
 from farfield.core.artifact import Images
 from farfield.core.error import FarfieldError
 from farfield.networks.resnet import ResNet, from_state_dict

@@ -5,13 +5,9 @@ import math
 import pytest
 import torch
 
-from farfield.audit.distribution import (
-    density_coverage,
-    frechet_distance,
-    kernel_distance,
-    precision_recall,
-    proportion,
-)
+from farfield.audit.coverage import density_coverage, precision_recall
+from farfield.audit.distribution import frechet_distance, kernel_distance
+from farfield.audit.interval import proportion
 from farfield.core.artifact import Features
 from farfield.core.error import FarfieldError
 
@@ -234,14 +230,14 @@ def test_intervals_hold_what_they_should():
 def test_blocks_change_nothing(monkeypatch):
     x, y = normal(60, 5, 0), normal(50, 5, 1, 1.2)
     whole = [str(f(real=x, generated=y)) for f in ALL]
-    monkeypatch.setattr("farfield.audit.distribution.BLOCK", 256)
+    monkeypatch.setattr("farfield.audit.vectors.BLOCK", 256)
     assert [str(f(real=x, generated=y)) for f in ALL] == whole
 
 
 def test_large_sets_are_thinned_for_their_intervals(monkeypatch):
     x, y = normal(600, 3, 0), normal(600, 3, 1, shift=0.3)
     halves = precision_recall(real=x, generated=y)[0]
-    monkeypatch.setattr("farfield.audit.distribution.LARGE", 150)
+    monkeypatch.setattr("farfield.audit.interval.LARGE", 150)
     thinned = precision_recall(real=x, generated=y)[0]
     assert thinned.value == halves.value
     assert thinned.high - thinned.low == pytest.approx(halves.high - halves.low, rel=0.5)

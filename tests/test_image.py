@@ -12,7 +12,8 @@ from PIL import Image
 
 from farfield.core.artifact import Images
 from farfield.core.error import FarfieldError, FarfieldWarning, NonFiniteError
-from farfield.data.image import fit, list_keys, load_images, save_png, save_pngs, to_uint8
+from farfield.data.image import list_keys, load_images
+from farfield.data.picture import fit, save_png, save_pngs, to_uint8
 
 RNG = np.random.default_rng(0)
 RGB = RNG.integers(0, 256, (12, 10, 3), dtype=np.uint8)

@@ -1,4 +1,4 @@
-"""How far apart two sets of feature vectors are as laws: Fréchet and kernel distance, precision, recall, and the like.
+"""How far apart two sets of feature vectors are as laws: the Fréchet and the kernel distance.
 
 Every function takes ``real=`` and ``generated=`` by keyword, so that the two cannot be swapped unseen; each is a set of
 vectors ``[n, d]``, as a tensor or as `Features`. All arithmetic is float64. Each `Score` carries a 95 % interval; what
@@ -8,22 +8,15 @@ it covers, and why it is made the way it is, stands with each function.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
-from typing import Final
 
 import torch
 from torch import Tensor
 
+from farfield.audit.interval import Z95, draw
+from farfield.audit.vectors import blocks, comparable
 from farfield.core.artifact import Features, Score
-from farfield.core.error import FarfieldError, NonFiniteError
+from farfield.core.error import FarfieldError
 from farfield.core.runtime import generator
-
-Z95: Final = 1.959963984540054  # the normal law's 97.5 % quantile
-BLOCK: Final = 1 << 21  # entries of a distance or kernel matrix that are held at once: 16 MB
-LARGE: Final = 2000  # "halves" of sets above twice this are this many points: the spread of n follows by scaling
-
-Pair = Callable[[Tensor, Tensor, int], tuple[float, float]]
-SAME: Final = 1e-13  # squared distances this far below the vectors' squared length are rounding
 
 
 def frechet_distance(
@@ -65,7 +58,7 @@ def frechet_distance(
     Raises:
         FarfieldError: fewer than 4 vectors in a set, or sets that cannot be compared.
     """
-    x, y = _comparable(real, generated, least=4)
+    x, y = comparable(real, generated, least=4)
     value = _frechet(x, y)
     n = min(len(x), len(y))
     if not halves:
@@ -73,7 +66,7 @@ def frechet_distance(
             raise FarfieldError("halves=0: the extrapolation needs random halves; give at least 20")
         return Score(value, n)
     g = generator(seed, "halves")
-    drawn = [_frechet(_draw(x, len(x) // 2, g), _draw(y, len(y) // 2, g)) for _ in range(halves)]
+    drawn = [_frechet(draw(x, len(x) // 2, g), draw(y, len(y) // 2, g)) for _ in range(halves)]
     spread = torch.tensor(drawn, dtype=torch.float64)
     mean = float(spread.mean())
     low, high = (float(q) - mean for q in spread.quantile(torch.tensor([0.025, 0.975], dtype=torch.float64)))
@@ -109,7 +102,7 @@ def kernel_distance(*, real: Features | Tensor, generated: Features | Tensor) ->
     Raises:
         FarfieldError: fewer than 3 vectors in a set, or sets that cannot be compared.
     """
-    x, y = _comparable(real, generated, least=3)
+    x, y = comparable(real, generated, least=3)
     n, m = len(x), len(y)
     within_x, within_y = _kernel_rows(x, x, same=True), _kernel_rows(y, y, same=True)
     across_x, across_y = _kernel_rows(x, y), _kernel_rows(y, x)
@@ -121,135 +114,6 @@ def kernel_distance(*, real: Features | Tensor, generated: Features | Tensor) ->
     variance = float(without_x.var(correction=0) * (n - 1) + without_y.var(correction=0) * (m - 1))
     half_width = Z95 * math.sqrt(variance)
     return Score(value, min(n, m), value - half_width, value + half_width)
-
-
-def precision_recall(
-    *, real: Features | Tensor, generated: Features | Tensor, k: int = 3, halves: int = 30, seed: int = 0
-) -> tuple[Score, Score]:
-    """The share of generated vectors inside the real manifold (precision), and the reverse (recall).
-
-    A set's manifold is the union of balls around its points, each as wide as the distance to the point's k-th nearest
-    neighbour in the same set (Kynkäänniemi et al. 2019, arXiv 1904.06991). The edge counts as inside. Both shares
-    depend on n and m: compare at equal sizes only, and next to the score of held-out real against real.
-
-    The intervals are Wilson's, for as many independent trials as would vary like the share does over random halves of
-    both sets (never more trials than vectors). Trials given the other set's manifold alone would leave out the chance
-    in that manifold: such intervals cover the mean in as little as two cases of three.
-
-    Args:
-        real: ``[n, d]``.
-        generated: ``[m, d]``.
-        k: which neighbour sets the radius.
-        halves: how many random halves; with 0, or sets too small to halve, the interval is that of given manifolds.
-        seed: of the halves.
-
-    Returns:
-        ``(precision, recall)``; their ``n`` are m and n.
-
-    Raises:
-        FarfieldError: k < 1, no more than k vectors in a set, or sets that cannot be compared.
-    """
-    x, y = _neighbourly(real, generated, k)
-    precision, recall = _precision_recall(x, y, k)
-    spread = _variances(_precision_recall, x, y, k, halves, seed)
-    return _share(precision, len(y), spread[0]), _share(recall, len(x), spread[1])
-
-
-def density_coverage(
-    *, real: Features | Tensor, generated: Features | Tensor, k: int = 5, halves: int = 30, seed: int = 0
-) -> tuple[Score, Score]:
-    """How many real balls hold a generated vector (density), and the share of real balls that hold one (coverage).
-
-    Balls as in `precision_recall`, around real points only, which spares them the generated outliers (Naeem et al.
-    2020, arXiv 2002.09797): density is the number of balls around a generated vector divided by k, averaged. For equal
-    laws its mean is 1; above 1 generated vectors crowd in dense places. For equal laws the mean coverage is
-    ``1 - (n-1)…(n-k) / ((n+m-1)…(n+m-k))``, about 1 − 2^−k for n = m.
-
-    Intervals from random halves of both sets, as in `precision_recall`: normal for density, Wilson's for coverage.
-
-    Args:
-        real: ``[n, d]``.
-        generated: ``[m, d]``.
-        k: which neighbour sets the radius.
-        halves: how many random halves; with 0, or sets too small to halve, density has no interval, and
-            coverage that of given real balls.
-        seed: of the halves.
-
-    Returns:
-        ``(density, coverage)``; their ``n`` are m and n.
-
-    Raises:
-        FarfieldError: k < 1, no more than k vectors in a set, or sets that cannot be compared.
-    """
-    x, y = _neighbourly(real, generated, k)
-    density, coverage = _density_coverage(x, y, k)
-    spread = _variances(_density_coverage, x, y, k, halves, seed)
-    half_width = Z95 * math.sqrt(spread[0])
-    bounds = (max(density - half_width, 0.0), density + half_width) if half_width > 0 else (None, None)
-    return Score(density, len(y), *bounds), _share(coverage, len(x), spread[1])
-
-
-def proportion(hits: int, n: int) -> Score:
-    """``hits / n`` with Wilson's 95 % score interval (Wilson 1927): honest for small n and at 0 and 1.
-
-    Raises:
-        FarfieldError: not 0 ≤ hits ≤ n, or n = 0.
-    """
-    if not 0 <= hits <= n or n == 0:
-        raise FarfieldError(f"{hits} of {n}: expected a share of at least one trial; give a set that is not empty")
-    return Score(hits / n, n, *_wilson(hits / n, n))
-
-
-def rows(features: Features | Tensor, name: str = "features") -> Tensor:
-    """The vectors ``[n, d]`` in float64.
-
-    Raises:
-        FarfieldError: not a matrix with at least one row and column.
-        NonFiniteError: NaN or infinity among them.
-    """
-    values = features.values if isinstance(features, Features) else features
-    if values.ndim != 2 or 0 in values.shape:
-        raise FarfieldError(f"{name}: expected vectors [n, d], found shape {list(values.shape)}; describe images first")
-    values = values.detach().double()
-    if not bool(values.isfinite().all()):
-        raise NonFiniteError(f"{name}: expected finite vectors, found NaN or infinity; look for broken images")
-    return values
-
-
-def check_same_descriptor(first: Features | Tensor, second: Features | Tensor) -> None:
-    """Features of different descriptors, or of different lengths, are never compared.
-
-    Raises:
-        FarfieldError: they differ.
-    """
-    if isinstance(first, Features) and isinstance(second, Features) and first.descriptor != second.descriptor:
-        raise FarfieldError(
-            f"features of {first.descriptor!r} and of {second.descriptor!r}: expected one descriptor for both; "
-            "describe both sets with the same one"
-        )
-    a, b = (v.values if isinstance(v, Features) else v for v in (first, second))
-    if a.shape[1:] != b.shape[1:]:
-        raise FarfieldError(
-            f"features of {list(a.shape)} and {list(b.shape)}: expected vectors of one length; "
-            "describe both sets with the same descriptor"
-        )
-
-
-def _comparable(real: Features | Tensor, generated: Features | Tensor, least: int) -> tuple[Tensor, Tensor]:
-    check_same_descriptor(real, generated)
-    x, y = rows(real, "real"), rows(generated, "generated")
-    for name, values in (("real", x), ("generated", y)):
-        if len(values) < least:
-            raise FarfieldError(f"{name}: expected at least {least} vectors, found {len(values)}; give more images")
-    return x, y
-
-
-def _neighbourly(real: Features | Tensor, generated: Features | Tensor, k: int) -> tuple[Tensor, Tensor]:
-    if k < 1:
-        raise FarfieldError(f"k = {k}: expected a neighbour's number of at least 1; the papers take 3 and 5")
-    x, y = _comparable(real, generated, least=max(k + 1, 2))
-    centre = x.mean(0)  # near the origin the squared distances lose least to rounding
-    return x - centre, y - centre
 
 
 def _frechet(x: Tensor, y: Tensor) -> float:
@@ -265,87 +129,8 @@ def _root(x: Tensor) -> Tensor:
     return torch.linalg.qr(centred, mode="r").R if len(x) > x.shape[1] else centred
 
 
-def _draw(x: Tensor, size: int, g: torch.Generator) -> Tensor:
-    return x[torch.randperm(len(x), generator=g)[:size].to(x.device)]
-
-
-def _blocks(n: int, width: int) -> Iterator[slice]:
-    size = max(1, BLOCK // width)
-    return (slice(i, min(i + size, n)) for i in range(0, n, size))
-
-
 def _kernel_rows(x: Tensor, y: Tensor, same: bool = False) -> Tensor:
     """The kernel matrix summed over ``y``, ``[len(x)]``; without its diagonal when both are the ``same`` set."""
     d = x.shape[1]
-    sums = torch.cat([(x[block] @ y.T / d + 1).pow(3).sum(1) for block in _blocks(len(x), len(y))])
+    sums = torch.cat([(x[block] @ y.T / d + 1).pow(3).sum(1) for block in blocks(len(x), len(y))])
     return sums - (x.square().sum(1) / d + 1).pow(3) if same else sums
-
-
-def _precision_recall(x: Tensor, y: Tensor, k: int) -> tuple[float, float]:
-    precision = _balls_around(y, x, _radii(x, k)) > 0
-    recall = _balls_around(x, y, _radii(y, k)) > 0
-    return float(precision.double().mean()), float(recall.double().mean())
-
-
-def _density_coverage(x: Tensor, y: Tensor, k: int) -> tuple[float, float]:
-    radii = _radii(x, k)
-    counts, covered = _balls_around(y, x, radii), _nearest(x, y) <= radii
-    return float(counts.double().mean() / k), float(covered.double().mean())
-
-
-def _variances(statistic: Pair, x: Tensor, y: Tensor, k: int, halves: int, seed: int) -> tuple[float, float]:
-    """The variances of a pair of statistics of ``(x, y)``; zeros where the sets are too small to tell.
-
-    Drawn without replacement, a share f of the points varies, given the data, by (1 - f) / f of what all of them vary
-    by (Politis and Romano 1994).
-    """
-    share = min(0.5, LARGE / max(len(x), len(y)))
-    sizes = int(share * len(x)), int(share * len(y))
-    if halves < 2 or min(sizes) <= k:
-        return 0.0, 0.0
-    g = generator(seed, "halves")
-    drawn = [statistic(_draw(x, sizes[0], g), _draw(y, sizes[1], g), k) for _ in range(halves)]
-    first, second = (torch.tensor(drawn, dtype=torch.float64).var(0) * share / (1 - share)).tolist()
-    return first, second
-
-
-def _share(p: float, trials: int, variance: float) -> Score:
-    """A share with Wilson's interval for as many independent trials as give it this variance."""
-    independent = min(float(trials), p * (1 - p) / variance) if variance > 0 else float(trials)
-    return Score(p, trials, *_wilson(p, independent or trials))  # at 0 and 1 the spread tells nothing
-
-
-def _wilson(p: float, n: float) -> tuple[float, float]:
-    z = Z95**2 / n
-    centre = (p + z / 2) / (1 + z)
-    half_width = math.sqrt(p * (1 - p) * z + z**2 / 4) / (1 + z)
-    return min(max(centre - half_width, 0.0), p), max(min(centre + half_width, 1.0), p)
-
-
-def _squared_distances(x: Tensor, y: Tensor) -> Iterator[tuple[slice, Tensor]]:
-    """Blocks of the matrix of squared distances, what is below rounding set to 0."""
-    xx, yy = x.square().sum(1), y.square().sum(1)
-    for block in _blocks(len(x), len(y)):
-        scale = xx[block, None] + yy
-        squares = torch.addmm(scale, x[block], y.T, alpha=-2)
-        yield block, squares.masked_fill_(squares <= scale.mul_(SAME), 0.0)
-
-
-def _radii(x: Tensor, k: int) -> Tensor:
-    """The squared distance of each point to its k-th nearest neighbour in the set, widened by rounding: ``[n]``."""
-    parts = []
-    for block, squares in _squared_distances(x, x):
-        here = torch.arange(block.start, block.stop, device=x.device)
-        squares[here - block.start, here] = 0.0
-        parts.append(squares.topk(k + 1, dim=1, largest=False).values[:, k])  # the first is the point itself
-    return torch.cat(parts) * (1 + 1e-9)
-
-
-def _balls_around(x: Tensor, centres: Tensor, radii: Tensor) -> Tensor:
-    """How many balls hold each row of ``x``: ``[len(x)]``."""
-    return torch.cat([(squares <= radii).sum(1) for _, squares in _squared_distances(x, centres)])
-
-
-def _nearest(x: Tensor, y: Tensor) -> Tensor:
-    """The squared distance of each row of ``x`` to the nearest of ``y``: ``[len(x)]``."""
-    return torch.cat([squares.amin(1) for _, squares in _squared_distances(x, y)])

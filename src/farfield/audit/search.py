@@ -7,7 +7,7 @@ from typing import Final
 import torch
 from torch import Tensor
 
-from farfield.audit.distribution import check_same_descriptor, rows
+from farfield.audit.vectors import check_same_descriptor, rows
 from farfield.core.artifact import Features
 from farfield.core.error import FarfieldError
 

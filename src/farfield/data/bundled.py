@@ -15,7 +15,8 @@ import numpy as np
 from farfield.core.artifact import Images
 from farfield.core.error import FarfieldError
 from farfield.core.runtime import Advance
-from farfield.data.image import LUMINANCE, choose_keys, fit_all, list_keys, load_images
+from farfield.data.image import choose_keys, list_keys, load_images
+from farfield.data.picture import LUMINANCE, fit_all
 
 DOMAINS: dict[str, str] = {
     "hubble": "galaxies cut from the Hubble eXtreme Deep Field (NASA, ESA; public domain; scikit-image)",

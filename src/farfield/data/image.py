@@ -1,8 +1,4 @@
-"""Image files to tensors and back: one image, a folder, a zip or an npz, at the model's size and channels.
-
-Pixels become float32 in [-1, 1]: 8-bit ``v / 127.5 - 1``, 16-bit ``v / 32767.5 - 1``. At the model's own size nothing
-is resampled, so ``to_uint8`` returns an 8-bit picture to the bit.
-"""
+"""Image sources to tensors: one file, a folder, a zip or an npz, at the model's size and channels."""
 
 from __future__ import annotations
 
@@ -20,18 +16,17 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
-from farfield.core.artifact import Images, write_bytes
-from farfield.core.error import FarfieldError, FarfieldWarning, NonFiniteError
+from farfield.core.artifact import Images
+from farfield.core.error import FarfieldError, FarfieldWarning
 from farfield.core.runtime import Advance
+from farfield.data.picture import checked_shape, fit, fit_all, some
 
 ENDINGS = (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".pbm")
 BACKGROUND = (255, 255, 255)
 """What transparent pixels are laid over: white, the page that such drawings are made for."""
 
 KINDS = "an image file, a folder of images, a zip of images or an npz"
-LUMINANCE = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R 601, as Pillow has it
 MEMBER_LIMIT = 1 << 29  # bytes: nothing in a zip may unpack to more than 512 MiB
 PHYSICAL = "physical data need the science loader, which farfield does not have yet: rescale them first"
 
@@ -85,7 +80,7 @@ def load_images(
 
     with _files(path) as (names, read):
         chosen = choose_keys(path, names, keys, limit)
-        values = torch.empty(len(chosen), *_checked(shape))
+        values = torch.empty(len(chosen), *checked_shape(shape))
 
         def one(i: int) -> tuple[str, bool]:
             label = f"{path}: {names[chosen[i]]}"
@@ -109,54 +104,16 @@ def load_images(
     good = [i for i, (reason, _) in enumerate(outcomes) if not reason]
     broken = [f"{names[chosen[i]]} ({reason})" for i, (reason, _) in enumerate(outcomes) if reason]
     coarse = [names[chosen[i]] for i, (_, coarse) in enumerate(outcomes) if coarse]
-    found = f"found {len(broken)} of {len(chosen)} unreadable: {_some(broken)}"
+    found = f"found {len(broken)} of {len(chosen)} unreadable: {some(broken)}"
     if broken and (strict or not good):
         expected = "readable images" if len(names) > 1 or path.is_dir() else KINDS
         raise FarfieldError(f"{path}: expected {expected}, {found}; replace or remove them")
     if broken:
         warnings.warn(FarfieldWarning(f"{path}: {found}; left out"), stacklevel=2)
     if coarse:
-        lost = f"{path}: {len(coarse)} images of 16 bits a colour were read as 8 bits: {_some(coarse)}"
+        lost = f"{path}: {len(coarse)} images of 16 bits a colour were read as 8 bits: {some(coarse)}"
         warnings.warn(FarfieldWarning(f"{lost}; an npz of uint16 or float keeps their precision"), stacklevel=2)
     return Images(tuple(chosen[i] for i in good), values[good] if broken else values)
-
-
-def fit(picture: np.ndarray, shape: Sequence[int], name: str) -> Tensor:
-    """A picture ``[h, w, c]``, uint8 or float32 in [-1, 1], as float32 ``[C, H, W]``, by the rules of load_images."""
-    from PIL import Image
-
-    channels, height, width = _checked(shape)
-    h, w, c = picture.shape
-    if c != channels and {c, channels} != {1, 3}:
-        raise FarfieldError(
-            f"{name}: expected {channels} channels (the model's), found {c}; only grey and RGB are turned into each "
-            f"other: give an npz with an array [n, {channels}, H, W], or choose another model"
-        )
-    scale = min(h / height, w / width)
-    crop_h, crop_w = max(1, round(height * scale)), max(1, round(width * scale))
-    top, left = (h - crop_h) // 2, (w - crop_w) // 2
-    picture = np.ascontiguousarray(picture[top : top + crop_h, left : left + crop_w])
-    eight_bit = picture.dtype == np.uint8
-    if c == 3 and channels == 1:
-        grey = Image.fromarray(picture).convert("L") if eight_bit else picture @ LUMINANCE
-        picture = np.asarray(grey)[..., None]
-    if (crop_h, crop_w) != (height, width):
-        planes = [Image.fromarray(np.ascontiguousarray(plane)) for plane in np.moveaxis(picture, 2, 0)]
-        picture = np.stack([np.asarray(p.resize((width, height), Image.Resampling.LANCZOS)) for p in planes], axis=2)
-        if not eight_bit:
-            picture = picture.clip(-1, 1)  # Lanczos overshoots at edges; in 8 bits Pillow clips by itself
-    values = torch.from_numpy(picture.transpose(2, 0, 1).astype(np.float32))
-    return (values / 127.5 - 1 if eight_bit else values).expand(channels, height, width)
-
-
-def fit_all(pictures: dict[str, np.ndarray], shape: Sequence[int], name: str, report: Advance | None = None) -> Images:
-    """``fit`` for each key."""
-    values = torch.empty(len(pictures), *_checked(shape))
-    for i, (key, picture) in enumerate(pictures.items()):
-        values[i] = fit(picture, shape, f"{name}[{key}]")
-        if report:
-            report(1)
-    return Images(tuple(pictures), values)
 
 
 def choose_keys(source: object, known: Collection[str], keys: Sequence[str] | None, limit: int | None) -> list[str]:
@@ -165,43 +122,8 @@ def choose_keys(source: object, known: Collection[str], keys: Sequence[str] | No
         raise FarfieldError(f"limit {limit}: expected at least 1 image; leave it out for all")
     known_set = set(known)
     if absent := [key for key in keys or () if key not in known_set]:
-        raise FarfieldError(f"{source}: expected images named {_some(absent)}, found none so among its {len(known)}")
+        raise FarfieldError(f"{source}: expected images named {some(absent)}, found none so among its {len(known)}")
     return list(known if keys is None else keys)[:limit]
-
-
-def to_uint8(values: Tensor) -> Tensor:
-    """[-1, 1] to 0 … 255: clipped here and nowhere before, rounded to the nearest."""
-    if not torch.isfinite(values).all():
-        raise NonFiniteError("image values: expected finite numbers, found NaN or infinity; nothing was written")
-    return ((values.detach().cpu().double() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
-
-
-def as_shown(values: Tensor) -> Tensor:
-    """What a viewer of the 8-bit picture sees, as float32 in [-1, 1]: measures of images are taken on this."""
-    return to_uint8(values).float() / 127.5 - 1
-
-
-def save_png(image: Tensor, path: str | Path) -> None:
-    """Write one image ``[C, H, W]`` in [-1, 1], C = 1 (grey) or 3 (RGB), atomically."""
-    from PIL import Image
-
-    if image.ndim != 3 or image.shape[0] not in (1, 3):
-        raise FarfieldError(f"{path}: expected [1, H, W] or [3, H, W], found {list(image.shape)}; save others as npz")
-    pixels = to_uint8(image).permute(1, 2, 0).contiguous().numpy()
-    buffer = io.BytesIO()
-    Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels).save(buffer, format="PNG")
-    write_bytes(Path(path), buffer.getvalue())
-
-
-def save_pngs(images: Images, folder: str | Path) -> list[Path]:
-    """One ``<key>.png`` a row; ``sub/stem`` goes into a subfolder, what is unsafe in a file name becomes ``_``."""
-    safe = [[re.sub(r'^$|^\.|[\x00-\x1f\x7f<>:"\\|?*]', "_", part) for part in key.split("/")] for key in images.keys]
-    paths = [Path(folder, *parts[:-1], parts[-1] + ".png") for parts in safe]
-    if twice := [str(p) for p, n in Counter(paths).items() if n > 1]:
-        raise FarfieldError(f"{folder}: expected a file for each key, found several for {_some(twice)}; rename keys")
-    for path, value in zip(paths, images.values, strict=True):
-        save_png(value, path)
-    return paths
 
 
 def _existing(source: str | Path) -> Path:
@@ -209,12 +131,6 @@ def _existing(source: str | Path) -> Path:
     if not path.exists():
         raise FarfieldError(f"{source}: expected {KINDS}, found nothing there; check the path")
     return path
-
-
-def _checked(shape: Sequence[int]) -> tuple[int, int, int]:
-    if len(shape) != 3 or min(shape) < 1:
-        raise FarfieldError(f"shape {tuple(shape)}: expected the model's (C, H, W), three numbers of at least 1")
-    return shape[0], shape[1], shape[2]
 
 
 @contextlib.contextmanager
@@ -263,7 +179,7 @@ def _by_key(path: Path, shown: dict[str, str]) -> dict[str, str]:
     if len(set(keys)) < len(keys):  # a.png, a.jpg and a.png.gif, whose stem is a.png
         keys = [shown[name] for name in names]
     if twice := [key for key, n in Counter(keys).items() if n > 1]:
-        raise FarfieldError(f"{path}: expected one image a name, found several called {_some(twice)}; rename them")
+        raise FarfieldError(f"{path}: expected one image a name, found several called {some(twice)}; rename them")
     return dict(sorted(zip(keys, names, strict=True)))
 
 
@@ -332,13 +248,9 @@ def _scaled(images: np.ndarray, keys: Sequence[str], path: Path) -> np.ndarray:
         raise FarfieldError(f"{path}: expected uint8, uint16, bool or float images, found {images.dtype}; convert them")
     finite = np.isfinite(images).all(axis=(1, 2, 3))
     if bad := [key for key, good in zip(keys, finite, strict=True) if not good]:
-        raise FarfieldError(f"{path}: expected finite values, found NaN or infinity in {_some(bad)}; mend or drop them")
+        raise FarfieldError(f"{path}: expected finite values, found NaN or infinity in {some(bad)}; mend or drop them")
     low, high = float(images.min()), float(images.max())
     if low < -1 - 1e-6 or high > 1 + 1e-6:
         raise FarfieldError(f"{path}: expected [-1, 1] or [0, 1], found {low:.4g} … {high:.4g}; {PHYSICAL}")
     images = images.astype(np.float32)
     return images if low < 0 else images * 2 - 1
-
-
-def _some(names: Sequence[str]) -> str:
-    return ", ".join(names[:3]) + (", …" if len(names) > 3 else "")

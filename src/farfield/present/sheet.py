@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from farfield.core.artifact import Images
 from farfield.core.error import FarfieldError
-from farfield.data.image import to_uint8
+from farfield.data.picture import to_uint8
 
 if TYPE_CHECKING:
     from PIL import Image

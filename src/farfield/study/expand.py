@@ -5,38 +5,27 @@ Invert the examples, propose new latents, decode, choose, measure. Held-out imag
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import torch
-
 import farfield
-from farfield.audit.descriptor import open_descriptor
 from farfield.checkpoints.load import model_digest
-from farfield.core.artifact import Images, Latents, read_json, save, write_json
-from farfield.core.error import FarfieldError, FarfieldWarning
-from farfield.core.runtime import Advance, exact_matmul, generator, resolve_device
+from farfield.core.artifact import Images, Latents, save, write_json
+from farfield.core.error import FarfieldError
+from farfield.core.runtime import Advance, exact_matmul, resolve_device
 from farfield.data.bundled import choose, open_images, source_keys
-from farfield.data.image import as_shown, save_pngs
+from farfield.data.picture import as_shown, save_pngs
 from farfield.diffusion.denoiser import Denoiser
 from farfield.diffusion.generation import generate
 from farfield.diffusion.solver import network_calls
-from farfield.study.measure import compare, descriptor_label, features, newness
+from farfield.study.bandwidth import search_level
+from farfield.study.measure import geometry, measure
 from farfield.study.proposal import Chooser, Producer, SamplerSettings
 from farfield.study.reconstruct import Numerics, Shuttle, certificate, level, spread
 from farfield.study.run import Run
-from farfield.unseen.geometry import expectation, norms, pair_angles, pair_distances, triangle_angles
 from farfield.unseen.inversion import round_trip
-from farfield.unseen.prior import IsotropicPrior
-
-SEARCHED = (5.0, 10.0, 20.0)
-"""Levels that ``--sigma auto`` tries."""
-
-DEFAULT = 20.0
-"""The level where there are too few examples to search."""
 
 SHOWN = 64
 """Held-out images kept for the report."""
@@ -94,7 +83,7 @@ def expand(
         notes.append(
             "With fewer than 3 examples there is nothing to tell a copy by: the first candidate of each seed was kept."
         )
-    tried = _search(run, denoiser, given, numerics, settings, seed) if search else None
+    tried = search_level(run, denoiser, given, numerics, settings, seed) if search else None
     sigma = next(row["sigma"] for row in tried if row["chosen"]) if tried else numerics.sigma
     sigmas = denoiser.schedule.sigmas(numerics.steps, sigma)
     shuttle = Shuttle(denoiser, sigmas, numerics.solver)
@@ -122,7 +111,7 @@ def expand(
         "base": Images(base.keys, as_shown(base.values)),
         **held,
     }
-    measures, news, nearest = _measure(run, denoiser, descriptors, sets, size)
+    measures, news, nearest = measure(run, denoiser, descriptors, sets, size)
     if "references" not in sets:
         notes.append(
             "No held-out images: the measures compare with the examples themselves, where a copy looks perfect, and "
@@ -171,7 +160,7 @@ def expand(
         if "references" in sets:
             save(sets["references"].select(sets["references"].keys[:SHOWN]), out / "references")
         save_pngs(samples, out / "png")
-        write_json(out / "geometry.json", _geometry(latents, drawn))
+        write_json(out / "geometry.json", geometry(latents, drawn))
         write_json(out / "summary.json", {**summary, "cost_seconds": run.cost()})
     run.ranks.wait()
     return summary
@@ -212,49 +201,6 @@ def _divide(
     )
 
 
-def _search(
-    run: Run, denoiser: Denoiser, given: Images, numerics: Numerics, settings: SamplerSettings, seed: int
-) -> list[dict[str, Any]]:
-    """Which level to sample at, judged on the examples alone: first candidates made from one half of them are held
-    against the other half in the model's own features, copies of the first half left out. The least discrepancy wins."""
-    kept = run.folder / "search.json"
-    if kept.exists():
-        found: list[dict[str, Any]] = read_json(kept)
-        return found
-    levels = sorted({min(s, denoiser.schedule.sigma_max) for s in SEARCHED})
-    if len(given) < 8:  # two halves of fewer than four say nothing
-        return [{"sigma": min(DEFAULT, denoiser.schedule.sigma_max), "chosen": True}]
-    first, second = choose(given.keys, len(given) // 2, seed)
-    sources, others, size = given.select(first), given.select(second), numerics.batch_size
-    keys = [f"{s:06d}" for s in range(64)]
-    rows: list[dict[str, Any]] = []
-    for sigma in levels:
-        # Half the steps: the order of the levels, not the last decibel, is what is asked.
-        shuttle = Shuttle(denoiser, denoiser.schedule.sigmas(max(8, numerics.steps // 2), sigma), numerics.solver)
-        latents = run.compute(
-            f"search/{sigma:g}/latents",
-            Latents,
-            sources.keys,
-            size,
-            shuttle.up(sources),
-            f"searching {sigma:g}, up",
-            shuttle.steps,
-        )
-        producer = Producer(shuttle, latents.values, settings)
-        pilot = run.compute(
-            f"search/{sigma:g}/pilot", Images, keys, size, producer.pilot, f"searching {sigma:g}, down", shuttle.steps
-        )
-        judge = Chooser(shuttle, others, pilot, size, sources=sources)
-        rows.append(
-            {"sigma": shuttle.sigma, "discrepancy": judge.discrepancy(), "copies": judge.copies, "chosen": False}
-        )
-    min(rows, key=lambda row: row["discrepancy"])["chosen"] = True
-    if run.ranks.main:
-        write_json(kept, rows)
-    run.ranks.wait()
-    return rows
-
-
 def _chooser(run: Run, producer: Producer, given: Images, size: int) -> Chooser:
     keys = [f"{s:06d}" for s in range(max(32, min(150, len(given))))]
     pilot = run.compute("pilot", Images, keys, size, producer.pilot, "pilot", producer.shuttle.steps)
@@ -292,58 +238,3 @@ def _own(denoiser: Denoiser, numerics: Numerics) -> Any:
         return Images(keys, x.float().cpu())
 
     return work
-
-
-def _measure(
-    run: Run, denoiser: Denoiser, specs: Sequence[str], sets: dict[str, Images], size: int
-) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
-    """Measures and novelty of every descriptor; each sample's nearest example in the first."""
-    measures: dict[str, Any] = {}
-    news: dict[str, Any] = {}
-    nearest: dict[str, Any] = {}
-    against = "references" if "references" in sets else "examples"
-    for spec in specs:
-        label = descriptor_label(spec, list(measures))
-        if spec == "pixels" and len(sets[against]) < 4:
-            warnings.warn(
-                f"descriptor pixels: left out, it needs at least 4 images to whiten on, found {len(sets[against])}",
-                FarfieldWarning,
-                stacklevel=2,
-            )
-            continue
-        descriptor = open_descriptor(spec, references=sets[against], denoiser=denoiser)
-        found = features(run, descriptor, label, sets, size)
-        measures[label] = compare(found[against], {k: found[k] for k in ("real", "samples", "base") if k in found})
-        row, rows = newness(found["samples"], found["examples"], found.get("references"))
-        news[label] = row
-        nearest = nearest or rows
-    return measures, news, nearest
-
-
-def _geometry(latents: Latents, drawn: Latents, most: int = 2000) -> dict[str, Any]:
-    """Lengths and angles of the examples' latents and of the new ones, beside the closed form of N(m, s² I)."""
-
-    def figures(z: torch.Tensor) -> dict[str, list[float]]:
-        g = generator(0, "figures")
-        found = (
-            {
-                "norm": norms(z),
-                "distance": pair_distances(z),
-                "angle": pair_angles(z),
-                "triangle": triangle_angles(z, g, most),
-            }
-            if len(z) > 2
-            else {"norm": norms(z)}
-        )
-        return {k: v[torch.randperm(len(v), generator=g)[:most]].tolist() for k, v in found.items()}
-
-    prior = IsotropicPrior.fit(latents.values)
-    mean_norm, d = float(prior.mean.norm()), prior.mean.numel()
-    return {
-        "examples": figures(latents.values),
-        "samples": figures(drawn.values),
-        "expected": expectation(mean_norm, prior.scale, d),
-        "dimension": d,
-        "mean_norm": mean_norm,
-        "scale": prior.scale,
-    }

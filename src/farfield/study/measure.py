@@ -2,15 +2,51 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
+
+from farfield.audit.coverage import density_coverage, precision_recall
 from farfield.audit.descriptor import Descriptor, describe
-from farfield.audit.distribution import density_coverage, frechet_distance, kernel_distance, precision_recall
+from farfield.audit.distribution import frechet_distance, kernel_distance
 from farfield.audit.memorization import duplicates, novelty
-from farfield.core.artifact import Features, Images
+from farfield.audit.network_file import open_descriptor
+from farfield.core.artifact import Features, Images, Latents
+from farfield.core.error import FarfieldWarning
+from farfield.core.runtime import generator
+from farfield.diffusion.denoiser import Denoiser
 from farfield.study.run import Run
+from farfield.unseen.geometry import expectation, norms, pair_angles, pair_distances, triangle_angles
+from farfield.unseen.prior import IsotropicPrior
+
+
+def measure(
+    run: Run, denoiser: Denoiser, specs: Sequence[str], sets: dict[str, Images], size: int
+) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+    """Measures and novelty of every descriptor; each sample's nearest example in the first."""
+    measures: dict[str, Any] = {}
+    news: dict[str, Any] = {}
+    nearest: dict[str, Any] = {}
+    against = "references" if "references" in sets else "examples"
+    for spec in specs:
+        label = descriptor_label(spec, list(measures))
+        if spec == "pixels" and len(sets[against]) < 4:
+            warnings.warn(
+                f"descriptor pixels: left out, it needs at least 4 images to whiten on, found {len(sets[against])}",
+                FarfieldWarning,
+                stacklevel=2,
+            )
+            continue
+        descriptor = open_descriptor(spec, references=sets[against], denoiser=denoiser)
+        found = features(run, descriptor, label, sets, size)
+        measures[label] = compare(found[against], {k: found[k] for k in ("real", "samples", "base") if k in found})
+        row, rows = newness(found["samples"], found["examples"], found.get("references"))
+        news[label] = row
+        nearest = nearest or rows
+    return measures, news, nearest
 
 
 def features(
@@ -63,3 +99,32 @@ def descriptor_label(spec: str, taken: Sequence[str]) -> str:
     """A short, unique folder name for a descriptor: the word itself, or the file's stem."""
     label = Path(spec).stem or spec
     return label if label not in taken else f"{label}-{len(taken)}"
+
+
+def geometry(latents: Latents, drawn: Latents, most: int = 2000) -> dict[str, Any]:
+    """Lengths and angles of the examples' latents and of the new ones, beside the closed form of N(m, s² I)."""
+
+    def figures(z: torch.Tensor) -> dict[str, list[float]]:
+        g = generator(0, "figures")
+        found = (
+            {
+                "norm": norms(z),
+                "distance": pair_distances(z),
+                "angle": pair_angles(z),
+                "triangle": triangle_angles(z, g, most),
+            }
+            if len(z) > 2
+            else {"norm": norms(z)}
+        )
+        return {k: v[torch.randperm(len(v), generator=g)[:most]].tolist() for k, v in found.items()}
+
+    prior = IsotropicPrior.fit(latents.values)
+    mean_norm, d = float(prior.mean.norm()), prior.mean.numel()
+    return {
+        "examples": figures(latents.values),
+        "samples": figures(drawn.values),
+        "expected": expectation(mean_norm, prior.scale, d),
+        "dimension": d,
+        "mean_norm": mean_norm,
+        "scale": prior.scale,
+    }

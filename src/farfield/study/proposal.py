@@ -9,12 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from farfield.audit.descriptor import DenoiserFeatures
+from farfield.audit.activation import DenoiserFeatures
 from farfield.audit.memorization import copy_threshold
 from farfield.core.artifact import Images, Latents
 from farfield.core.error import FarfieldError
 from farfield.core.runtime import Advance
-from farfield.data.image import as_shown
+from farfield.data.picture import as_shown
 from farfield.study.reconstruct import Shuttle
 from farfield.unseen.geometry import distances
 from farfield.unseen.prior import PRIORS, fit_prior

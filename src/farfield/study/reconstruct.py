@@ -15,7 +15,7 @@ from farfield.core.artifact import Images, Latents, save, write_json
 from farfield.core.error import FarfieldError
 from farfield.core.runtime import Advance, exact_matmul, resolve_device, resolve_dtype, state_dtype
 from farfield.data.bundled import open_images
-from farfield.data.image import save_pngs
+from farfield.data.picture import save_pngs
 from farfield.diffusion.denoiser import Denoiser
 from farfield.diffusion.solver import find_solver, network_calls
 from farfield.study.run import Run

@@ -35,31 +35,35 @@ class Run:
         self.folder = folder
         self.quiet = quiet
         self.ranks = Ranks.current()
-        request = {"command": command, **request}
-        config = folder / "config.json"
+        self.request = {"command": command, **request}
+        if self.ranks.main:
+            self._claim()
+        self.ranks.wait()
+
+    def _claim(self) -> None:
+        """Take the folder for this request, or refuse it untouched."""
+        config = self.folder / "config.json"
         if config.exists():
             before = read_json(config).get("request", {})
-            changed = sorted(k for k in {*before, *request} if before.get(k) != request.get(k))
+            changed = sorted(k for k in {*before, *self.request} if before.get(k) != self.request.get(k))
             if changed:
                 first = changed[0]
                 raise FarfieldError(
-                    f"{folder}: holds a run with other settings ({first} was {before.get(first)!r}, now "
-                    f"{request.get(first)!r}); give the same command to continue it, or another folder with -o"
+                    f"{self.folder}: holds a run with other settings ({first} was {before.get(first)!r}, now "
+                    f"{self.request.get(first)!r}); give the same command to continue it, or another folder with -o"
                 )
-        elif folder.is_file():
-            raise FarfieldError(f"{folder}: a file; expected a folder for the run, choose another with -o")
-        elif folder.is_dir() and any(folder.iterdir()):
-            raise FarfieldError(f"{folder}: not empty and not a farfield run; choose another folder with -o")
-        elif self.ranks.main:
+        elif self.folder.is_file():
+            raise FarfieldError(f"{self.folder}: a file; expected a folder for the run, choose another with -o")
+        elif self.folder.is_dir() and any(p for p in self.folder.iterdir() if not p.name.startswith(".writing-")):
+            raise FarfieldError(f"{self.folder}: not empty and not a farfield run; choose another folder with -o")
+        else:
             versions = {
                 "farfield": farfield.__version__,
                 "python": platform.python_version(),
                 "torch": torch.__version__,
             }
-            write_json(
-                config, {"request": request, "versions": versions, "started": time.strftime("%Y-%m-%dT%H:%M:%S%z")}
-            )
-        self.request = request
+            started = time.strftime("%Y-%m-%dT%H:%M:%S%z")
+            write_json(config, {"request": self.request, "versions": versions, "started": started})
 
     def store(self, name: str, kind: type[A]) -> Store[A]:
         return Store(self.folder / name, kind)

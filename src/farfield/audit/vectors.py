@@ -1,0 +1,62 @@
+"""What may be compared: feature vectors of one descriptor and one length, finite, and the memory to compare them in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from torch import Tensor
+
+from farfield.core.artifact import Features
+from farfield.core.error import FarfieldError, NonFiniteError
+
+BLOCK: Final = 1 << 21  # entries of a distance or kernel matrix that are held at once: 16 MB
+
+
+def rows(features: Features | Tensor, name: str = "features") -> Tensor:
+    """The vectors ``[n, d]`` in float64.
+
+    Raises:
+        FarfieldError: not a matrix with at least one row and column.
+        NonFiniteError: NaN or infinity among them.
+    """
+    values = features.values if isinstance(features, Features) else features
+    if values.ndim != 2 or 0 in values.shape:
+        raise FarfieldError(f"{name}: expected vectors [n, d], found shape {list(values.shape)}; describe images first")
+    values = values.detach().double()
+    if not bool(values.isfinite().all()):
+        raise NonFiniteError(f"{name}: expected finite vectors, found NaN or infinity; look for broken images")
+    return values
+
+
+def check_same_descriptor(first: Features | Tensor, second: Features | Tensor) -> None:
+    """Features of different descriptors, or of different lengths, are never compared.
+
+    Raises:
+        FarfieldError: they differ.
+    """
+    if isinstance(first, Features) and isinstance(second, Features) and first.descriptor != second.descriptor:
+        raise FarfieldError(
+            f"features of {first.descriptor!r} and of {second.descriptor!r}: expected one descriptor for both; "
+            "describe both sets with the same one"
+        )
+    a, b = (v.values if isinstance(v, Features) else v for v in (first, second))
+    if a.shape[1:] != b.shape[1:]:
+        raise FarfieldError(
+            f"features of {list(a.shape)} and {list(b.shape)}: expected vectors of one length; "
+            "describe both sets with the same descriptor"
+        )
+
+
+def comparable(real: Features | Tensor, generated: Features | Tensor, least: int) -> tuple[Tensor, Tensor]:
+    check_same_descriptor(real, generated)
+    x, y = rows(real, "real"), rows(generated, "generated")
+    for name, values in (("real", x), ("generated", y)):
+        if len(values) < least:
+            raise FarfieldError(f"{name}: expected at least {least} vectors, found {len(values)}; give more images")
+    return x, y
+
+
+def blocks(n: int, width: int) -> Iterator[slice]:
+    size = max(1, BLOCK // width)
+    return (slice(i, min(i + size, n)) for i in range(0, n, size))

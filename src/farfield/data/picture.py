@@ -1,0 +1,106 @@
+"""Pixels of a decoded picture to a model's tensor, and back to 8 bits.
+
+Pixels become float32 in [-1, 1]: 8-bit ``v / 127.5 - 1``, 16-bit ``v / 32767.5 - 1``. At the model's own size nothing
+is resampled, so ``to_uint8`` returns an 8-bit picture to the bit.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from farfield.core.artifact import Images, write_bytes
+from farfield.core.error import FarfieldError, NonFiniteError
+from farfield.core.runtime import Advance
+
+LUMINANCE = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R 601, as Pillow has it
+
+
+def fit(picture: np.ndarray, shape: Sequence[int], name: str) -> Tensor:
+    """A picture ``[h, w, c]``, uint8 or float32 in [-1, 1], as float32 ``[C, H, W]``, by the rules of load_images."""
+    from PIL import Image
+
+    channels, height, width = checked_shape(shape)
+    h, w, c = picture.shape
+    if c != channels and {c, channels} != {1, 3}:
+        raise FarfieldError(
+            f"{name}: expected {channels} channels (the model's), found {c}; only grey and RGB are turned into each "
+            f"other: give an npz with an array [n, {channels}, H, W], or choose another model"
+        )
+    scale = min(h / height, w / width)
+    crop_h, crop_w = max(1, round(height * scale)), max(1, round(width * scale))
+    top, left = (h - crop_h) // 2, (w - crop_w) // 2
+    picture = np.ascontiguousarray(picture[top : top + crop_h, left : left + crop_w])
+    eight_bit = picture.dtype == np.uint8
+    if c == 3 and channels == 1:
+        grey = Image.fromarray(picture).convert("L") if eight_bit else picture @ LUMINANCE
+        picture = np.asarray(grey)[..., None]
+    if (crop_h, crop_w) != (height, width):
+        planes = [Image.fromarray(np.ascontiguousarray(plane)) for plane in np.moveaxis(picture, 2, 0)]
+        picture = np.stack([np.asarray(p.resize((width, height), Image.Resampling.LANCZOS)) for p in planes], axis=2)
+        if not eight_bit:
+            picture = picture.clip(-1, 1)  # Lanczos overshoots at edges; in 8 bits Pillow clips by itself
+    values = torch.from_numpy(picture.transpose(2, 0, 1).astype(np.float32))
+    return (values / 127.5 - 1 if eight_bit else values).expand(channels, height, width)
+
+
+def fit_all(pictures: dict[str, np.ndarray], shape: Sequence[int], name: str, report: Advance | None = None) -> Images:
+    """``fit`` for each key."""
+    values = torch.empty(len(pictures), *checked_shape(shape))
+    for i, (key, picture) in enumerate(pictures.items()):
+        values[i] = fit(picture, shape, f"{name}[{key}]")
+        if report:
+            report(1)
+    return Images(tuple(pictures), values)
+
+
+def to_uint8(values: Tensor) -> Tensor:
+    """[-1, 1] to 0 … 255: clipped here and nowhere before, rounded to the nearest."""
+    if not torch.isfinite(values).all():
+        raise NonFiniteError("image values: expected finite numbers, found NaN or infinity; nothing was written")
+    return ((values.detach().cpu().double() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+
+
+def as_shown(values: Tensor) -> Tensor:
+    """What a viewer of the 8-bit picture sees, as float32 in [-1, 1]: measures of images are taken on this."""
+    return to_uint8(values).float() / 127.5 - 1
+
+
+def save_png(image: Tensor, path: str | Path) -> None:
+    """Write one image ``[C, H, W]`` in [-1, 1], C = 1 (grey) or 3 (RGB), atomically."""
+    from PIL import Image
+
+    if image.ndim != 3 or image.shape[0] not in (1, 3):
+        raise FarfieldError(f"{path}: expected [1, H, W] or [3, H, W], found {list(image.shape)}; save others as npz")
+    pixels = to_uint8(image).permute(1, 2, 0).contiguous().numpy()
+    buffer = io.BytesIO()
+    Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels).save(buffer, format="PNG")
+    write_bytes(Path(path), buffer.getvalue())
+
+
+def save_pngs(images: Images, folder: str | Path) -> list[Path]:
+    """One ``<key>.png`` a row; ``sub/stem`` goes into a subfolder, what is unsafe in a file name becomes ``_``."""
+    safe = [[re.sub(r'^$|^\.|[\x00-\x1f\x7f<>:"\\|?*]', "_", part) for part in key.split("/")] for key in images.keys]
+    paths = [Path(folder, *parts[:-1], parts[-1] + ".png") for parts in safe]
+    if twice := [str(p) for p, n in Counter(paths).items() if n > 1]:
+        raise FarfieldError(f"{folder}: expected a file for each key, found several for {some(twice)}; rename keys")
+    for path, value in zip(paths, images.values, strict=True):
+        save_png(value, path)
+    return paths
+
+
+def checked_shape(shape: Sequence[int]) -> tuple[int, int, int]:
+    if len(shape) != 3 or min(shape) < 1:
+        raise FarfieldError(f"shape {tuple(shape)}: expected the model's (C, H, W), three numbers of at least 1")
+    return shape[0], shape[1], shape[2]
+
+
+def some(names: Sequence[str]) -> str:
+    return ", ".join(names[:3]) + (", …" if len(names) > 3 else "")

@@ -1,0 +1,61 @@
+"""Which noise level to sample at, found on the examples alone (``--sigma auto``)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from farfield.core.artifact import Images, Latents, read_json, write_json
+from farfield.data.bundled import choose
+from farfield.diffusion.denoiser import Denoiser
+from farfield.study.proposal import Chooser, Producer, SamplerSettings
+from farfield.study.reconstruct import Numerics, Shuttle
+from farfield.study.run import Run
+
+SEARCHED = (5.0, 10.0, 20.0)
+"""Levels that are tried, as far as the model knows them."""
+
+DEFAULT = 20.0
+"""The level where there are too few examples to search."""
+
+
+def search_level(
+    run: Run, denoiser: Denoiser, given: Images, numerics: Numerics, settings: SamplerSettings, seed: int
+) -> list[dict[str, Any]]:
+    """Which level to sample at, judged on the examples alone: first candidates made from one half of them are held
+    against the other half in the model's own features, copies of the first half left out. The least discrepancy wins."""
+    kept = run.folder / "search.json"
+    if kept.exists():
+        found: list[dict[str, Any]] = read_json(kept)
+        return found
+    levels = sorted({min(s, denoiser.schedule.sigma_max) for s in SEARCHED})
+    if len(given) < 8:  # two halves of fewer than four say nothing
+        return [{"sigma": min(DEFAULT, denoiser.schedule.sigma_max), "chosen": True}]
+    first, second = choose(given.keys, len(given) // 2, seed)
+    sources, others, size = given.select(first), given.select(second), numerics.batch_size
+    keys = [f"{s:06d}" for s in range(64)]
+    rows: list[dict[str, Any]] = []
+    for sigma in levels:
+        # Half the steps: the order of the levels, not the last decibel, is what is asked.
+        shuttle = Shuttle(denoiser, denoiser.schedule.sigmas(max(8, numerics.steps // 2), sigma), numerics.solver)
+        latents = run.compute(
+            f"search/{sigma:g}/latents",
+            Latents,
+            sources.keys,
+            size,
+            shuttle.up(sources),
+            f"searching {sigma:g}, up",
+            shuttle.steps,
+        )
+        producer = Producer(shuttle, latents.values, settings)
+        pilot = run.compute(
+            f"search/{sigma:g}/pilot", Images, keys, size, producer.pilot, f"searching {sigma:g}, down", shuttle.steps
+        )
+        judge = Chooser(shuttle, others, pilot, size, sources=sources)
+        rows.append(
+            {"sigma": shuttle.sigma, "discrepancy": judge.discrepancy(), "copies": judge.copies, "chosen": False}
+        )
+    min(rows, key=lambda row: row["discrepancy"])["chosen"] = True
+    if run.ranks.main:
+        write_json(kept, rows)
+    run.ranks.wait()
+    return rows
