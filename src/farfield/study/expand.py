@@ -117,6 +117,8 @@ def expand(
             "No held-out images: the measures compare with the examples themselves, where a copy looks perfect, and "
             "there is no floor."
         )
+    if denoiser.shape[0] not in (1, 3):
+        notes.append(f"Images of {denoiser.shape[0]} channels have no PNG form: the samples are in samples/ only.")
     if chooser:
         notes.append(
             "The descriptor `model` also chose among the candidates: judge the samples by the other descriptors."
@@ -159,7 +161,8 @@ def expand(
         save(given, out / "examples")
         if "references" in sets:
             save(sets["references"].select(sets["references"].keys[:SHOWN]), out / "references")
-        save_pngs(samples, out / "png")
+        if denoiser.shape[0] in (1, 3):
+            save_pngs(samples, out / "png")
         write_json(out / "geometry.json", geometry(latents, drawn))
         write_json(out / "summary.json", {**summary, "cost_seconds": run.cost()})
     run.ranks.wait()
@@ -182,6 +185,8 @@ def _divide(
     given = open_images(source, denoiser.shape, keys=chosen, strict=strict)
     if len(given) < 2:
         raise FarfieldError(f"{source}: only {len(given)} of the {count} examples can be read; expected at least 2")
+    if bool((given.values == given.values[0]).all()):
+        raise FarfieldError(f"{source}: all {len(given)} examples are the same image; there is no spread to learn")
     origin = source
     if heldout is not None:
         origin, rest = heldout, source_keys(heldout, strict=strict)

@@ -31,6 +31,7 @@ def measure(
     news: dict[str, Any] = {}
     nearest: dict[str, Any] = {}
     against = "references" if "references" in sets else "examples"
+    device = next(denoiser.parameters()).device
     for spec in specs:
         label = descriptor_label(spec, list(measures))
         if spec == "pixels" and len(sets[against]) < 4:
@@ -40,7 +41,7 @@ def measure(
                 stacklevel=2,
             )
             continue
-        descriptor = open_descriptor(spec, references=sets[against], denoiser=denoiser)
+        descriptor = open_descriptor(spec, references=sets[against], denoiser=denoiser, device=device)
         found = features(run, descriptor, label, sets, size)
         measures[label] = compare(found[against], {k: found[k] for k in ("real", "samples", "base") if k in found})
         row, rows = newness(found["samples"], found["examples"], found.get("references"))

@@ -147,7 +147,7 @@ def reconstruct(
         summary["images"] = {
             k: {"psnr": p, "ssim": s, "max_error": e} for k, (p, s, e) in zip(images.keys, rows, strict=True)
         }
-        if run.ranks.main:
+        if run.ranks.main and denoiser.shape[0] in (1, 3):
             save_pngs(returned, out / "png")
     if run.ranks.main:
         save(images, out / "images")

@@ -81,7 +81,9 @@ def round_trip(images: Tensor, reconstructions: Tensor) -> RoundTrip:
         structural_similarity(p.numpy(), q.numpy(), data_range=2.0, channel_axis=0) for p, q in zip(a, b, strict=True)
     ]
     psnr = peak_signal_noise_ratio(b, a, data_range=2.0, reduction="none", dim=(1, 2, 3))
-    return RoundTrip(psnr.clamp(max=300.0), torch.tensor(ssim, dtype=torch.float64), (a - b).flatten(1).abs().max(1).values)
+    return RoundTrip(
+        psnr.clamp(max=300.0), torch.tensor(ssim, dtype=torch.float64), (a - b).flatten(1).abs().max(1).values
+    )
 
 
 @dataclass(frozen=True)
