@@ -1,0 +1,1 @@
+"""What farfield claims about its own speed and accuracy, measured beside what others would use: ``make bench``."""

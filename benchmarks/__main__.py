@@ -1,0 +1,108 @@
+"""``python -m benchmarks [round_trip] [empirical] [startup]``: tables on stdout, progress on stderr."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import sysconfig
+import time
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from benchmarks.table import format_table
+
+Figures = dict[str, Any]
+
+
+def main(arguments: list[str] | None = None) -> None:
+    options = parse(arguments)
+    figures: Figures = {"machine": describe_machine()}
+    print(", ".join(f"{k} {v}" for k, v in figures["machine"].items()), flush=True)
+    for part in options.parts or PARTS:
+        start = time.perf_counter()
+        figures[part], text = PARTS[part](options)
+        print(f"\n{text}", flush=True)
+        sys.stderr.write(f"{part}: {time.perf_counter() - start:.0f} s\n")
+    if options.json:
+        options.json.write_text(json.dumps(figures, indent=2, allow_nan=False) + "\n")
+
+
+def parse(arguments: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("parts", nargs="*", metavar="part", help=f"{', '.join(PARTS)}; all by default")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
+    parser.add_argument("--images", type=int, default=8, help="round_trip: galaxies (%(default)s)")
+    parser.add_argument("--calls", type=int, nargs="+", default=[24, 40, 80, 160], help="round_trip: there and back")
+    parser.add_argument("--reference", type=int, default=400, help="round_trip: reference steps (%(default)s)")
+    parser.add_argument("--points", type=int, default=8192, help="empirical: data points (%(default)s)")
+    parser.add_argument("--batch", type=int, default=64, help="empirical: images denoised at once (%(default)s)")
+    parser.add_argument("--repetitions", type=int, default=5, help="empirical, startup: runs each (%(default)s)")
+    options = parser.parse_args(arguments)
+    if unknown := set(options.parts) - set(PARTS):
+        parser.error(f"{', '.join(sorted(unknown))}: expected {', '.join(PARTS)}")
+    return options
+
+
+def describe_machine() -> dict[str, str | int]:
+    import torch
+
+    return {
+        "cores": os.cpu_count() or 1,
+        "threads": torch.get_num_threads(),
+        "platform": platform.machine(),
+        "python": platform.python_version(),
+        **{name: version(name) for name in ("farfield", "torch", "diffusers")},
+    }
+
+
+def run_round_trip(options: argparse.Namespace) -> tuple[Figures, str]:
+    from benchmarks.round_trip import measure, show
+
+    figures = measure(options.images, sorted(options.calls), options.reference)
+    return figures, show(figures)
+
+
+def run_empirical(options: argparse.Namespace) -> tuple[Figures, str]:
+    from benchmarks.empirical import measure, show
+
+    figures = measure(options.points, options.batch, options.repetitions)
+    return figures, show(figures)
+
+
+def run_startup(options: argparse.Namespace) -> tuple[Figures, str]:
+    """What is waited for before anything happens, beside the interpreter alone."""
+    commands = {
+        "python -c pass": [sys.executable, "-c", "pass"],
+        "import farfield": [sys.executable, "-c", "import farfield"],
+        "farfield --help": [str(Path(sysconfig.get_path("scripts")) / "farfield"), "--help"],
+    }
+    seconds = {name: statistics.median(time_runs(c, options.repetitions)) for name, c in commands.items()}
+    rows = [[name, f"{s:.3f}"] for name, s in seconds.items()]
+    title = f"Startup: median of {options.repetitions} processes"
+    return {"repetitions": options.repetitions, "seconds": seconds}, format_table(title, ["command", "seconds"], rows)
+
+
+def time_runs(command: list[str], repetitions: int) -> list[float]:
+    def run() -> float:
+        start = time.perf_counter()
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        return time.perf_counter() - start
+
+    return [run() for _ in range(repetitions)]
+
+
+PARTS: dict[str, Callable[[argparse.Namespace], tuple[Figures, str]]] = {
+    "round_trip": run_round_trip,
+    "empirical": run_empirical,
+    "startup": run_startup,
+}
+
+if __name__ == "__main__":
+    main()

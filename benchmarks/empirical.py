@@ -1,0 +1,173 @@
+"""Time and memory of `EmpiricalDenoiser` beside the formula written down as it stands.
+
+Run as a module with a name and the sizes as JSON it prints the peak memory of one implementation: that needs a process
+which has done nothing else.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from benchmarks.table import format_table
+from farfield.core.runtime import generator, progress
+from farfield.diffusion.exact import EmpiricalDenoiser
+
+SHAPE = (3, 32, 32)
+LIMIT = 2 * 10**9
+"""Bytes that the straightforward implementation may spend on its differences and their squares."""
+
+Figures = dict[str, Any]
+Denoise = Callable[[Tensor, Tensor], Tensor]
+
+
+def broadcast(points: Tensor, dtype: torch.dtype) -> Denoise:
+    r"""softmax of :math:`-\|x - y\|^2 / 2\sigma^2` over all differences at once, as many rows of x as LIMIT allows."""
+
+    def denoise(x: Tensor, sigma: Tensor) -> Tensor:
+        y = points.flatten(1).to(dtype)
+        rows = rows_within_limit(points, dtype)
+        answers = []
+        for some, level in zip(x.flatten(1).to(dtype).split(rows), sigma.to(dtype).split(rows), strict=True):
+            squared = (some[:, None] - y).square().sum(2)
+            answers.append(torch.softmax(-squared / (2 * level[:, None] ** 2), 1) @ y)
+        return torch.cat(answers).reshape(x.shape)
+
+    return denoise
+
+
+def rows_within_limit(points: Tensor, dtype: torch.dtype) -> int:
+    return max(1, LIMIT // (2 * points.numel() * dtype.itemsize))
+
+
+OURS, NAIVE, EXACT = "EmpiricalDenoiser", "broadcast, float32", "broadcast, float64"
+IMPLEMENTATIONS: dict[str, Callable[[Tensor], Denoise]] = {
+    OURS: EmpiricalDenoiser,
+    NAIVE: lambda points: broadcast(points, torch.float32),
+    EXACT: lambda points: broadcast(points, torch.float64),
+}
+"""From points to a denoiser; the float64 one is the witness: others' answers are held against it, and it runs once."""
+
+
+def make_inputs(points: int, batch: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Uniform points in [-1, 1]; noisy points as x, at levels from 0.1 (one point has all the weight) to 80 (all share)."""
+    g = generator(0)
+    y = torch.rand((points, *SHAPE), generator=g).mul_(2).sub_(1)
+    sigma = torch.logspace(-1, 1.9, batch)
+    noise = torch.randn((batch, *SHAPE), generator=g)
+    return y, y[torch.arange(batch) % points] + sigma.reshape(-1, 1, 1, 1) * noise, sigma
+
+
+@torch.no_grad()
+def measure(points: int = 8192, batch: int = 64, repetitions: int = 5) -> Figures:
+    """Seconds by turns A B A B …, peak memory of each alone, and the largest difference from float64."""
+    memory = {name: measure_memory(name, points, batch) for name in IMPLEMENTATIONS}
+    y, x, sigma = make_inputs(points, batch)
+    denoisers = {name: make(y) for name, make in IMPLEMENTATIONS.items()}
+    first = {name: time_call(denoise, x, sigma) for name, denoise in denoisers.items()}  # also the warm-up
+    seconds: dict[str, list[float]] = {OURS: [], NAIVE: []}
+    with progress("empirical", repetitions) as advance:
+        for _ in range(repetitions):
+            for name, spent in seconds.items():
+                spent.append(time_call(denoisers[name], x, sigma)[1])
+            advance(1)
+    rows = []
+    for name, (answer, once) in first.items():
+        spent = seconds.get(name, [once])
+        ratios = [s / ours for s, ours in zip(spent, seconds[OURS], strict=False)]
+        rows.append(
+            {
+                "implementation": name,
+                "seconds": statistics.median(spent),
+                "ratio": statistics.median(ratios),
+                "ratio_range": [min(ratios), max(ratios)],
+                "peak_bytes": memory[name],
+                "difference": float((answer.double() - first[EXACT][0]).abs().max()),
+            }
+        )
+    return {
+        "points": points,
+        "batch": batch,
+        "shape": SHAPE,
+        "repetitions": repetitions,
+        "naive_rows": {n: rows_within_limit(y, d) for n, d in ((NAIVE, torch.float32), (EXACT, torch.float64))},
+        "rows": rows,
+    }
+
+
+def time_call(denoise: Denoise, x: Tensor, sigma: Tensor) -> tuple[Tensor, float]:
+    start = time.perf_counter()
+    answer = denoise(x, sigma)
+    return answer, time.perf_counter() - start
+
+
+def measure_memory(name: str, points: int, batch: int) -> int:
+    """Bytes above the inputs that one implementation needs, construction included, in a process of its own."""
+    command = [sys.executable, "-m", "benchmarks.empirical", json.dumps([name, points, batch])]
+    answer = subprocess.run(command, cwd=Path(__file__).parents[1], check=True, capture_output=True, text=True)
+    return int(answer.stdout)
+
+
+def memory_alone(name: str, points: int, batch: int) -> int:
+    make = IMPLEMENTATIONS[name]
+    y, x, sigma = make_inputs(16, 2)
+    make(y)(x, sigma)  # what the libraries themselves set up is not counted
+    inputs = make_inputs(points, batch)
+    before = peak_bytes()
+    make(inputs[0])(*inputs[1:])
+    return peak_bytes() - before
+
+
+def peak_bytes() -> int:
+    """The most memory this process has held.
+
+    On Linux ru_maxrss is handed down to a child by the process that starts it, and a large parent would hide all that
+    the child does; the kernel's own mark for the program, VmHWM, begins anew.
+    """
+    status = Path("/proc/self/status")
+    if status.exists():
+        return 1024 * next(int(line.split()[1]) for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+    unit = 1 if sys.platform == "darwin" else 1024
+    return unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+def show(figures: Figures) -> str:
+    rows = [
+        [
+            row["implementation"],
+            f"{row['seconds']:.3g}",
+            f"{row['ratio']:.3g}",
+            "{:.3g} – {:.3g}".format(*row["ratio_range"]),
+            f"{row['peak_bytes'] / 1e6:.0f}",
+            f"{row['difference']:.1e}",
+        ]
+        for row in figures["rows"]
+    ]
+    shape = "×".join(map(str, figures["shape"]))
+    chunks = " and ".join(f"{rows} ({name})" for name, rows in figures["naive_rows"].items())
+    return format_table(
+        f"Empirical denoiser: {figures['points']:,} points, batch {figures['batch']}, {shape}, "
+        f"{figures['repetitions']} repetitions by turns (float64: one)",
+        ["implementation", "seconds", "times ours", "min – max", "peak MB", "difference"],
+        rows,
+        [
+            f"broadcast: all N × B × D differences formed, {chunks} rows of the batch at a time to stay within "
+            f"{LIMIT / 1e9:g} GB",
+            "peak MB: above the inputs, each in a fresh process; difference: largest, from the float64 row",
+        ],
+    )
+
+
+if __name__ == "__main__":
+    with torch.no_grad():
+        print(memory_alone(*json.loads(sys.argv[1])))

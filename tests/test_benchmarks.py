@@ -1,0 +1,53 @@
+"""The benchmarks run at their smallest, and what they compare is comparable."""
+
+import json
+import math
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+
+def run(folder, *arguments):
+    file = folder / "figures.json"
+    command = [sys.executable, "-m", "benchmarks", *arguments, "--json", str(file)]
+    out = subprocess.run(command, cwd=Path(__file__).parents[1], check=True, capture_output=True, text=True).stdout
+    figures = json.loads(file.read_text())
+    assert all(math.isfinite(v) for v in numbers(figures))
+    return figures, out
+
+
+def numbers(figures):
+    """Every number in nested figures."""
+    if isinstance(figures, dict):
+        figures = list(figures.values())
+    if isinstance(figures, list):
+        return [n for f in figures for n in numbers(f)]
+    return [figures] if isinstance(figures, int | float) else []
+
+
+@pytest.mark.slow
+def test_both_empirical_denoisers_give_one_answer(tmp_path):
+    figures, out = run(tmp_path, "empirical", "--points", "200", "--batch", "6", "--repetitions", "2")
+    rows = {row["implementation"]: row for row in figures["empirical"]["rows"]}
+    assert rows["EmpiricalDenoiser"]["difference"] < 1e-6
+    assert rows["broadcast, float32"]["difference"] < 1e-2
+    assert all(row["seconds"] > 0 and row["peak_bytes"] > 0 and row["implementation"] in out for row in rows.values())
+
+
+@pytest.mark.slow
+def test_round_trip_spends_the_same_calls_on_every_method(tmp_path):
+    figures, out = run(tmp_path, "round_trip", "--images", "1", "--calls", "8", "24", "--reference", "100")
+    figures = figures["round_trip"]
+    assert len(figures["rows"]) == 12 and {row["calls"] for row in figures["rows"]} == {8, 24}
+    rows = {row["method"]: row for row in figures["rows"] if row["calls"] == 24}
+    assert rows["multistep"]["level"] == figures["last_level"] > rows["diffusers, as stored"]["level"]
+    assert rows["multistep"]["latent"] < rows["euler"]["latent"]
+    assert rows["diffusers, no clipping"]["latent"] < 1  # the levels match: a wrong one is off by more
+    assert figures["reference"]["gap"] < 1e-2 and "multistep" in out
+
+
+def test_startup_is_measured(tmp_path):
+    figures, out = run(tmp_path, "startup", "--repetitions", "1")
+    assert set(figures["startup"]["seconds"]) >= {"import farfield", "farfield --help"} and "seconds" in out
