@@ -107,5 +107,6 @@ def convergence(coarse: Tensor, fine: Tensor, solver: str) -> Convergence:
 
 
 def _check_shape(denoiser: Denoiser, x: Tensor) -> None:
-    if tuple(x.shape[1:]) != tuple(denoiser.shape):
+    """The channels (or the dimension) must be the model's; height and width may be any that its network takes."""
+    if x.ndim != len(denoiser.shape) + 1 or x.shape[1] != denoiser.shape[0]:
         raise FarfieldError(f"images of shape {tuple(x.shape[1:])}: this model takes {tuple(denoiser.shape)}")

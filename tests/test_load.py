@@ -1,0 +1,100 @@
+"""What a model's name means, and what is said when it means nothing."""
+
+import json
+import shutil
+
+import pytest
+import torch
+
+from farfield.checkpoints.load import load_denoiser, locate, model_digest
+from farfield.core.error import FarfieldError
+
+
+def test_the_bundled_model_is_float16_on_disk_and_float32_in_use(cifar):
+    from safetensors import safe_open
+
+    with safe_open(locate("cifar10-32") / "unet/diffusion_pytorch_model.safetensors", framework="pt") as f:
+        assert {f.get_slice(name).get_dtype() for name in f.keys()} == {"F16"}  # noqa: SIM118
+    assert {p.dtype for p in cifar.parameters()} == {torch.float32}
+    assert not any(p.requires_grad for p in cifar.parameters()) and not cifar.training
+    assert sum(p.numel() for p in cifar.parameters()) == 2_736_099
+
+
+def test_the_bundled_model_denoises(cifar):
+    """At every level it beats the trivial denoisers, x itself and the mean image, on pictures it never saw."""
+    from farfield.data.bundled import open_images
+
+    x0 = torch.cat([open_images(d, cifar.shape, limit=16).values for d in ("ihc", "retina", "hubble")]).double()
+    noise = torch.randn(x0.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    for sigma in (0.1, 0.5, 2.0):
+        error = (cifar(x0 + sigma * noise, torch.tensor(sigma)) - x0).square().mean()
+        assert float(error) < 0.5 * min(sigma**2, float((x0 - x0.mean(0)).square().mean()))
+
+
+def test_the_digest_is_of_the_content(tmp_path):
+    shutil.copytree(locate("cifar10-32"), tmp_path / "copy")
+    assert model_digest(str(tmp_path / "copy")) == model_digest("cifar10-32")
+    config = tmp_path / "copy/scheduler/scheduler_config.json"
+    config.write_text(json.dumps({**json.loads(config.read_text()), "beta_end": 0.03}))
+    assert model_digest(str(tmp_path / "copy")) != model_digest("cifar10-32")
+
+
+def test_clip_sample_of_the_scheduler_is_ignored(cifar):
+    """A denoised value outside [-1, 1] stays there: inversion would not survive clipping."""
+    x = torch.full((1, 3, 32, 32), 1.5, dtype=torch.float64)
+    assert float(cifar(x, torch.tensor(0.02)).max()) > 1.2
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"beta_schedule": "sigmoid"}, "beta_schedule 'sigmoid'"),
+        ({"prediction_type": "flow"}, "prediction_type 'flow'"),
+    ],
+)
+def test_unknown_configurations_are_refused(tmp_path, change, message):
+    shutil.copytree(locate("cifar10-32"), tmp_path / "m")
+    config = tmp_path / "m/scheduler/scheduler_config.json"
+    config.write_text(json.dumps({**json.loads(config.read_text()), **change}))
+    with pytest.raises(FarfieldError, match=message):
+        load_denoiser(str(tmp_path / "m"))
+
+
+def test_zero_terminal_signal_is_read_and_ends_before_infinity(tmp_path):
+    shutil.copytree(locate("cifar10-32"), tmp_path / "m")
+    config = tmp_path / "m/scheduler/scheduler_config.json"
+    config.write_text(json.dumps({**json.loads(config.read_text()), "rescale_betas_zero_snr": True}))
+    schedule = load_denoiser(str(tmp_path / "m")).schedule
+    from diffusers import DDPMScheduler
+
+    signal = DDPMScheduler.from_pretrained(tmp_path / "m/scheduler").alphas_cumprod.double()
+    assert len(schedule.levels) == 999
+    assert torch.allclose(schedule.levels[:990], ((1 - signal) / signal).sqrt()[:990], rtol=1e-3)
+
+
+def test_a_hub_id_without_a_network_says_what_to_do(tmp_path):
+    """In a process of its own: the hub's cache folder and its offline switch are read at import."""
+    import os
+    import subprocess
+    import sys
+
+    script = "from farfield.checkpoints.load import load_denoiser; load_denoiser('google/ddpm-cifar10-32')"
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path)}
+    said = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True)
+    assert "FarfieldError: google/ddpm-cifar10-32: not in the local cache" in said.stderr
+
+
+def test_a_hub_id_in_the_cache_is_loaded_from_there(tmp_path):
+    """The layout that huggingface_hub leaves on disk, filled with the bundled model."""
+    import os
+    import subprocess
+    import sys
+
+    repository = tmp_path / "hub/models--someone--cifar"
+    (repository / "refs").mkdir(parents=True)
+    (repository / "refs/main").write_text("0123456789abcdef0123456789abcdef01234567")
+    shutil.copytree(locate("cifar10-32"), repository / "snapshots/0123456789abcdef0123456789abcdef01234567")
+    script = "from farfield.checkpoints.load import load_denoiser; print(load_denoiser('someone/cifar').shape)"
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path)}
+    said = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True)
+    assert said.stdout.strip() == "(3, 32, 32)", said.stderr
