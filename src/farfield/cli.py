@@ -9,11 +9,25 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from farfield import __version__
 from farfield.core.error import FarfieldError, FarfieldWarning
 
+
+class Commands(TyperGroup):
+    """Typer ends silently at Ctrl-C (older ones with "Aborted!" and exit code 1); a run can be continued, so say it."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            print("farfield: interrupted; give the same command again to continue", file=sys.stderr)
+            raise typer.Exit(130) from None
+
+
 app = typer.Typer(
+    cls=Commands,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     help="How far a diffusion model reaches beyond its training data, and how to put that reach to use.",
@@ -105,7 +119,7 @@ def expand(
     from farfield.study.proposal import SamplerSettings
     from farfield.study.reconstruct import Numerics
 
-    chosen = None if sigma in ("auto", "last") else _numbers(sigma, "sigma", "a number, last or auto")[0]
+    chosen = None if sigma in ("auto", "last") else _numbers(sigma, "sigma", "a number, last or auto", most=1)[0]
     numerics = Numerics(chosen, steps, solver, batch_size, device, dtype, label)
     ends = _numbers(t, "t", "a number such as 0.5, or a range such as 0.25,0.5")
     settings = SamplerSettings(sampler, prior, (ends[0], ends[-1]), centre, partner, candidates)
@@ -196,12 +210,12 @@ def domains() -> None:
         typer.echo(f"{name:<8} {description}")
 
 
-def _numbers(text: str, name: str, expected: str) -> list[float]:
+def _numbers(text: str, name: str, expected: str, most: int = 2) -> list[float]:
     try:
         found = [float(part) for part in text.split(",")]
     except ValueError:
         found = []
-    if len(found) not in (1, 2):
+    if not 1 <= len(found) <= most:
         raise FarfieldError(f"{name} {text!r}: expected {expected}")
     return found
 
@@ -215,7 +229,7 @@ def _finish(out: Path, as_json: bool, write_report: Any = None) -> None:
 
 
 def main() -> None:
-    """Entry point: bad input is one clear line and exit code 2; an interruption says how to go on."""
+    """Entry point: bad input is one clear line and exit code 2."""
 
     def show(
         message: Warning | str,
@@ -234,9 +248,6 @@ def main() -> None:
     except FarfieldError as error:
         print(f"farfield: {error}", file=sys.stderr)
         sys.exit(2)
-    except KeyboardInterrupt:
-        print("farfield: interrupted; give the same command again to continue", file=sys.stderr)
-        sys.exit(130)
 
 
 if __name__ == "__main__":

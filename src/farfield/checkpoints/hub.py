@@ -58,7 +58,11 @@ def load_folder(folder: Path, *, dtype: torch.dtype = torch.float32, label: int 
         raise FarfieldError(f"{folder}: a label was given, but this model is unconditional; leave it out")
     if classes is not None and (label is None or not 0 <= label < classes):
         raise FarfieldError(f"{folder}: class-conditional; expected a label from 0 to {classes - 1}, found {label}")
-    size = config["sample_size"]
+    size = config.get("sample_size")
+    if size is None:
+        raise FarfieldError(
+            f"{folder}: unet/config.json has no sample_size; write the size that it was trained at there"
+        )
     height, width = (size, size) if isinstance(size, int) else size
     denoiser = NetworkDenoiser(
         SampleOnly(_network(folder / "unet", dtype)),
@@ -158,4 +162,6 @@ def _config(path: Path) -> dict[str, Any]:
         config: dict[str, Any] = json.loads(path.read_text())
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise FarfieldError(f"{path}: not JSON ({error})") from error
+    if not isinstance(config, dict):
+        raise FarfieldError(f"{path}: expected a JSON object, found {type(config).__name__}")
     return config

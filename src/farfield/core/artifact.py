@@ -155,12 +155,11 @@ class Store(Generic[A]):
         """Put shard ``index`` in place with one atomic rename."""
         from safetensors.torch import save
 
-        header = {
-            "kind": artifact.kind,
-            "keys": json.dumps(list(artifact.keys)),
-            **{k: json.dumps(v) for k, v in artifact.attributes().items()},
-        }
-        write_bytes(self._shard(index), save({"values": artifact.values.detach().cpu().contiguous()}, metadata=header))
+        header = {"kind": artifact.kind, "keys": list(artifact.keys), **artifact.attributes()}
+        # One entry: safetensors writes several in an order left to chance.
+        metadata = {"farfield": json.dumps(header)}
+        values = artifact.values.detach().cpu().contiguous()
+        write_bytes(self._shard(index), save({"values": values}, metadata=metadata))
 
     def shards(self) -> list[Path]:
         return sorted(self.folder.glob("shard-*.safetensors"))
@@ -187,16 +186,16 @@ class Store(Generic[A]):
 
         try:
             with safe_open(path, framework="pt") as f:
-                header = f.metadata() or {}
+                header = json.loads((f.metadata() or {})["farfield"])
                 values = f.get_tensor("values")
-            keys = tuple(json.loads(header["keys"]))
+            kind, keys = header.pop("kind"), tuple(header.pop("keys"))
         except (OSError, SafetensorError, KeyError, json.JSONDecodeError) as error:
             raise FarfieldError(
                 f"{path}: not a shard written by farfield, or damaged ({error}); delete it and run the command again"
             ) from error
-        if header.get("kind") != self.kind.kind:
-            raise FarfieldError(f"{path}: holds {header.get('kind')!r}, expected {self.kind.kind!r}")
-        return self.kind(keys, values, **{k: json.loads(v) for k, v in header.items() if k not in ("kind", "keys")})
+        if kind != self.kind.kind:
+            raise FarfieldError(f"{path}: holds {kind!r}, expected {self.kind.kind!r}")
+        return self.kind(keys, values, **header)
 
 
 def save(artifact: Artifact, folder: Path) -> None:

@@ -72,9 +72,11 @@ def open_images(
     return load_images(source, shape, keys=keys, limit=limit, strict=strict, report=report)
 
 
-def source_keys(source: str | Path, *, strict: bool = False) -> list[str]:
+def source_keys(source: str | Path, *, strict: bool = False, channels: int = 3) -> list[str]:
     """The keys of a path or domain, in order; ``strict`` also decodes each file, and a broken one is an error."""
-    return list(_pictures(str(source))) if _means_domain(source) else list_keys(source, strict=strict)
+    return (
+        list(_pictures(str(source))) if _means_domain(source) else list_keys(source, strict=strict, channels=channels)
+    )
 
 
 def choose(keys: Sequence[str], n: int, seed: int) -> tuple[list[str], list[str]]:

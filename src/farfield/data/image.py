@@ -31,16 +31,17 @@ MEMBER_LIMIT = 1 << 29  # bytes: nothing in a zip may unpack to more than 512 Mi
 PHYSICAL = "physical data need the science loader, which farfield does not have yet: rescale them first"
 
 
-def list_keys(source: str | Path, *, strict: bool = False) -> list[str]:
+def list_keys(source: str | Path, *, strict: bool = False, channels: int = 3) -> list[str]:
     """The keys of a source, sorted, without decoding an image.
 
     A key is the file's stem, with its subfolder where images lie in subfolders (``sub/stem``); files that share a stem
     keep their full names. Rows of an npz are named by its array ``keys`` or ``objid`` when that has a different name
-    for each, else by zero-padded position (``000123``). ``strict`` does decode each image: a broken one is an error.
+    for each, else by zero-padded position (``000123``); ``channels`` are the model's. ``strict`` does decode each image:
+    a broken one is an error.
     """
     path = _existing(source)
     if path.suffix.lower() == ".npz":
-        return sorted(_npz(path)[0])
+        return sorted(_npz(path, channels)[0])
     if strict:
         return list(load_images(path, (3, 8, 8), strict=True).keys)
     with _files(path) as (names, _):

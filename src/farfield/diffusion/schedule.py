@@ -141,7 +141,8 @@ class DiscreteSchedule(Schedule):
         return float(self.levels[int((self.levels.log() - math.log(sigma)).abs().argmin())])
 
     def sigmas(self, steps: int, sigma_max: float | None = None, sigma_min: float | None = None) -> Tensor:
-        low, high = (self.nearest(v) for v in (sigma_min or self.sigma_min, sigma_max or self.sigma_max))
+        low = self.nearest(self.sigma_min if sigma_min is None else sigma_min)
+        high = self.nearest(self.sigma_max if sigma_max is None else sigma_max)
         target = karras(steps, low, high, self.rho).flip(0)
         first, last = (int((self.levels - v).abs().argmin()) for v in (low, high))
         if steps > last - first:

@@ -19,7 +19,7 @@ DEFAULT = 20.0
 
 
 def search_level(
-    run: Run, denoiser: Denoiser, given: Images, numerics: Numerics, settings: SamplerSettings, seed: int
+    run: Run, denoiser: Denoiser, given: Images, numerics: Numerics, settings: SamplerSettings
 ) -> list[dict[str, Any]]:
     """Which level to sample at, judged on the examples alone: first candidates made from one half of them are held
     against the other half in the model's own features, copies of the first half left out. The least discrepancy wins."""
@@ -30,7 +30,7 @@ def search_level(
     levels = sorted({min(s, denoiser.schedule.sigma_max) for s in SEARCHED})
     if len(given) < 8:  # two halves of fewer than four say nothing
         return [{"sigma": min(DEFAULT, denoiser.schedule.sigma_max), "chosen": True}]
-    first, second = choose(given.keys, len(given) // 2, seed)
+    first, second = choose(given.keys, len(given) // 2, 0)
     sources, others, size = given.select(first), given.select(second), numerics.batch_size
     keys = [f"{s:06d}" for s in range(64)]
     rows: list[dict[str, Any]] = []

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import farfield
+from farfield.audit.network_file import open_descriptor
 from farfield.checkpoints.load import model_digest
 from farfield.core.artifact import Images, Latents, save, write_json
 from farfield.core.error import FarfieldError
@@ -59,7 +60,10 @@ def expand(
     """
     if n < 1:
         raise FarfieldError(f"n = {n}: expected at least 1 image to make")
+    if seed < 0:
+        raise FarfieldError(f"seed {seed}: expected a whole number of at least 0")
     denoiser = numerics.load(model)
+    _check_descriptors(descriptors)
     given, held, available = _divide(denoiser, source, heldout, examples, most_references, n, seed, strict)
     request = {
         "model": model,
@@ -83,7 +87,7 @@ def expand(
         notes.append(
             "With fewer than 3 examples there is nothing to tell a copy by: the first candidate of each seed was kept."
         )
-    tried = search_level(run, denoiser, given, numerics, settings, seed) if search else None
+    tried = search_level(run, denoiser, given, numerics, settings) if search else None
     sigma = next(row["sigma"] for row in tried if row["chosen"]) if tried else numerics.sigma
     sigmas = denoiser.schedule.sigmas(numerics.steps, sigma)
     shuttle = Shuttle(denoiser, sigmas, numerics.solver)
@@ -173,7 +177,7 @@ def _divide(
     denoiser: Denoiser, source: str, heldout: str | None, count: int | None, most: int, n: int, seed: int, strict: bool
 ) -> tuple[Images, dict[str, Images], int]:
     """Examples, and of the rest ``references`` with ``real`` images to compare with them, where there are enough."""
-    keys = source_keys(source, strict=strict)
+    keys = source_keys(source, strict=strict, channels=denoiser.shape[0])
     count = min(len(keys), 100) if count is None else count
     if count > len(keys):
         raise FarfieldError(f"{source}: {count} examples asked for, but it holds {len(keys)} images")
@@ -189,7 +193,7 @@ def _divide(
         raise FarfieldError(f"{source}: all {len(given)} examples are the same image; there is no spread to learn")
     origin = source
     if heldout is not None:
-        origin, rest = heldout, source_keys(heldout, strict=strict)
+        origin, rest = heldout, source_keys(heldout, strict=strict, channels=denoiser.shape[0])
     if len(rest) < 12:
         return given, {}, len(keys)
     real, references = choose(rest, max(4, min(n, len(rest) // 3)), seed + 1)
@@ -204,6 +208,13 @@ def _divide(
         },
         len(keys),
     )
+
+
+def _check_descriptors(specs: Sequence[str]) -> None:
+    """A file that is no descriptor is refused before anything is computed."""
+    for spec in specs:
+        if spec not in ("pixels", "model"):
+            open_descriptor(spec)
 
 
 def _chooser(run: Run, producer: Producer, given: Images, size: int) -> Chooser:

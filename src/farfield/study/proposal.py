@@ -66,7 +66,7 @@ class SamplerSettings:
             return interpolation(latents, t=self.t, centre=self.centre, partner=partner), None
         prior = fit_prior(self.prior, latents)
         if self.sampler == "perturbation":
-            return perturbation(latents, prior, t=self.t[0]), None
+            return perturbation(latents, prior, t=self.t), None
         if self.sampler == "gaussian":
             return gaussian(prior), None
         limits = Limits.of(latents)

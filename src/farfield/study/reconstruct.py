@@ -38,9 +38,22 @@ class Numerics:
         """The frozen denoiser, on its device."""
         if self.batch_size < 1:
             raise FarfieldError(f"batch size {self.batch_size}: expected at least 1")
-        return load_denoiser(
+        denoiser = load_denoiser(
             model, device=resolve_device(self.device), dtype=resolve_dtype(self.dtype), label=self.label
         )
+        self._check(denoiser)
+        return denoiser
+
+    def _check(self, denoiser: Denoiser) -> None:
+        """Refuse a solver, level or number of steps that the model cannot do, before a folder is begun with them."""
+        find_solver(self.solver)
+        denoiser.schedule.sigmas(self.steps, self.sigma)
+        try:
+            denoiser.schedule.sigmas(2 * self.steps, self.sigma)
+        except FarfieldError as error:
+            raise FarfieldError(
+                f"{self.steps} steps: the latents are certified with twice as many, and {error}; use half of that"
+            ) from error
 
     def request(self) -> dict[str, Any]:
         """What changes a result: everything but the device."""

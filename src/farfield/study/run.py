@@ -44,8 +44,14 @@ class Run:
         """Take the folder for this request, or refuse it untouched."""
         config = self.folder / "config.json"
         if config.exists():
-            before = read_json(config).get("request", {})
-            changed = sorted(k for k in {*before, *self.request} if before.get(k) != self.request.get(k))
+            found = read_json(config)
+            before = found.get("request") if isinstance(found, dict) else None
+            if not isinstance(before, dict):
+                raise FarfieldError(f"{config}: not the configuration of a farfield run; choose another folder with -o")
+            changed = sorted(
+                (k for k in {*before, *self.request} if before.get(k) != self.request.get(k)),
+                key=lambda k: (k != "command", k),
+            )
             if changed:
                 first = changed[0]
                 raise FarfieldError(

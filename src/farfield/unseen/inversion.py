@@ -69,16 +69,20 @@ class RoundTrip:
 def round_trip(images: Tensor, reconstructions: Tensor) -> RoundTrip:
     r"""How well images came back, both ``[n, C, H, W]`` in [-1, 1]. An image that is equal to the bit has 300 dB.
 
-    :math:`PSNR = 10 \log_{10}(2^2 / MSE)`; SSIM (Wang et al. 2004) with its 7 × 7 window, per channel, averaged.
+    :math:`PSNR = 10 \log_{10}(2^2 / MSE)`; SSIM (Wang et al. 2004) with its 7 × 7 window (less
+    for smaller images), per channel, averaged.
     """
     from skimage.metrics import structural_similarity
     from torchmetrics.functional.image import peak_signal_noise_ratio
 
     a, b = images.double().cpu(), reconstructions.double().cpu()
-    if min(a.shape[2:]) < 7:
-        raise FarfieldError(f"SSIM: expected images of at least 7 × 7 pixels, found {tuple(a.shape[2:])}")
+    side = min(7, min(a.shape[2:]))
+    window = side if side % 2 else side - 1
+    if window < 3:
+        raise FarfieldError(f"SSIM: expected images of at least 3 × 3 pixels, found {tuple(a.shape[2:])}")
     ssim = [
-        structural_similarity(p.numpy(), q.numpy(), data_range=2.0, channel_axis=0) for p, q in zip(a, b, strict=True)
+        structural_similarity(p.numpy(), q.numpy(), data_range=2.0, channel_axis=0, win_size=window)
+        for p, q in zip(a, b, strict=True)
     ]
     psnr = peak_signal_noise_ratio(b, a, data_range=2.0, reduction="none", dim=(1, 2, 3))
     return RoundTrip(

@@ -62,7 +62,7 @@ def interpolation(
     return propose
 
 
-def perturbation(latents: Tensor, prior: Prior, *, t: float = 0.25) -> Proposal:
+def perturbation(latents: Tensor, prior: Prior, *, t: float | tuple[float, float] = 0.25) -> Proposal:
     """An example turned towards a draw of the prior: `interpolation` with a random partner and a small ``t``."""
     return interpolation(latents, t=t, partner=prior)
 

@@ -1,0 +1,107 @@
+"""Two processes that share a run end with the samples and measures of one."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import torch
+from tiny import decided, farfield, make_images, make_model, numbers, summary
+
+from farfield.core.artifact import Images, Latents, Store, write_json
+from farfield.study.run import Run
+
+OPTIONS = ("-n", 6, "--steps", 4, "--batch-size", 2, "--sigma", 5, "--examples", 6)
+
+
+@dataclass(frozen=True)
+class Runs:
+    """The same command by one process and by two, and what the two said."""
+
+    one: Path
+    two: Path
+    said: subprocess.CompletedProcess[str]
+
+
+def launch(*arguments: object) -> subprocess.CompletedProcess[str]:
+    """The command line under two processes on this machine."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    line = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", str(port)]
+    line += ["-m", "farfield.cli", *map(str, arguments)]
+    environment = {**os.environ, "GLOO_SOCKET_IFNAME": "lo", "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    return subprocess.run(line, env=environment, capture_output=True, text=True, timeout=240)
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Runs:
+    root = tmp_path_factory.mktemp("ranks")
+    given = (make_model(root / "model"), make_images(root / "images", 24))
+    assert farfield("expand", *given, "-o", root / "one", *OPTIONS, "--device", "cpu").code == 0
+    said = launch("expand", *given, "-o", root / "two", *OPTIONS, "--device", "cpu")
+    assert said.returncode == 0, said.stderr
+    return Runs(root / "one", root / "two", said)
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [("latents", Latents), ("samples", Images), ("sampled", Latents), ("base", Images), ("reconstructions", Images)],
+)
+def test_rows_and_keys_are_those_of_one_process(name: str, kind: type, runs: Runs):
+    one, two = (Store(folder / name, kind).read() for folder in (runs.one, runs.two))
+    assert two.keys == one.keys
+    torch.testing.assert_close(two.values, one.values, rtol=1e-6, atol=1e-5)
+
+
+def test_the_same_files_are_left(runs: Runs):
+    assert decided(runs.two).keys() == decided(runs.one).keys()
+
+
+def test_the_summary_is_that_of_one_process(runs: Runs):
+    one, two = numbers(summary(runs.one)), numbers(summary(runs.two))
+    assert two == pytest.approx(one, rel=1e-3, abs=1e-4)
+
+
+def test_the_page_is_named_once(runs: Runs):
+    assert runs.said.stdout == f"{runs.two / 'report.html'}\n"
+
+
+def test_progress_is_shown_once(runs: Runs):
+    assert runs.said.stderr.count("sampling: ") == 1
+
+
+def test_continued_by_one_process_it_is_already_done(runs: Runs):
+    root = runs.two.parent
+    options = ("-o", runs.two, *OPTIONS, "--device", "cpu")
+    outcome = farfield("expand", root / "model", root / "images", *options)
+    assert outcome.code == 0
+    assert "to do" not in outcome.err
+
+
+def test_a_second_process_is_not_put_off_by_the_half_written_folder_of_the_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """The first may be about to put ``config.json`` in place when the second looks."""
+    for name, value in (("RANK", "1"), ("LOCAL_RANK", "1"), ("WORLD_SIZE", "2")):
+        monkeypatch.setenv(name, value)
+    config = tmp_path / "run" / "config.json"
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / ".writing-abcdefconfig.json").touch()
+    finish = lambda ranks: write_json(config, {"request": {"command": "expand", "n": 4}})  # noqa: E731
+    monkeypatch.setattr("farfield.core.runtime.Ranks.wait", finish)
+    assert Run(tmp_path / "run", "expand", {"n": 4}).folder == tmp_path / "run"
+
+
+def test_bad_input_ends_both_processes_and_is_said(runs: Runs, tmp_path: Path):
+    """A process that waits for another that has ended would wait for ever."""
+    root = runs.two.parent
+    found = launch("expand", root / "model", root / "images", "-o", tmp_path / "run", "--t", "2")
+    assert found.returncode != 0
+    assert "farfield: t (2.0, 2.0)" in found.stderr
+    assert not (tmp_path / "run").exists()
