@@ -46,6 +46,11 @@ def test_copies_are_chosen_only_where_nothing_is_new():
     assert choose(witness, distance, 0.5).tolist() == [0, 1, 1]
 
 
+def test_an_exact_copy_is_a_copy_even_where_examples_repeat_each_other():
+    """Duplicates among the examples make the threshold 0."""
+    assert choose(torch.tensor([[3.0, 2.0]]), torch.tensor([[0.0, 0.4]]), 0.0).tolist() == [1]
+
+
 def test_constant_features_and_bad_shapes():
     f = draws(10, 0.0, 0)
     f[:, 0] = 2.0

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from farfield.core.error import FarfieldError
+from farfield.core.runtime import state_dtype
 
 
 def linear_betas(steps: int = 1000, start: float = 1e-4, end: float = 0.02) -> Tensor:
@@ -57,7 +58,7 @@ class Schedule(ABC):
 
     @abstractmethod
     def time(self, sigma: Tensor) -> Tensor:
-        """What the network is given for a level: float64, same shape as ``sigma``."""
+        """What the network is given for a level: same shape as ``sigma``, float64 where the device has it."""
 
     @abstractmethod
     def sigmas(self, steps: int, sigma_max: float | None = None, sigma_min: float | None = None) -> Tensor:
@@ -90,7 +91,7 @@ class ContinuousSchedule(Schedule):
         return self._bounds[1]
 
     def time(self, sigma: Tensor) -> Tensor:
-        return sigma.double().log() / 4
+        return sigma.to(state_dtype(sigma.device)).log() / 4
 
     def sigmas(self, steps: int, sigma_max: float | None = None, sigma_min: float | None = None) -> Tensor:
         low = self.check(self.sigma_min if sigma_min is None else sigma_min)
@@ -129,8 +130,9 @@ class DiscreteSchedule(Schedule):
         return float(self.levels[-1])
 
     def time(self, sigma: Tensor) -> Tensor:
-        logs = self.levels.log().to(sigma.device)
-        at = sigma.double().log()
+        dtype = state_dtype(sigma.device)
+        logs = self.levels.log().to(sigma.device, dtype)
+        at = sigma.to(dtype).log()
         right = torch.searchsorted(logs, at.contiguous()).clamp(1, len(logs) - 1)
         fraction = (at - logs[right - 1]) / (logs[right] - logs[right - 1])
         return (right - 1 + fraction).clamp(0, len(logs) - 1)

@@ -104,7 +104,7 @@ def expand(
     chooser = _chooser(run, producer, given, size) if settings.candidates > 1 else None
     samples = _produce(run, producer, chooser, [f"{s:06d}" for s in range(seed, seed + n)], size)
     drawn = run.store("sampled", Latents).read()
-    _, proposed = producer.propose(range(seed, seed + n))
+    proposed = n if producer.accept is None else producer.propose(range(seed, seed + n))[1]
     base = run.compute(
         "base", Images, samples.keys, size, _own(denoiser, numerics), "the model's own samples", numerics.steps
     )

@@ -89,7 +89,7 @@ class Chooser:
         self.pixels = (sources or examples).values.flatten(1)
         self.threshold = copy_threshold(self.pixels)
         shown = as_shown(pilot.values)
-        new = self._distance(shown) >= self.threshold
+        new = self._distance(shown) > self.threshold
         self.copies = 1 - float(new.double().mean())
         self.witness = Witness.fit(
             self._features(examples.values), self._features(shown[new] if bool(new.any()) else shown)

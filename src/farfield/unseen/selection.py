@@ -60,11 +60,11 @@ def choose(witness: Tensor, distance: Tensor, threshold: float) -> Tensor:
     Args:
         witness: ``[n, c]``.
         distance: ``[n, c]``, from each candidate to its nearest example.
-        threshold: a candidate nearer than this to an example is a copy.
+        threshold: a candidate no farther than this from an example is a copy.
 
     Returns:
         ``[n]`` indices into the c candidates.
     """
-    new = distance >= threshold
+    new = distance > threshold
     likeliest = witness.masked_fill(~new, -torch.inf).argmax(1)
     return torch.where(new.any(1), likeliest, distance.argmax(1))
