@@ -641,7 +641,7 @@ def test_an_interruption_is_exit_code_130_and_says_how_to_go_on(
 def shell(root: Path, tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
     """The command line as a process of its own."""
     return lambda *arguments: subprocess.run(
-        [sys.executable, "-m", "farfield.cli", *map(str, arguments)], capture_output=True, text=True, timeout=120
+        [sys.executable, "-m", "farfield", *map(str, arguments)], capture_output=True, text=True, timeout=120
     )
 
 

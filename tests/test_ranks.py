@@ -34,7 +34,7 @@ def launch(*arguments: object) -> subprocess.CompletedProcess[str]:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     line = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", str(port)]
-    line += ["-m", "farfield.cli", *map(str, arguments)]
+    line += ["-m", "farfield", *map(str, arguments)]
     environment = {**os.environ, "GLOO_SOCKET_IFNAME": "lo", "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
     return subprocess.run(line, env=environment, capture_output=True, text=True, timeout=240)
 

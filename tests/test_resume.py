@@ -199,7 +199,7 @@ def test_killed_twice_and_continued_ends_as_the_unbroken_run(root: Path, tmp_pat
     slow = ("-n", 16, "--steps", 12, "--batch-size", 1, "--candidates", 1, "--descriptor", "pixels")
     environment = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}
     for stage in ("latents", "samples"):
-        line = [sys.executable, "-m", "farfield.cli", *map(str, command(root, tmp_path / "run", *slow)), "-q"]
+        line = [sys.executable, "-m", "farfield", *map(str, command(root, tmp_path / "run", *slow)), "-q"]
         with subprocess.Popen(line, env=environment) as process:
             deadline = time.monotonic() + 60
             while not (tmp_path / "run" / stage / "shard-00000.safetensors").exists():

@@ -1,0 +1,106 @@
+"""``farfield expand``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from farfield.cli.options import (
+    AsJson,
+    Batch,
+    Device,
+    Dtype,
+    Label,
+    Model,
+    Out,
+    Quiet,
+    SolverName,
+    Steps,
+    Strict,
+    app,
+    finish,
+    numbers,
+)
+
+
+@app.command()
+def expand(
+    model: Model,
+    examples_source: Annotated[
+        str,
+        typer.Argument(
+            metavar="EXAMPLES",
+            help="Images of the new domain: a folder, zip, npz, or a bundled domain (see `farfield domains`).",
+        ),
+    ],
+    n: Annotated[int, typer.Option("-n", help="How many new images.")] = 64,
+    out: Out = Path("runs/expand"),
+    examples: Annotated[
+        int | None, typer.Option(help="Use so many of them and hold the rest out [default: all, up to 100].")
+    ] = None,
+    heldout: Annotated[str | None, typer.Option(help="Held-out images from elsewhere: a path or a domain.")] = None,
+    sampler: Annotated[str, typer.Option(help="interpolation, gaussian, perturbation or geometric.")] = "interpolation",
+    prior: Annotated[str, typer.Option(help="isotropic, diagonal or lowrank.")] = "isotropic",
+    t: Annotated[
+        str, typer.Option(help="Place between the two ends of an interpolation: 0.5, or a range 0.25,0.5.")
+    ] = "0.25,0.5",
+    centre: Annotated[
+        bool,
+        typer.Option(
+            "--centre/--no-centre", help="Interpolate around the examples' mean; --no-centre is the published form."
+        ),
+    ] = True,
+    partner: Annotated[str, typer.Option(help="The other end of an interpolation: example or prior.")] = "example",
+    candidates: Annotated[
+        int,
+        typer.Option(help="Decode so many per image and keep the new one most like the examples; 1 keeps what comes."),
+    ] = 3,
+    sigma: Annotated[
+        str, typer.Option(help="Noise level of the latents: a number, last, or auto (searched on the examples).")
+    ] = "auto",
+    steps: Steps = 24,
+    solver: SolverName = "multistep",
+    seed: Annotated[int, typer.Option(help="First seed; image k depends on seed k only.")] = 0,
+    descriptor: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="pixels, model, or a TorchScript / CIFAR-ResNet file; may be repeated [default: pixels, model]."
+        ),
+    ] = None,
+    batch_size: Batch = 64,
+    device: Device = "auto",
+    dtype: Dtype = "float32",
+    label: Label = None,
+    strict: Strict = False,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Make new images of a domain the model never saw, from a few examples and without training."""
+    from farfield.present.report import write_report
+    from farfield.study.expand import expand
+    from farfield.study.proposal import SamplerSettings
+    from farfield.study.reconstruct import Numerics
+
+    chosen = None if sigma in ("auto", "last") else numbers(sigma, "sigma", "a number, last or auto", most=1)[0]
+    numerics = Numerics(chosen, steps, solver, batch_size, device, dtype, label)
+    ends = numbers(t, "t", "a number such as 0.5, or a range such as 0.25,0.5")
+    settings = SamplerSettings(sampler, prior, (ends[0], ends[-1]), centre, partner, candidates)
+    descriptors = descriptor or ["pixels", "model"]
+    expand(
+        model,
+        examples_source,
+        out,
+        numerics,
+        settings,
+        n=n,
+        search=sigma == "auto",
+        examples=examples,
+        heldout=heldout,
+        descriptors=descriptors,
+        seed=seed,
+        strict=strict,
+        quiet=quiet,
+    )
+    finish(out, as_json, write_report)

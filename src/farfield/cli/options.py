@@ -1,0 +1,70 @@
+"""What the commands share: the application, the options that mean the same everywhere, and how a command ends."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from farfield.core.error import FarfieldError
+
+
+class Commands(TyperGroup):
+    """Typer ends silently at Ctrl-C (older ones with "Aborted!" and exit code 1); a run can be continued, so say it."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            print("farfield: interrupted; give the same command again to continue", file=sys.stderr)
+            raise typer.Exit(130) from None
+
+
+app = typer.Typer(
+    cls=Commands,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="How far a diffusion model reaches beyond its training data, and how to put that reach to use.",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Model = Annotated[str, typer.Argument(help="cifar10-32 (bundled), a diffusers pipeline folder, or a hub id.")]
+Source = Annotated[
+    str, typer.Argument(help="A folder, zip, npz or file of images, or a bundled domain (see `farfield domains`).")
+]
+Out = Annotated[
+    Path, typer.Option("-o", "--out", help="The run folder; the same command on it continues where it stopped.")
+]
+Sigma = Annotated[float | None, typer.Option(help="Noise level of the latents; the model's last level if not given.")]
+Steps = Annotated[int, typer.Option(help="Steps of the solver, each way.")]
+SolverName = Annotated[str, typer.Option("--solver", help="euler (DDIM), heun, midpoint or multistep.")]
+Batch = Annotated[int, typer.Option("--batch-size", help="Images at a time; also the most that an interruption loses.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
+Dtype = Annotated[str, typer.Option(help="Precision of the network: float32, bfloat16, float16 or float64.")]
+Label = Annotated[int | None, typer.Option(help="Class, for a class-conditional model.")]
+Strict = Annotated[bool, typer.Option("--strict", help="Stop at a broken image instead of leaving it out.")]
+Limit = Annotated[int | None, typer.Option(help="Only the first so many images.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print summary.json on standard output.")]
+Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="No progress bars.")]
+
+
+def numbers(text: str, name: str, expected: str, most: int = 2) -> list[float]:
+    try:
+        found = [float(part) for part in text.split(",")]
+    except ValueError:
+        found = []
+    if not 1 <= len(found) <= most:
+        raise FarfieldError(f"{name} {text!r}: expected {expected}")
+    return found
+
+
+def finish(out: Path, as_json: bool, write_report: Any = None) -> None:
+    """Say where the result is, from the main process only."""
+    if os.environ.get("RANK", "0") != "0":
+        return
+    shown = write_report(out) if write_report else out
+    typer.echo((out / "summary.json").read_text() if as_json else str(shown))

@@ -1,0 +1,27 @@
+"""``farfield report`` and ``farfield domains``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from farfield.cli.options import app
+
+
+@app.command()
+def report(run: Annotated[Path, typer.Argument(help="A run folder.")]) -> None:
+    """Write report.html anew from what a run left on disk; needs neither the model nor the images."""
+    from farfield.present.report import write_report
+
+    typer.echo(write_report(run))
+
+
+@app.command()
+def domains() -> None:
+    """List the real image domains that come with farfield's dependencies; their names work wherever a path does."""
+    from farfield.data.bundled import DOMAINS
+
+    for name, description in DOMAINS.items():
+        typer.echo(f"{name:<8} {description}")

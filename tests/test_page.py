@@ -1,0 +1,52 @@
+"""Sections become a page whatever command they report."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from farfield.core.artifact import write_json
+from farfield.present import plot, report
+from farfield.present.page import Chart, Content, Picture, Section, Table, model_name
+
+
+@pytest.fixture
+def page(tmp_path, monkeypatch):
+    def content(folder, summary):
+        table = Table(
+            ["level", "found", "note"],
+            [[5.0, {"value": 0.25, "n": 40, "low": 0.125, "high": 0.375}, "a < b"], ["last", None, 3]],
+            title="Figures",
+            chosen=[1],
+        )
+        picture = Picture("strip", plot.grid(torch.zeros(2, 3, 8, 8)), "A strip", alt="two grey squares")
+        chart = Chart(plot.histograms({"examples": {"norm": [1.0, 2.0]}}), "a histogram")
+        section = Section(
+            "first", "What was found", "In short.", ["At length."], [chart], [picture], [table], [("Why", "Because.")]
+        )
+        return Content("m", "d", ["40 images"], ["It is so."], ["But few."], [("found", "0.25", "", "of 1")], [section])
+
+    monkeypatch.setitem(report.PAGES, "trial", content)
+    write_json(tmp_path / "config.json", {"request": {"command": "trial"}})
+    write_json(tmp_path / "summary.json", {"command": "trial", "model": {"name": "m"}, "cost_seconds": {"a": 1.0}})
+    report.write_report(tmp_path)
+    return tmp_path
+
+
+def test_everything_of_a_section_is_on_the_page(page):
+    html = (page / "report.html").read_text()
+    expected = ["What was found", "In short.", "At length.", "a histogram", "two grey squares", "Figures", "Because."]
+    assert [part for part in [*expected, "It is so.", "But few.", "40 images", "of 1"] if part not in html] == []
+    assert "<small>[0.12, 0.38]</small>" in html and "n = 40" in html
+    assert "a &lt; b" in html and 'href="#first"' in html and 'class="chosen"' in html and "–" in html
+    assert (page / "grids" / "strip.png").is_file()
+
+
+def test_the_same_run_gives_the_same_bytes(page):
+    before = (page / "report.html").read_bytes()
+    report.write_report(page)
+    assert (page / "report.html").read_bytes() == before
+
+
+def test_the_model_is_named_however_the_summary_has_it():
+    assert [model_name(s) for s in ({"model": "a"}, {"model": {"name": "b"}}, {})] == ["a", "b", "model"]
