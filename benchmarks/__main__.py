@@ -39,7 +39,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("parts", nargs="*", metavar="part", help=f"{', '.join(PARTS)}; all by default")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
     parser.add_argument("--images", type=int, default=8, help="round_trip: galaxies (%(default)s)")
-    parser.add_argument("--calls", type=int, nargs="+", default=[24, 40, 80, 160], help="round_trip: there and back")
+    parser.add_argument("--calls", type=int, nargs="+", default=[12, 24, 32, 48, 96], help="round_trip: there and back")
     parser.add_argument("--reference", type=int, default=400, help="round_trip: reference steps (%(default)s)")
     parser.add_argument("--points", type=int, default=8192, help="empirical: data points (%(default)s)")
     parser.add_argument("--batch", type=int, default=64, help="empirical: images denoised at once (%(default)s)")

@@ -40,7 +40,9 @@ def test_both_empirical_denoisers_give_one_answer(tmp_path):
 def test_round_trip_spends_the_same_calls_on_every_method(tmp_path):
     figures, out = run(tmp_path, "round_trip", "--images", "1", "--calls", "8", "24", "--reference", "100")
     figures = figures["round_trip"]
-    assert len(figures["rows"]) == 12 and {row["calls"] for row in figures["rows"]} == {8, 24}
+    given = [row for row in figures["rows"] if not row["method"].startswith("fixed-point")]  # which stops by itself
+    assert len(given) == 20 and {row["calls"] for row in given} == {8, 24}
+    assert all(row["psnr"] > 100 for row in given if row["method"] in ("belm", "bdia", "reversible-heun"))
     rows = {row["method"]: row for row in figures["rows"] if row["calls"] == 24}
     assert rows["multistep"]["level"] == figures["last_level"] > rows["diffusers, as stored"]["level"]
     assert rows["multistep"]["latent"] < rows["euler"]["latent"]

@@ -18,7 +18,7 @@ from tiny import Outcome, contents, decided, farfield, make_images, make_model, 
 
 from farfield import __version__
 from farfield.core.artifact import Images, Latents, Store
-from farfield.data.bundled import DOMAINS
+from farfield.data.bundled import DOMAINS, FIELD_DOMAINS
 
 QUICK = ("-n", 2, "--sigma", 5, "--steps", 4)
 """What makes an expansion as short as can be; a later option overrides an earlier one."""
@@ -373,7 +373,7 @@ class TestHelp:
     def test_domains_lists_them_all(self):
         outcome = farfield("domains")
         assert outcome.code == 0
-        assert [line.split()[0] for line in outcome.out.splitlines()] == list(DOMAINS)
+        assert [line.split()[0] for line in outcome.out.splitlines()] == [*DOMAINS, *FIELD_DOMAINS]
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,7 @@ import torch
 from farfield.core.error import FarfieldError
 from farfield.unseen.geometry import norms
 from farfield.unseen.prior import IsotropicPrior, fit_prior
-from farfield.unseen.sampler import Limits, draw, gaussian, interpolation, perturbation
+from farfield.unseen.sampler import Limits, draw, gaussian, interpolation, patchwork, perturbation
 
 F64 = torch.float64
 
@@ -98,3 +98,43 @@ def test_bad_requests():
         Limits.of(domain(3))
     with pytest.raises(FarfieldError, match="at least one seed"):
         draw(interpolation(domain()), [])
+
+
+def test_a_patchwork_keeps_the_shell_at_every_place_and_its_angle_is_uniform():
+    g = torch.Generator().manual_seed(0)
+    mean = torch.randn(2, 16, 16, generator=g, dtype=F64)
+    a, b = torch.zeros(2, 2, 16, 16, dtype=F64)
+    a[0], b[1] = 1.0, 1.0  # a and b stand at a right angle at each place, so the angle can be read off
+    z = torch.stack([mean + a, mean + b])
+    made = draw(patchwork(z), range(300)).latents - z.mean(0)
+    half = (a - b) / 2
+    # m + cos (a - m) + sin (b - m) with b - m = -(a - m): one coefficient, cos - sin
+    along = (made * half).sum(1) / (half * half).sum(0)
+    across = made - along[:, None] * half
+    assert float(across.abs().max()) < 1e-12
+    expected = torch.linspace(0, torch.pi / 2, 1001, dtype=F64)
+    quantiles = torch.tensor([0.1, 0.25, 0.5, 0.75, 0.9], dtype=F64)
+    found = along.flatten().quantile(quantiles)
+    torch.testing.assert_close(found, (expected.cos() - expected.sin()).quantile(quantiles), rtol=0, atol=0.05)
+
+
+@pytest.mark.parametrize("reach", [1 / 16, 1 / 8])
+def test_a_patchwork_changes_over_its_reach(reach):
+    z = torch.stack([torch.full((1, 32, 32), v, dtype=F64) for v in (-1.0, 1.0)])
+    made = draw(patchwork(z, reach=reach), range(200)).latents[:, 0]
+
+    def correlation(shift):
+        left, right = made[:, :, :-shift], made[:, :, shift:]
+        return float((left * right).mean() / (left.square().mean() * right.square().mean()).sqrt())
+
+    # h has the correlation exp(-r² / 4 w²), and the coefficient is nearly linear in it
+    for r in (1, 2, 4):
+        assert correlation(r) == pytest.approx(torch.tensor(-(r**2) / (4 * (32 * reach) ** 2)).exp().item(), abs=0.06)
+    assert abs(float((made[:, :, 0] * made[:, :, -1]).mean())) < 0.1 * float(made.square().mean())  # no wrapping
+
+
+def test_what_no_patchwork_can_be_made_of():
+    with pytest.raises(FarfieldError, match="at least 2 latents"):
+        patchwork(domain(n=5))
+    with pytest.raises(FarfieldError, match="reach 0"):
+        patchwork(torch.zeros(3, 1, 4, 4), reach=0)

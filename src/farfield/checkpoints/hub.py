@@ -7,6 +7,7 @@ clipping of x0 (``clip_sample``, which no inversion survives) are left behind: o
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,18 @@ from torch import Tensor, nn
 from farfield.core.error import FarfieldError
 from farfield.diffusion.denoiser import NetworkDenoiser, Prediction
 from farfield.diffusion.schedule import DiscreteSchedule, cosine_betas, linear_betas, scaled_linear_betas
+
+WANTED = (
+    "model_index.json",
+    "unet/*.json",
+    "unet/*.safetensors",
+    "unet/*.bin",
+    "scheduler/*.json",
+    "*.json",
+    "*.safetensors",
+    "*.bin",
+)
+"""The files of a hub id that make a denoiser."""
 
 _PREDICTIONS: dict[str, Prediction] = {"epsilon": "epsilon", "sample": "sample", "v_prediction": "v"}
 
@@ -42,8 +55,8 @@ def load_folder(folder: Path, *, dtype: torch.dtype = torch.float32, label: int 
     Raises:
         FarfieldError: a part is missing, damaged, or of a kind that is not read here.
     """
-    scheduler = _config(folder / "scheduler" / "scheduler_config.json")
-    config = _config(folder / "unet" / "config.json")
+    scheduler = read_config(folder / "scheduler" / "scheduler_config.json")
+    config = read_config(folder / "unet" / "config.json")
     kind = config.get("_class_name")
     if kind != "UNet2DModel":
         raise FarfieldError(
@@ -74,23 +87,13 @@ def load_folder(folder: Path, *, dtype: torch.dtype = torch.float32, label: int 
     return denoiser.eval().requires_grad_(False)
 
 
-def download(name: str) -> Path:
-    """The folder of a hub id (``google/ddpm-cifar10-32``), from the local cache or the network."""
+def download(name: str, wanted: Sequence[str] = WANTED) -> Path:
+    """The folder of a hub id (``google/ddpm-cifar10-32``), from the local cache or the network; only ``wanted`` files."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
-    wanted = [
-        "model_index.json",
-        "unet/*.json",
-        "unet/*.safetensors",
-        "unet/*.bin",
-        "scheduler/*.json",
-        "*.json",
-        "*.safetensors",
-        "*.bin",
-    ]
     try:
-        return Path(snapshot_download(name, allow_patterns=wanted))
+        return Path(snapshot_download(name, allow_patterns=list(wanted)))
     except (LocalEntryNotFoundError, OSError) as error:
         if not isinstance(error, HfHubHTTPError):
             raise FarfieldError(
@@ -153,7 +156,8 @@ def _zero_terminal(betas: Tensor) -> Tensor:
     return 1 - torch.cat([signal[:1], signal[1:] / signal[:-1]])
 
 
-def _config(path: Path) -> dict[str, Any]:
+def read_config(path: Path) -> dict[str, Any]:
+    """A JSON object of a pipeline folder."""
     if not path.is_file():
         raise FarfieldError(
             f"{path}: missing; expected a diffusers pipeline folder with model_index.json, unet/ and scheduler/"

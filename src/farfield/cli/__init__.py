@@ -9,9 +9,13 @@ from typing import Annotated, Any
 import typer
 
 from farfield import __version__
+from farfield.cli import analyse as analyse
+from farfield.cli import compare as compare
 from farfield.cli import expand as expand
 from farfield.cli import pages as pages
+from farfield.cli import prompt as prompt
 from farfield.cli import reconstruct as reconstruct
+from farfield.cli import transfer as transfer
 from farfield.cli.options import app
 from farfield.core.error import FarfieldError, FarfieldWarning
 

@@ -12,12 +12,15 @@ from farfield.cli.options import (
     Batch,
     Device,
     Dtype,
+    Hdu,
     Label,
     Model,
     Out,
+    Patch,
     Quiet,
     SolverName,
     Steps,
+    Stretch,
     Strict,
     app,
     finish,
@@ -32,7 +35,8 @@ def expand(
         str,
         typer.Argument(
             metavar="EXAMPLES",
-            help="Images of the new domain: a folder, zip, npz, or a bundled domain (see `farfield domains`).",
+            help="Images of the new domain: a folder, zip, npz, or a bundled domain (see `farfield domains`); or physical "
+            "fields: FITS (also file.fits[1]), npy, npz, HDF5, TIFF.",
         ),
     ],
     n: Annotated[int, typer.Option("-n", help="How many new images.")] = 64,
@@ -41,7 +45,16 @@ def expand(
         int | None, typer.Option(help="Use so many of them and hold the rest out [default: all, up to 100].")
     ] = None,
     heldout: Annotated[str | None, typer.Option(help="Held-out images from elsewhere: a path or a domain.")] = None,
-    sampler: Annotated[str, typer.Option(help="interpolation, gaussian, perturbation or geometric.")] = "interpolation",
+    calibrate: Annotated[
+        bool,
+        typer.Option("--calibrate/--no-calibrate", help="Correct the frozen denoiser on the examples, in closed form."),
+    ] = True,
+    sampler: Annotated[
+        str, typer.Option(help="patchwork, interpolation, gaussian, perturbation or geometric.")
+    ] = "patchwork",
+    reach: Annotated[
+        float, typer.Option(help="A place of a patchwork keeps to one example over this part of the image's side.")
+    ] = 1 / 16,
     prior: Annotated[str, typer.Option(help="isotropic, diagonal or lowrank.")] = "isotropic",
     t: Annotated[
         str, typer.Option(help="Place between the two ends of an interpolation: 0.5, or a range 0.25,0.5.")
@@ -69,6 +82,9 @@ def expand(
             help="pixels, model, or a TorchScript / CIFAR-ResNet file; may be repeated [default: pixels, model]."
         ),
     ] = None,
+    stretch: Stretch = None,
+    patch: Patch = None,
+    hdu: Hdu = None,
     batch_size: Batch = 64,
     device: Device = "auto",
     dtype: Dtype = "float32",
@@ -86,7 +102,7 @@ def expand(
     chosen = None if sigma in ("auto", "last") else numbers(sigma, "sigma", "a number, last or auto", most=1)[0]
     numerics = Numerics(chosen, steps, solver, batch_size, device, dtype, label)
     ends = numbers(t, "t", "a number such as 0.5, or a range such as 0.25,0.5")
-    settings = SamplerSettings(sampler, prior, (ends[0], ends[-1]), centre, partner, candidates)
+    settings = SamplerSettings(sampler, prior, (ends[0], ends[-1]), centre, partner, candidates, reach, calibrate)
     descriptors = descriptor or ["pixels", "model"]
     expand(
         model,
@@ -102,5 +118,8 @@ def expand(
         seed=seed,
         strict=strict,
         quiet=quiet,
+        stretch=stretch,
+        patch=patch,
+        hdu=hdu,
     )
     finish(out, as_json, write_report)

@@ -49,6 +49,17 @@ Label = Annotated[int | None, typer.Option(help="Class, for a class-conditional 
 Strict = Annotated[bool, typer.Option("--strict", help="Stop at a broken image instead of leaving it out.")]
 Limit = Annotated[int | None, typer.Option(help="Only the first so many images.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print summary.json on standard output.")]
+Stretch = Annotated[
+    str | None,
+    typer.Option(
+        help="Physical fields: auto, linear, log, asinh or percentile; forces them [default: auto where found]."
+    ),
+]
+Patch = Annotated[int | None, typer.Option(help="Physical fields: cut maps into squares of so many pixels.")]
+Hdu = Annotated[
+    str | None,
+    typer.Option(help="Physical fields: the FITS HDU, or the array of an npz or HDF5 [default: first]."),
+]
 Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="No progress bars.")]
 
 

@@ -20,8 +20,8 @@ def report(run: Annotated[Path, typer.Argument(help="A run folder.")]) -> None:
 
 @app.command()
 def domains() -> None:
-    """List the real image domains that come with farfield's dependencies; their names work wherever a path does."""
-    from farfield.data.bundled import DOMAINS
+    """List the domains that come with farfield and its dependencies; their names work wherever a path does."""
+    from farfield.data.bundled import DOMAINS, FIELD_DOMAINS
 
-    for name, description in DOMAINS.items():
+    for name, description in {**DOMAINS, **FIELD_DOMAINS}.items():
         typer.echo(f"{name:<8} {description}")

@@ -5,18 +5,23 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from farfield.core.artifact import Images
 from farfield.core.error import FarfieldError
 from farfield.core.runtime import Advance
+from farfield.data import clouds, science
 from farfield.data.image import choose_keys, list_keys, load_images
-from farfield.data.picture import LUMINANCE, fit_all
+from farfield.data.picture import LUMINANCE, checked_shape, fit_all
+from farfield.data.science import Fields
 
 DOMAINS: dict[str, str] = {
     "hubble": "galaxies cut from the Hubble eXtreme Deep Field (NASA, ESA; public domain; scikit-image)",
@@ -29,6 +34,15 @@ DOMAINS: dict[str, str] = {
     "digits": "handwritten digits of 8×8, grey (Alpaydin and Kaynak, UCI; CC BY 4.0; scikit-learn)",
 }
 
+FIELD_DOMAINS: dict[str, str] = {
+    "clouds": "column densities of simulated turbulent molecular clouds, cm^-2, 64×64, periodic (farfield itself)",
+}
+"""Domains of physical numbers rather than pictures."""
+
+CLOUDS = 600  # how many there are; cloud k depends on k alone
+CLOUD_SIDE = 64
+CLOUD_RANGE = 32.0  # where clouds are asked for as images: this times the mean column is 1, the mean over this -1
+
 HALO = 28.0  # grey levels above the sky at which a galaxy ends, after smoothing
 BLUR = 2.0  # pixels of smoothing: joins the clumps of one galaxy
 MARGIN = 1.6  # side of a cut over the galaxy's longer side
@@ -37,7 +51,38 @@ OVERLAP = 0.2  # most intersection over union of two cuts
 
 
 def is_domain(name: str | Path) -> bool:
-    return str(name) in DOMAINS
+    return str(name) in DOMAINS or str(name) in FIELD_DOMAINS
+
+
+def is_physical(source: str | Path) -> bool:
+    """Whether a source holds physical fields (see `data.science.is_physical`)."""
+    return str(source) in FIELD_DOMAINS if _means_domain(source) else science.is_physical(source)
+
+
+def open_fields(
+    source: str | Path,
+    shape: Sequence[int],
+    *,
+    keys: Sequence[str] | None = None,
+    patch: int | None = None,
+    hdu: str | int | None = None,
+    strict: bool = False,
+    report: Advance | None = None,
+) -> Fields:
+    """Physical fields of a path (see `data.science.load_fields`) or of the bundled `clouds`, at the model's size.
+
+    ``keys`` takes these, in this order; files are read whole all the same.
+    """
+    if _means_domain(source) and str(source) in DOMAINS:
+        raise FarfieldError(
+            f"{source}: expected physical fields, found a domain of pictures; leave out --stretch and --patch"
+        )
+    if _means_domain(source):
+        if patch is not None or hdu is not None:
+            raise FarfieldError(f"{source}: --patch and --hdu are for files; leave them out")
+        return _clouds(choose_keys(source, source_keys(source), keys, None), shape, report)
+    found = science.load_fields(source, shape, patch=patch, hdu=hdu, strict=strict, report=report)
+    return found if keys is None else found.select(keys)
 
 
 def load_domain(
@@ -48,7 +93,14 @@ def load_domain(
     limit: int | None = None,
     report: Advance | None = None,
 ) -> Images:
-    """Images of a bundled domain as float32 ``[n, C, H, W]`` in [-1, 1], resized by the rules of ``load_images``."""
+    """Images of a bundled domain as float32 ``[n, C, H, W]`` in [-1, 1], resized by the rules of ``load_images``.
+
+    Clouds are shown on a logarithmic scale whose ends are CLOUD_RANGE times the mean column and the mean over that.
+    """
+    if name in FIELD_DOMAINS:
+        fields = _clouds(choose_keys(name, source_keys(name), keys, limit), shape, report)
+        values = (fields.values / clouds.COLUMN).log() / float(np.log(CLOUD_RANGE))
+        return Images(fields.keys, values.clamp(-1, 1).float().repeat(1, shape[0], 1, 1))
     pictures = _pictures(name)
     return fit_all({key: pictures[key] for key in choose_keys(name, pictures, keys, limit)}, shape, name, report)
 
@@ -74,9 +126,11 @@ def open_images(
 
 def source_keys(source: str | Path, *, strict: bool = False, channels: int = 3) -> list[str]:
     """The keys of a path or domain, in order; ``strict`` also decodes each file, and a broken one is an error."""
-    return (
-        list(_pictures(str(source))) if _means_domain(source) else list_keys(source, strict=strict, channels=channels)
-    )
+    if not _means_domain(source):
+        return list_keys(source, strict=strict, channels=channels)
+    if str(source) in FIELD_DOMAINS:
+        return [f"{source}-{i:04d}" for i in range(1, CLOUDS + 1)]
+    return list(_pictures(str(source)))
 
 
 def choose(keys: Sequence[str], n: int, seed: int) -> tuple[list[str], list[str]]:
@@ -99,10 +153,25 @@ def _means_domain(source: str | Path) -> bool:
     bare = Path(source).name == str(source) and not Path(source).exists()
     if bare and not Path(source).suffix:
         raise FarfieldError(
-            f"{source}: expected a path or one of the bundled domains {', '.join(DOMAINS)}, found neither; "
+            f"{source}: expected a path or one of the bundled domains {', '.join([*DOMAINS, *FIELD_DOMAINS])}, found neither; "
             "check the name"
         )
     return False
+
+
+def _clouds(keys: Sequence[str], shape: Sequence[int], report: Advance | None) -> Fields:
+    _, height, width = checked_shape(shape)
+
+    def one(key: str) -> np.ndarray:
+        field = clouds.cloud(int(key.rpartition("-")[2]), CLOUD_SIDE)[None]
+        if report:
+            report(1)
+        return science.fit_field(field, height, width)
+
+    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+        rows = np.stack(list(pool.map(one, keys)))
+    scale = CLOUD_SIDE / max(height, width)
+    return Fields(tuple(keys), torch.from_numpy(rows), clouds.UNIT, "numpy", scale=scale)
 
 
 @cache

@@ -28,7 +28,7 @@ BACKGROUND = (255, 255, 255)
 
 KINDS = "an image file, a folder of images, a zip of images or an npz"
 MEMBER_LIMIT = 1 << 29  # bytes: nothing in a zip may unpack to more than 512 MiB
-PHYSICAL = "physical data need the science loader, which farfield does not have yet: rescale them first"
+PHYSICAL = "physical data need the science loader (`farfield expand --stretch auto`), or rescale them first"
 
 
 def list_keys(source: str | Path, *, strict: bool = False, channels: int = 3) -> list[str]:

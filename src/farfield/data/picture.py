@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -71,6 +71,21 @@ def to_uint8(values: Tensor) -> Tensor:
 def as_shown(values: Tensor) -> Tensor:
     """What a viewer of the 8-bit picture sees, as float32 in [-1, 1]: measures of images are taken on this."""
     return to_uint8(values).float() / 127.5 - 1
+
+
+def grey(values: Tensor) -> Tensor:
+    """The mean over channels in every channel: ``[n, C, H, W]`` without a tint."""
+    return values.mean(1, keepdim=True).expand_as(values)
+
+
+def channel_law(examples: Tensor) -> Callable[[Tensor], Tensor] | None:
+    """What keeps a domain's channel law in what is made for it: `grey` if its images are, else None.
+
+    A model of three channels serves data of one: the field is repeated into the three on the way in, and their mean is
+    taken on the way out. Images ``[n, C, H, W]`` count as grey if no channel stands off by more than an 8-bit level.
+    """
+    apart = examples.amax(1) - examples.amin(1)
+    return grey if examples.shape[1] > 1 and float(apart.max()) <= 1.01 / 127.5 else None
 
 
 def save_png(image: Tensor, path: str | Path) -> None:

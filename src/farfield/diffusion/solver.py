@@ -178,16 +178,7 @@ def integrate(
         FarfieldError: unknown solver, a grid that is not monotone, noise asked of an inversion.
     """
     rule = find_solver(solver)
-    moves = sigmas.diff()
-    if (
-        sigmas.ndim != 1
-        or len(sigmas) < 2
-        or not (bool((moves > 0).all()) or bool((moves < 0).all()))
-        or float(sigmas.min()) <= 0
-    ):
-        raise FarfieldError(
-            "sigmas: expected a grid [steps + 1] of positive levels, strictly ascending or strictly descending"
-        )
+    moves = check_grid(sigmas)
     if not 0 <= eta <= 1:
         raise FarfieldError(f"eta {eta:g}: expected 0 (deterministic) to 1 (ancestral)")
     if eta > 0 and bool((moves > 0).any()):
@@ -201,9 +192,7 @@ def integrate(
         raise FarfieldError(f"eta: expected one seed for each of the {len(x)} images")
     noise = [generator(s, "eta") for s in seeds or ()] if eta > 0 else []
 
-    def slope(x: Tensor, sigma: Tensor) -> Tensor:
-        return (x - denoiser(x, sigma)) / sigma
-
+    slope = slope_of(denoiser)
     grid = sigmas.to(x.device, x.dtype)
     past: Past = []
     known: Tensor | None = None
@@ -215,15 +204,44 @@ def integrate(
         past = [*past, (s0, e0)][-rule.order :]
         if noise:
             x = x + up * torch.stack([torch.randn(x.shape[1:], generator=g) for g in noise]).to(x)
-        if not bool(torch.isfinite(x).all()):
-            bad = int((~torch.isfinite(x.flatten(1)).all(1)).sum())
-            raise NonFiniteError(
-                f"step {i + 1} of {len(moves)}: {bad} of {len(x)} states became NaN or infinite on the way to sigma "
-                f"{float(s):.4g}; use --dtype float32 or more steps"
-            )
+        check_finite(x, i + 1, len(moves), float(s))
         if callback:
             callback(Step(i + 1, len(moves), float(s), x))
     return x
+
+
+def check_grid(sigmas: Tensor) -> Tensor:
+    """The moves ``[steps]`` between the levels of a grid, or an error if they do not all go one way."""
+    moves = sigmas.diff()
+    if (
+        sigmas.ndim != 1
+        or len(sigmas) < 2
+        or not (bool((moves > 0).all()) or bool((moves < 0).all()))
+        or float(sigmas.min()) <= 0
+    ):
+        raise FarfieldError(
+            "sigmas: expected a grid [steps + 1] of positive levels, strictly ascending or strictly descending"
+        )
+    return moves
+
+
+def slope_of(denoiser: Denoiser) -> Slope:
+    """The right-hand side of the ODE of a denoiser."""
+
+    def slope(x: Tensor, sigma: Tensor) -> Tensor:
+        return (x - denoiser(x, sigma)) / sigma
+
+    return slope
+
+
+def check_finite(x: Tensor, index: int, steps: int, sigma: float) -> None:
+    """Stop at the step that made a state NaN or infinite."""
+    if not bool(torch.isfinite(x).all()):
+        bad = int((~torch.isfinite(x.flatten(1)).all(1)).sum())
+        raise NonFiniteError(
+            f"step {index} of {steps}: {bad} of {len(x)} states became NaN or infinite on the way to sigma "
+            f"{sigma:.4g}; use --dtype float32 or more steps"
+        )
 
 
 def find_solver(name: str) -> Solver:

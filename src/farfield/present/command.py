@@ -8,13 +8,31 @@ from typing import Any
 
 from farfield.present.words import setting
 
-SOURCE = {"reconstruct": "images", "invert": "images", "expand": "examples"}
-"""The commands whose line can be rebuilt, with the name of their second argument in the request."""
+SOURCES: dict[str, tuple[str, ...]] = {
+    "reconstruct": ("images",),
+    "invert": ("images",),
+    "expand": ("examples",),
+    "analyse": ("examples",),
+    "transfer": ("content", "style"),
+    "prompt": (),
+}
+"""The commands whose line can be rebuilt, with the names in the request of their arguments after the model."""
 
-FLAGS = {"n": "-n", "count": "--examples", "descriptors": "--descriptor"}
+FLAGS = {"n": "-n", "count": "--examples", "descriptors": "--descriptor", "prompts": "--prompt"}
 """Options that the request knows by another name than the command line."""
 
-NO_FLAGS = {"command", "command_line", "model", "images", "examples", "search", "sigma", "most_references"}
+NO_FLAGS = {
+    "command",
+    "command_line",
+    "model",
+    "images",
+    "examples",
+    "content",
+    "style",
+    "search",
+    "sigma",
+    "most_references",
+}
 
 
 def command_line(request: Mapping[str, Any], n: int | None = None) -> str | None:
@@ -27,10 +45,10 @@ def command_line(request: Mapping[str, Any], n: int | None = None) -> str | None
     if given := request.get("command_line"):
         return given if isinstance(given, str) else shlex.join(map(str, given))
     command = str(request.get("command"))
-    model, source = request.get("model"), request.get(SOURCE.get(command, ""))
-    if not model or not source:
+    given = [request.get(name) for name in ("model", *SOURCES.get(command, ()))]
+    if command not in SOURCES or not all(given):
         return None
-    words = ["farfield", command, str(model), str(source)]
+    words = ["farfield", command, *map(str, given)]
     if command == "expand":
         sigma = "auto" if request.get("search") else request.get("sigma")
         words += ["--sigma", "last" if sigma is None else setting(sigma)]

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from farfield.core.artifact import read_json, write_bytes
 from farfield.core.error import FarfieldError
-from farfield.present import plot, verdict, words
+from farfield.present import analyse, compare, field, plot, transfer, verdict, words
 from farfield.present.command import command_line
 from farfield.present.gallery import Gallery
 from farfield.present.page import Content, Section, model_name
@@ -22,7 +22,11 @@ from farfield.present.page import Content, Section, model_name
 if TYPE_CHECKING:
     from PIL import Image
 
-PAGES: dict[str, Callable[[Path, dict[str, Any]], Content]] = {}
+PAGES: dict[str, Callable[[Path, dict[str, Any]], Content]] = {
+    "analyse": analyse.content,
+    "compare": compare.content,
+    "transfer": transfer.content,
+}
 """Commands whose page is made of sections, and what makes these from the folder and its summary."""
 
 
@@ -111,7 +115,7 @@ class _Page:
             "key_numbers": verdict.key_numbers(summary),
             "geometry": geometry if figures["geometry"] else None,
             "charts": {name: Markup(plot.svg(figure)) for name, figure in figures.items() if figure is not None},
-            "sections": [],
+            "sections": [self._section(part) for part in (field.section(summary.get("fields") or {}),) if part],
             **gallery.context(),
         }
 

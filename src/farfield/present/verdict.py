@@ -173,4 +173,8 @@ def _copies(summary: Mapping[str, Any]) -> str:
             whose = "of them" if said else "of the new images"
             share_said = f"{score(copies, percent=True)} {whose} are copies of an example{which}{beside}."
             said.append(share_said + TO_COPIES[relation(copies, floor)])
+    local = summary.get("local_copies") or {}
+    if as_score(local.get("samples")):
+        beside = f" (of real images: {score(local['floor'], percent=True)})" if as_score(local.get("floor")) else ""
+        said.append(f"{score(local['samples'], percent=True)} repeat an example in one of their quarters{beside}.")
     return " ".join(said)

@@ -6,7 +6,9 @@ from typing import Any
 
 from farfield.core.artifact import Images, Latents, read_json, write_json
 from farfield.data.bundled import choose
+from farfield.data.picture import channel_law
 from farfield.diffusion.denoiser import Denoiser
+from farfield.study.calibration import calibrate
 from farfield.study.proposal import Chooser, Producer, SamplerSettings
 from farfield.study.reconstruct import Numerics, Shuttle
 from farfield.study.run import Run
@@ -34,9 +36,13 @@ def search_level(
     sources, others, size = given.select(first), given.select(second), numerics.batch_size
     keys = [f"{s:06d}" for s in range(64)]
     rows: list[dict[str, Any]] = []
-    for sigma in levels:
-        # Half the steps: the order of the levels, not the last decibel, is what is asked.
-        shuttle = Shuttle(denoiser, denoiser.schedule.sigmas(max(8, numerics.steps // 2), sigma), numerics.solver)
+    # Half the steps: the order of the levels, not the last decibel, is what is asked.
+    grids = [denoiser.schedule.sigmas(max(8, numerics.steps // 2), sigma) for sigma in levels]
+    flow: Denoiser = denoiser
+    if settings.calibrate:
+        flow = calibrate(run, denoiser, sources, grids[-1], size, "search/calibration")
+    for sigma, sigmas in zip(levels, grids, strict=True):
+        shuttle = Shuttle(flow, sigmas, numerics.solver)
         latents = run.compute(
             f"search/{sigma:g}/latents",
             Latents,
@@ -46,11 +52,11 @@ def search_level(
             f"searching {sigma:g}, up",
             shuttle.steps,
         )
-        producer = Producer(shuttle, latents.values, settings)
+        producer = Producer(shuttle, latents.values, settings, channel_law(given.values))
         pilot = run.compute(
             f"search/{sigma:g}/pilot", Images, keys, size, producer.pilot, f"searching {sigma:g}, down", shuttle.steps
         )
-        judge = Chooser(shuttle, others, pilot, size, sources=sources)
+        judge = Chooser(denoiser, others, pilot, size, sources=sources)
         rows.append(
             {"sigma": shuttle.sigma, "discrepancy": judge.discrepancy(), "copies": judge.copies, "chosen": False}
         )

@@ -22,6 +22,9 @@ from farfield.study.run import Run
 from farfield.unseen.geometry import expectation, norms, pair_angles, pair_distances, triangle_angles
 from farfield.unseen.prior import IsotropicPrior
 
+SHOWN = 64
+"""Held-out images that a run keeps for its report."""
+
 
 def measure(
     run: Run, denoiser: Denoiser, specs: Sequence[str], sets: dict[str, Images], size: int
@@ -129,3 +132,10 @@ def geometry(latents: Latents, drawn: Latents, most: int = 2000) -> dict[str, An
         "mean_norm": mean_norm,
         "scale": prior.scale,
     }
+
+
+def check_descriptors(specs: Sequence[str]) -> None:
+    """A file that is no descriptor is refused before anything is computed."""
+    for spec in specs:
+        if spec not in ("pixels", "model"):
+            open_descriptor(spec)

@@ -10,36 +10,41 @@ import torch
 from torch import Tensor
 
 from farfield.audit.activation import DenoiserFeatures
-from farfield.audit.memorization import copy_threshold
+from farfield.audit.local import Parts
 from farfield.core.artifact import Images, Latents
 from farfield.core.error import FarfieldError
 from farfield.core.runtime import Advance
 from farfield.data.picture import as_shown
+from farfield.diffusion.denoiser import Denoiser
 from farfield.study.reconstruct import Shuttle
-from farfield.unseen.geometry import distances
+from farfield.study.run import Run
 from farfield.unseen.prior import PRIORS, fit_prior
-from farfield.unseen.sampler import Limits, Proposal, draw, gaussian, interpolation, perturbation
+from farfield.unseen.sampler import Limits, Proposal, draw, gaussian, interpolation, patchwork, perturbation
 from farfield.unseen.selection import Witness, choose
 
-SAMPLERS = ("interpolation", "gaussian", "perturbation", "geometric")
+SAMPLERS = ("patchwork", "interpolation", "gaussian", "perturbation", "geometric")
 
 
 @dataclass(frozen=True)
 class SamplerSettings:
     """How new latents are drawn.
 
-    ``sampler``: ``interpolation`` between examples on their shell; ``gaussian``, draws of the prior; ``perturbation`` of
-    an example towards a draw; ``geometric``, draws of the prior accepted by distance and angles. ``t`` is the place (or
-    the range of places) between the two ends, ``centre`` whether around the examples' mean, ``partner`` what the other
-    end is (``example`` or ``prior``), ``candidates`` how many are decoded per image kept.
+    ``sampler``: ``patchwork`` of two examples, each place mostly one of them over ``reach`` of the image's side;
+    ``interpolation`` between examples on their shell; ``gaussian``, draws of the prior; ``perturbation`` of an example
+    towards a draw; ``geometric``, draws of the prior accepted by distance and angles. ``t`` is the place (or the range of
+    places) between the two ends of an interpolation, ``centre`` whether around the examples' mean, ``partner`` what the
+    other end is (``example`` or ``prior``), ``candidates`` how many are decoded per image kept, ``calibrate`` whether the
+    frozen denoiser is corrected on the examples (`unseen.calibration`).
     """
 
-    sampler: str = "interpolation"
+    sampler: str = "patchwork"
     prior: str = "isotropic"
     t: tuple[float, float] = (0.25, 0.5)
     centre: bool = True
     partner: str = "example"
     candidates: int = 3
+    reach: float = 1 / 16
+    calibrate: bool = True
 
     def __post_init__(self) -> None:
         if self.sampler not in SAMPLERS:
@@ -54,6 +59,8 @@ class SamplerSettings:
             )
         if self.candidates < 1:
             raise FarfieldError(f"candidates {self.candidates}: expected at least 1")
+        if not 0 < self.reach <= 1:
+            raise FarfieldError(f"reach {self.reach:g}: expected a part of the image's side, above 0 and at most 1")
 
     def request(self) -> dict[str, Any]:
         """As JSON keeps it."""
@@ -61,6 +68,8 @@ class SamplerSettings:
 
     def proposal(self, latents: Tensor) -> tuple[Proposal, Callable[[Tensor], bool] | None]:
         """The proposal that these settings make of a domain's latents, and the geometry that may refuse it."""
+        if self.sampler == "patchwork":
+            return patchwork(latents, reach=self.reach), None
         if self.sampler == "interpolation":
             partner = fit_prior(self.prior, latents) if self.partner == "prior" else None
             return interpolation(latents, t=self.t, centre=self.centre, partner=partner), None
@@ -77,19 +86,18 @@ class Chooser:
     """Keeps, of several decoded candidates, the new one that is most like the examples (see `unseen.selection`).
 
     It looks at the examples and at a pilot of candidates only, never at held-out images: likeness in the frozen model's
-    own features, newness in pixels.
+    own features, newness in pixels, of the whole image and of each of its quarters.
     """
 
     def __init__(
-        self, shuttle: Shuttle, examples: Images, pilot: Images, batch_size: int, sources: Images | None = None
+        self, frozen: Denoiser, examples: Images, pilot: Images, batch_size: int, sources: Images | None = None
     ):
         """``sources`` are the images that the pilot was made from and may copy, if not the examples themselves."""
-        self.describe = DenoiserFeatures(shuttle.denoiser)
+        self.describe = DenoiserFeatures(frozen)
         self.batch_size = batch_size
-        self.pixels = (sources or examples).values.flatten(1)
-        self.threshold = copy_threshold(self.pixels)
+        self.parts = Parts.of((sources or examples).values)
         shown = as_shown(pilot.values)
-        new = self._distance(shown) > self.threshold
+        new = self._margin(shown) > 1
         self.copies = 1 - float(new.double().mean())
         self.witness = Witness.fit(
             self._features(examples.values), self._features(shown[new] if bool(new.any()) else shown)
@@ -99,7 +107,7 @@ class Chooser:
         """``[n]`` indices, from c candidates of each of n images: c tensors ``[n, C, H, W]``."""
         shown = [as_shown(x) for x in candidates]
         witness = torch.stack([self.witness(self._features(x)) for x in shown], 1)
-        return choose(witness, torch.stack([self._distance(x) for x in shown], 1), self.threshold)
+        return choose(witness, torch.stack([self._margin(x) for x in shown], 1), 1.0)
 
     def discrepancy(self) -> float:
         """Squared maximum mean discrepancy of examples and pilot, biased by the same amount for equal sizes."""
@@ -109,15 +117,23 @@ class Chooser:
     def _features(self, images: Tensor) -> Tensor:
         return torch.cat([self.describe(b).cpu() for b in images.split(self.batch_size)])
 
-    def _distance(self, images: Tensor) -> Tensor:
-        return distances(images, self.pixels).min(1).values
+    def _margin(self, images: Tensor) -> Tensor:
+        """How far the part that is nearest to being a copy is from it; 1 is a copy."""
+        return self.parts.margins(images).min(1).values
 
 
 class Producer:
     """Seeds become images: propose, decode, choose. Image k depends on seed k and the examples alone."""
 
-    def __init__(self, shuttle: Shuttle, latents: Tensor, settings: SamplerSettings):
-        self.shuttle, self.settings = shuttle, settings
+    def __init__(
+        self,
+        shuttle: Shuttle,
+        latents: Tensor,
+        settings: SamplerSettings,
+        finish: Callable[[Tensor], Tensor] | None = None,
+    ):
+        """``finish`` is applied to decoded images ``[n, C, H, W]``: the domain's `data.picture.channel_law`."""
+        self.shuttle, self.settings, self.finish = shuttle, settings, finish
         self.proposal, self.accept = settings.proposal(latents)
 
     def propose(self, seeds: Sequence[int], candidate: int = 0, stream: str = "sampler") -> tuple[Latents, int]:
@@ -129,17 +145,40 @@ class Producer:
 
     def pilot(self, keys: tuple[str, ...], advance: Advance) -> Images:
         """First candidates of a stream of their own, to fit the choice to."""
-        return self.shuttle.down(self.propose([int(k) for k in keys], stream="pilot")[0])(keys, advance)
+        return self._decode(self.propose([int(k) for k in keys], stream="pilot")[0], keys, advance)
 
     def make(self, keys: tuple[str, ...], advance: Advance, chooser: Chooser | None) -> tuple[Images, Latents]:
         """The images of these seeds and the latents they were decoded from."""
         seeds = [int(k) for k in keys]
         count = self.settings.candidates if chooser else 1
         latents = [self.propose(seeds, j)[0] for j in range(count)]
-        images = [self.shuttle.down(z)(keys, advance) for z in latents]
+        images = [self._decode(z, keys, advance) for z in latents]
         if chooser is None:
             return images[0], latents[0]
         pick = chooser.choose([x.values for x in images])
         rows = torch.arange(len(keys))
         values, z = (torch.stack([a.values for a in group])[pick, rows] for group in (images, latents))
         return Images(keys, values), Latents(keys, z, sigma=self.shuttle.sigma)
+
+    def _decode(self, latents: Latents, keys: tuple[str, ...], advance: Advance) -> Images:
+        images = self.shuttle.down(latents)(keys, advance)
+        return Images(keys, self.finish(images.values)) if self.finish else images
+
+
+def fit_chooser(run: Run, frozen: Denoiser, producer: Producer, given: Images, size: int) -> Chooser:
+    keys = [f"{s:06d}" for s in range(max(32, min(150, len(given))))]
+    pilot = run.compute("pilot", Images, keys, size, producer.pilot, "pilot", producer.shuttle.steps)
+    return Chooser(frozen, given, pilot, size)
+
+
+def produce(run: Run, producer: Producer, chooser: Chooser | None, keys: list[str], size: int) -> Images:
+    """Samples, with the latents they came from written beside them, shard by shard."""
+    count = producer.settings.candidates if chooser else 1
+    sampled = run.store("sampled", Latents)
+
+    def work(part: tuple[str, ...], advance: Advance) -> Images:
+        images, latents = producer.make(part, advance, chooser)
+        sampled.write(keys.index(part[0]) // size, latents)
+        return images
+
+    return run.compute("samples", Images, keys, size, work, "sampling", producer.shuttle.steps * count)

@@ -17,9 +17,12 @@ from farfield.core.runtime import Advance, exact_matmul, resolve_device, resolve
 from farfield.data.bundled import open_images
 from farfield.data.picture import save_pngs
 from farfield.diffusion.denoiser import Denoiser
+from farfield.diffusion.generation import generate
 from farfield.diffusion.solver import find_solver, network_calls
+from farfield.study.method import Carrier, Choice, search_method
 from farfield.study.run import Run
 from farfield.unseen.inversion import convergence, decode, invert, round_trip
+from farfield.unseen.method import Method
 
 
 @dataclass(frozen=True)
@@ -108,6 +111,7 @@ def reconstruct(
     strict: bool = False,
     quiet: bool = False,
     back: bool = True,
+    choice: Choice | None = None,
 ) -> dict[str, Any]:
     """Invert images, decode them again, and say how well both went.
 
@@ -115,40 +119,47 @@ def reconstruct(
 
     Args:
         back: decode as well; without it (`farfield invert`) only the latents and their certificate are made.
+        choice: the method; explicit if not given. What a method needs beside the latents is written to ``second/`` or
+            ``noise_maps/``, and the trials of ``auto`` are in the summary.
     """
+    choice = choice or Choice()
+    method = None if choice.method == "auto" else choice.of(numerics.solver)
     denoiser = numerics.load(model)
+    if method:
+        method.check(numerics.steps)
     images = open_images(source, denoiser.shape, limit=limit, strict=strict)
-    sigmas = denoiser.schedule.sigmas(numerics.steps, numerics.sigma)
-    shuttle = Shuttle(denoiser, sigmas, numerics.solver)
     request = {
         "model": model,
         "model_digest": model_digest(model),
         "images": source,
         "images_digest": images.digest(),
         **numerics.request(),
+        **choice.request(),
     }
     run = Run(out, "reconstruct" if back else "invert", request, quiet)
-    latents = run.compute(
-        "latents", Latents, images.keys, numerics.batch_size, shuttle.up(images), "inverting", shuttle.steps
-    )
+    size, steps, tried = numerics.batch_size, numerics.steps, None
+    if method is None:
+        method, steps, tried = search_method(run, denoiser, images, numerics.sigma, choice, size)
+    carrier = Carrier(denoiser, denoiser.schedule.sigmas(steps, numerics.sigma), method, choice.seed)
+    latents = carrier.up(run, "latents", images, size, "inverting")
     summary: dict[str, Any] = {
         "command": run.request["command"],
         "model": model,
         "images": source,
         "n": len(images),
-        **level(shuttle),
+        "sigma": carrier.sigma,
+        "steps": carrier.steps,
+        "solver": method.label,
+        "network_calls": carrier.calls(run),
     }
-    summary["latent_certificate"] = certificate(run, denoiser, images, latents, shuttle, numerics)
+    if choice.method != "explicit":
+        summary["method"] = method.name
+    if tried:
+        summary["method_search"] = tried
+    if method.order is not None:
+        summary["latent_certificate"] = _certificate(run, images, latents, carrier, size)
     if back:
-        returned = run.compute(
-            "reconstructions",
-            Images,
-            images.keys,
-            numerics.batch_size,
-            shuttle.down(latents),
-            "decoding",
-            shuttle.steps,
-        )
+        returned = carrier.down(run, "reconstructions", latents, size, "decoding")
         trip = round_trip(images.values, returned.values)
         summary["reconstruction"] = {
             "psnr": spread(trip.psnr),
@@ -182,12 +193,21 @@ def certificate(
     run: Run, denoiser: Denoiser, images: Images, latents: Latents, shuttle: Shuttle, numerics: Numerics, most: int = 16
 ) -> dict[str, Any]:
     """k against 2k steps on the first ``most`` images: the relative error that the latents carry."""
+    carrier = Carrier(denoiser, shuttle.sigmas, Method("explicit", shuttle.solver))
+    return _certificate(run, images, latents, carrier, numerics.batch_size, most)
+
+
+def _certificate(
+    run: Run, images: Images, latents: Latents, carrier: Carrier, size: int, most: int = 16
+) -> dict[str, Any]:
+    """The same for any method that solves the ODE."""
     keys = images.keys[:most]
-    fine = Shuttle(denoiser, denoiser.schedule.sigmas(2 * shuttle.steps, shuttle.sigma), shuttle.solver)
-    again = run.compute("certificate", Latents, keys, numerics.batch_size, fine.up(images), "certifying", fine.steps)
-    found = convergence(latents.select(keys).values, again.values, shuttle.solver)
+    grid = carrier.denoiser.schedule.sigmas(2 * carrier.steps, carrier.sigma)
+    fine = Carrier(carrier.denoiser, grid, carrier.method, carrier.seed)
+    again = fine.up(run, "certificate", images.select(keys), size, "certifying", beside=False)
+    found = convergence(latents.select(keys).values, again.values, carrier.method.order or 1)
     return {
-        "steps": [shuttle.steps, fine.steps],
+        "steps": [carrier.steps, fine.steps],
         "difference": spread(found.difference),
         "error": spread(found.error),
         "n": len(keys),
@@ -198,3 +218,23 @@ def spread(values: Tensor | Sequence[float]) -> dict[str, float]:
     """Median and extremes of a per-image quantity."""
     v = torch.as_tensor(values, dtype=torch.float64)
     return {"median": float(v.median()), "min": float(v.min()), "max": float(v.max())}
+
+
+def own_samples(denoiser: Denoiser, numerics: Numerics) -> Any:
+    """Work for `Run.compute`: the model's own samples, from the same seeds."""
+    sigmas = denoiser.schedule.sigmas(numerics.steps)
+    device = resolve_device(numerics.device)
+
+    def work(keys: tuple[str, ...], advance: Advance) -> Images:
+        with exact_matmul():
+            x = generate(
+                denoiser,
+                [int(k) for k in keys],
+                sigmas,
+                numerics.solver,
+                device=device,
+                callback=lambda step: advance(len(keys)),
+            )
+        return Images(keys, x.float().cpu())
+
+    return work

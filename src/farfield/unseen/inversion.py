@@ -103,10 +103,14 @@ class Convergence:
     error: Tensor
 
 
-def convergence(coarse: Tensor, fine: Tensor, solver: str) -> Convergence:
-    """The certificate of latents: ``coarse`` from k steps, ``fine`` from 2k, both ``[n, *shape]`` at one level."""
+def convergence(coarse: Tensor, fine: Tensor, solver: str | int) -> Convergence:
+    """The certificate of latents: ``coarse`` from k steps, ``fine`` from 2k, both ``[n, *shape]`` at one level.
+
+    Args:
+        solver: its name, or the order of a method that is no plain solver.
+    """
     gap = (coarse.double() - fine.double()).flatten(1).norm(dim=1) / fine.double().flatten(1).norm(dim=1)
-    gain = 2 ** find_solver(solver).order
+    gain = 2 ** (solver if isinstance(solver, int) else find_solver(solver).order)
     return Convergence(gap, gap * gain / (gain - 1))
 
 

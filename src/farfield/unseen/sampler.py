@@ -5,7 +5,9 @@ examples' latents, two of them, a and b, stand at nearly right angles on one she
 
 - `gaussian` draws from a fitted prior;
 - `interpolation` goes from a to b (or to a draw of the prior) on the shell, :math:`m + slerp(a - m, b - m, t)`;
-- `perturbation` turns a by a small angle towards a draw of the prior.
+- `perturbation` turns a by a small angle towards a draw of the prior;
+- `patchwork` goes from a to b by another angle at every place of the image, so that each place keeps the shell's length
+  and is mostly one example's.
 
 Without the centring (the published form, arXiv 2310.09213) the midpoint also stretches m by up to √2 and leaves the
 domain.
@@ -65,6 +67,40 @@ def interpolation(
 def perturbation(latents: Tensor, prior: Prior, *, t: float | tuple[float, float] = 0.25) -> Proposal:
     """An example turned towards a draw of the prior: `interpolation` with a random partner and a small ``t``."""
     return interpolation(latents, t=t, partner=prior)
+
+
+def patchwork(latents: Tensor, *, reach: float = 1 / 16) -> Proposal:
+    r"""Two examples mixed place by place: :math:`m + \cos\theta\,(a - m) + \sin\theta\,(b - m)`, with a smooth :math:`\theta`.
+
+    :math:`\theta = \frac\pi2 \Phi(h)` is uniform in 0 … π/2 at every place; h is unit Gaussian noise blurred by a Gaussian
+    of width ``reach`` × side. A blend of two whole images shows both everywhere; here each place shows mostly one, and
+    the network joins them.
+
+    Args:
+        latents: the examples', ``[n, C, H, W]``, n at least 2.
+        reach: over what part of the image's side a place keeps to one example.
+    """
+    if latents.ndim != 4 or len(latents) < 2:
+        raise FarfieldError(f"patchwork: expected at least 2 latents [n, C, H, W], found {tuple(latents.shape)}")
+    if not 0 < reach <= 1:
+        raise FarfieldError(f"reach {reach:g}: expected a part of the image's side, above 0 and at most 1")
+    z = latents.double()
+    mean = z.mean(0)
+    height, width = z.shape[-2:]
+    size = (2 * height, 2 * width)  # noise on twice the side: left and right border know nothing of each other
+    y = torch.fft.fftfreq(size[0], 1 / height, dtype=torch.float64)
+    x = torch.fft.rfftfreq(size[1], 1 / width, dtype=torch.float64)
+    blur = (-2 * (math.pi * reach) ** 2 * (y[:, None] ** 2 + x**2)).exp()
+    spread = torch.fft.irfft2(blur, s=size).norm()
+
+    def propose(g: torch.Generator) -> Tensor:
+        i, j = _two(len(z), g)
+        white = torch.randn(size, generator=g, dtype=torch.float64)
+        field = torch.fft.irfft2(torch.fft.rfft2(white) * blur, s=size)[:height, :width] / spread
+        angle = (math.pi / 2 * torch.special.ndtr(field)).to(z.device)
+        return mean + angle.cos() * (z[i] - mean) + angle.sin() * (z[j] - mean)
+
+    return propose
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,181 @@
+"""Stable Diffusion folders and hub ids: a prompt and seeds become images, the baseline of a model that knows words.
+
+The folder is diffusers' layout of a StableDiffusionPipeline: ``unet``, ``vae``, ``text_encoder``, ``tokenizer``,
+``scheduler``. Weights are read from safetensors only, so nothing of it is executed. The safety checker is left out: it is
+a filter for the public, replaces what it doubts by black pictures, and a measurement must not be filtered.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, final
+
+import torch
+from torch import Tensor
+
+from farfield.checkpoints.hub import download, read_config
+from farfield.core.artifact import file_digest
+from farfield.core.error import FarfieldError
+from farfield.core.runtime import generator
+
+PARTS = ("unet", "vae", "text_encoder", "tokenizer", "scheduler")
+WEIGHTS = ("unet", "vae", "text_encoder")
+
+WANTED = (
+    "model_index.json",
+    *(f"{part}/*.json" for part in PARTS),
+    "tokenizer/*.txt",
+    *(f"{part}/{stem}{end}" for part in WEIGHTS for stem in ("diffusion_pytorch_model", "model")
+      for end in (".safetensors", "-?????-of-?????.safetensors")),
+)  # fmt: skip
+"""What is taken from the hub: no second copies in half precision, no pickles, no safety checker."""
+
+
+@final
+class TextToImage:
+    """A frozen text-to-image pipeline: ``model(prompts, seeds)`` gives images ``[n, 3, H, W]`` float32 in [-1, 1].
+
+    Image i depends on ``prompts[i]`` and ``seeds[i]`` alone: its noise, and that of a stochastic scheduler, comes from a
+    generator of its own on the CPU.
+    """
+
+    def __init__(self, pipeline: Any):
+        self.pipeline = pipeline
+        pipeline.set_progress_bar_config(disable=True)
+
+    @property
+    def parameters(self) -> int:
+        return sum(p.numel() for part in WEIGHTS for p in getattr(self.pipeline, part).parameters())
+
+    @property
+    def side(self) -> int:
+        """Pixels of an image's side, as the network was trained."""
+        return int(self.pipeline.unet.config.sample_size * self.pipeline.vae_scale_factor)
+
+    def unread(self, prompt: str) -> str:
+        """The end of a prompt that is too long for the text encoder; empty if all of it is read."""
+        tokenizer = self.pipeline.tokenizer
+        with _quietly():
+            rest: str = tokenizer.decode(tokenizer(prompt).input_ids[tokenizer.model_max_length - 1 : -1])
+        return rest.strip()
+
+    @torch.no_grad()
+    def __call__(self, prompts: Sequence[str], seeds: Sequence[int], steps: int = 50, guidance: float = 7.5) -> Tensor:
+        """Images of these prompts, by the folder's own scheduler.
+
+        Args:
+            steps: of the scheduler.
+            guidance: classifier-free guidance scale (arXiv 2207.12598); 1 leaves guidance out.
+        """
+        with _quietly():
+            found: Tensor = self.pipeline(
+                list(prompts),
+                num_inference_steps=steps,
+                guidance_scale=guidance,
+                generator=[generator(s) for s in seeds],
+                output_type="pt",
+            ).images
+        return found.float().cpu() * 2 - 1
+
+
+def locate(name: str) -> Path:
+    """The folder of a path or hub id; the hub's is downloaded unless the cache holds it.
+
+    Raises:
+        FarfieldError: neither a folder nor the form of a hub id.
+    """
+    path = Path(name).expanduser()
+    if path.is_dir():
+        return path
+    if not path.exists() and re.fullmatch(r"[A-Za-z0-9][\w.-]*/[\w.-]+", name):
+        return download(name, WANTED)
+    raise FarfieldError(
+        f"text-to-image model {name!r}: no such folder; expected a Stable Diffusion folder (model_index.json, "
+        f"{', '.join(PARTS)}) or a hub id"
+    )
+
+
+def digest(name: str) -> str:
+    """sha256 of everything that the images depend on: weights, configurations and vocabulary."""
+    folder = locate(name)
+    kinds = (".json", ".safetensors", ".txt")
+    return file_digest(p for part in PARTS for p in (folder / part).glob("*") if p.suffix in kinds)
+
+
+def load_text_to_image(
+    name: str, *, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
+) -> TextToImage:
+    """The pipeline of a folder or hub id, frozen, on a device.
+
+    Raises:
+        FarfieldError: transformers is not installed; a part is missing, damaged, or of another kind; no safetensors.
+    """
+    folder = locate(name)
+    _check(folder)
+    if importlib.util.find_spec("transformers") is None:
+        raise FarfieldError(
+            f"{name}: text encoders need the package transformers; install it with `pip install 'farfield[features]'`"
+        )
+    try:
+        with _quietly():
+            from diffusers import StableDiffusionPipeline
+
+            pipeline = StableDiffusionPipeline.from_pretrained(
+                folder,
+                torch_dtype=dtype,
+                use_safetensors=True,
+                local_files_only=True,
+                safety_checker=None,
+                feature_extractor=None,
+                image_encoder=None,
+                requires_safety_checker=False,
+            )
+    except Exception as error:  # diffusers and transformers raise whatever their parts raise
+        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise FarfieldError(f"{folder}: the pipeline cannot be read ({first}); download it again") from error
+    for part in WEIGHTS:
+        getattr(pipeline, part).eval().requires_grad_(False)
+    return TextToImage(pipeline.to(device))
+
+
+@contextlib.contextmanager
+def _quietly() -> Iterator[None]:
+    """Without the libraries' own bars and messages; what matters of these is said by this package."""
+    from diffusers.utils import logging as ours
+    from transformers.utils import logging as theirs
+
+    before = [(log, log.get_verbosity(), log.is_progress_bar_enabled()) for log in (ours, theirs)]
+    for log, _, _ in before:
+        log.set_verbosity_error()
+        log.disable_progress_bar()
+    try:
+        yield
+    finally:
+        for log, verbosity, bars in before:
+            log.set_verbosity(verbosity)
+            if bars:
+                log.enable_progress_bar()
+
+
+def _check(folder: Path) -> None:
+    """Refuse what is no complete Stable Diffusion folder, and say what is missing."""
+    index = read_config(folder / "model_index.json")
+    kind = index.get("_class_name")
+    if kind != "StableDiffusionPipeline":
+        raise FarfieldError(f"{folder}: its pipeline is {kind}; expected StableDiffusionPipeline (text to image)")
+    if strange := [p for p in PARTS if (index.get(p) or [None])[0] not in ("diffusers", "transformers")]:
+        raise FarfieldError(
+            f"{folder}: {', '.join(strange)} in model_index.json: expected a class of diffusers or transformers; code "
+            "that comes with a model is not run"
+        )
+    if missing := [part for part in PARTS if not (folder / part).is_dir()]:
+        raise FarfieldError(f"{folder}: {', '.join(missing)} missing; expected the folders {', '.join(PARTS)}")
+    if bare := [part for part in WEIGHTS if not any((folder / part).glob("*.safetensors"))]:
+        raise FarfieldError(
+            f"{folder}: no safetensors weights in {', '.join(bare)}; pickled ones are not read, convert them with "
+            "`pipeline.save_pretrained(folder, safe_serialization=True)`"
+        )

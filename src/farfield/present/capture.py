@@ -1,0 +1,145 @@
+"""What a page says of images that came down again: captured or not, and up to which level the domain is kept."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from farfield.core.artifact import Images, Store
+from farfield.present import plot
+from farfield.present.curve import Line, charts, curves
+from farfield.present.page import Picture, Section, Table
+from farfield.present.words import level, score
+
+SHOWN = 6
+"""Examples in a strip."""
+
+Summary = Mapping[str, Any]
+
+
+def interference(folder: Path, summary: Summary) -> Section:
+    found = summary["interference"]
+    rows = found["curves"]
+    drawn = []
+    for way, paint, what in (("eta", "ours", "eta"), ("noise", "real", "turned by")):
+        ats = list(dict.fromkeys(r["at"] for r in rows if r["way"] == way))
+        panels = {
+            title: [
+                Line(
+                    f"{what} {level(at)}",
+                    [(r["sigma"], r[name]) for r in rows if (r["way"], r["at"]) == (way, at)],
+                    paint,
+                    0.25 + 0.75 * (i + 1) / len(ats),
+                )
+                for i, at in enumerate(ats)
+            ]
+            for name, title in (("captured", "captured"), ("drift", "drift"), ("distance", "distance to its example"))
+        }
+        drawn += charts(curves(panels), f"captured, drift and distance against the noise level, {what}")
+    table = Table(
+        ["way", "from σ", "captured", "probability", "drift", "distance"],
+        [[_way(r), level(r["sigma"]), *(r[k] for k in ("captured", "probability", "drift", "distance"))] for r in rows],
+    )
+    return Section(
+        "interference",
+        "Mode interference",
+        f"{found['decoded']} examples come down from every level: with noise put back in at each step (eta 0 is DDIM, 1 "
+        "ancestral sampling), and with their latents turned towards fresh N(0, I) noise (1 is the model's own prior).",
+        [
+            f"A classifier on `{found['descriptor']}` features, judging images of examples it did not see, recognises "
+            f"{score(found['recognised'], True)} of the training domain and takes {score(found['floor'], True)} of real "
+            "examples for it: the floor. Captured is what it puts into the training domain; drift is the place between "
+            "the two domains' means, 0 to 1; distance is measured in pixels, in units of that between two examples."
+        ],
+        drawn,
+        _strips(folder, summary),
+        [table],
+    )
+
+
+def _strips(folder: Path, summary: Summary) -> list[Picture]:
+    """Examples along eta and along noise from the last level, and along the levels at the strongest eta."""
+    levels, keys = summary["levels"], summary["interference"]["keys"][:SHOWN]
+    sets = {s: read for s in levels if (read := _read(folder / "decoded" / level(s))) is not None}
+    examples = _read(folder / "examples")
+    if examples is None or len(sets) < len(levels) or examples.values.shape[1] > 4:
+        return []
+    last = levels[-1]
+    ats = {
+        way: list(dict.fromkeys(r["at"] for r in summary["interference"]["curves"] if r["way"] == way))
+        for way in ("eta", "noise")
+    }
+    strongest = max(ats["eta"])
+
+    def strip(name: str, columns: Sequence[tuple[float, str]], title: str, note: str) -> Picture:
+        parts = [sets[s].select([f"{job}/{key}" for key in keys]) for s, job in columns]
+        image = plot.pairs(examples.select(keys), *parts, columns=1)
+        return Picture(name, image, title, f"the example, then {note}", f"{title}: {note}")
+
+    found = [
+        strip(
+            f"strip-{way}",
+            [(last, f"{way}-{at:g}") for at in values],
+            {"eta": "Stochastic decoding", "noise": "Towards the model's own prior"}[way],
+            f"{ {'eta': 'eta', 'noise': 'turned by'}[way] } {', '.join(level(at) for at in values)}, from σ {level(last)}",
+        )
+        for way, values in ats.items()
+    ]
+    note = f"from σ {', '.join(level(s) for s in levels)} with eta {level(strongest)}"
+    return [*found, strip("strip-levels", [(s, f"eta-{strongest:g}") for s in levels], "By level", note)]
+
+
+def bandwidth(summary: Summary) -> Section:
+    found = summary["bandwidth"]
+    ways = [w for w in found["ways"] if w["at"] > 0]
+    lines = [
+        Line(
+            _way(w),
+            [(r["sigma"], r["kept"]) for r in w["levels"]],
+            "ours" if w["way"] == "eta" else "real",
+            0.3 + 0.7 * w["at"],
+        )
+        for w in ways
+    ]
+    table = (
+        Table(
+            ["disturbance", *(f"σ {level(r['sigma'])}" for r in ways[0]["levels"]), "kept up to"],
+            [[_way(w), *(r["kept"] for r in w["levels"]), w["highest_kept"]] for w in ways],
+            title="Share of images that stay in the examples' domain",
+        )
+        if ways
+        else None
+    )
+    search = Table(
+        ["σ", "discrepancy"],
+        [[level(r["sigma"]), r.get("discrepancy")] for r in found["search"]],
+        title="The search of expand, beside it",
+        chosen=[i for i, r in enumerate(found["search"]) if r["chosen"]],
+    )
+    return Section(
+        "bandwidth",
+        "Bandwidth",
+        "The highest level that keeps the domain, as all below it do: the share of captured images cannot be told from "
+        "that of real examples, their 95 % intervals overlap. An upper bound for a sampler; the search of expand looks for "
+        "the best level below it.",
+        [advice(found)],
+        charts(curves({"domain kept": lines}, columns=1), "share of images kept against the noise level"),
+        tables=[table, search] if table else [search],
+    )
+
+
+def advice(found: Summary) -> str:
+    searched = f"the search of `expand --sigma auto` takes {level(found['searched'])}"
+    if found["recommended"] is None:
+        return f"No level that was tried keeps the domain under noise of eta {level(found['eta'])}; {searched}."
+    return f"The domain is kept up to σ {level(found['recommended'])} under noise of eta {level(found['eta'])}; {searched}."
+
+
+def _way(way: Summary) -> str:
+    return f"{'eta' if way['way'] == 'eta' else 'towards noise'} {level(way['at'])}"
+
+
+def _read(folder: Path) -> Images | None:
+    store = Store(folder, Images)
+    return store.read() if store.shards() else None

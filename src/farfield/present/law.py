@@ -1,0 +1,193 @@
+"""What a page says of latents at every level: are they Gaussian, how do they lie, can two domains be told apart."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from farfield.present.curve import Line, charts, curves
+from farfield.present.page import Section, Table
+from farfield.present.words import level, number, score
+
+REFUSED = 0.01
+"""The p-value from which a check counts as refused: there are several, and a simulated one goes little lower."""
+
+Summary = Mapping[str, Any]
+
+
+def gaussianity(summary: Summary) -> Section:
+    rows = summary["normality"]
+    last = rows[-1]["checks"]
+    detailed = Table(
+        ["check", "found", "expected", "95 % of the null", "p"],
+        [
+            [c["name"], c["statistic"], c["expected"], f"{number(c['low'])} to {number(c['high'])}", _p(c["p_value"])]
+            for c in last
+        ],
+        title=f"At σ {level(rows[-1]['sigma'])}",
+        chosen=[i for i, c in enumerate(last) if c in rejected(last)],
+    )
+    by_level = Table(
+        ["check", *(f"σ {level(row['sigma'])}" for row in rows)],
+        [[c["name"], *(_p(row["checks"][i]["p_value"]) for row in rows)] for i, c in enumerate(last)],
+        title="p-values at every level",
+    )
+    wrong = rejected(last)
+    return Section(
+        "gaussianity",
+        "Are the latents Gaussian?",
+        f"Each check is held against simulated Gaussians of the same n = {summary['examples']['n']} and dimension, m and s "
+        f"unknown. Marked are those with p ≤ {REFUSED}.",
+        [f"{_sentence(c['says'])}." for c in wrong] or ["None refuses."],
+        tables=[detailed, by_level],
+        details=[
+            (
+                "What it means for sampling",
+                "A domain's latents that are correlated in space or between channels, or of unequal variances, are not "
+                "met by draws of an isotropic Gaussian: use a prior with that structure, or interpolate between "
+                "examples.",
+            )
+        ],
+    )
+
+
+def geometry(summary: Summary) -> Section:
+    rows = summary["geometry"]
+    columns = {
+        "length": ("norm", "mean"),
+        "expected": ("expected", "norm"),
+        "pair distance": ("distance", "mean"),
+        "sd": ("distance", "sd"),
+        "expected sd": ("expected", "distance_sd"),
+        "angle °": ("angle", "mean"),
+        "expected °": ("expected", "angle"),
+        "triangle °": ("triangle", "mean"),
+    }
+    table = Table(
+        ["σ", *columns, "|m|", "directions"],
+        [
+            [level(row["sigma"]), *(found[a][b] for a, b in columns.values()), found["mean_norm"], found["directions"]]
+            for row in rows
+            for found in [row["examples"]]
+        ],
+        title="The examples' latents, and independent draws of N(m, s² I)",
+    )
+    ways = {"examples": ("examples", "ours"), "in_domain": ("training domain", "base")}
+    panels = {
+        title: [
+            Line(label, [(row["sigma"], _spread(row[way][name])) for row in rows], paint)
+            for way, (label, paint) in ways.items()
+        ]
+        for name, title in (("norm", "length"), ("distance", "pair distance"), ("angle", "pair angle °"))
+    }
+    d = rows[-1]["examples"]["dimension"]
+    strong = rows[-1]["examples"]["directions"]
+    said = (
+        f"At the last level pair distances scatter as if {number(round(strong))} of {number(d)} directions carried the "
+        f"variance; the mean of the latents has length {number(rows[-1]['examples']['mean_norm'])}."
+    )
+    return Section(
+        "geometry",
+        "Geometry by level",
+        "Unit-variance latents; bars are standard deviations over images or pairs.",
+        [said],
+        charts(curves(panels), "lengths, pair distances and angles against the noise level"),
+        tables=[table],
+    )
+
+
+def separability(summary: Summary) -> Section:
+    rows = summary["separability"]
+    table = Table(
+        ["σ", "accuracy", "on its training data", "relabelled", "95 % of relabelled", "p", "best possible"],
+        [
+            [
+                level(r["sigma"]),
+                r["accuracy"],
+                r["train_accuracy"],
+                r["null"],
+                r["null_high"],
+                _p(r["p_value"]),
+                r["bayes"],
+            ]
+            for r in rows
+        ],
+    )
+    lines = [
+        Line("held-out accuracy", [(r["sigma"], r["accuracy"]) for r in rows]),
+        Line("95 % of relabelled", [(r["sigma"], r["null_high"]) for r in rows], "base", dashed=True),
+    ]
+    apart = [r["sigma"] for r in rows if r["p_value"] <= 0.05]
+    said = (
+        f"The domains are told apart at {len(apart)} of {len(rows)} levels"
+        + (f", σ {', '.join(level(s) for s in apart)}." if apart else ".")
+        + " Accuracy on the classifier's own training data says nothing where dimensions outnumber images."
+    )
+    return Section(
+        "separability",
+        "Separability by level",
+        f"A linear classifier between latents of the examples and of the training domain ({summary['in_domain']['kind']}), "
+        "cross-validated, against the same with labels permuted.",
+        [said],
+        charts(curves({"balanced accuracy": lines}, columns=1), "accuracy against the noise level"),
+        tables=[table],
+    )
+
+
+def symmetry(summary: Summary) -> Section:
+    found = summary["symmetry"]
+    rows = found["levels"]
+    table = Table(
+        ["σ", "equivariance error", "told from originals", "p", "gain, nats per dimension", "tests that refuse"],
+        [
+            [
+                level(r["sigma"]),
+                r["equivariance"],
+                (r["separable"] or {}).get("accuracy"),
+                _p((r["separable"] or {}).get("p_value")),
+                r["gain"],
+                f"{len(rejected(r['normality']))} of {len(r['normality'])}",
+            ]
+            for r in rows
+        ],
+    )
+    last = rows[-1]
+    each = Table(
+        ["symmetry", "equivariance error"],
+        sorted(([name, value] for name, value in last["elements"].items()), key=lambda row: row[1]),
+        title=f"Each symmetry at σ {level(last['sigma'])}",
+    )
+    told = last["separable"]
+    said = [
+        f"Turning an image and then inverting it ends {score(last['equivariance'])} away from inverting and then turning, "
+        "in units of the distance between two examples: 0 is a network that does not know up from left.",
+        f"Turned latents added to those of half of the examples change the log density of the other half by "
+        f"{score(last['gain'])} nats per dimension: "
+        + ("a gain." if last["gain"]["low"] > 0 else "a loss." if last["gain"]["high"] < 0 else "nothing that shows."),
+    ]
+    if told:
+        apart = "can" if told["p_value"] <= 0.05 else "cannot"
+        said.append(f"A linear classifier {apart} tell turned latents from originals ({score(told['accuracy'])}).")
+    return Section(
+        "symmetry",
+        "Symmetry",
+        f"{', '.join(found['group'])}: each example was turned once and climbed.",
+        said,
+        tables=[table, each],
+    )
+
+
+def rejected(checks: Sequence[Summary]) -> list[Summary]:
+    return [c for c in checks if c["p_value"] <= REFUSED]
+
+
+def _p(value: float | None) -> str:
+    return "–" if value is None else "< 0.001" if value < 0.001 else f"{value:.2g}"
+
+
+def _spread(found: Summary) -> dict[str, float]:
+    return {"value": found["mean"], "low": found["mean"] - found["sd"], "high": found["mean"] + found["sd"]}
+
+
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:]

@@ -1,0 +1,202 @@
+"""`farfield compare`: samplers that leave the model as it is, beside models tuned on the same examples.
+
+Every method gets the same examples and the same seeds, and is measured against the same held-out images, in images and
+in cost. Smaller sets of examples are part of the larger ones. A method has a folder of its own, so that methods and
+counts can be added to a finished run.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+import farfield
+from farfield.checkpoints.load import model_digest
+from farfield.core.artifact import write_json
+from farfield.core.error import FarfieldError
+from farfield.data.bundled import is_physical, open_fields, source_keys
+from farfield.study.contest import METHODS, Contest, Tuning
+from farfield.study.domain import Domain, open_domain
+from farfield.study.measure import check_descriptors
+from farfield.study.reconstruct import Numerics
+from farfield.study.run import Run
+
+DEFAULT_METHODS = ("ours", "published", "geometric", "gaussian", "full", "lora", "release")
+COUNTS = (10, 30, 100)
+"""Numbers of examples, as far as a source holds twice as many."""
+
+
+def compare(
+    model: str,
+    sources: Sequence[str],
+    out: Path,
+    numerics: Numerics,
+    *,
+    heldout: Sequence[str] = (),
+    counts: Sequence[int] | None = None,
+    methods: Sequence[str] = DEFAULT_METHODS,
+    tuning: Tuning | None = None,
+    n: int = 128,
+    most_references: int = 1500,
+    descriptors: Sequence[str] = ("pixels", "model"),
+    seed: int = 0,
+    strict: bool = False,
+    quiet: bool = False,
+    reading: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Compare methods on domains over numbers of examples; the summary, as written to ``summary.json``.
+
+    Args:
+        sources: domains, each a path or a bundled one.
+        heldout: held-out images of each, in the same order; none holds out the rest of each source.
+        counts: numbers of examples; `COUNTS`, if not given.
+        methods: some of `METHODS`.
+        n: images that each method makes.
+        reading: ``stretch``, ``patch`` and ``hdu`` of physical fields, as `study.domain.open_domain` takes them.
+    """
+    tuning, reading = tuning or Tuning(), {k: v for k, v in (reading or {}).items() if v is not None}
+    _check(sources, heldout, counts, methods, n, seed)
+    denoiser = numerics.load(model)
+    check_descriptors(descriptors)
+    held_out: list[str | None] = [*heldout] if heldout else [None] * len(sources)
+    pairs = list(zip(sources, held_out, strict=True))
+    places = [_counts(source, held, denoiser.shape, counts, strict, reading) for source, held in pairs]
+    request = {
+        "model": model,
+        "model_digest": model_digest(model),
+        "examples": list(sources),
+        "heldout": list(heldout),
+        "most_examples": [max(numbers) for numbers in places],
+        "n": n,
+        "most_references": most_references,
+        "descriptors": list(descriptors),
+        "seed": seed,
+        **reading,
+        **numerics.request(),
+    }
+    run = Run(out, "compare", request, quiet)
+    found = []
+    for i, ((source, held), numbers) in enumerate(zip(pairs, places, strict=True)):
+        domain = open_domain(
+            source,
+            denoiser.shape,
+            heldout=held,
+            examples=max(numbers),
+            n=n,
+            most_references=most_references,
+            seed=seed,
+            strict=strict,
+            **reading,
+        )
+        _check_held(domain, source, held)
+        contest = Contest(run, f"{i + 1}-{Path(source).stem}", denoiser, domain, numerics, tuning)
+        found.append({"source": source, "heldout": held, **contest.measured(numbers, methods, descriptors)})
+    summary = {
+        "command": "compare",
+        "farfield": farfield.__version__,
+        "model": {
+            "name": model,
+            "digest": request["model_digest"],
+            "shape": list(denoiser.shape),
+            "parameters": sum(p.numel() for p in denoiser.parameters()),
+        },
+        "n": n,
+        "steps": numerics.steps,
+        "solver": numerics.solver,
+        "methods": list(methods),
+        "tuning": asdict(tuning),
+        "domains": found,
+        "cost_seconds": {
+            f"{domain['folder']}, {row['count']} examples, {name}": entry["seconds"]
+            for domain in found
+            for row in domain["counts"]
+            for name, entry in row["methods"].items()
+        },
+    }
+    if run.ranks.main:
+        write_json(out / "summary.json", summary)
+    run.ranks.wait()
+    return summary
+
+
+def _check(
+    sources: Sequence[str],
+    heldout: Sequence[str],
+    counts: Sequence[int] | None,
+    methods: Sequence[str],
+    n: int,
+    seed: int,
+) -> None:
+    if not sources or len(set(sources)) < len(sources):
+        raise FarfieldError(f"examples {', '.join(sources)}: expected at least one source, each only once")
+    if heldout and len(heldout) != len(sources):
+        raise FarfieldError(
+            f"held-out images: {len(heldout)} sources for {len(sources)} domains; expected one for each, in the same "
+            "order, or none"
+        )
+    unknown = [m for m in methods if m not in METHODS]
+    if unknown or not methods:
+        raise FarfieldError(f"method {unknown[0] if unknown else ''!r}: expected some of {', '.join(METHODS)}")
+    if counts is not None and (not counts or min(counts) < 2 or len(set(counts)) < len(counts)):
+        raise FarfieldError(
+            f"counts {', '.join(map(str, counts))}: expected different numbers of at least 2 examples; one image has no "
+            "spread"
+        )
+    if n < 4:
+        raise FarfieldError(f"n = {n}: expected at least 4 images of each method, or nothing can be measured")
+    if seed < 0:
+        raise FarfieldError(f"seed {seed}: expected a whole number of at least 0")
+
+
+def _counts(
+    source: str,
+    heldout: str | None,
+    shape: Sequence[int],
+    asked: Sequence[int] | None,
+    strict: bool,
+    reading: Mapping[str, Any],
+) -> list[int]:
+    """How many examples to take of a source, ascending."""
+    if "stretch" in reading or is_physical(source):
+        how = {k: v for k, v in reading.items() if k != "stretch"}
+        available = len(open_fields(source, shape, strict=strict, **how))
+    else:
+        available = len(source_keys(source, strict=strict, channels=shape[0]))
+    most = available if heldout else available - 12
+    if asked is None:
+        room = available if heldout else available // 2
+        return [c for c in COUNTS if c <= room] or [max(2, min(most, room))]
+    if max(asked) > most:
+        rest = "" if heldout else ", of which 12 at least must be held out (or give --heldout)"
+        raise FarfieldError(f"{source}: {max(asked)} examples asked for, but it holds {available} images{rest}")
+    return sorted(asked)
+
+
+def _check_held(domain: Domain, source: str, heldout: str | None) -> None:
+    if not domain.held:
+        raise FarfieldError(
+            f"{heldout or source}: fewer than 12 held-out images; nothing can be measured against so few, give "
+            "--heldout more"
+        )
+    if heldout:
+        seen = {_digest(row) for row in domain.examples.values}
+        twice = [
+            k
+            for part in domain.held.values()
+            for k, v in zip(part.keys, part.values, strict=True)
+            if _digest(v) in seen
+        ]
+        if twice:
+            raise FarfieldError(
+                f"{heldout}: {len(twice)} of its images are among the examples of {source} ({twice[0]}); expected "
+                "held-out images that no method has seen"
+            )
+
+
+def _digest(image: Tensor) -> str:
+    return hashlib.sha256(image.contiguous().numpy().tobytes()).hexdigest()

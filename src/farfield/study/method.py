@@ -1,0 +1,269 @@
+"""Any method of `unseen.method` over a run folder, and ``--method auto``: the cheapest one that meets two budgets."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from farfield.core.artifact import Features, Images, Latents, chunks, read_json, write_json
+from farfield.core.error import FarfieldError
+from farfield.core.runtime import Advance, exact_matmul, progress, state_dtype
+from farfield.diffusion.denoiser import Denoiser
+from farfield.study.run import Run
+from farfield.unseen.inversion import convergence, round_trip
+from farfield.unseen.method import METHODS, Method, Trial, as_row, choose, decode_by, invert_by
+
+PROBE = 8
+"""Images that the choice is made on."""
+LADDER = (6, 8, 12, 16, 20, 24, 32, 48, 64)
+"""Numbers of steps that are tried."""
+REFERENCE = 128
+"""Steps of the multistep latents that the probe's are held against; half as many say how far these can be believed."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What was asked for: a method by name, or ``auto`` with the two budgets.
+
+    Args:
+        eta, seed: of ``edit-friendly``: how much noise a step has, and which.
+        round_trip: PSNR in dB that the worst probe image must come back with.
+        latent: relative error that the worst probe latent may have.
+    """
+
+    method: str = "explicit"
+    eta: float = 1.0
+    seed: int = 0
+    round_trip: float = 40.0
+    latent: float = 1e-2
+
+    def __post_init__(self) -> None:
+        if self.method not in (*METHODS, "auto"):
+            raise FarfieldError(f"method {self.method!r}: expected one of {', '.join(METHODS)}, or auto")
+        if not 0 < self.eta <= 1:
+            raise FarfieldError(f"eta {self.eta:g}: expected more than 0 and at most 1")
+        if self.seed < 0:
+            raise FarfieldError(f"seed {self.seed}: expected a whole number of at least 0")
+        if not (0 < self.round_trip < 300 and 0 < self.latent < 1):
+            raise FarfieldError(
+                f"budgets {self.round_trip:g} dB and {self.latent:g}: expected more than 0 dB (below 300) and a latent error "
+                "between 0 and 1"
+            )
+
+    def of(self, solver: str) -> Method:
+        """The method itself, where it was named."""
+        return Method(self.method, solver, self.eta)
+
+    def request(self) -> dict[str, Any]:
+        """What it adds to a run's request; nothing for the explicit method, whose runs are as they always were."""
+        if self.method == "explicit":
+            return {}
+        if self.method == "auto":
+            return {
+                "method": "auto",
+                "round_trip": self.round_trip,
+                "latent": self.latent,
+                "steps": None,
+                "solver": None,
+            }
+        if self.method == "fixed-point":
+            return {"method": self.method}
+        extra = {"eta": self.eta, "seed": self.seed} if self.method == "edit-friendly" else {}
+        return {"method": self.method, "solver": None, **extra}
+
+
+def parse_budgets(round_trip: str, latent: str) -> tuple[float, float]:
+    """``40dB`` (or ``40``) and ``1e-2`` as numbers."""
+    decibel = re.fullmatch(r"\s*([0-9]*\.?[0-9]+)\s*(dB)?\s*", round_trip, re.IGNORECASE)
+    if not decibel:
+        raise FarfieldError(f"round-trip {round_trip!r}: expected a PSNR such as 40dB")
+    try:
+        return float(decibel[1]), float(latent)
+    except ValueError:
+        raise FarfieldError(f"latent {latent!r}: expected a relative error such as 1e-2") from None
+
+
+def key_seed(key: str, seed: int) -> int:
+    """A seed of an image's own, from its key and the run's seed."""
+    return int.from_bytes(hashlib.sha256(f"{seed}:{key}".encode()).digest()[:8]) >> 1
+
+
+class Carrier:
+    """Carries a run's rows up and down by one method; what belongs beside the latents is stored with them."""
+
+    def __init__(self, denoiser: Denoiser, sigmas: Tensor, method: Method, seed: int = 0):
+        self.denoiser, self.sigmas, self.method, self.seed = denoiser, sigmas, method, seed
+        self.device = next(denoiser.parameters()).device
+        self.sigma = float(sigmas[0])
+
+    @property
+    def steps(self) -> int:
+        return len(self.sigmas) - 1
+
+    def up(self, run: Run, name: str, images: Images, size: int, label: str, *, beside: bool = True) -> Latents:
+        """The latents of these images as artifact ``name``, and with ``beside`` what decoding needs.
+
+        What stands beside is written before the latents, shard by shard: where the latents' shard is, so is the other.
+        """
+        keys, store = images.keys, run.store(name, Latents)
+        other = run.store(self.method.beside, Latents) if beside and self.method.beside else None
+        asked = run.store("calls", Features) if beside and self.method.name == "fixed-point" else None
+        place = {part[0]: i for i, part in enumerate(chunks(keys, size))}
+        needed = [s.folder for s in (other, asked) if s]
+        if run.ranks.main:
+            for path in store.shards():
+                if any(not (folder / path.name).exists() for folder in needed):
+                    path.unlink()  # a latent without its other half cannot be decoded: both are made again
+        run.ranks.wait()
+
+        def work(part: tuple[str, ...], advance: Advance) -> Latents:
+            x = images.select(part).values.to(self.device, state_dtype(self.device))
+            with exact_matmul():
+                found = invert_by(
+                    self.method, self.denoiser, x, self.sigmas, self._seeds(part), lambda step: advance(len(part))
+                )
+            if other and found.beside is not None:
+                other.write(place[part[0]], Latents(part, found.beside.cpu(), sigma=found.beside_sigma))
+            if asked:
+                asked.write(place[part[0]], Features(part, found.calls[:, None].double(), "network calls up"))
+            return Latents(part, found.latents.cpu(), sigma=self.sigma)
+
+        return run.compute(name, Latents, keys, size, work, label, self.steps)
+
+    def calls(self, run: Run) -> int:
+        """Network calls an image on the way up; of a fixed point, the mean as counted."""
+        if self.method.name == "fixed-point":
+            return round(float(run.store("calls", Features).read().values.mean()))
+        return self.method.calls(self.steps)[0]
+
+    def down(self, run: Run, name: str, latents: Latents, size: int, label: str) -> Images:
+        """The images of these latents, float32, not clipped."""
+        folder = self.method.beside
+        other = run.store(folder, Latents).read() if folder else None
+
+        def work(part: tuple[str, ...], advance: Advance) -> Images:
+            z = latents.select(part).values.to(self.device)
+            second = other.select(part).values.to(self.device) if other else None
+            with exact_matmul():
+                x = decode_by(self.method, self.denoiser, z, second, self.sigmas, lambda step: advance(len(part)))
+            return Images(part, x.float().cpu())
+
+        return run.compute(name, Images, latents.keys, size, work, label, self.steps)
+
+    def _seeds(self, keys: tuple[str, ...]) -> list[int]:
+        return [key_seed(k, self.seed) for k in keys]
+
+
+def search_method(
+    run: Run, denoiser: Denoiser, images: Images, sigma: float | None, choice: Choice, size: int
+) -> tuple[Method, int, dict[str, Any]]:
+    """The cheapest method and steps that meet the budgets on the first images, and the table of what was tried.
+
+    Methods are tried from the fewest network calls upwards until nothing cheaper than the best is left. Each line goes
+    to ``probe.json`` as it is known, so an interrupted search goes on where it stopped.
+    """
+    probe = images.select(images.keys[:PROBE])
+    most = _most_steps(denoiser, sigma)
+    grid = denoiser.schedule.sigmas
+    fine = Carrier(denoiser, grid(most, sigma), Method())
+    truth = fine.up(run, "probe_reference", probe, size, "reference latents", beside=False).values
+    half = Carrier(denoiser, grid(most // 2, sigma), Method())
+    check = half.up(run, "probe_check", probe, size, "checking them", beside=False).values
+    doubt = float(convergence(check, truth, "multistep").difference.max()) / 3  # the finer one's own error
+    if doubt > choice.latent / 3:
+        raise FarfieldError(
+            f"method auto: latents to {choice.latent:g} cannot be told on this model, the reference of {most} steps is itself "
+            f"{doubt:.1g} off; ask for {3 * doubt:.1g} or more"
+        )
+    path = run.folder / "probe.json"
+    if run.ranks.main:
+        rows: list[dict[str, Any]] = read_json(path) if path.exists() else []
+        candidates = _candidates(choice, most)
+        with run.stage("probe"), progress("trying methods", len(candidates), quiet=run.quiet) as advance:
+            for method, steps in candidates:
+                trials = [Trial(**r) for r in rows if "failed" not in r]
+                best = min((t.calls for t in trials if t.meets(choice.round_trip, choice.latent)), default=None)
+                known = any((r["method"], r["solver"], r["steps"]) == (method.name, method.label, steps) for r in rows)
+                if not known and (best is None or sum(method.calls(steps)) < best):
+                    rows.append(_try(denoiser, probe, grid(steps, sigma), method, truth))
+                    write_json(path, rows)
+                advance(1)
+    run.ranks.wait()
+    rows = read_json(path)
+    chosen = choose([Trial(**r) for r in rows if "failed" not in r], choice.round_trip, choice.latent)
+    table = [r if "failed" in r else as_row(Trial(**r), Trial(**r) == chosen) for r in rows]
+    method = next(m for m, steps in _candidates(choice, most) if (m.name, m.label) == (chosen.method, chosen.solver))
+    return (
+        method,
+        chosen.steps,
+        {
+            "round_trip": choice.round_trip,
+            "latent": choice.latent,
+            "n": len(probe),
+            "reference_steps": most,
+            "reference_error": doubt,
+            "tried": table,
+        },
+    )
+
+
+def _candidates(choice: Choice, most: int) -> list[tuple[Method, int]]:
+    """Methods with their steps, from the fewest calls up. None of more than half the reference's steps."""
+    # The RMS error of the round trip asked for is 2 · 10^(-dB/20); a step's residual is kept 40 times below, because
+    # decoding can grow it.
+    tolerance = 0.05 * 10 ** (-choice.round_trip / 20)
+    methods = [
+        Method("explicit", "multistep"),
+        Method("explicit", "midpoint"),
+        Method("reversible-heun"),
+        Method("bdia"),
+        Method("belm"),
+        Method("fixed-point", "heun", tolerance=tolerance),
+    ]
+    found = [(m, k) for k in LADDER if 2 * k <= most for m in methods]
+    return sorted(found, key=lambda pair: sum(pair[0].calls(pair[1])))
+
+
+def _try(denoiser: Denoiser, probe: Images, sigmas: Tensor, method: Method, truth: Tensor) -> dict[str, Any]:
+    """One line of the table: errors of the worst image, calls of the mean one."""
+    device = next(denoiser.parameters()).device
+    x, steps = probe.values.to(device, state_dtype(device)), len(sigmas) - 1
+    line = {"method": method.name, "solver": method.label, "steps": steps}
+    try:
+        with exact_matmul():
+            found = invert_by(method, denoiser, x, sigmas)
+            back = decode_by(method, denoiser, found.latents, found.beside, sigmas)
+    except FarfieldError as error:  # it does not contract, or overflows: not a method for this model
+        return {**line, "failed": str(error)}
+    gap = (found.latents.cpu() - truth).flatten(1).norm(dim=1) / truth.flatten(1).norm(dim=1)
+    return {
+        **line,
+        "calls": float(found.calls.double().mean()) + method.calls(steps)[1],
+        "psnr": float(round_trip(probe.values, back).psnr.min()),
+        "latent": float(gap.max()),
+    }
+
+
+def _most_steps(denoiser: Denoiser, sigma: float | None) -> int:
+    """Steps of the reference: as many as the model has levels for, up to `REFERENCE`."""
+
+    def possible() -> Iterator[int]:
+        for steps in (REFERENCE, REFERENCE // 2, REFERENCE // 4):
+            try:
+                denoiser.schedule.sigmas(steps, sigma)
+            except FarfieldError:
+                continue
+            yield steps
+
+    found = next(possible(), None)
+    if found is None:
+        denoiser.schedule.sigmas(1, sigma)  # a level out of range is the better message
+        raise FarfieldError(
+            f"method auto: this model has fewer than {REFERENCE // 4} levels below sigma {sigma}; give --method and --steps"
+        )
+    return found

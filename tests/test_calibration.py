@@ -1,0 +1,131 @@
+"""A closed-form correction: what it must find is known where data and denoiser are Gaussian."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from scipy import fft
+
+from farfield.core.error import FarfieldError
+from farfield.diffusion.denoiser import Denoiser
+from farfield.diffusion.exact import GaussianDenoiser
+from farfield.diffusion.schedule import ContinuousSchedule
+from farfield.unseen.calibration import CalibratedDenoiser, bands, fit_level
+
+SHAPE = (2, 8, 8)
+LEVELS = torch.tensor([0.1, 0.5, 2.0, 8.0], dtype=torch.float64)
+
+
+class Banded:
+    """Data that are independent in the cosine basis, with one covariance of the channels for each band, and a mean."""
+
+    def __init__(self) -> None:
+        g = torch.Generator().manual_seed(0)
+        self.places = bands(*SHAPE[1:])
+        roots = torch.randn((int(self.places.max()) + 1, 2, 2), generator=g, dtype=torch.float64)
+        self.covariances = roots @ roots.mT
+        self.mean = torch.randn(SHAPE, generator=g, dtype=torch.float64)
+
+    def draw(self, n: int) -> torch.Tensor:
+        g = torch.Generator().manual_seed(1)
+        white = torch.randn((n, *SHAPE), generator=g, dtype=torch.float64)
+        roots = torch.linalg.cholesky(self.covariances)[self.places]
+        return self.mean + dct(torch.einsum("hwoi,nihw->nohw", roots, white), back=True)
+
+    def denoise(self, x: torch.Tensor, sigma: float) -> torch.Tensor:
+        """C (C + s²)⁻¹ of each band, in closed form."""
+        gains = self.covariances @ torch.linalg.inv(self.covariances + sigma**2 * torch.eye(2).double())
+        return self.mean + dct(torch.einsum("hwoi,nihw->nohw", gains[self.places], dct(x - self.mean)), back=True)
+
+
+def dct(x: torch.Tensor, back: bool = False) -> torch.Tensor:
+    """scipy's, as a witness of ours."""
+    transform = fft.idctn if back else fft.dctn
+    return torch.from_numpy(transform(x.numpy(), axes=(-2, -1), norm="ortho"))
+
+
+def white() -> GaussianDenoiser:
+    """The denoiser of N(0, I): it knows nothing of the data."""
+    d = 2 * 8 * 8
+    return GaussianDenoiser(torch.zeros(SHAPE), torch.zeros(d, 0), torch.zeros(0), 1.0, ContinuousSchedule(0.05, 10.0))
+
+
+def calibrate(denoiser: Denoiser, examples: torch.Tensor, **settings: float) -> CalibratedDenoiser:
+    fits = [fit_level(denoiser, examples, float(s), index=i, **settings) for i, s in enumerate(LEVELS)]
+    return CalibratedDenoiser(denoiser, examples.mean(0), LEVELS, torch.stack(fits))
+
+
+@pytest.fixture(scope="module")
+def data() -> Banded:
+    return Banded()
+
+
+def test_an_ignorant_denoiser_becomes_the_wiener_filter_of_the_examples(data):
+    examples = data.draw(4000)
+    calibrated = calibrate(white(), examples, doubt=1e-3)
+    fresh = data.draw(4100)[4000:]
+    for sigma in LEVELS.tolist():
+        x = fresh + sigma * torch.randn(fresh.shape, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+        exact = data.denoise(x, sigma)
+        before = float((white()(x, torch.tensor(sigma)) - exact).square().mean())
+        gap = float((calibrated(x, torch.tensor(sigma)) - exact).square().mean())
+        assert gap < 0.01 * before, (sigma, gap, before)
+
+
+def test_a_denoiser_that_is_right_is_left_alone(data):
+    class Right(Denoiser):
+        shape, schedule = SHAPE, ContinuousSchedule(0.05, 10.0)
+
+        def forward(self, x, sigma):
+            return data.denoise(x, float(sigma))
+
+    right, fresh = Right(), data.draw(600)[500:]
+    calibrated = calibrate(right, data.draw(500), views=2000)
+    noise = torch.randn(fresh.shape, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    for sigma in LEVELS.tolist():
+        exact = right(fresh + sigma * noise, torch.tensor(sigma))
+        gap = calibrated(fresh + sigma * noise, torch.tensor(sigma)) - exact
+        assert float(gap.square().mean()) < 0.02 * float((exact - fresh).square().mean())
+
+
+def test_without_evidence_nothing_changes(data):
+    calibrated = calibrate(white(), data.draw(4), doubt=1e12)
+    x = data.draw(3)
+    for sigma in (0.5, 3.0):
+        offset = float((calibrated(x, torch.tensor(sigma)) - white()(x, torch.tensor(sigma))).std(0).max())
+        assert offset < 1e-6  # the same shift of every image: only the mean prediction is corrected
+
+
+def test_between_levels_the_correction_is_a_line_in_log_sigma(data):
+    calibrated = calibrate(white(), data.draw(50))
+    middle = (LEVELS[1] * LEVELS[2]).sqrt()
+    offset, matrix = calibrated._at(middle)
+    torch.testing.assert_close(offset, (calibrated.offsets[1] + calibrated.offsets[2]) / 2)
+    torch.testing.assert_close(matrix, (calibrated.matrices[1] + calibrated.matrices[2]) / 2)
+    for beyond, last in ((0.01, 0), (100.0, -1)):
+        torch.testing.assert_close(calibrated._at(torch.tensor(beyond).double())[1], calibrated.matrices[last])
+
+
+def test_levels_of_their_own_and_batches_do_not_matter(data):
+    calibrated = calibrate(white(), data.draw(30))
+    x, levels = data.draw(5), torch.tensor([0.1, 0.3, 0.3, 2.0, 9.0], dtype=torch.float64)
+    together = calibrated(x, levels)
+    apart = torch.cat([calibrated(x[i : i + 1], levels[i]) for i in range(5)])
+    torch.testing.assert_close(together, apart, rtol=0, atol=1e-12)
+    assert fit_level(white(), data.draw(9), 1.0, batch_size=4).allclose(fit_level(white(), data.draw(9), 1.0))
+
+
+def test_bands_are_rings_of_half_an_octave():
+    places = bands(8, 12)
+    assert places.shape == (8, 12) and places[0, 0] == 0 and (places == 0).sum() == 1
+    assert places[0, 1] == places[1, 0] and places[0, 4] > places[0, 3] > places[0, 2] > places[0, 1]
+    assert sorted(set(places.flatten().tolist())) == list(range(int(places.max()) + 1))
+
+
+def test_what_cannot_be_calibrated_is_refused(data):
+    with pytest.raises(FarfieldError, match="at least 2 images of the model's shape"):
+        fit_level(white(), data.draw(1), 1.0)
+    with pytest.raises(FarfieldError, match="at least 2 images of the model's shape"):
+        fit_level(white(), torch.zeros(4, 2, 8, 9), 1.0)
+    with pytest.raises(FarfieldError, match="a correction for each"):
+        CalibratedDenoiser(white(), data.mean, LEVELS, torch.zeros(4, 7))

@@ -1,0 +1,255 @@
+"""Comparison of samplers with tuned models: fair, complete, counted, continued, and its advice."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import pytest
+import torch
+from tiny import farfield, make_images, make_model
+
+from farfield.core.artifact import Images, Latents, Store
+from farfield.diffusion.denoiser import NetworkDenoiser
+from farfield.present.compare import advise, overall
+
+QUICK = ("-n", 6, "--steps", 4, "--tuning-budget", 0.15, "--epochs", 1, "-q")
+METHODS = ("ours", "published", "geometric", "full", "lora", "release")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread_only():
+    """Networks this small are slower on two."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    root = tmp_path_factory.mktemp("inputs")
+    make_model(root / "model")
+    make_images(root / "images", 30)
+    make_images(root / "few", 13)
+    return root
+
+
+def compare(root: Path, out: Path, *options: object, sources: tuple[str, ...] = ("images",)) -> Any:
+    return farfield("compare", root / "model", *(root / s for s in sources), "-o", out, *QUICK, *options)
+
+
+@pytest.fixture(scope="module")
+def run(root):
+    out = root / "run"
+    outcome = compare(root, out, "--counts", "3,8", "--methods", ",".join(METHODS))
+    assert outcome.code == 0, outcome.err
+    return out
+
+
+def summary(out: Path) -> dict[str, Any]:
+    return json.loads((out / "summary.json").read_text())
+
+
+def timeless(value: Any) -> Any:
+    """A summary without the seconds that things took."""
+    if isinstance(value, dict):
+        return {k: timeless(v) for k, v in value.items() if k not in ("seconds", "cost_seconds")}
+    return [timeless(v) for v in value] if isinstance(value, list) else value
+
+
+def images(folder: Path) -> Images:
+    return Store(folder, Images).read()
+
+
+def test_every_method_is_measured_the_same_way(run):
+    found = summary(run)
+    assert found["command"] == "compare" and found["methods"] == list(METHODS)
+    [domain] = found["domains"]
+    assert [row["count"] for row in domain["counts"]] == [3, 8]
+    for row in domain["counts"]:
+        # with three examples the geometry has no limits: left out and said
+        assert set(row["methods"]) == set(METHODS) - ({"geometric"} if row["count"] == 3 else set())
+        for entry in row["methods"].values():
+            for descriptor in ("pixels", "model"):
+                assert {"kernel_distance", "frechet_distance", "precision", "recall", "coverage"} <= set(
+                    entry["measures"][descriptor]
+                )
+                assert entry["measures"][descriptor]["kernel_distance"]["low"] is not None
+                assert {"copies", "copies_floor"} <= set(entry["novelty"][descriptor])
+            assert entry["calls"]["total"] == sum(v for k, v in entry["calls"].items() if k != "total")
+            assert entry["seconds"] > 0 and entry["trained"] == ("tuning" in entry)
+        assert row["advice"]["verdict"] in ("keep", "doubt", "even", "copies", "tune")
+    assert any("geometric with 3 examples is left out" in note for note in domain["notes"])
+    assert set(domain["real"]) == set(domain["base"]) == {"pixels", "model"}
+
+
+def test_the_budget_holds_and_the_published_tuning_is_its_epochs(run):
+    for row in summary(run)["domains"][0]["counts"]:
+        ours = row["methods"]["ours"]["calls"]["total"]
+        for name in ("full", "lora"):
+            assert row["methods"][name]["calls"]["total"] <= 0.15 * ours
+        release = row["methods"]["release"]
+        assert release["calls"]["training"] == 3 * row["count"] and release["tuning"]["stopped"] == "epochs"
+    assert row["methods"]["full"]["calls"]["training"] > 100  # and it is made use of
+
+
+def test_smaller_sets_are_part_of_larger_ones_and_nothing_held_out_is_seen(root, run):
+    folder = run / "1-images"
+    keys = {c: set(Store(folder / f"000{c}-ours" / "latents", Latents).read().keys) for c in (3, 8)}
+    assert len(keys[3]) == 3 and len(keys[8]) == 8 and keys[3] < keys[8]
+    held = set(images(folder / "shown" / "real").keys)
+    assert held and not held & keys[8]
+
+
+def test_ours_is_what_expand_makes(root, run):
+    out = root / "expand"
+    outcome = farfield(
+        "expand", root / "model", root / "images", "-o", out, "-n", 6, "--steps", 4, "--examples", 8, "-q"
+    )
+    assert outcome.code == 0, outcome.err
+    assert torch.equal(images(out / "samples").values, images(run / "1-images" / "0008-ours" / "samples").values)
+    assert torch.equal(images(out / "base").values, images(run / "1-images" / "base").values)
+
+
+def test_the_page_has_advice_curves_strips_and_tables(run):
+    html = (run / "report.html").read_text()
+    for part in ("Should I tune?", "tuned, all weights", "Calls", "real images", "8 examples, pixels features"):
+        assert part in html
+    assert {p.stem for p in (run / "grids").glob("*.png")} >= {f"1-images-8-{m}" for m in (*METHODS, "examples")}
+
+
+@pytest.fixture
+def no_page():
+    """The page takes longer to draw than these runs take."""
+    with patch("farfield.present.report.write_report", lambda folder: folder):
+        yield
+
+
+def test_calls_are_those_that_the_network_had(root, tmp_path, no_page):
+    rows = []
+    real = NetworkDenoiser.forward
+
+    def counting(self, x, sigma):
+        rows.append(len(x))
+        return real(self, x, sigma)
+
+    with patch.object(NetworkDenoiser, "forward", counting):
+        outcome = compare(root, tmp_path / "run", "--counts", 8, "--methods", "ours", "--descriptor", "pixels")
+    assert outcome.code == 0, outcome.err
+    [domain] = summary(tmp_path / "run")["domains"]
+    base = 6 * 5  # four steps of the multistep solver are five calls
+    probes = 4 * 2  # each of the four choosers looks where the network's middle is
+    assert sum(rows) - base - 6 - probes == domain["counts"][0]["methods"]["ours"]["calls"]["total"]
+
+
+class Stopped(Exception):
+    pass
+
+
+def test_a_broken_run_continues_and_methods_can_be_added(root, tmp_path, no_page):
+    options = ("--counts", "3", "-n", 4, "--descriptor", "pixels", "--tuning-budget", 1)
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    assert compare(root, whole, *options, "--methods", "ours,release").code == 0
+    real = NetworkDenoiser.forward
+    for at in (8, 20, 17):
+
+        def stopping(self, x, sigma, left=[at]):  # noqa: B006
+            left[0] -= 1
+            if left[0] < 0:
+                raise Stopped
+            return real(self, x, sigma)
+
+        with patch.object(NetworkDenoiser, "forward", stopping), pytest.raises(Stopped):
+            compare(root, broken, *options, "--methods", "ours,release")
+    assert compare(root, broken, *options, "--methods", "ours,release").code == 0
+    assert timeless(summary(broken)) == timeless(summary(whole))
+    before = (broken / "1-images" / "0003-ours" / "samples" / "shard-00000.safetensors").stat().st_mtime_ns
+    assert compare(root, broken, *options, "--methods", "ours,norm,release").code == 0
+    assert (broken / "1-images" / "0003-ours" / "samples" / "shard-00000.safetensors").stat().st_mtime_ns == before
+    first, second = (summary(p)["domains"][0]["counts"][0]["methods"] for p in (whole, broken))
+    assert set(second) == {"ours", "norm", "release"} and timeless(second["ours"]) == timeless(first["ours"])
+    refused = compare(root, broken, *options, "--seed", 1)
+    assert refused.code == 2 and "seed was 0, now 1" in refused.err
+
+
+@pytest.mark.parametrize(
+    ("options", "sources", "says"),
+    [
+        (("--counts", "30"), ("images",), "30 examples asked for, but it holds 30 images, of which 12"),
+        (("--counts", "3,31", "--heldout", "few"), ("images",), "31 examples asked for, but it holds 30"),
+        (("--counts", "1"), ("images",), "at least 2 examples"),
+        (("--counts", "3,3"), ("images",), "different numbers"),
+        (("--counts", "many"), ("images",), "counts 'many'"),
+        (("--methods", "ours,dreambooth"), ("images",), "method 'dreambooth'"),
+        (("--heldout", "few"), ("images", "few"), "1 sources for 2 domains"),
+        (("--heldout", "images"), ("few",), "are among the examples"),
+        ((), ("images", "images"), "only once"),
+        (("--tuning-budget", "0"), ("images",), "tuning budget 0"),
+        (("--epochs", "0"), ("images",), "epochs 0"),
+        (("--learning-rate", "-1"), ("images",), "learning rate -1"),
+        (("--rank", "0"), ("images",), "rank 0"),
+        (("-n", "3"), ("images",), "at least 4"),
+        (("--seed", "-1"), ("images",), "seed -1"),
+    ],
+)
+def test_bad_input_is_one_line_and_leaves_nothing(root, tmp_path, options, sources, says):
+    named = [root / o if o in ("images", "few") else o for o in options]
+    outcome = compare(root, tmp_path / "run", *named, sources=sources)
+    assert outcome.code == 2 and says in outcome.err and outcome.err.count("\n") == 1
+    assert not (tmp_path / "run" / "summary.json").exists()
+
+
+def score(value: float, half: float) -> dict[str, Any]:
+    return {"value": value, "n": 100, "low": value - half, "high": value + half}
+
+
+def entry(distance: float, calls: int, copies: float = 0.05, trained: bool = True, half: float = 0.1) -> dict[str, Any]:
+    return {
+        "trained": trained,
+        "calls": {"total": calls},
+        "measures": {"pixels": {"kernel_distance": score(distance, half)}, "model": {}},
+        "novelty": {"pixels": {"copies": score(copies, 0.03), "copies_floor": score(0.05, 0.03)}},
+    }
+
+
+@pytest.mark.parametrize(
+    ("distance", "copies", "ours", "verdict", "begins"),
+    [
+        (1.0, 0.05, 0.05, "keep", "Do not tune"),
+        (0.45, 0.05, 0.05, "even", "Tuning shows no gain"),
+        (0.45, 0.6, 0.6, "even", "Tuning shows no gain"),
+        (0.1, 0.05, 0.05, "tune", "Tune:"),
+        (0.1, 0.6, 0.05, "copies", "Tuning comes nearer"),
+        (0.1, 0.6, 0.6, "tune", "Tune:"),
+        (1.0, 0.6, 0.05, "keep", "Do not tune"),
+        (1.0, 0.05, 0.6, "doubt", "The frozen model's new images stand nearer"),
+    ],
+)
+def test_advice_follows_intervals_cost_and_copies(distance, copies, ours, verdict, begins):
+    methods = {"ours": entry(0.5, 100, ours, trained=False), "full": entry(distance, 1000, copies)}
+    methods["lora"] = entry(2.0, 10)
+    found = advise(methods)
+    assert (found["verdict"], found["best"], found["cost_ratio"]) == (verdict, "full", 10.0)
+    assert found["sentence"].startswith(begins) and "10 times the network calls" in found["sentence"]
+    assert ("by full" in found["sentence"]) == (copies > 0.5) and ("by ours" in found["sentence"]) == (ours > 0.5)
+
+
+def test_no_advice_without_both_sides():
+    ours = entry(0.5, 100, trained=False)
+    assert advise({"ours": ours}) is None and advise({"full": entry(0.5, 100)}) is None
+    assert advise({"ours": ours, "published": entry(0.1, 10, trained=False)}) is None
+    assert overall([{"count": 10, "advice": None}]) == ""
+
+
+def test_the_whole_advice_is_one_sentence_over_the_counts():
+    rows = [
+        {"count": c, "advice": {"verdict": v, "cost_ratio": r}}
+        for c, v, r in [(10, "keep", 9.0), (30, "keep", 9.5), (100, "even", 10.0), (1000, "tune", 10.0)]
+    ]
+    said = overall(rows)
+    assert said.startswith("Should I tune? No, with 10 and 30 examples")
+    assert said.index("with 100 examples no gain") < said.index("yes, with 1\u202f000 examples")
+    assert said.endswith("tuning takes 9.0 to 10 times the network calls.")
