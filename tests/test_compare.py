@@ -141,7 +141,7 @@ def test_calls_are_those_that_the_network_had(root, tmp_path, no_page):
     assert outcome.code == 0, outcome.err
     [domain] = summary(tmp_path / "run")["domains"]
     base = 6 * 5  # four steps of the multistep solver are five calls
-    probes = 4 * 2  # each of the four choosers looks where the network's middle is
+    probes = 2  # the chooser looks where the network's middle is
     assert sum(rows) - base - 6 - probes == domain["counts"][0]["methods"]["ours"]["calls"]["total"]
 
 

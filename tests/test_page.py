@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from farfield.core.artifact import write_json
-from farfield.present import plot, report
+from farfield.present import method, plot, report
 from farfield.present.page import Chart, Content, Picture, Section, Table, model_name
 
 
@@ -50,3 +50,31 @@ def test_the_same_run_gives_the_same_bytes(page):
 
 def test_the_model_is_named_however_the_summary_has_it():
     assert [model_name(s) for s in ({"model": "a"}, {"model": {"name": "b"}}, {})] == ["a", "b", "model"]
+
+
+def test_the_search_for_a_method_is_a_table_with_its_winner_marked():
+    tried = [
+        {"method": "explicit", "solver": "multistep", "steps": 8, "calls": 18.0, "psnr": 31.0, "latent": 0.08},
+        {"method": "belm", "solver": "belm", "steps": 8, "failed": "step 2 became NaN"},
+        {
+            "method": "explicit",
+            "solver": "multistep",
+            "steps": 20,
+            "calls": 42.0,
+            "psnr": 46.4,
+            "latent": 0.006,
+            "chosen": True,
+        },
+    ]
+    search = {
+        "round_trip": 40.0,
+        "latent": 0.01,
+        "n": 4,
+        "reference_steps": 200,
+        "reference_error": 1e-4,
+        "tried": tried,
+    }
+    found = method.section(search)
+    assert found.tables[0].chosen == [2] and "40.0 dB" in found.lead and "1.0" in found.lead
+    assert found.tables[0].rows[1][2:] == [None, "–", "–", "step 2 became NaN"]
+    assert method.section({}) is None

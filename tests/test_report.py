@@ -428,7 +428,7 @@ def test_the_command_line_is_one_that_farfield_takes():
 
     request = {
         "command": "expand", "model": "m", "model_digest": "9f", "examples": "my galaxies", "n": 8, "count": 12,
-        "search": True, "heldout": None, "most_references": 1500, "descriptors": ["pixels", "model"], "seed": 3,
+        "level": "auto", "heldout": None, "most_references": 1500, "descriptors": ["pixels", "model"], "seed": 3,
         "sampler": "gaussian", "prior": "lowrank", "t": [0.25, 0.5], "centre": False, "candidates": 1, "sigma": None,
         "steps": 9, "dtype": "float32",
     }  # fmt: skip
@@ -437,8 +437,8 @@ def test_the_command_line_is_one_that_farfield_takes():
     parsed = typer.main.get_command(app).commands["expand"].make_context("expand", line[2:]).params
     expected = {"n": 8, "examples": 12, "sigma": "auto", "t": "0.25,0.5", "centre": False, "seed": 3, "steps": 9}
     assert {k: parsed[k] for k in expected} == expected and list(parsed["descriptor"]) == ["pixels", "model"]
-    assert "--sigma last" in command_line({**request, "search": False})
-    assert "--sigma 7.5" in command_line({**request, "search": False, "sigma": 7.5})
+    assert "--sigma last" in command_line({**request, "level": "last"})
+    assert "--sigma 7.5" in command_line({**request, "sigma": 7.5})
     assert command_line({"command_line": ["farfield", "a b"]}) == "farfield 'a b'"
     assert command_line({}) is None and command_line({"command": "other", "model": "m"}) is None
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -71,8 +71,12 @@ def expand(
         typer.Option(help="Decode so many per image and keep the new one most like the examples; 1 keeps what comes."),
     ] = 3,
     sigma: Annotated[
-        str, typer.Option(help="Noise level of the latents: a number, last, or auto (searched on the examples).")
-    ] = "auto",
+        str,
+        typer.Option(
+            help="Noise level of the latents: a number, last, auto (searched on the examples), or usual (20, or the "
+            "last if that is lower)."
+        ),
+    ] = "usual",
     steps: Steps = 24,
     solver: SolverName = "multistep",
     seed: Annotated[int, typer.Option(help="First seed; image k depends on seed k only.")] = 0,
@@ -99,7 +103,8 @@ def expand(
     from farfield.study.proposal import SamplerSettings
     from farfield.study.reconstruct import Numerics
 
-    chosen = None if sigma in ("auto", "last") else numbers(sigma, "sigma", "a number, last or auto", most=1)[0]
+    level: Any = sigma if sigma in ("usual", "last", "auto") else "usual"
+    chosen = None if level == sigma else numbers(sigma, "sigma", "a number, last, auto or usual", most=1)[0]
     numerics = Numerics(chosen, steps, solver, batch_size, device, dtype, label)
     ends = numbers(t, "t", "a number such as 0.5, or a range such as 0.25,0.5")
     settings = SamplerSettings(sampler, prior, (ends[0], ends[-1]), centre, partner, candidates, reach, calibrate)
@@ -111,7 +116,7 @@ def expand(
         numerics,
         settings,
         n=n,
-        search=sigma == "auto",
+        level=level,
         examples=examples,
         heldout=heldout,
         descriptors=descriptors,

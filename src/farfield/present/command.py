@@ -29,7 +29,7 @@ NO_FLAGS = {
     "examples",
     "content",
     "style",
-    "search",
+    "level",
     "sigma",
     "most_references",
 }
@@ -50,7 +50,7 @@ def command_line(request: Mapping[str, Any], n: int | None = None) -> str | None
         return None
     words = ["farfield", command, *map(str, given)]
     if command == "expand":
-        sigma = "auto" if request.get("search") else request.get("sigma")
+        sigma = request.get("level") if request.get("sigma") is None else request["sigma"]
         words += ["--sigma", "last" if sigma is None else setting(sigma)]
     elif request.get("sigma") is not None:
         words += ["--sigma", setting(request["sigma"])]

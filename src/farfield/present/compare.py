@@ -204,19 +204,21 @@ _MEASURED = ("kernel_distance", "frechet_distance", "precision", "recall", "cove
 
 
 def _table(domain: Mapping[str, Any], row: Mapping[str, Any], descriptor: str, title: str) -> Table:
-    columns = ["", *(MEASURES[m].title for m in _MEASURED), "Copies", "Calls", "Time"]
+    columns = ["", *(MEASURES[m].title for m in _MEASURED), "Copies", "Copied quarters", "Calls", "Time"]
     lines: list[list[Any]] = []
     for name, entry in row["methods"].items():
         found = entry["measures"].get(descriptor) or {}
         copies = (entry["novelty"].get(descriptor) or {}).get("copies")
         cells = [found.get(m) for m in _MEASURED]
-        lines.append([TITLES[name], *cells, copies, entry["calls"]["total"], duration(entry["seconds"])])
+        local = entry.get("local_copies")
+        lines.append([TITLES[name], *cells, copies, local, entry["calls"]["total"], duration(entry["seconds"])])
     floor = next(
         (f for e in row["methods"].values() if (f := (e["novelty"].get(descriptor) or {}).get("copies_floor"))), None
     )
     for name in ("base", "real"):
         found = domain[name].get(descriptor) or {}
-        lines.append([TITLES[name], *(found.get(m) for m in _MEASURED), floor if name == "real" else None, None, None])
+        floors = (floor, row.get("local_copies_floor")) if name == "real" else (None, None)
+        lines.append([TITLES[name], *(found.get(m) for m in _MEASURED), *floors, None, None])
     chosen = [i for i, name in enumerate(row["methods"]) if name == "ours"]
     return Table(columns, lines, title, chosen)
 

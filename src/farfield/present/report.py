@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from farfield.core.artifact import read_json, write_bytes
 from farfield.core.error import FarfieldError
-from farfield.present import analyse, compare, field, plot, transfer, verdict, words
+from farfield.present import analyse, compare, field, method, plot, transfer, verdict, words
 from farfield.present.command import command_line
 from farfield.present.gallery import Gallery
 from farfield.present.page import Content, Section, model_name
@@ -115,7 +115,14 @@ class _Page:
             "key_numbers": verdict.key_numbers(summary),
             "geometry": geometry if figures["geometry"] else None,
             "charts": {name: Markup(plot.svg(figure)) for name, figure in figures.items() if figure is not None},
-            "sections": [self._section(part) for part in (field.section(summary.get("fields") or {}),) if part],
+            "sections": [
+                self._section(part)
+                for part in (
+                    field.section(summary.get("fields") or {}),
+                    method.section(summary.get("method_search") or {}),
+                )
+                if part
+            ],
             **gallery.context(),
         }
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from torch import Tensor
 
+from farfield.audit.local import Parts
 from farfield.audit.network_file import open_descriptor
 from farfield.core.artifact import Images, Latents, Score, save
 from farfield.core.error import FarfieldError
@@ -19,7 +20,7 @@ from farfield.data.picture import channel_law
 from farfield.diffusion.denoiser import Denoiser
 from farfield.diffusion.solver import network_calls
 from farfield.present.compare import advise
-from farfield.study.bandwidth import SEARCHED, search_level
+from farfield.study.bandwidth import usual_level
 from farfield.study.calibration import calibrate, calibration_calls
 from farfield.study.domain import Domain
 from farfield.study.measure import compare as distances
@@ -131,6 +132,13 @@ class Contest:
                     scores = distances(known["references"], {"samples": samples})["samples"]
                     entry.row["measures"][label] = _plain(scores)
                     entry.row["novelty"][label] = _plain(newness(samples, examples, known["references"])[0])
+        floors = {}
+        for count, entries in made.items():
+            if count > 2:
+                parts = Parts.of(given[count].values)
+                floors[count] = asdict(parts.copies(fixed["references"].values))
+                for entry in entries.values():
+                    entry.row["local_copies"] = asdict(parts.copies(entry.images.values))
         physical = self.domain.physical
         if physical:
             fields = {"real": field_measures(physical, physical.fields["real"])}
@@ -150,7 +158,10 @@ class Contest:
             "references": len(fixed["references"]),
             **bounds,
             **({"fields": fields} if physical else {}),
-            "counts": [{"count": c, "methods": row, "advice": advise(row)} for c, row in rows.items()],
+            "counts": [
+                {"count": c, "methods": row, "local_copies_floor": floors.get(c), "advice": advise(row)}
+                for c, row in rows.items()
+            ],
             "notes": self.notes,
         }
 
@@ -162,13 +173,9 @@ class Contest:
         settings, numerics = SAMPLERS[name], self.numerics
         if len(given) < 3:  # nothing to tell a copy by
             settings = replace(settings, candidates=1)
-        search = name == "ours"
+        ours = name == "ours"
         run = self._folder(name, given, settings.request())
-        sigma = None
-        if search:
-            with _timed(run, "search", (run.folder / "search.json").exists()):
-                tried = search_level(run, self.denoiser, given, numerics, settings)
-            sigma = next(row["sigma"] for row in tried if row["chosen"])
+        sigma = usual_level(self.denoiser) if ours else None
         sigmas = self.denoiser.schedule.sigmas(numerics.steps, sigma)
         flow: Denoiser = self.denoiser
         if settings.calibrate:
@@ -190,7 +197,7 @@ class Contest:
             if settings.candidates > 1:
                 chooser = fit_chooser(run, self.denoiser, producer, given, numerics.batch_size)
         samples = produce(run, producer, chooser, self.keys, numerics.batch_size)
-        calls = sampler_calls(settings, len(given), len(self.keys), numerics, self.denoiser, search=search)
+        calls = sampler_calls(settings, len(given), len(self.keys), numerics)
         return self._entry(run, samples, calls, {"trained": False, "sigma": shuttle.sigma})
 
     def _tuned(self, name: str, given: Images) -> Made:
@@ -198,7 +205,7 @@ class Contest:
         t, count, n = self.tuning, len(given), len(self.keys)
         most = None
         if name != "release":
-            allowance = sampler_calls(SAMPLERS["ours"], count, n, self.numerics, self.denoiser, search=True)
+            allowance = sampler_calls(SAMPLERS["ours"], count, n, self.numerics)
             most = max(0, int(t.budget * sum(allowance.values())) - n * self.calls)
         unused = {"budget", "share", "patience"} if most is None else {"epochs"}
         unused |= set() if name == "lora" else {"rank"}
@@ -256,21 +263,13 @@ class Contest:
         return channel_law(given.values) if self.domain.finish else None
 
 
-def sampler_calls(
-    settings: SamplerSettings, count: int, n: int, numerics: Numerics, denoiser: Denoiser, *, search: bool
-) -> dict[str, int]:
+def sampler_calls(settings: SamplerSettings, count: int, n: int, numerics: Numerics) -> dict[str, int]:
     """Network calls (one image through the network once) of making ``n`` images from ``count`` examples, by stage."""
-    each, half = (network_calls(numerics.solver, k) for k in (numerics.steps, max(8, numerics.steps // 2)))
+    each = network_calls(numerics.solver, numerics.steps)
     candidates = settings.candidates if count > 2 else 1
     calls = {"inversion": count * each, "sampling": n * candidates * each}
     if settings.calibrate:
         calls["calibration"] = calibration_calls(count, numerics.steps)
-    if search and count >= 8:
-        if settings.calibrate:
-            calls["calibration"] += calibration_calls(count // 2, max(8, numerics.steps // 2))
-        levels = len({min(s, denoiser.schedule.sigma_max) for s in SEARCHED})
-        # Half of the examples go up and 64 images come down; these and the other half are described.
-        calls["search"] = levels * ((count // 2 + 64) * half + 64 + count - count // 2)
     if candidates > 1:
         pilot = max(32, min(150, count))
         calls["choice"] = pilot * (each + 1) + count + n * candidates

@@ -18,13 +18,13 @@ from farfield.core.error import FarfieldError
 from farfield.data.picture import as_shown, save_pngs
 from farfield.diffusion.denoiser import Denoiser
 from farfield.diffusion.solver import network_calls
-from farfield.study.bandwidth import search_level
+from farfield.study.bandwidth import Level, search_level, usual_level
 from farfield.study.calibration import calibrate, calibration_calls
 from farfield.study.domain import open_domain
 from farfield.study.measure import SHOWN, check_descriptors, geometry, measure
 from farfield.study.physical import compare, describe_fields, write_fields
 from farfield.study.proposal import Producer, SamplerSettings, fit_chooser, produce
-from farfield.study.reconstruct import Numerics, Shuttle, certificate, level, own_samples, spread
+from farfield.study.reconstruct import Numerics, Shuttle, certificate, own_samples, solved, spread
 from farfield.study.run import Run
 from farfield.unseen.inversion import round_trip
 
@@ -37,7 +37,7 @@ def expand(
     settings: SamplerSettings,
     *,
     n: int = 64,
-    search: bool = True,
+    level: Level = "usual",
     examples: int | None = None,
     heldout: str | None = None,
     most_references: int = 1500,
@@ -55,7 +55,8 @@ def expand(
         source: a path or a bundled domain; ``examples`` of its images (all up to 100, if not given) are drawn with
             ``seed``, the others are held out.
         heldout: a source of held-out images of its own.
-        search: find the noise level on the examples, instead of taking that of ``numerics``.
+        level: the noise level where ``numerics`` has none: the ``usual`` one, the ``last`` one, or ``auto``, searched on the
+            examples.
         seed: of the choice of examples, and the first of the samples' seeds.
         stretch, patch, hdu: of physical data (see `study.domain.open_domain`); its samples leave in physical units too.
     """
@@ -86,7 +87,7 @@ def expand(
         "examples_digest": domain.digest(),
         "n": n,
         "count": len(given),
-        "search": search,
+        "level": level,
         "heldout": heldout,
         "most_references": most_references,
         "descriptors": list(descriptors),
@@ -102,8 +103,11 @@ def expand(
         notes.append(
             "With fewer than 3 examples there is nothing to tell a copy by: the first candidate of each seed was kept."
         )
-    tried = search_level(run, denoiser, given, numerics, settings) if search else None
+    asked = level if numerics.sigma is None else numerics.sigma
+    tried = search_level(run, denoiser, given, numerics, settings) if asked == "auto" else None
     sigma = next(row["sigma"] for row in tried if row["chosen"]) if tried else numerics.sigma
+    if asked == "usual":
+        sigma = usual_level(denoiser)
     sigmas = denoiser.schedule.sigmas(numerics.steps, sigma)
     size = numerics.batch_size
     flow: Denoiser = calibrate(run, denoiser, given, sigmas, size) if settings.calibrate else denoiser
@@ -157,8 +161,8 @@ def expand(
         "references": {"source": heldout or source, "n": len(sets["references"])} if "references" in sets else None,
         "physical": describe_fields(domain.physical, stretch, patch, hdu) if domain.physical else None,
         "sampler": settings.request(),
-        "sigma_asked": "auto" if search else numerics.sigma,
-        **level(shuttle),
+        "sigma_asked": asked,
+        **solved(shuttle),
         "sigma_search": tried,
         "reconstruction": {
             "psnr": spread(trip.psnr),

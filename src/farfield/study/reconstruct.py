@@ -179,7 +179,7 @@ def reconstruct(
     return summary
 
 
-def level(shuttle: Shuttle) -> dict[str, Any]:
+def solved(shuttle: Shuttle) -> dict[str, Any]:
     """The numerical settings as they were used: the trained level, not the one asked for."""
     return {
         "sigma": shuttle.sigma,

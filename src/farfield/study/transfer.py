@@ -24,7 +24,7 @@ from farfield.diffusion.denoiser import Denoiser
 from farfield.diffusion.solver import network_calls
 from farfield.study.domain import Domain, open_domain
 from farfield.study.measure import SHOWN, check_descriptors, compare, descriptor_label, features, newness
-from farfield.study.reconstruct import Numerics, Shuttle, certificate, level, spread
+from farfield.study.reconstruct import Numerics, Shuttle, certificate, solved, spread
 from farfield.study.run import Run
 from farfield.unseen.inversion import round_trip
 from farfield.unseen.transfer import KINDS, Map, fit_transfer, moved
@@ -124,7 +124,7 @@ def transfer(
         ),
         "kind": kind,
         "strengths": [f"{s:g}" for s in strengths],
-        **level(shuttle),
+        **solved(shuttle),
         "latent_certificate": proof,
         "measures": measures,
         "novelty": news,
