@@ -6,7 +6,7 @@ import pytest
 import torch
 from scipy import fft
 
-from farfield.core.error import FarfieldError
+from farfield.core.error import FarfieldError, NonFiniteError
 from farfield.diffusion.denoiser import Denoiser
 from farfield.diffusion.exact import GaussianDenoiser
 from farfield.diffusion.schedule import ContinuousSchedule
@@ -116,10 +116,28 @@ def test_levels_of_their_own_and_batches_do_not_matter(data):
 
 
 def test_bands_are_rings_of_half_an_octave():
-    places = bands(8, 12)
-    assert places.shape == (8, 12) and places[0, 0] == 0 and (places == 0).sum() == 1
+    places = bands(12, 12)
+    assert places.shape == (12, 12) and places[0, 0] == 0 and (places == 0).sum() == 1
     assert places[0, 1] == places[1, 0] and places[0, 4] > places[0, 3] > places[0, 2] > places[0, 1]
     assert sorted(set(places.flatten().tolist())) == list(range(int(places.max()) + 1))
+
+
+def test_bands_are_rings_in_cycles_per_pixel_where_sides_differ():
+    wide = bands(8, 16)
+    assert torch.equal(wide[:, 0], wide[0, ::2])  # k waves over 8 pixels are 2 k over 16
+    assert torch.equal(wide, bands(16, 8).T)
+    assert torch.equal(wide[0], bands(16, 16)[0])
+
+
+def test_a_network_that_overflows_is_named(data):
+    class Overflown(Denoiser):
+        shape, schedule = SHAPE, ContinuousSchedule(0.05, 10.0)
+
+        def forward(self, x, sigma):
+            return x * float("inf")
+
+    with pytest.raises(NonFiniteError, match="calibration at sigma 2: the network's answer"):
+        fit_level(Overflown(), data.draw(3), 2.0)
 
 
 def test_what_cannot_be_calibrated_is_refused(data):

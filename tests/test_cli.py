@@ -111,6 +111,9 @@ BAD = {
     "one example": option("--examples", 1, "images", "1", "at least 2"),
     "fewer than no examples": option("--examples", -1, "-1", "at least 2"),
     "more examples than images": option("--examples", 13, "13 examples", "12 images"),
+    "too few examples for the limits": Bad(
+        ("sampler geometric", "at least 4"), ("--sampler", "geometric", "--examples", 3)
+    ),
     "nothing to make": option("-n", 0, "n = 0"),
     "less than nothing to make": option("-n", -3, "n = -3"),
     # words that are not known
@@ -594,7 +597,9 @@ class TestSigma:
 
     def test_auto_has_a_default_for_few_examples(self, root: Path, tmp_path: Path):
         assert expand(root, tmp_path / "run", "--sigma", "auto", "--examples", 4).code == 0
-        assert summary(tmp_path / "run")["sigma"] == pytest.approx(20, rel=0.02)
+        found = summary(tmp_path / "run")
+        assert found["sigma"] == pytest.approx(20, rel=0.02)
+        assert any("4 examples are too few to search the noise level" in note for note in found["notes"])
 
 
 @pytest.mark.usefixtures("without_the_page")

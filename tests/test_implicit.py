@@ -89,6 +89,17 @@ def test_what_does_not_contract_is_an_error_with_the_step():
         integrate_implicit(Random(steep=80.0), images(), karras(3, 0.02, 10.0).flip(0), "euler", most=20)
 
 
+@pytest.mark.parametrize("bad", [torch.nan, torch.inf])
+def test_a_network_that_overflows_in_the_middle_of_a_step_is_an_error_with_the_step(bad):
+    class Overflown(Random):
+        def forward(self, x, sigma):
+            self.asked = getattr(self, "asked", 0) + 1
+            return super().forward(x, sigma) * (bad if self.asked > 8 else 1.0)
+
+    with pytest.raises(FarfieldError, match=r"step \d+ of 12 "):
+        integrate_implicit(Overflown(), images(), GRID, "heun")
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

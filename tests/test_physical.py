@@ -9,10 +9,10 @@ import torch
 from PIL import Image
 from tiny import Outcome, differences, farfield, make_images, make_model, summary
 
-from farfield.core.artifact import Images, load, read_json
+from farfield.core.artifact import Images, Latents, load, read_json
 from farfield.core.error import FarfieldError
 from farfield.data.picture import channel_law, grey
-from farfield.data.science import load_fields
+from farfield.data.science import Fields, load_fields
 from farfield.data.stretch import Stretch, fit_stretch
 from farfield.study.domain import Domain, Physical, open_domain
 
@@ -200,6 +200,91 @@ class TestOtherSources:
         assert domain.finish is None and len(domain.physical.stretch.channels) == 3
         back = domain.physical.to_fields(domain.examples)
         assert torch.allclose(back.values, torch.from_numpy(values).double(), rtol=1e-4, atol=1e-4)
+
+
+def fields_of(root: Path, stretch: Stretch) -> torch.Tensor:
+    """All of the sky folder, after a check that the stretch was fitted on all of it."""
+    fields = load_fields(root / "sky", (3, 16, 16))
+    assert stretch == fit_stretch("auto", fields.values, unit="nJy")
+    return fields.values
+
+
+class TestOtherCommands:
+    def test_reconstruct_states_the_error_in_both_units(self, root):
+        out = root / "back"
+        assert farfield("reconstruct", root / "model", root / "sky", "-o", out, "--steps", 8, "-q").code == 0
+        found, kept = summary(out), Stretch.from_json(read_json(out / "stretch.json"))
+        values, returned = fields_of(root, kept), load(out / "reconstructions", Images).values
+        apart = (kept.inverse(returned.double().mean(1, keepdim=True)) - values).abs().flatten(1).amax(1)
+        stated = found["reconstruction"]["max_error_physical"]
+        assert [stated[k] for k in ("min", "max")] == pytest.approx([float(apart.min()), float(apart.max())])
+        error = (returned - load(out / "images", Images).values).flatten(1).double()
+        psnr = 10 * (4 / error.square().mean(1)).log10()
+        assert found["reconstruction"]["psnr"]["min"] == pytest.approx(float(psnr.min()), rel=1e-4)
+        assert found["physical"]["unit"] == "nJy" and found["physical"]["stretch"] == read_json(out / "stretch.json")
+        html = (out / "report.html").read_text()
+        assert "nan" not in html.lower().split("<body>")[1].split("settings")[0]
+
+    def test_gaps_do_not_count_as_errors(self, root):
+        values = torch.linspace(1, 9, 64, dtype=torch.float64).reshape(1, 1, 8, 8).repeat(2, 1, 1, 1)
+        values[0, 0, 3, 3], values[1] = torch.nan, -values[1]
+        physical = Physical.fit("linear", Fields(("a", "b"), values))
+        images = physical.to_model(physical.fields["examples"], 3)
+        images.values[0, :, 3, 3] += 0.7  # in the gap
+        images.values[1, :, 0, 0] += 0.2  # the ends are -9 and 9: a unit of the model is 9
+        swapped = images.select(("b", "a"))
+        assert physical.max_error(swapped).tolist() == pytest.approx([1.8, 0], abs=1e-5)
+
+    def test_invert_takes_the_first_patches_of_a_map(self, root):
+        np.save(root / "plain.npy", np.exp(np.random.default_rng(1).standard_normal((48, 48))))
+        options = ("-o", root / "up", "--patch", 16, "--limit", 3, "--stretch", "log", "--steps", 4, "-q")
+        assert farfield("invert", root / "model", root / "plain.npy", *options).code == 0
+        keys, kept = (
+            load(root / "up" / "latents", Latents).keys,
+            Stretch.from_json(read_json(root / "up" / "stretch.json")),
+        )
+        assert keys == ("plain/0000-0000", "plain/0000-0016", "plain/0000-0032") and kept.kind == "log"
+        ours = np.log(np.load(root / "plain.npy")[:16])
+        assert (kept.channels[0].low, kept.channels[0].high) == pytest.approx((ours.min(), ours.max()))
+        found = summary(root / "up")
+        assert found["n"] == 3 and found["physical"]["patch"] == 16 and "reconstruction" not in found
+        request = read_json(root / "up" / "config.json")["request"]
+        assert (request["stretch"], request["patch"], request["hdu"]) == ("log", 16, None)
+
+    def test_analyse_draws_from_the_fields(self, root):
+        few = ("--levels", 5, "--eta", "0.5", "--noise", "1", "--decoded", 2, "--down-steps", 4, "--steps", 4, "-q")
+        out = root / "looked"
+        pictures = make_images(root / "known", 8)
+        given = ("analyse", root / "model", root / "sky", "--in-domain", pictures, "-o", out, "--examples", 9, *few)
+        assert farfield(*given).code == 0
+        examples, kept = load(out / "examples", Images), Stretch.from_json(read_json(out / "stretch.json"))
+        fields = load_fields(root / "sky", (3, 16, 16)).select(examples.keys)
+        assert kept == fit_stretch("auto", fields.values, unit="nJy")
+        assert torch.equal(examples.values, kept.forward(fields.values).float().expand(-1, 3, -1, -1))
+        found = summary(out)
+        assert (found["examples"]["n"], found["examples"]["available"]) == (9, 24)
+        assert found["physical"]["unit"] == "nJy" and found["in_domain"]["source"] == str(pictures)
+        assert found["examples"]["digest"] == fields.digest()
+
+    @pytest.mark.parametrize(
+        ("command", "source", "options", "says"),
+        [
+            ("reconstruct", "pictures", ("--patch", 8), "--patch and --hdu are for physical fields"),
+            ("invert", "pictures", ("--stretch", "auto"), "pictures: expected files of fields"),
+            ("invert", "sky", ("--limit", 0), "limit 0: expected at least 1"),
+            ("reconstruct", "sky", ("--stretch", "log"), "use --stretch asinh"),
+            ("reconstruct", "sky", ("--hdu", 3), "expected an image in HDU 3"),
+            ("analyse", "sky", ("--examples", 25), "25 examples asked for, but it holds 24"),
+            ("analyse", "sky", ("--examples", 5), "expected at least 8 examples to analyse, found 5"),
+            ("analyse", "sky", ("--stretch", "sqrt"), "stretch 'sqrt': expected auto"),
+        ],
+    )
+    def test_bad_requests_are_one_clear_line(self, root, command, source, options, says):
+        if source == "pictures":
+            make_images(root / source, 2)
+        outcome = farfield(command, root / "model", root / source, "-o", root / "refused", *options)
+        assert outcome.code == 2 and says in outcome.err and outcome.err.count("\n") == 1, outcome
+        assert not (root / "refused").exists()
 
 
 def test_there_and_back_is_the_field(root):

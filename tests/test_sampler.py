@@ -100,37 +100,49 @@ def test_bad_requests():
         draw(interpolation(domain()), [])
 
 
-def test_a_patchwork_keeps_the_shell_at_every_place_and_its_angle_is_uniform():
-    g = torch.Generator().manual_seed(0)
-    mean = torch.randn(2, 16, 16, generator=g, dtype=F64)
-    a, b = torch.zeros(2, 2, 16, 16, dtype=F64)
-    a[0], b[1] = 1.0, 1.0  # a and b stand at a right angle at each place, so the angle can be read off
-    z = torch.stack([mean + a, mean + b])
-    made = draw(patchwork(z), range(300)).latents - z.mean(0)
-    half = (a - b) / 2
-    # m + cos (a - m) + sin (b - m) with b - m = -(a - m): one coefficient, cos - sin
-    along = (made * half).sum(1) / (half * half).sum(0)
-    across = made - along[:, None] * half
-    assert float(across.abs().max()) < 1e-12
-    expected = torch.linspace(0, torch.pi / 2, 1001, dtype=F64)
+def fields(reach, n=16, draws=150, side=(32, 32)):
+    """The unit Gaussian fields behind patchworks: of one-hot examples both weights, and so the angle, can be read off."""
+    z = torch.eye(n, dtype=F64)[:, :, None, None].expand(n, n, *side)
+    made = draw(patchwork(z, reach=reach), range(draws)).latents - 1 / n
+    found = []
+    for latent in made:
+        first, second = sorted(latent.flatten(1).amax(1).topk(2).indices.tolist())
+        # m + (cos (e_i - m) + sin (e_j - m)) / length: the other channels all hold -(cos + sin) m / length
+        rest = next(c for c in range(n) if c not in (first, second))
+        angle = torch.atan2(latent[second] - latent[rest], latent[first] - latent[rest])
+        found.append(torch.special.ndtri((angle * 2 / torch.pi).clamp(1e-12, 1 - 1e-12)))
+    return torch.stack(found)
+
+
+def test_the_field_behind_a_patchwork_is_a_unit_gaussian():
     quantiles = torch.tensor([0.1, 0.25, 0.5, 0.75, 0.9], dtype=F64)
-    found = along.flatten().quantile(quantiles)
-    torch.testing.assert_close(found, (expected.cos() - expected.sin()).quantile(quantiles), rtol=0, atol=0.05)
+    torch.testing.assert_close(
+        fields(1 / 16).flatten().quantile(quantiles), torch.special.ndtri(quantiles), rtol=0, atol=0.07
+    )
 
 
+@pytest.mark.parametrize("side", [(32, 32), (16, 64)])
 @pytest.mark.parametrize("reach", [1 / 16, 1 / 8])
-def test_a_patchwork_changes_over_its_reach(reach):
-    z = torch.stack([torch.full((1, 32, 32), v, dtype=F64) for v in (-1.0, 1.0)])
-    made = draw(patchwork(z, reach=reach), range(200)).latents[:, 0]
-
-    def correlation(shift):
-        left, right = made[:, :, :-shift], made[:, :, shift:]
-        return float((left * right).mean() / (left.square().mean() * right.square().mean()).sqrt())
-
-    # h has the correlation exp(-r² / 4 w²), and the coefficient is nearly linear in it
+def test_a_patchwork_changes_over_its_reach(reach, side):
+    h = fields(reach, side=side)
+    width = reach * min(side)
     for r in (1, 2, 4):
-        assert correlation(r) == pytest.approx(torch.tensor(-(r**2) / (4 * (32 * reach) ** 2)).exp().item(), abs=0.06)
-    assert abs(float((made[:, :, 0] * made[:, :, -1]).mean())) < 0.1 * float(made.square().mean())  # no wrapping
+        expected = torch.tensor(-(r**2) / (4 * width**2)).exp().item()
+        for a, b in ((h[:, :, :-r], h[:, :, r:]), (h[:, :-r], h[:, r:])):
+            assert float((a * b).mean()) == pytest.approx(expected, abs=0.08)
+    assert abs(float((h[:, 0] * h[:, -1]).mean())) < 0.1  # no wrapping
+    assert abs(float((h[:, :, 0] * h[:, :, -1]).mean())) < 0.1
+
+
+@pytest.mark.parametrize("n", [3, 5, 30])
+def test_a_patchwork_keeps_the_length_of_the_law_with_few_examples_too(n):
+    g = torch.Generator().manual_seed(0)
+    squares = []
+    for _ in range(150):
+        z = 0.7 * torch.randn(n, 1, 12, 12, generator=g, dtype=F64)
+        made = draw(patchwork(z), range(4)).latents
+        squares.append(((made - z.mean(0)) ** 2).mean())
+    assert float(torch.stack(squares).mean().sqrt()) == pytest.approx(0.7, rel=0.03)
 
 
 def test_what_no_patchwork_can_be_made_of():

@@ -227,6 +227,13 @@ def test_fields_leave_as_fits_with_a_template_s_header(tmp_path):
     )
 
 
+def test_names_that_no_fits_card_can_hold_do_not_stop_a_field(tmp_path):
+    write_fits(tmp_path / "a.fits", numbers(0, 1, 4, 4), "", {"FFMODEL": ("modèle", "name")}, ["galáxia\n1"])
+    with fits.open(tmp_path / "a.fits") as opened:
+        found = opened[0].header
+    assert found["FFMODEL"] == "mod?le" and str(found["HISTORY"]) == "gal?xia?1"
+
+
 def test_fields_leave_as_npz_that_reads_back(tmp_path):
     values = numbers(0, 3, 1, 4, 4)
     write_npz(tmp_path / "a.npz", ["x", "y", "z"], values, "cm-2")

@@ -1,7 +1,11 @@
 import pytest
 import torch
+from tiny import make_model
 
+from farfield.checkpoints.load import load_denoiser
+from farfield.core.artifact import Images
 from farfield.core.error import FarfieldError
+from farfield.study.proposal import Chooser
 from farfield.unseen.selection import Witness, choose
 
 F64 = torch.float64
@@ -57,3 +61,15 @@ def test_constant_features_and_bad_shapes():
     assert bool(torch.isfinite(Witness.fit(f, f)(f)).all())
     with pytest.raises(FarfieldError, match="witness"):
         Witness.fit(f, draws(4, 0.0, 1, d=3))
+
+
+def test_a_copy_beyond_the_range_of_pictures_is_seen(tmp_path):
+    """Fields of a percentile stretch reach beyond [-1, 1]; examples and candidates are judged as they are shown."""
+    model = load_denoiser(str(make_model(tmp_path / "model")))
+    g = torch.Generator().manual_seed(0)
+    fields = 0.1 * torch.randn(9, 3, 16, 16, generator=g)
+    fields[:, :, 6:10, 6:10] += 5.0  # a bright core
+    examples, fresh = fields[:8], fields[8:]
+    chooser = Chooser(model, Images(tuple("abcdefgh"), examples), Images(("p", "q"), fields[[8, 8]] * 0.9), 8)
+    for i in range(8):
+        assert chooser.choose([examples[[i]], fresh]).tolist() == [1]

@@ -12,12 +12,15 @@ from farfield.cli.options import (
     Batch,
     Device,
     Dtype,
+    Hdu,
     Label,
     Model,
     Out,
+    Patch,
     Quiet,
     SolverName,
     Steps,
+    Stretch,
     Strict,
     app,
     finish,
@@ -32,7 +35,8 @@ def analyse(
         str,
         typer.Argument(
             metavar="EXAMPLES",
-            help="Images of the new domain: a folder, zip, npz, or a bundled domain (see `farfield domains`).",
+            help="Images of the new domain: a folder, zip, npz, or a bundled domain (see `farfield domains`); or physical "
+            "fields: FITS (also file.fits[1]), npy, npz, HDF5, TIFF.",
         ),
     ],
     in_domain: Annotated[
@@ -65,6 +69,9 @@ def analyse(
     steps: Steps = 24,
     solver: SolverName = "multistep",
     seed: Annotated[int, typer.Option(help="Of the choice of examples, the folds and the nulls.")] = 0,
+    stretch: Stretch = None,
+    patch: Patch = None,
+    hdu: Hdu = None,
     batch_size: Batch = 64,
     device: Device = "auto",
     dtype: Dtype = "float32",
@@ -101,5 +108,8 @@ def analyse(
         seed=seed,
         strict=strict,
         quiet=quiet,
+        stretch=stretch,
+        patch=patch,
+        hdu=hdu,
     )
     finish(out, as_json, write_report)

@@ -34,7 +34,11 @@ app = typer.Typer(
 
 Model = Annotated[str, typer.Argument(help="cifar10-32 (bundled), a diffusers pipeline folder, or a hub id.")]
 Source = Annotated[
-    str, typer.Argument(help="A folder, zip, npz or file of images, or a bundled domain (see `farfield domains`).")
+    str,
+    typer.Argument(
+        help="A folder, zip, npz or file of images, a bundled domain (see `farfield domains`), or physical fields: FITS, npy, "
+        "npz, HDF5, TIFF."
+    ),
 ]
 Out = Annotated[
     Path, typer.Option("-o", "--out", help="The run folder; the same command on it continues where it stopped.")

@@ -12,13 +12,16 @@ from farfield.cli.options import (
     Batch,
     Device,
     Dtype,
+    Hdu,
     Label,
     Limit,
     Model,
     Out,
+    Patch,
     Quiet,
     Sigma,
     Source,
+    Stretch,
     Strict,
     app,
     finish,
@@ -61,6 +64,9 @@ def reconstruct(
     eta: Eta = 1.0,
     seed: Seed = 0,
     limit: Limit = None,
+    stretch: Stretch = None,
+    patch: Patch = None,
+    hdu: Hdu = None,
     batch_size: Batch = 64,
     device: Device = "auto",
     dtype: Dtype = "float32",
@@ -75,7 +81,19 @@ def reconstruct(
 
     choice, steps, solver = _choice(method, round_trip, latent, eta, seed, steps, solver)
     numerics = Numerics(sigma, steps, solver, batch_size, device, dtype, label)
-    reconstruct(model, images, out, numerics, limit=limit, strict=strict, quiet=quiet, choice=choice)
+    reconstruct(
+        model,
+        images,
+        out,
+        numerics,
+        limit=limit,
+        strict=strict,
+        quiet=quiet,
+        choice=choice,
+        stretch=stretch,
+        patch=patch,
+        hdu=hdu,
+    )
     finish(out, as_json, write_report)
 
 
@@ -93,6 +111,9 @@ def invert(
     eta: Eta = 1.0,
     seed: Seed = 0,
     limit: Limit = None,
+    stretch: Stretch = None,
+    patch: Patch = None,
+    hdu: Hdu = None,
     batch_size: Batch = 64,
     device: Device = "auto",
     dtype: Dtype = "float32",
@@ -106,7 +127,20 @@ def invert(
 
     choice, steps, solver = _choice(method, round_trip, latent, eta, seed, steps, solver)
     numerics = Numerics(sigma, steps, solver, batch_size, device, dtype, label)
-    reconstruct(model, images, out, numerics, limit=limit, strict=strict, quiet=quiet, back=False, choice=choice)
+    reconstruct(
+        model,
+        images,
+        out,
+        numerics,
+        limit=limit,
+        strict=strict,
+        quiet=quiet,
+        back=False,
+        choice=choice,
+        stretch=stretch,
+        patch=patch,
+        hdu=hdu,
+    )
     finish(out, as_json)
 
 

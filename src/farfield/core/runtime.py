@@ -8,6 +8,7 @@ import sys
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 
 import numpy as np
 import torch
@@ -115,7 +116,8 @@ class Ranks:
         if self.world > 1:
             from accelerate import PartialState
 
-            PartialState(cpu=not torch.cuda.is_available()).wait_for_everyone()
+            # torch gives up after 10 to 30 minutes, but a tuning or a last shard that the others wait for may take hours
+            PartialState(cpu=not torch.cuda.is_available(), timeout=timedelta(days=7)).wait_for_everyone()
 
 
 @contextlib.contextmanager

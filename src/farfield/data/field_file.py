@@ -222,13 +222,18 @@ def write_fits(
             if _PIXEL.match(name) and isinstance(kept[name], float | int):
                 kept[name] = kept[name] * scale
         for name, (value, comment) in keywords.items():
-            kept[name] = (value, comment)
+            kept[name] = (_ascii(value) if isinstance(value, str) else value, comment)
         for line in history:
-            kept.add_history(line)
+            kept.add_history(_ascii(line))
         hdu = fits.PrimaryHDU(np.ascontiguousarray(values[0] if len(values) == 1 else values, np.float64), kept)
         buffer = io.BytesIO()
         hdu.writeto(buffer, output_verify="silentfix+ignore")
     write_bytes(path, buffer.getvalue())
+
+
+def _ascii(text: str) -> str:
+    """What a FITS card can hold; file names need not be."""
+    return "".join(c if " " <= c <= "~" else "?" for c in text)
 
 
 _OWN = re.compile(

@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -43,10 +43,6 @@ class Fields(Artifact):
 
     def attributes(self) -> dict[str, Any]:
         return {"unit": self.unit, "source": self.source, "headers": self.headers, "scale": self.scale}
-
-    def replaced(self, values: Tensor) -> Self:
-        """The same keys with other values."""
-        return type(self)(self.keys, values, **self.attributes())
 
     def header(self, key: str) -> str:
         """The header of the file that a key comes from; "" if it had none."""

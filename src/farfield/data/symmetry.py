@@ -26,7 +26,6 @@ ELEMENTS: dict[str, tuple[int, int]] = {
 }
 """Quarter turns (counter-clockwise) and left-right flips of each, the flip first."""
 
-NAMES = {element: name for name, element in ELEMENTS.items()}
 SAVED = "@"
 """Between the key of an image and the symmetry that was applied to it."""
 

@@ -62,7 +62,8 @@ class Implicit:
 def solve(residual: Residual, y: Tensor, tolerance: float, most: int = 60, memory: int = 4) -> Solution:
     r"""Fixed point of :math:`y + r(y)` with Anderson acceleration (type II), each row by itself.
 
-    A row that has met the tolerance is left alone, so row k does not depend on the others.
+    A row that has met the tolerance is left alone, so row k does not depend on the others; so is one whose residual is no
+    longer finite, which it keeps.
 
     Args:
         residual: r.
@@ -82,7 +83,7 @@ def solve(residual: Residual, y: Tensor, tolerance: float, most: int = 60, memor
         iterations[rows.cpu()] += 1
         last[rows] = r.flatten(1).square().mean(1).sqrt()
         history.append(float(last.max()))
-        left = ~(last[rows] <= tolerance)
+        left = torch.isfinite(last[rows]) & (last[rows] > tolerance)
         if not bool(left.any()):
             break
         rows, r = rows[left], r[left]

@@ -141,7 +141,10 @@ def content(folder: Path, summary: dict[str, Any]) -> Content:
     caveats = [note for d in domains for note in d["notes"]]
     if summary["n"] < FEW:
         caveats.append(f"Each method made only {summary['n']} images: read intervals rather than values.")
-    caveats.append("The descriptor `model` also chose among the candidates of `ours`: judge by the other descriptors.")
+    if any("model" in d["real"] for d in domains):
+        caveats.append(
+            "The descriptor `model` also chose among the candidates of `ours`: judge by the other descriptors."
+        )
     return Content(
         model_name(summary),
         ", ".join(short(d["source"]) for d in domains),

@@ -55,7 +55,8 @@ def facts(summary: Mapping[str, Any], count: int, examples: Mapping[str, Any]) -
     if name := sampler.get("name") or sampler.get("sampler"):
         said.append(f"{name} sampler")
     if summary.get("sigma") is not None:
-        said.append(f"σ {level(summary['sigma'])}" + (" (searched)" if summary.get("sigma_asked") == "auto" else ""))
+        searched = any("discrepancy" in row for row in summary.get("sigma_search") or [])
+        said.append(f"σ {level(summary['sigma'])}" + (" (searched)" if searched else ""))
     if summary.get("steps"):
         said.append(f"{summary['steps']} steps" + (f" of {summary['solver']}" if summary.get("solver") else ""))
     if summary.get("network_calls"):

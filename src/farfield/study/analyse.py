@@ -7,11 +7,10 @@ apart at each; the examples' come down again by noise and disturbed, and are jud
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 import farfield
@@ -19,18 +18,19 @@ from farfield.audit.network_file import open_descriptor
 from farfield.checkpoints.load import model_digest
 from farfield.core.artifact import Images, Latents, Score, save, write_json
 from farfield.core.error import FarfieldError
-from farfield.core.runtime import Advance, exact_matmul, generator
+from farfield.core.runtime import Advance, generator
 from farfield.data.bundled import choose, open_images, source_keys
 from farfield.data.picture import as_shown
 from farfield.data.symmetry import apply, group, parse
 from farfield.diffusion.denoiser import Denoiser
-from farfield.diffusion.generation import generate
 from farfield.study.bandwidth import search_level
+from farfield.study.domain import Domain, open_source
 from farfield.study.interference import Judge, bandwidth, descend
 from farfield.study.ladder import Ladder, find_levels
 from farfield.study.measure import descriptor_label
+from farfield.study.physical import describe_fields
 from farfield.study.proposal import SamplerSettings
-from farfield.study.reconstruct import Numerics, spread
+from farfield.study.reconstruct import Numerics, own_samples, spread
 from farfield.study.run import Run
 from farfield.study.symmetry import symmetry as symmetry_of
 from farfield.unseen.geometry import expectation, norms, pair_angles, pair_distances, triangle_angles
@@ -108,6 +108,9 @@ def analyse(
     seed: int = 0,
     strict: bool = False,
     quiet: bool = False,
+    stretch: str | None = None,
+    patch: int | None = None,
+    hdu: str | int | None = None,
 ) -> dict[str, Any]:
     """Look at a domain's latents; the summary, as written to ``summary.json``.
 
@@ -116,6 +119,8 @@ def analyse(
             ``seed``.
         in_domain: a source of images of the training domain, up to ``limit`` of them (as many as there are examples, if
             not given); without it the model's own samples stand for them.
+        stretch, patch, hdu: of physical examples (see `study.domain.open_domain`); the stretch is fitted on those drawn
+            and written to ``stretch.json``. Images of the training domain are pictures.
     """
     denoiser = numerics.load(model)
     levels = find_levels(denoiser.schedule, analysis.levels)
@@ -123,7 +128,8 @@ def analyse(
     ladder.check()
     if analysis.descriptor not in ("pixels", "model"):
         open_descriptor(analysis.descriptor)
-    given, available = _examples(source, denoiser, examples, seed, strict)
+    domain = _examples(source, denoiser, examples, seed, strict, {"stretch": stretch, "patch": patch, "hdu": hdu})
+    given, physical = domain.examples, domain.physical
     for name in group(analysis.symmetry) if analysis.symmetry else ():
         apply(given.values[:1], name)  # refuse a quarter turn of what is not square before the folder is begun
     training = _in_domain(in_domain, denoiser, limit or len(given), seed, strict) if in_domain else None
@@ -131,19 +137,21 @@ def analyse(
         "model": model,
         "model_digest": model_digest(model),
         "examples": source,
-        "examples_digest": given.digest(),
+        "examples_digest": domain.digest(),
         "count": len(given),
         "in_domain": in_domain,
         "in_domain_digest": training.digest() if training else None,
         "limit": limit,
         "seed": seed,
+        **({"stretch": stretch, "patch": patch, "hdu": hdu} if physical else {}),
         **analysis.request(),
         **{k: v for k, v in numerics.request().items() if k != "sigma"},
     }
     run = Run(out, "analyse", request, quiet)
     size = numerics.batch_size
     if training is None:
-        training = _own(run, ladder, max(LEAST, limit or len(given)), size)
+        fewer = replace(numerics, steps=analysis.down_steps)
+        training = _own(run, denoiser, fewer, max(LEAST, limit or len(given)))
     mine = ladder.climb(run, "latents/examples", given, size)
     theirs = ladder.climb(run, "latents/in_domain", training, size)
     fine = ladder.climb(run, "latents/certificate", given.select(given.keys[:CERTIFIED]), size, finer=2)
@@ -152,7 +160,9 @@ def analyse(
     descriptor = open_descriptor(
         analysis.descriptor, references=training.values, denoiser=denoiser, device=ladder.device
     )
-    judge = Judge.fit(run, descriptor, label, given, training, size, seed)
+    # what comes down is judged as a picture, so fields are too: a stretch may reach beyond [-1, 1]
+    seen = Images(given.keys, as_shown(given.values)) if physical else given
+    judge = Judge.fit(run, descriptor, label, seen, training, size, seed)
     keys, _ = choose(given.keys, min(analysis.decoded, len(given)), seed)
     curves: list[dict[str, Any]] = []
     for level in levels:
@@ -167,7 +177,8 @@ def analyse(
             "command": "analyse",
             "farfield": farfield.__version__,
             "model": {"name": model, "digest": request["model_digest"], "shape": list(denoiser.shape)},
-            "examples": {"source": source, "n": len(given), "available": available, "digest": given.digest()},
+            "examples": {"source": source, "n": len(given), "available": domain.available, "digest": domain.digest()},
+            **({"physical": describe_fields(physical, stretch, patch, hdu)} if physical else {}),
             "in_domain": {
                 "source": in_domain,
                 "n": len(training),
@@ -195,6 +206,8 @@ def analyse(
         save(given, out / "examples")
         if in_domain:
             save(training, out / "in_domain")
+        if physical:
+            write_json(out / "stretch.json", physical.stretch.to_json())
         write_json(out / "summary.json", {**summary, "cost_seconds": run.cost()})
     run.ranks.wait()
     return summary
@@ -246,21 +259,28 @@ def _recommended(curves: Sequence[dict[str, Any]], floor: Score, searched: Seque
     }
 
 
-def _examples(source: str, denoiser: Denoiser, count: int | None, seed: int, strict: bool) -> tuple[Images, int]:
-    keys = source_keys(source, strict=strict, channels=denoiser.shape[0])
-    count = min(len(keys), MOST) if count is None else count
-    if count > len(keys):
-        raise FarfieldError(f"{source}: {count} examples asked for, but it holds {len(keys)} images")
-    if count < LEAST:
-        raise FarfieldError(
-            f"{source}: expected at least {LEAST} examples to analyse, found {count}; fewer have no distribution to test"
-        )
-    given = open_images(source, denoiser.shape, keys=choose(keys, count, seed)[0], strict=strict)
+def _examples(
+    source: str, denoiser: Denoiser, count: int | None, seed: int, strict: bool, reading: dict[str, Any]
+) -> Domain:
+    def draw(keys: list[str]) -> list[str]:
+        wanted = min(len(keys), MOST) if count is None else count
+        if wanted > len(keys):
+            raise FarfieldError(f"{source}: {wanted} examples asked for, but it holds {len(keys)} images")
+        if wanted < LEAST:
+            raise FarfieldError(
+                f"{source}: expected at least {LEAST} examples to analyse, found {wanted}; fewer have no distribution "
+                "to test"
+            )
+        return choose(keys, wanted, seed)[0]
+
+    domain = open_source(source, denoiser.shape, draw=draw, strict=strict, **reading)
+    given = domain.examples
     if len(given) < LEAST:
-        raise FarfieldError(f"{source}: only {len(given)} of the {count} examples can be read; expected {LEAST}")
+        wanted = min(domain.available, count or MOST)
+        raise FarfieldError(f"{source}: only {len(given)} of the {wanted} examples can be read; expected {LEAST}")
     if bool((given.values == given.values[0]).all()):
         raise FarfieldError(f"{source}: all {len(given)} examples are the same image; there is no spread to study")
-    return given, len(keys)
+    return domain
 
 
 def _in_domain(source: str, denoiser: Denoiser, count: int, seed: int, strict: bool) -> Images:
@@ -278,22 +298,13 @@ def _in_domain(source: str, denoiser: Denoiser, count: int, seed: int, strict: b
     return found
 
 
-def _own(run: Run, ladder: Ladder, count: int, size: int) -> Images:
+def _own(run: Run, denoiser: Denoiser, numerics: Numerics, count: int) -> Images:
     """The model's own samples, as a viewer sees them."""
-    sigmas = ladder.denoiser.schedule.sigmas(ladder.down_steps)
+    make = own_samples(denoiser, numerics)
 
     def work(keys: tuple[str, ...], advance: Advance) -> Images:
-        seeds = [int(key) for key in keys]
-        with exact_matmul():
-            x = generate(
-                ladder.denoiser,
-                seeds,
-                sigmas,
-                ladder.solver,
-                device=ladder.device,
-                callback=lambda step: advance(len(keys)),
-            )
-        return Images(keys, as_shown(x.float().cpu()).to(torch.float32))
+        return Images(keys, as_shown(make(keys, advance).values))
 
     keys = [f"{seed:06d}" for seed in range(count)]
-    return run.compute("in_domain", Images, keys, size, work, "the model's own samples", len(sigmas) - 1)
+    label = "the model's own samples"
+    return run.compute("in_domain", Images, keys, numerics.batch_size, work, label, numerics.steps)

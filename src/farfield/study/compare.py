@@ -2,18 +2,15 @@
 
 Every method gets the same examples and the same seeds, and is measured against the same held-out images, in images and
 in cost. Smaller sets of examples are part of the larger ones. A method has a folder of its own, so that methods and
-counts can be added to a finished run.
+smaller counts can be added to a finished run.
 """
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
-
-from torch import Tensor
 
 import farfield
 from farfield.checkpoints.load import model_digest
@@ -21,7 +18,7 @@ from farfield.core.artifact import write_json
 from farfield.core.error import FarfieldError
 from farfield.data.bundled import is_physical, open_fields, source_keys
 from farfield.study.contest import METHODS, Contest, Tuning
-from farfield.study.domain import Domain, open_domain
+from farfield.study.domain import open_domain
 from farfield.study.measure import check_descriptors
 from farfield.study.reconstruct import Numerics
 from farfield.study.run import Run
@@ -93,7 +90,11 @@ def compare(
             strict=strict,
             **reading,
         )
-        _check_held(domain, source, held)
+        if not domain.held:
+            raise FarfieldError(
+                f"{held or source}: fewer than 12 held-out images; nothing can be measured against so few, give --heldout "
+                "more"
+            )
         contest = Contest(run, f"{i + 1}-{Path(source).stem}", denoiser, domain, numerics, tuning)
         found.append({"source": source, "heldout": held, **contest.measured(numbers, methods, descriptors)})
     summary = {
@@ -175,28 +176,3 @@ def _counts(
         rest = "" if heldout else ", of which 12 at least must be held out (or give --heldout)"
         raise FarfieldError(f"{source}: {max(asked)} examples asked for, but it holds {available} images{rest}")
     return sorted(asked)
-
-
-def _check_held(domain: Domain, source: str, heldout: str | None) -> None:
-    if not domain.held:
-        raise FarfieldError(
-            f"{heldout or source}: fewer than 12 held-out images; nothing can be measured against so few, give "
-            "--heldout more"
-        )
-    if heldout:
-        seen = {_digest(row) for row in domain.examples.values}
-        twice = [
-            k
-            for part in domain.held.values()
-            for k, v in zip(part.keys, part.values, strict=True)
-            if _digest(v) in seen
-        ]
-        if twice:
-            raise FarfieldError(
-                f"{heldout}: {len(twice)} of its images are among the examples of {source} ({twice[0]}); expected "
-                "held-out images that no method has seen"
-            )
-
-
-def _digest(image: Tensor) -> str:
-    return hashlib.sha256(image.contiguous().numpy().tobytes()).hexdigest()

@@ -21,15 +21,15 @@ from farfield.diffusion.denoiser import Denoiser
 from farfield.diffusion.solver import network_calls
 from farfield.present.compare import advise
 from farfield.study.bandwidth import usual_level
-from farfield.study.calibration import calibrate, calibration_calls
+from farfield.study.calibration import calibrate
 from farfield.study.domain import Domain
 from farfield.study.measure import compare as distances
 from farfield.study.measure import descriptor_label, features, newness
 from farfield.study.physical import field_measures
-from farfield.study.proposal import Producer, SamplerSettings, fit_chooser, produce
+from farfield.study.proposal import Producer, SamplerSettings, fit_chooser, produce, sampler_calls
 from farfield.study.reconstruct import Numerics, Shuttle, own_samples
 from farfield.study.run import Run
-from farfield.unseen.tuning import Method, tune
+from farfield.unseen.tuning import Method, save_tuned, tune
 
 SAMPLERS: dict[str, SamplerSettings] = {
     "ours": SamplerSettings(),
@@ -231,6 +231,7 @@ class Contest:
             )
         if run.ranks.main:
             run.ranks.wait()
+            save_tuned(tuned.denoiser, run.folder / "model", self.settings["model"])
         if tuned.stopped.startswith("step"):
             self.notes.append(f"{name} with {count} examples: {tuned.stopped}.")
         samples = run.compute(
@@ -261,19 +262,6 @@ class Contest:
     def _finish(self, given: Images) -> Callable[[Tensor], Tensor] | None:
         """The domain's channel law, for every method alike."""
         return channel_law(given.values) if self.domain.finish else None
-
-
-def sampler_calls(settings: SamplerSettings, count: int, n: int, numerics: Numerics) -> dict[str, int]:
-    """Network calls (one image through the network once) of making ``n`` images from ``count`` examples, by stage."""
-    each = network_calls(numerics.solver, numerics.steps)
-    candidates = settings.candidates if count > 2 else 1
-    calls = {"inversion": count * each, "sampling": n * candidates * each}
-    if settings.calibrate:
-        calls["calibration"] = calibration_calls(count, numerics.steps)
-    if candidates > 1:
-        pilot = max(32, min(150, count))
-        calls["choice"] = pilot * (each + 1) + count + n * candidates
-    return calls
 
 
 def _timed(run: Run, stage: str, done: bool) -> contextlib.AbstractContextManager[None]:

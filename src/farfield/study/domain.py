@@ -5,6 +5,7 @@ The stretch and everything else that is learnt about a domain is learnt from the
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -14,6 +15,7 @@ from torch import Tensor
 from farfield.core.artifact import Images
 from farfield.core.error import FarfieldError
 from farfield.data.bundled import FIELD_DOMAINS, choose, is_physical, open_fields, open_images, source_keys
+from farfield.data.image import choose_keys
 from farfield.data.picture import as_shown, channel_law, some
 from farfield.data.science import Fields, fill
 from farfield.data.stretch import Stretch, fit_stretch
@@ -41,6 +43,12 @@ class Physical:
         values = values if len(self.stretch.channels) > 1 else values.mean(1, keepdim=True)
         like = self.fields["examples"]
         return replace(like, keys=images.keys, values=self.stretch.inverse(values, images.keys), headers={})
+
+    def max_error(self, images: Images) -> Tensor:
+        """Largest distance of each image from its example ``[n]``, in physical units; masked pixels do not count."""
+        fields = self.fields["examples"].select(images.keys).values
+        apart = (self.to_fields(images).values - fields).abs()
+        return torch.where(fields.isnan(), 0.0, apart).flatten(1).amax(1)
 
 
 @dataclass(frozen=True)
@@ -92,13 +100,42 @@ def open_domain(
             its kind, not given, fields are recognised (`data.bundled.is_physical`) and it is ``auto``.
         patch, hdu: how fields are read (`data.science.load_fields`).
     """
-    if stretch is None and not is_physical(source):
-        if patch is not None or hdu is not None:
-            raise FarfieldError(
-                f"{source}: --patch and --hdu are for physical fields; add --stretch to read it as such"
-            )
-        return _pictures(source, shape, heldout, examples, n, most_references, seed, strict)
-    return _fields(source, shape, heldout, examples, n, most_references, seed, strict, stretch or "auto", patch, hdu)
+    if _as_fields(source, stretch, patch, hdu):
+        how = (stretch or "auto", patch, hdu)
+        domain = _fields(source, shape, heldout, examples, n, most_references, seed, strict, *how)
+    else:
+        domain = _pictures(source, shape, heldout, examples, n, most_references, seed, strict)
+    if heldout is not None:
+        _check_apart(domain, source, heldout)
+    return domain
+
+
+def open_source(
+    source: str,
+    shape: Sequence[int],
+    *,
+    draw: Callable[[list[str]], list[str]] | None = None,
+    limit: int | None = None,
+    strict: bool = False,
+    stretch: str | None = None,
+    patch: int | None = None,
+    hdu: str | int | None = None,
+) -> Domain:
+    """A source as examples alone, for a model of ``shape`` [C, H, W]: none held out, no channel law.
+
+    Args:
+        draw: takes some of the source's keys, or refuses them; without it all are taken, or the first ``limit``. The
+            stretch of fields is fitted on those taken.
+        stretch, patch, hdu: as `open_domain` takes them.
+    """
+    if _as_fields(source, stretch, patch, hdu):
+        every, read = _opened(source, shape, patch, hdu, strict)
+        fields = read(choose_keys(source, every, draw(every) if draw else None, limit))
+        physical = Physical.fit(stretch or "auto", fields)
+        return Domain(physical.to_model(fields, shape[0]), {}, len(every), physical=physical)
+    every = source_keys(source, strict=strict, channels=shape[0]) if draw else []
+    given = open_images(source, shape, keys=draw(every) if draw else None, limit=limit, strict=strict)
+    return Domain(given, {}, len(every) or len(given))
 
 
 def divide(keys: Sequence[str], count: int | None, seed: int, source: str) -> tuple[list[str], list[str]]:
@@ -136,6 +173,14 @@ def divide_held(keys: Sequence[str], n: int, most: int, seed: int) -> dict[str, 
     real, references = choose(keys, max(4, min(n, len(keys) // 3)), seed + 1)
     references, _ = choose(references, min(most, len(references)), seed + 2)
     return {"references": references, "real": real}
+
+
+def _as_fields(source: str, stretch: str | None, patch: int | None, hdu: str | int | None) -> bool:
+    """Whether a source is read as fields: it is recognised as such, or ``stretch`` says so."""
+    found = stretch is not None or is_physical(source)
+    if not found and (patch is not None or hdu is not None):
+        raise FarfieldError(f"{source}: --patch and --hdu are for physical fields; add --stretch to read it as such")
+    return found
 
 
 def _pictures(
@@ -230,3 +275,20 @@ def _maps(keys: Sequence[str]) -> set[str]:
 def _check_spread(given: Images, source: str) -> None:
     if bool(torch.eq(given.values, given.values[0]).all()):
         raise FarfieldError(f"{source}: all {len(given)} examples are the same image; there is no spread to learn")
+
+
+def _check_apart(domain: Domain, source: str, heldout: str) -> None:
+    """Held-out images of another source must not be examples in another place: every measure would be flattered."""
+    seen = {_digest(row) for row in domain.examples.values}
+    twice = [
+        k for part in domain.held.values() for k, v in zip(part.keys, part.values, strict=True) if _digest(v) in seen
+    ]
+    if twice:
+        raise FarfieldError(
+            f"{heldout}: {len(twice)} of its images are among the examples of {source} ({twice[0]}); expected held-out "
+            "images that no method has seen"
+        )
+
+
+def _digest(image: Tensor) -> str:
+    return hashlib.sha256(image.contiguous().numpy().tobytes()).hexdigest()

@@ -17,13 +17,12 @@ from farfield.core.artifact import Images, Latents, save, write_json
 from farfield.core.error import FarfieldError
 from farfield.data.picture import as_shown, save_pngs
 from farfield.diffusion.denoiser import Denoiser
-from farfield.diffusion.solver import network_calls
 from farfield.study.bandwidth import Level, search_level, usual_level
-from farfield.study.calibration import calibrate, calibration_calls
+from farfield.study.calibration import calibrate
 from farfield.study.domain import open_domain
 from farfield.study.measure import SHOWN, check_descriptors, geometry, measure
 from farfield.study.physical import compare, describe_fields, write_fields
-from farfield.study.proposal import Producer, SamplerSettings, fit_chooser, produce
+from farfield.study.proposal import Producer, SamplerSettings, fit_chooser, produce, sampler_calls
 from farfield.study.reconstruct import Numerics, Shuttle, certificate, own_samples, solved, spread
 from farfield.study.run import Run
 from farfield.unseen.inversion import round_trip
@@ -80,6 +79,7 @@ def expand(
         hdu=hdu,
     )
     given = domain.examples
+    settings.check(len(given))
     request = {
         "model": model,
         "model_digest": model_digest(model),
@@ -106,6 +106,10 @@ def expand(
     asked = level if numerics.sigma is None else numerics.sigma
     tried = search_level(run, denoiser, given, numerics, settings) if asked == "auto" else None
     sigma = next(row["sigma"] for row in tried if row["chosen"]) if tried else numerics.sigma
+    if tried and "discrepancy" not in tried[0]:
+        notes.append(
+            f"{len(given)} examples are too few to search the noise level on: {tried[0]['sigma']:g} was taken."
+        )
     if asked == "usual":
         sigma = usual_level(denoiser)
     sigmas = denoiser.schedule.sigmas(numerics.steps, sigma)
@@ -143,7 +147,7 @@ def expand(
         )
     if denoiser.shape[0] not in (1, 3):
         notes.append(f"Images of {denoiser.shape[0]} channels have no PNG form: the samples are in samples/ only.")
-    if chooser:
+    if chooser and "model" in descriptors:
         notes.append(
             "The descriptor `model` also chose among the candidates: judge the samples by the other descriptors."
         )
@@ -179,11 +183,7 @@ def expand(
         "nearest": nearest,
         "local_copies": _local_copies(sets) if len(given) > 2 else None,
         "notes": notes,
-        "evaluations": {
-            "calibration": calibration_calls(len(given), shuttle.steps) if settings.calibrate else 0,
-            "inversion": len(given) * network_calls(shuttle.solver, shuttle.steps),
-            "sampling": n * settings.candidates * network_calls(shuttle.solver, shuttle.steps),
-        },
+        "evaluations": sampler_calls(settings, len(given), n, numerics),
     }
     if run.ranks.main:
         save(given, out / "examples")

@@ -16,10 +16,12 @@ from farfield.core.error import FarfieldError
 from farfield.core.runtime import Advance
 from farfield.data.picture import as_shown
 from farfield.diffusion.denoiser import Denoiser
-from farfield.study.reconstruct import Shuttle
+from farfield.diffusion.solver import network_calls
+from farfield.study.calibration import calibration_calls
+from farfield.study.reconstruct import Numerics, Shuttle
 from farfield.study.run import Run
 from farfield.unseen.prior import PRIORS, fit_prior
-from farfield.unseen.sampler import Limits, Proposal, draw, gaussian, interpolation, patchwork, perturbation
+from farfield.unseen.sampler import LEAST, Limits, Proposal, draw, gaussian, interpolation, patchwork, perturbation
 from farfield.unseen.selection import Witness, choose
 
 SAMPLERS = ("patchwork", "interpolation", "gaussian", "perturbation", "geometric")
@@ -62,6 +64,14 @@ class SamplerSettings:
         if not 0 < self.reach <= 1:
             raise FarfieldError(f"reach {self.reach:g}: expected a part of the image's side, above 0 and at most 1")
 
+    def check(self, examples: int) -> None:
+        """Refuse what so few examples cannot serve, before a folder is begun with it."""
+        if self.sampler == "geometric" and examples < LEAST:
+            raise FarfieldError(
+                f"sampler geometric: expected at least {LEAST} examples to derive its limits from, found {examples}; use "
+                "another sampler"
+            )
+
     def request(self) -> dict[str, Any]:
         """As JSON keeps it."""
         return {**asdict(self), "t": list(self.t)}
@@ -95,12 +105,12 @@ class Chooser:
         """``sources`` are the images that the pilot was made from and may copy, if not the examples themselves."""
         self.describe = DenoiserFeatures(frozen)
         self.batch_size = batch_size
-        self.parts = Parts.of((sources or examples).values)
+        self.parts = Parts.of(as_shown((sources or examples).values))
         shown = as_shown(pilot.values)
         new = self._margin(shown) > 1
         self.copies = 1 - float(new.double().mean())
         self.witness = Witness.fit(
-            self._features(examples.values), self._features(shown[new] if bool(new.any()) else shown)
+            self._features(as_shown(examples.values)), self._features(shown[new] if bool(new.any()) else shown)
         )
 
     def choose(self, candidates: Sequence[Tensor]) -> Tensor:
@@ -182,3 +192,16 @@ def produce(run: Run, producer: Producer, chooser: Chooser | None, keys: list[st
         return images
 
     return run.compute("samples", Images, keys, size, work, "sampling", producer.shuttle.steps * count)
+
+
+def sampler_calls(settings: SamplerSettings, count: int, n: int, numerics: Numerics) -> dict[str, int]:
+    """Network calls (one image through the network once) of making ``n`` images from ``count`` examples, by stage."""
+    each = network_calls(numerics.solver, numerics.steps)
+    candidates = settings.candidates if count > 2 else 1
+    calls = {"inversion": count * each, "sampling": n * candidates * each}
+    if settings.calibrate:
+        calls["calibration"] = calibration_calls(count, numerics.steps)
+    if candidates > 1:
+        pilot = max(32, min(150, count))
+        calls["choice"] = pilot * (each + 1) + count + n * candidates
+    return calls

@@ -14,12 +14,13 @@ from farfield.checkpoints.load import load_denoiser, model_digest
 from farfield.core.artifact import Images, Latents, save, write_json
 from farfield.core.error import FarfieldError
 from farfield.core.runtime import Advance, exact_matmul, resolve_device, resolve_dtype, state_dtype
-from farfield.data.bundled import open_images
 from farfield.data.picture import save_pngs
 from farfield.diffusion.denoiser import Denoiser
 from farfield.diffusion.generation import generate
 from farfield.diffusion.solver import find_solver, network_calls
+from farfield.study.domain import open_source
 from farfield.study.method import Carrier, Choice, search_method
+from farfield.study.physical import describe_fields
 from farfield.study.run import Run
 from farfield.unseen.inversion import convergence, decode, invert, round_trip
 from farfield.unseen.method import Method
@@ -112,6 +113,9 @@ def reconstruct(
     quiet: bool = False,
     back: bool = True,
     choice: Choice | None = None,
+    stretch: str | None = None,
+    patch: int | None = None,
+    hdu: str | int | None = None,
 ) -> dict[str, Any]:
     """Invert images, decode them again, and say how well both went.
 
@@ -121,18 +125,22 @@ def reconstruct(
         back: decode as well; without it (`farfield invert`) only the latents and their certificate are made.
         choice: the method; explicit if not given. What a method needs beside the latents is written to ``second/`` or
             ``noise_maps/``, and the trials of ``auto`` are in the summary.
+        stretch, patch, hdu: of physical data (see `study.domain.open_domain`). The stretch is fitted on all the images
+            and written to ``stretch.json``; the largest error is stated in physical units too, the rest in the model's.
     """
     choice = choice or Choice()
     method = None if choice.method == "auto" else choice.of(numerics.solver)
     denoiser = numerics.load(model)
     if method:
         method.check(numerics.steps)
-    images = open_images(source, denoiser.shape, limit=limit, strict=strict)
+    domain = open_source(source, denoiser.shape, limit=limit, strict=strict, stretch=stretch, patch=patch, hdu=hdu)
+    images, physical = domain.examples, domain.physical
     request = {
         "model": model,
         "model_digest": model_digest(model),
         "images": source,
-        "images_digest": images.digest(),
+        "images_digest": domain.digest(),
+        **({"stretch": stretch, "patch": patch, "hdu": hdu} if physical else {}),
         **numerics.request(),
         **choice.request(),
     }
@@ -152,6 +160,8 @@ def reconstruct(
         "solver": method.label,
         "network_calls": carrier.calls(run),
     }
+    if physical:
+        summary["physical"] = describe_fields(physical, stretch, patch, hdu)
     if choice.method != "explicit":
         summary["method"] = method.name
     if tried:
@@ -167,6 +177,8 @@ def reconstruct(
             "max_error": spread(trip.max_error),
             "n": len(images),
         }
+        if physical:
+            summary["reconstruction"]["max_error_physical"] = spread(physical.max_error(returned))
         rows = zip(trip.psnr.tolist(), trip.ssim.tolist(), trip.max_error.tolist(), strict=True)
         summary["images"] = {
             k: {"psnr": p, "ssim": s, "max_error": e} for k, (p, s, e) in zip(images.keys, rows, strict=True)
@@ -175,6 +187,8 @@ def reconstruct(
             save_pngs(returned, out / "png")
     if run.ranks.main:
         save(images, out / "images")
+        if physical:
+            write_json(out / "stretch.json", physical.stretch.to_json())
         write_json(out / "summary.json", {**summary, "cost_seconds": run.cost()})
     return summary
 

@@ -18,11 +18,12 @@ B = 0 it is the network but for the means; with A = 0 it is the Wiener filter of
 from __future__ import annotations
 
 import math
+from functools import cache
 
 import torch
 from torch import Tensor, nn
 
-from farfield.core.error import FarfieldError
+from farfield.core.error import FarfieldError, NonFiniteError
 from farfield.core.runtime import generator, state_dtype
 from farfield.diffusion.denoiser import Denoiser
 
@@ -48,6 +49,12 @@ def fit_level(
         sigma: the level.
         index: the level's number, which seeds its noise.
         views: at least so many noisy images are shown to the network, the same number of each example.
+        doubt: how many, of the mean power of the regressors.
+        batch_size: images through the network at a time.
+
+    Raises:
+        FarfieldError: images of another shape, or fewer than 2.
+        NonFiniteError: the network's answer has NaN or infinity.
     """
     shape = _checked(denoiser, examples)
     dtype = state_dtype(examples.device)
@@ -59,6 +66,10 @@ def fit_level(
     level = torch.tensor(sigma, dtype=dtype, device=examples.device)
     with torch.no_grad():
         predicted = torch.cat([velocity(part, denoiser(part, level), level) for part in x.split(batch_size)])
+    if not bool(torch.isfinite(predicted).all()):
+        raise NonFiniteError(
+            f"calibration at sigma {sigma:.4g}: the network's answer became NaN or infinite; use --dtype float32"
+        )
     offset, centre = predicted.mean(0), examples.to(dtype).mean(0)
     a = (1 + sigma**2) ** -0.5
     u = _cosine(torch.cat([predicted - offset, a * (x - centre)], 1))
@@ -128,8 +139,11 @@ def velocity(x: Tensor, clean: Tensor, sigma: Tensor) -> Tensor:
 
 
 def bands(height: int, width: int) -> Tensor:
-    """Bands of cosine frequencies, half an octave each, numbered from the constant up: ``[H, W]``."""
-    y, x = (torch.arange(n, dtype=torch.float64) for n in (height, width))
+    """Bands of cosine frequencies, half an octave each, numbered from the constant up: ``[H, W]``.
+
+    Frequencies count along the longer side, so that a band is a ring in cycles per pixel whatever the aspect ratio.
+    """
+    y, x = (torch.arange(n, dtype=torch.float64) * (max(height, width) / n) for n in (height, width))
     radius = (y[:, None] ** 2 + x**2).sqrt()
     places: Tensor = (2 * (2 * radius).clamp(min=0.5).log2()).floor().unique(return_inverse=True)[1]
     return places
@@ -141,6 +155,7 @@ def _cosine(x: Tensor, back: bool = False) -> Tensor:
     return rows.T @ x @ columns if back else rows @ x @ columns.T
 
 
+@cache
 def _basis(n: int) -> Tensor:
     k = torch.arange(n, dtype=torch.float64)
     basis = (math.pi / n * k[:, None] * (k + 0.5)).cos() * math.sqrt(2 / n)

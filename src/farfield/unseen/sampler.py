@@ -27,6 +27,9 @@ from farfield.core.runtime import generator
 from farfield.unseen.geometry import angles, apex_angles, distances, slerp
 from farfield.unseen.prior import Prior
 
+LEAST = 4
+"""Examples from which `Limits` can be derived."""
+
 Proposal = Callable[[torch.Generator], Tensor]
 """One latent ``[*shape]`` float64 from one generator."""
 
@@ -73,12 +76,12 @@ def patchwork(latents: Tensor, *, reach: float = 1 / 16) -> Proposal:
     r"""Two examples mixed place by place: :math:`m + \cos\theta\,(a - m) + \sin\theta\,(b - m)`, with a smooth :math:`\theta`.
 
     :math:`\theta = \frac\pi2 \Phi(h)` is uniform in 0 … π/2 at every place; h is unit Gaussian noise blurred by a Gaussian
-    of width ``reach`` × side. A blend of two whole images shows both everywhere; here each place shows mostly one, and
-    the network joins them.
+    of width ``reach`` × the shorter side. A blend of two whole images shows both everywhere; here each place shows mostly
+    one, and the network joins them.
 
     Args:
         latents: the examples', ``[n, C, H, W]``, n at least 2.
-        reach: over what part of the image's side a place keeps to one example.
+        reach: over what part of the image's shorter side a place keeps to one example.
     """
     if latents.ndim != 4 or len(latents) < 2:
         raise FarfieldError(f"patchwork: expected at least 2 latents [n, C, H, W], found {tuple(latents.shape)}")
@@ -87,9 +90,9 @@ def patchwork(latents: Tensor, *, reach: float = 1 / 16) -> Proposal:
     z = latents.double()
     mean = z.mean(0)
     height, width = z.shape[-2:]
-    size = (2 * height, 2 * width)  # noise on twice the side: left and right border know nothing of each other
-    y = torch.fft.fftfreq(size[0], 1 / height, dtype=torch.float64)
-    x = torch.fft.rfftfreq(size[1], 1 / width, dtype=torch.float64)
+    size, side = (2 * height, 2 * width), min(height, width)  # doubled: opposite borders know nothing of each other
+    y = torch.fft.fftfreq(size[0], 1 / side, dtype=torch.float64)
+    x = torch.fft.rfftfreq(size[1], 1 / side, dtype=torch.float64)
     blur = (-2 * (math.pi * reach) ** 2 * (y[:, None] ** 2 + x**2)).exp()
     spread = torch.fft.irfft2(blur, s=size).norm()
 
@@ -98,7 +101,9 @@ def patchwork(latents: Tensor, *, reach: float = 1 / 16) -> Proposal:
         white = torch.randn(size, generator=g, dtype=torch.float64)
         field = torch.fft.irfft2(torch.fft.rfft2(white) * blur, s=size)[:height, :width] / spread
         angle = (math.pi / 2 * torch.special.ndtr(field)).to(z.device)
-        return mean + angle.cos() * (z[i] - mean) + angle.sin() * (z[j] - mean)
+        # Around their own mean n examples are shorter by 1 - 1/n and correlated by -1/n: given back, but not to nothing.
+        length = (1 - (1 + (2 * angle).sin()) / len(z)).clamp(min=0.25).sqrt()
+        return mean + (angle.cos() * (z[i] - mean) + angle.sin() * (z[j] - mean)) / length
 
     return propose
 
@@ -124,9 +129,9 @@ class Limits:
         The published constants (611.4, 88°, 60° in 196,608 dimensions) are what N(m, s² I) gives there; derived like
         this they fit any model, size and domain.
         """
-        if len(latents) < 4:
+        if len(latents) < LEAST:
             raise FarfieldError(
-                f"geometric limits: expected at least 4 examples to derive them from, found {len(latents)}; use "
+                f"geometric limits: expected at least {LEAST} examples to derive them from, found {len(latents)}; use "
                 "another sampler"
             )
         rows = []
@@ -192,7 +197,7 @@ def draw(
             raise FarfieldError(
                 f"seed {seed}: none of {most} proposals was acceptable (so far {len(latents)} of "
                 f"{sum(proposed) + most}); the prior does not reach the examples at this level: choose another prior, "
-                "a wider limit, or sampler interpolation"
+                "level or sampler"
             )
     if not latents:
         raise FarfieldError("draw: expected at least one seed")
