@@ -13,7 +13,7 @@ from tiny import farfield, make_images, make_model
 
 from farfield.core.artifact import Images, Latents, Store
 from farfield.diffusion.denoiser import NetworkDenoiser
-from farfield.present.compare import advise, overall
+from farfield.present.compare import _fields_table, advise, overall
 
 QUICK = ("-n", 6, "--steps", 4, "--tuning-budget", 0.15, "--epochs", 1, "-q")
 METHODS = ("ours", "published", "geometric", "full", "lora", "release")
@@ -253,3 +253,16 @@ def test_the_whole_advice_is_one_sentence_over_the_counts():
     assert said.startswith("Should I tune? No, with 10 and 30 examples")
     assert said.index("with 100 examples no gain") < said.index("yes, with 1\u202f000 examples")
     assert said.endswith("tuning takes 9.0 to 10 times the network calls.")
+
+
+def test_physical_fields_get_a_table_of_their_own():
+    def measured(worst):
+        score = {"value": worst, "n": 8, "low": 0.0, "high": 2 * worst}
+        return {"spectrum": {"worst": score}, "log_spectrum": None, "pixels": {"wasserstein": score, "ks": score}}
+
+    row = {"count": 8, "methods": {"ours": {"fields": measured(0.25)}, "full": {"fields": measured(3.0)}}}
+    table = _fields_table({"fields": {"real": measured(0.125)}}, row)
+    assert [line[0] for line in table.rows] == ["frozen, ours", "tuned, all weights", "real images"]
+    assert [line[1]["value"] for line in table.rows] == [0.25, 3.0, 0.125] and table.rows[0][2] is None
+    assert _fields_table({}, row) is None
+    assert _fields_table({"fields": {"real": measured(0.1)}}, {"count": 8, "methods": {"ours": {}}}) is None

@@ -229,7 +229,7 @@ def _table(domain: Mapping[str, Any], row: Mapping[str, Any], descriptor: str, t
 def _fields_table(domain: Mapping[str, Any], row: Mapping[str, Any]) -> Table | None:
     """Measures of physical fields, where all methods have one channel of them; None for pictures."""
     found = {TITLES[name]: entry.get("fields") or {} for name, entry in row["methods"].items()}
-    found[TITLES["real"]] = domain.get("fields") or {}
+    found[TITLES["real"]] = (domain.get("fields") or {}).get("real") or {}
     if not all("spectrum" in fields for fields in found.values()):
         return None
     lines = [
