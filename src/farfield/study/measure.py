@@ -35,15 +35,8 @@ def measure(
     nearest: dict[str, Any] = {}
     against = "references" if "references" in sets else "examples"
     device = next(denoiser.parameters()).device
-    for spec in specs:
+    for spec in usable(specs, len(sets[against])):
         label = descriptor_label(spec, list(measures))
-        if spec == "pixels" and len(sets[against]) < 4:
-            warnings.warn(
-                f"descriptor pixels: left out, it needs at least 4 images to whiten on, found {len(sets[against])}",
-                FarfieldWarning,
-                stacklevel=2,
-            )
-            continue
         descriptor = open_descriptor(spec, references=sets[against], denoiser=denoiser, device=device)
         found = features(run, descriptor, label, sets, size)
         measures[label] = compare(found[against], {k: found[k] for k in ("real", "samples", "base") if k in found})
@@ -51,6 +44,18 @@ def measure(
         news[label] = row
         nearest = nearest or rows
     return measures, news, nearest
+
+
+def usable(specs: Sequence[str], available: int) -> list[str]:
+    """The descriptors without ``pixels`` where there are too few images to whiten on, which is said."""
+    if "pixels" not in specs or available >= 4:
+        return list(specs)
+    warnings.warn(
+        f"descriptor pixels: left out, it needs at least 4 images to whiten on, found {available}",
+        FarfieldWarning,
+        stacklevel=2,
+    )
+    return [spec for spec in specs if spec != "pixels"]
 
 
 def features(

@@ -21,7 +21,7 @@ from farfield.core.error import FarfieldError
 from farfield.core.runtime import Advance, exact_matmul, resolve_device, resolve_dtype
 from farfield.data.picture import as_shown, fit, save_pngs, to_uint8
 from farfield.study.domain import Domain, open_domain
-from farfield.study.measure import SHOWN, check_descriptors, compare, descriptor_label, features
+from farfield.study.measure import SHOWN, check_descriptors, compare, descriptor_label, features, usable
 from farfield.study.run import Run
 
 PROMPTS: dict[str, tuple[str, ...]] = {
@@ -172,7 +172,7 @@ def _measured(
     sets |= {"real": domain.held["real"]} if "real" in domain.held else {}
     denoiser = load_denoiser(judge, device=device) if judge else None
     measures: dict[str, Any] = {}
-    for spec in specs:
+    for spec in usable(specs, len(against)):
         label = descriptor_label(spec, list(measures))
         descriptor = open_descriptor(spec, references=against, denoiser=denoiser, device=device)
         found = features(run, descriptor, label, sets, size)

@@ -23,7 +23,7 @@ from farfield.data.picture import as_shown, save_pngs
 from farfield.diffusion.denoiser import Denoiser
 from farfield.diffusion.solver import network_calls
 from farfield.study.domain import Domain, open_domain
-from farfield.study.measure import SHOWN, check_descriptors, compare, descriptor_label, features, newness
+from farfield.study.measure import SHOWN, check_descriptors, compare, descriptor_label, features, newness, usable
 from farfield.study.reconstruct import Numerics, Shuttle, certificate, solved, spread
 from farfield.study.run import Run
 from farfield.unseen.inversion import round_trip
@@ -200,9 +200,7 @@ def _measured(
     against = target.held.get("references", target.examples)
     device = next(denoiser.parameters()).device
     everything = {**sets, "examples": target.examples, **target.held}
-    for spec in specs:
-        if spec == "pixels" and len(against) < 4:
-            continue  # too few to whiten on
+    for spec in usable(specs, len(against)):
         label = descriptor_label(spec, list(measures))
         descriptor: Descriptor = open_descriptor(spec, references=against, denoiser=denoiser, device=device)
         found = features(run, descriptor, label, everything, size)
