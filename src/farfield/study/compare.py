@@ -20,7 +20,7 @@ from farfield.data.bundled import is_physical, open_fields, source_keys
 from farfield.study.contest import METHODS, Contest, Tuning
 from farfield.study.domain import open_domain
 from farfield.study.measure import check_descriptors
-from farfield.study.reconstruct import Numerics
+from farfield.study.reconstruct import Numerics, describe_model
 from farfield.study.run import Run
 
 DEFAULT_METHODS = ("ours", "published", "geometric", "gaussian", "full", "lora", "release")
@@ -100,12 +100,7 @@ def compare(
     summary = {
         "command": "compare",
         "farfield": farfield.__version__,
-        "model": {
-            "name": model,
-            "digest": request["model_digest"],
-            "shape": list(denoiser.shape),
-            "parameters": sum(p.numel() for p in denoiser.parameters()),
-        },
+        "model": describe_model(request, denoiser),
         "n": n,
         "steps": numerics.steps,
         "solver": numerics.solver,

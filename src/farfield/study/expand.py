@@ -23,7 +23,7 @@ from farfield.study.domain import open_domain
 from farfield.study.measure import SHOWN, check_descriptors, geometry, measure
 from farfield.study.physical import compare, describe_fields, write_fields
 from farfield.study.proposal import Producer, SamplerSettings, fit_chooser, produce, sampler_calls
-from farfield.study.reconstruct import Numerics, Shuttle, certificate, own_samples, solved, spread
+from farfield.study.reconstruct import Numerics, Shuttle, certificate, describe_model, own_samples, solved, spread
 from farfield.study.run import Run
 from farfield.unseen.inversion import round_trip
 
@@ -155,12 +155,7 @@ def expand(
     summary = {
         "command": "expand",
         "farfield": farfield.__version__,
-        "model": {
-            "name": model,
-            "digest": request["model_digest"],
-            "shape": list(denoiser.shape),
-            "parameters": sum(p.numel() for p in denoiser.parameters()),
-        },
+        "model": describe_model(request, denoiser),
         "examples": {"source": source, "n": len(given), "available": domain.available, "digest": domain.digest()},
         "references": {"source": heldout or source, "n": len(sets["references"])} if "references" in sets else None,
         "physical": describe_fields(domain.physical, stretch, patch, hdu) if domain.physical else None,

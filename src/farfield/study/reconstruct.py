@@ -193,6 +193,16 @@ def reconstruct(
     return summary
 
 
+def describe_model(request: dict[str, Any], denoiser: Denoiser) -> dict[str, Any]:
+    """What a summary says of the model that a request names."""
+    return {
+        "name": request["model"],
+        "digest": request["model_digest"],
+        "shape": list(denoiser.shape),
+        "parameters": sum(p.numel() for p in denoiser.parameters()),
+    }
+
+
 def solved(shuttle: Shuttle) -> dict[str, Any]:
     """The numerical settings as they were used: the trained level, not the one asked for."""
     return {

@@ -24,7 +24,7 @@ from farfield.diffusion.denoiser import Denoiser
 from farfield.diffusion.solver import network_calls
 from farfield.study.domain import Domain, open_domain
 from farfield.study.measure import SHOWN, check_descriptors, compare, descriptor_label, features, newness, usable
-from farfield.study.reconstruct import Numerics, Shuttle, certificate, solved, spread
+from farfield.study.reconstruct import Numerics, Shuttle, certificate, describe_model, solved, spread
 from farfield.study.run import Run
 from farfield.unseen.inversion import round_trip
 from farfield.unseen.transfer import KINDS, Map, fit_transfer, moved
@@ -111,12 +111,7 @@ def transfer(
     summary = {
         "command": "transfer",
         "farfield": farfield.__version__,
-        "model": {
-            "name": model,
-            "digest": request["model_digest"],
-            "shape": list(denoiser.shape),
-            "parameters": sum(p.numel() for p in denoiser.parameters()),
-        },
+        "model": describe_model(request, denoiser),
         "content": {"source": content, "n": len(given), "available": source.available},
         "style": {"source": style, "n": len(target.examples), "available": target.available},
         "references": (
