@@ -58,3 +58,14 @@ def test_what_has_no_quarters_is_refused():
         Parts.of(images(5, 0, (3, 1, 8)))
     with pytest.raises(FarfieldError, match="at least 3"):
         Parts.of(images(2, 0))
+
+
+def test_what_is_usual_is_the_share_of_examples_that_resemble_another():
+    examples = images(60, 0)
+    parts = Parts.of(examples)
+    margins = []
+    for i in range(60):
+        others = Parts(tuple(torch.cat([p[:i], p[i + 1 :]]) for p in parts.examples), parts.thresholds, 0.0)
+        margins.append(others.margins(examples[i : i + 1])[0])
+    assert parts.usual == pytest.approx(float((torch.stack(margins) <= 1).any(1).double().mean()))
+    assert 0.05 < parts.usual < 0.35

@@ -71,5 +71,11 @@ def test_a_copy_beyond_the_range_of_pictures_is_seen(tmp_path):
     fields[:, :, 6:10, 6:10] += 5.0  # a bright core
     examples, fresh = fields[:8], fields[8:]
     chooser = Chooser(model, Images(tuple("abcdefgh"), examples), Images(("p", "q"), fields[[8, 8]] * 0.9), 8)
+    seeds = list(range(120))
     for i in range(8):
-        assert chooser.choose([examples[[i]], fresh]).tolist() == [1]
+        first = chooser.choose([examples[[i]].expand(120, -1, -1, -1), fresh.expand(120, -1, -1, -1)], seeds) == 0
+        # copies stay for as many seeds as real images resemble one another, drawn by lot, and for no others
+        assert float(first.double().mean()) == pytest.approx(chooser.parts.usual, abs=0.15)
+        assert not bool(first.all())
+    again = chooser.choose([examples[[0]].expand(40, -1, -1, -1), fresh.expand(40, -1, -1, -1)], seeds[80:])
+    assert ((again == 0) == first[80:]).all()  # the lot is the seed's own

@@ -22,6 +22,8 @@ from farfield.core.error import FarfieldError
 class Parts:
     """The examples as a whole and in quarters, with the distance up to which each part counts as copied.
 
+    ``usual`` is the share of examples of which some part would count as a copy of another example: what real images do.
+
     Args:
         examples: ``[n, C, H, W]``, n at least 3.
         quantile: see `copy_threshold`.
@@ -29,11 +31,14 @@ class Parts:
 
     examples: tuple[Tensor, ...]
     thresholds: tuple[float, ...]
+    usual: float
 
     @staticmethod
     def of(examples: Tensor, quantile: float = 0.05) -> Parts:
         parts = _parts(examples)
-        return Parts(parts, tuple(copy_threshold(part, quantile) for part in parts))
+        thresholds = tuple(copy_threshold(part, quantile) for part in parts)
+        near = [nearest(part, part, exclude_same=True)[0][:, 0] <= t for part, t in zip(parts, thresholds, strict=True)]
+        return Parts(parts, thresholds, float(torch.stack(near).any(0).double().mean()))
 
     def margins(self, images: Tensor) -> Tensor:
         """Distance to the nearest example over the threshold: ``[n, C, H, W]`` → ``[n, 5]``, the whole first.

@@ -13,7 +13,7 @@ from farfield.audit.activation import DenoiserFeatures
 from farfield.audit.local import Parts
 from farfield.core.artifact import Images, Latents
 from farfield.core.error import FarfieldError
-from farfield.core.runtime import Advance
+from farfield.core.runtime import Advance, generator
 from farfield.data.picture import as_shown
 from farfield.diffusion.denoiser import Denoiser
 from farfield.diffusion.solver import network_calls
@@ -113,11 +113,17 @@ class Chooser:
             self._features(as_shown(examples.values)), self._features(shown[new] if bool(new.any()) else shown)
         )
 
-    def choose(self, candidates: Sequence[Tensor]) -> Tensor:
-        """``[n]`` indices, from c candidates of each of n images: c tensors ``[n, C, H, W]``."""
+    def choose(self, candidates: Sequence[Tensor], seeds: Sequence[int]) -> Tensor:
+        """``[n]`` indices, from c candidates of each of n images: c tensors ``[n, C, H, W]``.
+
+        Real images resemble one another now and then. To refuse every resemblance would empty the places where the domain
+        is densest, so of as large a share of the seeds as real images would be refused the first candidate stays.
+        """
         shown = [as_shown(x) for x in candidates]
         witness = torch.stack([self.witness(self._features(x)) for x in shown], 1)
-        return choose(witness, torch.stack([self._margin(x) for x in shown], 1), 1.0)
+        chosen = choose(witness, torch.stack([self._margin(x) for x in shown], 1), 1.0)
+        lots = torch.stack([torch.rand((), generator=generator(s, "choice")) for s in seeds])
+        return chosen.where(lots >= self.parts.usual, 0)
 
     def discrepancy(self) -> float:
         """Squared maximum mean discrepancy of examples and pilot, biased by the same amount for equal sizes."""
@@ -165,7 +171,7 @@ class Producer:
         images = [self._decode(z, keys, advance) for z in latents]
         if chooser is None:
             return images[0], latents[0]
-        pick = chooser.choose([x.values for x in images])
+        pick = chooser.choose([x.values for x in images], seeds)
         rows = torch.arange(len(keys))
         values, z = (torch.stack([a.values for a in group])[pick, rows] for group in (images, latents))
         return Images(keys, values), Latents(keys, z, sigma=self.shuttle.sigma)
