@@ -616,12 +616,17 @@ class TestHeldOut:
         assert summary(tmp_path / "run")["references"]["source"] == str(source)
 
     def test_elsewhere(self, root: Path, tmp_path: Path):
-        elsewhere = make_images(tmp_path / "elsewhere", 20)
+        elsewhere = make_images(tmp_path / "elsewhere", 20, first=100)
         assert expand(root, tmp_path / "run", "--heldout", elsewhere).code == 0
         found = summary(tmp_path / "run")
         assert found["references"]["source"] == str(elsewhere)
         assert found["examples"]["n"] == 12
         assert "real" in found["measures"]["pixels"]
+
+    def test_examples_under_another_name_are_refused(self, root: Path, tmp_path: Path):
+        outcome = expand(root, tmp_path / "run", "--heldout", make_images(tmp_path / "elsewhere", 20))
+        assert outcome.code == 2 and "are among the examples" in outcome.err
+        assert not (tmp_path / "run").exists()
 
     def test_too_few_are_said_to_be_none(self, root: Path, tmp_path: Path):
         assert expand(root, tmp_path / "run", "--examples", 8).code == 0

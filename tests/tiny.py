@@ -50,10 +50,10 @@ def picture(seed: int, height: int = 16, width: int = 16) -> Image.Image:
     return Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC)
 
 
-def make_images(folder: Path, n: int, height: int = 16, width: int = 16) -> Path:
-    """``n`` PNG files ``img-000.png`` …"""
+def make_images(folder: Path, n: int, height: int = 16, width: int = 16, first: int = 0) -> Path:
+    """``n`` PNG files ``img-000.png`` …; from another ``first`` on they are other pictures."""
     folder.mkdir(parents=True, exist_ok=True)
-    for seed in range(n):
+    for seed in range(first, first + n):
         picture(seed, height, width).save(folder / f"img-{seed:03d}.png")
     return folder
 
