@@ -35,7 +35,7 @@ def test_a_domain_needs_no_network_and_fits_the_model(name, monkeypatch):
         raise AssertionError("a bundled domain asked for the network")
 
     monkeypatch.setattr(socket.socket, "connect", refuse)
-    bundled._pictures.cache_clear()
+    bundled.domain_pictures.cache_clear()
     images = load_domain(name, (3, 16, 12))
     assert images.values.shape == (COUNTS[name], 3, 16, 12) and images.values.dtype == torch.float32
     assert images.keys[0] == f"{name}-0001" and list(images.keys) == sorted(images.keys) == source_keys(name)
@@ -47,7 +47,7 @@ def test_a_domain_needs_no_network_and_fits_the_model(name, monkeypatch):
 @pytest.mark.parametrize("name", ["hubble", "digits"])
 def test_a_domain_is_the_same_when_made_again(name):
     before = load_domain(name, (1, 8, 8)).digest()
-    bundled._pictures.cache_clear()
+    bundled.domain_pictures.cache_clear()
     assert load_domain(name, (1, 8, 8)).digest() == before
 
 

@@ -22,6 +22,7 @@ from farfield.data import clouds, science
 from farfield.data.image import choose_keys, list_keys, load_images
 from farfield.data.picture import LUMINANCE, checked_shape, fit_all
 from farfield.data.science import Fields
+from farfield.data.subset import shuffled
 
 DOMAINS: dict[str, str] = {
     "hubble": "galaxies cut from the Hubble eXtreme Deep Field (NASA, ESA; public domain; scikit-image)",
@@ -56,7 +57,7 @@ def is_domain(name: str | Path) -> bool:
 
 def is_physical(source: str | Path) -> bool:
     """Whether a source holds physical fields (see `data.science.is_physical`)."""
-    return str(source) in FIELD_DOMAINS if _means_domain(source) else science.is_physical(source)
+    return str(source) in FIELD_DOMAINS if means_domain(source) else science.is_physical(source)
 
 
 def open_fields(
@@ -73,11 +74,11 @@ def open_fields(
 
     ``keys`` takes these, in this order; files are read whole all the same.
     """
-    if _means_domain(source) and str(source) in DOMAINS:
+    if means_domain(source) and str(source) in DOMAINS:
         raise FarfieldError(
             f"{source}: expected physical fields, found a domain of pictures; leave out --stretch and --patch"
         )
-    if _means_domain(source):
+    if means_domain(source):
         if patch is not None or hdu is not None:
             raise FarfieldError(f"{source}: --patch and --hdu are for files; leave them out")
         return _clouds(choose_keys(source, source_keys(source), keys, None), shape, report)
@@ -101,7 +102,7 @@ def load_domain(
         fields = _clouds(choose_keys(name, source_keys(name), keys, limit), shape, report)
         values = (fields.values / clouds.COLUMN).log() / float(np.log(CLOUD_RANGE))
         return Images(fields.keys, values.clamp(-1, 1).float().repeat(1, shape[0], 1, 1))
-    pictures = _pictures(name)
+    pictures = domain_pictures(name)
     return fit_all({key: pictures[key] for key in choose_keys(name, pictures, keys, limit)}, shape, name, report)
 
 
@@ -119,35 +120,35 @@ def open_images(
     A domain's bare name means the domain even where a file of that name exists; write ``./hubble`` for the file. A
     ``Path`` drops its ``./``, so a Path that exists is the file.
     """
-    if _means_domain(source):
+    if means_domain(source):
         return load_domain(str(source), shape, keys=keys, limit=limit, report=report)
     return load_images(source, shape, keys=keys, limit=limit, strict=strict, report=report)
 
 
 def source_keys(source: str | Path, *, strict: bool = False, channels: int = 3) -> list[str]:
     """The keys of a path or domain, in order; ``strict`` also decodes each file, and a broken one is an error."""
-    if not _means_domain(source):
+    if not means_domain(source):
         return list_keys(source, strict=strict, channels=channels)
     if str(source) in FIELD_DOMAINS:
         return [f"{source}-{i:04d}" for i in range(1, CLOUDS + 1)]
-    return list(_pictures(str(source)))
+    return list(domain_pictures(str(source)))
 
 
 def choose(keys: Sequence[str], n: int, seed: int) -> tuple[list[str], list[str]]:
     """``n`` keys drawn at random as examples, and the rest as references; both sorted, neither in the other.
 
-    The draw depends on the set of keys and the seed alone. It ranks raw PCG64 words, a stream that numpy promises to
-    keep, so that the same examples are chosen with every version of numpy.
+    The draw depends on the set of keys and the seed alone (see `data.subset.shuffled`).
     """
     ordered = sorted(set(keys))
     if len(ordered) < len(keys) or not 0 < n <= len(keys) or seed < 0:
         found = f"n = {n} of {len(keys)} keys ({len(ordered)} different), seed = {seed}"
         raise FarfieldError(f"choose: expected n from 1 to the number of keys and a seed of at least 0, found {found}")
-    ranks = np.argsort(np.random.PCG64(seed).random_raw(len(ordered)), kind="stable")
-    return [ordered[i] for i in np.sort(ranks[:n])], [ordered[i] for i in np.sort(ranks[n:])]
+    drawn = shuffled(ordered, seed)
+    return sorted(drawn[:n]), sorted(drawn[n:])
 
 
-def _means_domain(source: str | Path) -> bool:
+def means_domain(source: str | Path) -> bool:
+    """Whether a source is a bundled domain; a bare name that is neither one nor a file is an error."""
     if is_domain(source):
         return isinstance(source, str) or not source.exists()
     bare = Path(source).name == str(source) and not Path(source).exists()
@@ -175,7 +176,7 @@ def _clouds(keys: Sequence[str], shape: Sequence[int], report: Advance | None) -
 
 
 @cache
-def _pictures(name: str) -> dict[str, np.ndarray]:
+def domain_pictures(name: str) -> dict[str, np.ndarray]:
     """Every picture ``[h, w, c]`` of a domain by its key, uint8 or float32 in [-1, 1]."""
     import skimage.data
 
@@ -194,6 +195,15 @@ def _pictures(name: str) -> dict[str, np.ndarray]:
     if name not in sources:
         raise FarfieldError(f"{name}: expected one of the bundled domains {', '.join(DOMAINS)}; check the name")
     return {f"{name}-{i:04d}": picture for i, picture in enumerate(sources[name](), start=1)}
+
+
+def domain_labels(name: str) -> dict[str, int]:
+    """The class of each picture of a domain that has classes: digits; empty for the others."""
+    if name != "digits":
+        return {}
+    from sklearn.datasets import load_digits
+
+    return dict(zip(domain_pictures(name), load_digits().target.tolist(), strict=True))
 
 
 def _digits() -> np.ndarray:

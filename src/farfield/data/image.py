@@ -5,14 +5,15 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import posixpath
 import re
 import warnings
 import zipfile
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path, PurePosixPath
-from typing import Any
+from pathlib import Path
+from typing import IO, Any
 
 import numpy as np
 import torch
@@ -39,12 +40,12 @@ def list_keys(source: str | Path, *, strict: bool = False, channels: int = 3) ->
     for each, else by zero-padded position (``000123``); ``channels`` are the model's. ``strict`` does decode each image:
     a broken one is an error.
     """
-    path = _existing(source)
+    path = existing(source)
     if path.suffix.lower() == ".npz":
-        return sorted(_npz(path, channels)[0])
+        return sorted(npz_pictures(path, channels)[0])
     if strict:
         return list(load_images(path, (3, 8, 8), strict=True).keys)
-    with _files(path) as (names, _):
+    with image_files(path) as (names, _):
         return list(names)
 
 
@@ -73,20 +74,21 @@ def load_images(
     and named in one FarfieldWarning; with ``strict``, or when no image is left, they are a FarfieldError. ``report``
     is called with 1 after each image.
     """
-    path = _existing(source)
+    path = existing(source)
     if path.suffix.lower() == ".npz":
-        rows, pictures = _npz(path, shape[0])
+        rows, pictures = npz_pictures(path, shape[0])
         chosen = choose_keys(path, sorted(rows), keys, limit)
         return fit_all({key: pictures[rows[key]] for key in chosen}, shape, str(path), report)
 
-    with _files(path) as (names, read):
+    with image_files(path) as (names, opened):
         chosen = choose_keys(path, names, keys, limit)
         values = torch.empty(len(chosen), *checked_shape(shape))
 
         def one(i: int) -> tuple[str, bool]:
             label = f"{path}: {names[chosen[i]]}"
             try:
-                picture, coarse = _decode(read(names[chosen[i]]), label)
+                with opened(names[chosen[i]]) as file:
+                    picture, coarse = decode(file.read(), label)
             except FarfieldError:
                 raise
             except Exception as error:  # decoders of damaged files raise almost anything
@@ -127,7 +129,8 @@ def choose_keys(source: object, known: Collection[str], keys: Sequence[str] | No
     return list(known if keys is None else keys)[:limit]
 
 
-def _existing(source: str | Path) -> Path:
+def existing(source: str | Path) -> Path:
+    """The path of a source, which must be there."""
     path = Path(source).expanduser()
     if not path.exists():
         raise FarfieldError(f"{source}: expected {KINDS}, found nothing there; check the path")
@@ -135,29 +138,31 @@ def _existing(source: str | Path) -> Path:
 
 
 @contextlib.contextmanager
-def _files(path: Path) -> Iterator[tuple[dict[str, str], Callable[[str], bytes]]]:
-    """Names of a source's image files by key, in order, and what reads one."""
+def image_files(path: Path) -> Iterator[tuple[dict[str, str], Callable[[str], IO[bytes]]]]:
+    """Names of a source's image files by key, in order, and what opens one; who opens it closes it."""
     if path.is_dir():
         found = [p.name for p in path.iterdir() if _is_image(p.name) and p.is_file()]
         found = found or [r for p in path.rglob("*") if _is_image(r := p.relative_to(path).as_posix()) and p.is_file()]
-        yield _by_key(path, {name: name for name in found}), lambda name: (path / name).read_bytes()
+        yield _by_key(path, {name: name for name in found}), lambda name: open(path / name, "rb")  # noqa: SIM115
     elif path.suffix.lower() == ".zip" or (zipfile.is_zipfile(path) and not _is_image(path.name)):
         try:
             archive = zipfile.ZipFile(path)
         except (zipfile.BadZipFile, OSError) as error:
             raise FarfieldError(f"{path}: expected a zip of images, found damage ({error}); make it again") from error
 
-        def member(name: str) -> bytes:
+        def member(name: str) -> IO[bytes]:
             if archive.getinfo(name).file_size > MEMBER_LIMIT:
                 raise OSError(f"unpacks to more than {MEMBER_LIMIT >> 20} MiB")
-            return archive.read(name)
+            return archive.open(name)
 
         with archive:
             shown = {name: plain for name in archive.namelist() if _is_image(plain := _plain(name))}
-            top = os.path.commonpath([PurePosixPath(name).parent for name in shown.values()]) if shown else ""
-            yield _by_key(path, {n: PurePosixPath(s).relative_to(top).as_posix() for n, s in shown.items()}), member
+            top = os.path.commonpath([posixpath.dirname(name) for name in shown.values()]) if shown else ""
+            # in EDM's layout 00000 is in an image's key, however few folders there are
+            top = re.sub(r"(^|/)\d{5}$", "", top)
+            yield _by_key(path, {n: s.removeprefix(f"{top}/") for n, s in shown.items()}), member
     else:
-        yield {path.stem: path.name}, lambda _: path.read_bytes()
+        yield {path.stem: path.name}, lambda _: open(path, "rb")  # noqa: SIM115
 
 
 def _is_image(name: str) -> bool:
@@ -174,7 +179,7 @@ def _by_key(path: Path, shown: dict[str, str]) -> dict[str, str]:
     if not shown:
         raise FarfieldError(f"{path}: expected images ({' '.join(ENDINGS)}), found none; check the path")
     names = list(shown)
-    stems = [str(PurePosixPath(shown[name]).with_suffix("")) for name in names]
+    stems = [posixpath.splitext(shown[name])[0] for name in names]
     count = Counter(stems)
     keys = [stem if count[stem] == 1 else shown[name] for name, stem in zip(names, stems, strict=True)]
     if len(set(keys)) < len(keys):  # a.png, a.jpg and a.png.gif, whose stem is a.png
@@ -184,7 +189,7 @@ def _by_key(path: Path, shown: dict[str, str]) -> dict[str, str]:
     return dict(sorted(zip(keys, names, strict=True)))
 
 
-def _decode(data: bytes, name: str) -> tuple[np.ndarray, bool]:
+def decode(data: bytes, name: str) -> tuple[np.ndarray, bool]:
     """A file's picture as ``fit`` takes it, and whether Pillow cut its 16-bit colours to 8 bits."""
     from PIL import Image, ImageOps
 
@@ -209,7 +214,7 @@ def _decode(data: bytes, name: str) -> tuple[np.ndarray, bool]:
     return np.atleast_3d(np.asarray(picture.convert(mode))), coarse
 
 
-def _npz(path: Path, channels: int = 3) -> tuple[dict[str, int], np.ndarray]:
+def npz_pictures(path: Path, channels: int = 3) -> tuple[dict[str, int], np.ndarray]:
     """Row of each key, and the pictures ``[n, h, w, c]``: uint8, or float32 in [-1, 1]."""
     if not zipfile.is_zipfile(path):
         raise FarfieldError(f"{path}: expected an npz (numpy.savez), found another or a damaged file; make it again")

@@ -21,10 +21,15 @@ from farfield.core.error import FarfieldError, NonFiniteError
 from farfield.core.runtime import Advance
 
 LUMINANCE = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R 601, as Pillow has it
+MODES = ("center-crop", "stretch", "pad")
+"""Cut to the aspect ratio about the centre; give it up; keep all of the picture and fill up with black."""
 
 
-def fit(picture: np.ndarray, shape: Sequence[int], name: str) -> Tensor:
-    """A picture ``[h, w, c]``, uint8 or float32 in [-1, 1], as float32 ``[C, H, W]``, by the rules of load_images."""
+def fit(picture: np.ndarray, shape: Sequence[int], name: str, mode: str = "center-crop") -> Tensor:
+    """A picture ``[h, w, c]``, uint8 or float32 in [-1, 1], as float32 ``[C, H, W]``, by the rules of load_images.
+
+    ``mode`` is one of MODES: what is done about another aspect ratio.
+    """
     from PIL import Image
 
     channels, height, width = checked_shape(shape)
@@ -34,21 +39,43 @@ def fit(picture: np.ndarray, shape: Sequence[int], name: str) -> Tensor:
             f"{name}: expected {channels} channels (the model's), found {c}; only grey and RGB are turned into each "
             f"other: give an npz with an array [n, {channels}, H, W], or choose another model"
         )
-    scale = min(h / height, w / width)
-    crop_h, crop_w = max(1, round(height * scale)), max(1, round(width * scale))
+    crop_h, crop_w, inner_h, inner_w = h, w, height, width
+    if mode == "center-crop":
+        scale = min(h / height, w / width)
+        crop_h, crop_w = max(1, round(height * scale)), max(1, round(width * scale))
+    elif mode == "pad":
+        scale = min(height / h, width / w)
+        inner_h, inner_w = max(1, round(h * scale)), max(1, round(w * scale))
+    elif mode != "stretch":
+        raise FarfieldError(f"resize mode {mode!r}: expected one of {', '.join(MODES)}")
     top, left = (h - crop_h) // 2, (w - crop_w) // 2
     picture = np.ascontiguousarray(picture[top : top + crop_h, left : left + crop_w])
     eight_bit = picture.dtype == np.uint8
     if c == 3 and channels == 1:
         grey = Image.fromarray(picture).convert("L") if eight_bit else picture @ LUMINANCE
         picture = np.asarray(grey)[..., None]
-    if (crop_h, crop_w) != (height, width):
+    if (crop_h, crop_w) != (inner_h, inner_w):
         planes = [Image.fromarray(np.ascontiguousarray(plane)) for plane in np.moveaxis(picture, 2, 0)]
-        picture = np.stack([np.asarray(p.resize((width, height), Image.Resampling.LANCZOS)) for p in planes], axis=2)
+        picture = np.stack([np.asarray(p.resize((inner_w, inner_h), Image.Resampling.LANCZOS)) for p in planes], axis=2)
         if not eight_bit:
             picture = picture.clip(-1, 1)  # Lanczos overshoots at edges; in 8 bits Pillow clips by itself
     values = torch.from_numpy(picture.transpose(2, 0, 1).astype(np.float32))
-    return (values / 127.5 - 1 if eight_bit else values).expand(channels, height, width)
+    values = (values / 127.5 - 1 if eight_bit else values).expand(channels, inner_h, inner_w)
+    if (inner_h, inner_w) == (height, width):
+        return values
+    framed = torch.full((channels, height, width), -1.0)
+    top, left = (height - inner_h) // 2, (width - inner_w) // 2
+    framed[:, top : top + inner_h, left : left + inner_w] = values
+    return framed
+
+
+def fit_stored(picture: np.ndarray, shape: Sequence[int], name: str, mode: str = "center-crop") -> Tensor:
+    """``fit``, but a picture of 8 bits stays uint8."""
+    if picture.dtype != np.uint8:
+        return fit(picture, shape, name, mode)
+    if picture.shape == (*shape[1:], shape[0]):  # what `fit` would give back to the bit
+        return torch.from_numpy(np.array(picture.transpose(2, 0, 1)))
+    return to_uint8(fit(picture, shape, name, mode))
 
 
 def fit_all(pictures: dict[str, np.ndarray], shape: Sequence[int], name: str, report: Advance | None = None) -> Images:
@@ -68,9 +95,14 @@ def to_uint8(values: Tensor) -> Tensor:
     return ((values.detach().cpu().double() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
 
 
+def from_uint8(values: Tensor) -> Tensor:
+    """0 … 255 as float32 in [-1, 1]; floats as they are."""
+    return values.float() / 127.5 - 1 if values.dtype == torch.uint8 else values.float()
+
+
 def as_shown(values: Tensor) -> Tensor:
     """What a viewer of the 8-bit picture sees, as float32 in [-1, 1]: measures of images are taken on this."""
-    return to_uint8(values).float() / 127.5 - 1
+    return from_uint8(to_uint8(values))
 
 
 def grey(values: Tensor) -> Tensor:

@@ -1,0 +1,110 @@
+"""A whole data set in memory, as training reads it: 8 bits a value where the source has no more, and its classes."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from farfield.core.artifact import Images
+from farfield.core.error import FarfieldError
+from farfield.core.runtime import Advance
+from farfield.data.picture import checked_shape, fit_stored, from_uint8
+from farfield.data.source import open_collection
+from farfield.data.subset import first
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Images ``[n, C, H, W]``, uint8 or float32 in [-1, 1], by key, with classes ``[n]`` (int64) where there are any."""
+
+    keys: tuple[str, ...]
+    images: Tensor
+    labels: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        counts = {len(self.keys), len(self.images), len(self.keys if self.labels is None else self.labels)}
+        if len(counts) > 1 or len(set(self.keys)) < len(self.keys):
+            raise FarfieldError(
+                f"data set: expected a different key and a class for each image, found {sorted(counts)}"
+            )
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        channels, height, width = self.images.shape[1:]
+        return channels, height, width
+
+    @property
+    def classes(self) -> int:
+        """How many classes there are, the highest and one more; 0 without labels."""
+        return 0 if self.labels is None else int(self.labels.max()) + 1
+
+    def values(self, index: Tensor | slice = slice(None)) -> Tensor:
+        """Images as float32 in [-1, 1], ``[len(index), C, H, W]``."""
+        return from_uint8(self.images[index])
+
+    def as_images(self) -> Images:
+        return Images(self.keys, self.values())
+
+    def subset(self, n: int, seed: int | None = None) -> Dataset:
+        """The first n, or with a seed n drawn at random; that of n holds that of n/2, in the same order."""
+        place = {key: i for i, key in enumerate(self.keys)}
+        keys = first(self.keys, n, seed, "data set")
+        rows = torch.tensor([place[key] for key in keys])
+        return Dataset(tuple(keys), self.images[rows], None if self.labels is None else self.labels[rows])
+
+    def digest(self) -> str:
+        """sha256 over keys, images and classes: the same rows give the same digest, whatever file they came from."""
+        content = hashlib.sha256(Images(self.keys, self.images).digest().encode())
+        if self.labels is not None:
+            content.update(self.labels.numpy().tobytes())
+        return content.hexdigest()
+
+
+def open_dataset(
+    source: str | Path,
+    *,
+    shape: Sequence[int] | None = None,
+    limit: int | None = None,
+    seed: int | None = None,
+    labels: bool = True,
+    strict: bool = False,
+    report: Advance | None = None,
+) -> Dataset:
+    """The images of a source in the order of their keys, brought to a size by the rules of `load_images`.
+
+    Args:
+        source: whatever `data.source.open_collection` takes.
+        shape: (C, H, W) [default: what all images have].
+        limit: only the first so many, or with ``seed`` so many drawn at random (nested in ``limit``).
+        labels: read the classes, where there are any; False where they are wrong or not wanted.
+        strict: a damaged image is an error instead of being left out.
+
+    Raises:
+        FarfieldError: images of several sizes without ``shape``, wrong classes, or nothing to be read.
+    """
+    with open_collection(source, labels=labels) as collection:
+        keys = first(collection.keys, limit, seed, collection.name)
+        size = collection.common_shape(keys) if shape is None else checked_shape(shape)
+        images = torch.empty(len(keys), *size, dtype=torch.uint8)
+        good: list[str] = []
+        work = collection.each(
+            lambda key, picture: fit_stored(picture, size, f"{collection.name}: {key}"),
+            keys,
+            strict=strict,
+            report=report,
+        )
+        for key, image in work:
+            if image.dtype != images.dtype:  # 8 bits no longer do
+                images, image = from_uint8(images), from_uint8(image)
+            images[len(good)] = image
+            good.append(key)
+    classes = torch.tensor([collection.labels[key] for key in good]) if collection.labels else None
+    return Dataset(tuple(good), images[: len(good)], classes)

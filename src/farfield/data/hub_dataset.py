@@ -1,0 +1,65 @@
+"""Data sets of Hugging Face by name, or from a folder on disk (needs the package datasets)."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from farfield.core.error import FarfieldError
+from farfield.data.collection import Collection
+from farfield.data.header import Shape, header_shape
+from farfield.data.image import decode
+
+PREFIX = "hf:"
+
+
+def open_hub(source: str, labels: bool = True) -> Collection:
+    """The images of ``hf:NAME`` or ``hf:NAME:SPLIT`` (default ``train``), under their zero-padded positions.
+
+    Taken are the first column of images and the first of classes. The package's own cache keeps what it fetches; no
+    code of a data set is run.
+
+    Raises:
+        FarfieldError: the package is missing or older than 3, the set or split cannot be had, or it has no images.
+    """
+    try:
+        import datasets
+    except ImportError as error:
+        raise FarfieldError(f"{source}: needs the package datasets; `pip install datasets`") from error
+    if int(datasets.__version__.partition(".")[0]) < 3:  # older ones run a data set's own script
+        raise FarfieldError(f"{source}: needs datasets 3 or newer, found {datasets.__version__}; update it")
+    name, _, split = source.removeprefix(PREFIX).partition(":")
+    try:
+        rows = datasets.load_dataset(name, split=split or "train")
+    except Exception as error:  # the hub's, the network's and the builder's own
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise FarfieldError(
+            f"{source}: cannot be had ({reason}); check name, split and network, or give a path on this machine"
+        ) from error
+    columns = {column: type(feature).__name__ for column, feature in rows.features.items()}
+    column = next((c for c, kind in columns.items() if kind == "Image"), None)
+    if column is None or not len(rows):
+        raise FarfieldError(f"{source}: expected a column of images, found {columns or 'none'}; choose another set")
+    encoded = rows.cast_column(column, datasets.Image(decode=False))
+    of_class = next((c for c, kind in columns.items() if kind == "ClassLabel"), None)
+    places = {f"{i:06d}": i for i in range(len(rows))}
+
+    def content(key: str) -> bytes:
+        found: dict[str, Any] = encoded[places[key]][column]
+        return found["bytes"] or Path(found["path"]).read_bytes()
+
+    def picture(key: str) -> np.ndarray:
+        return decode(content(key), f"{source}: {key}")[0]
+
+    def shape(key: str) -> Shape:
+        return header_shape(io.BytesIO(content(key)))
+
+    classes: dict[str, int] = {}
+    if labels and of_class:
+        given = np.array(rows[of_class][:])
+        if given.dtype.kind == "i" and given.min() >= 0:  # -1 or null where a test set keeps its classes back
+            classes = dict(zip(places, given.tolist(), strict=True))
+    return Collection(source, tuple(places), picture, shape, classes)

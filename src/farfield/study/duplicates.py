@@ -1,0 +1,151 @@
+"""A scan of a data set for images that occur more than once, to the bit or nearly: they make any model look a memorizer.
+
+Exact copies have the same decoded pixels. For the rest, images are shrunk to at most SIDE × SIDE, where the distance of
+two is the root mean square of their differences in 8-bit levels, and each is compared with the NEIGHBOURS nearest to it.
+How near is near depends on the images, so the yardstick is the median distance to the nearest other: a pair counts as
+near at no more than a share of it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Final
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from farfield.audit.search import nearest
+from farfield.core.error import FarfieldError
+from farfield.core.runtime import progress
+from farfield.data.collection import Collection
+from farfield.data.picture import fit
+from farfield.data.source import open_collection
+from farfield.data.subset import first
+
+SIDE: Final = 16
+NEAR: Final = 0.25
+NEIGHBOURS: Final = 4
+QUANTILES: Final = (0.001, 0.01, 0.05, 0.25, 0.5)
+
+
+@dataclass(frozen=True)
+class Near:
+    """Two different images, and their distance in 8-bit levels."""
+
+    first: str
+    second: str
+    distance: float
+
+
+@dataclass(frozen=True)
+class Scan:
+    """What occurs more than once among ``images`` images of a source.
+
+    ``exact`` are groups of keys with the same pixels, ``copies`` how many images they have beyond one each. ``near``
+    are pairs at no more than ``threshold``, the nearest first, among one image of each exact group; ``near_groups``
+    joins those that share an image. ``quantiles`` are those of the distances to the nearest other image, by share.
+    """
+
+    source: str
+    images: int
+    exact: tuple[tuple[str, ...], ...]
+    near: tuple[Near, ...]
+    near_groups: tuple[tuple[str, ...], ...]
+    threshold: float
+    quantiles: dict[str, float]
+
+    @property
+    def copies(self) -> int:
+        return sum(len(group) - 1 for group in self.exact)
+
+    def to_json(self) -> dict[str, Any]:
+        return {**asdict(self), "copies": self.copies}
+
+
+def scan(
+    source: str,
+    *,
+    near: float = NEAR,
+    max_images: int | None = None,
+    seed: int | None = None,
+    strict: bool = False,
+    quiet: bool = False,
+) -> Scan:
+    """Look for exact and near duplicates; of each only a small one is held in memory, 1 KB a channel.
+
+    Args:
+        source: whatever `data.source.open_collection` takes; images may differ in size.
+        near: the share of the median distance to the nearest other image up to which a pair is near; 0 for none.
+        max_images: scan the first so many, or with ``seed`` so many at random.
+
+    Raises:
+        FarfieldError: a negative ``near``, or nothing to be read.
+    """
+    if not 0 <= near < 1:
+        raise FarfieldError(f"near {near}: expected a share of the median distance, from 0 to below 1")
+    with open_collection(source, labels=False) as collection:
+        keys = first(collection.keys, max_images, seed, collection.name)
+        digests, small = _described(collection, keys, strict, quiet)
+    groups: dict[bytes, list[str]] = defaultdict(list)
+    for key, digest in digests.items():
+        groups[digest].append(key)
+    exact = tuple(tuple(group) for group in groups.values() if len(group) > 1)
+    one_each = {group[0] for group in groups.values()}
+    rows = [i for i, key in enumerate(digests) if key in one_each]
+    names = [key for key in digests if key in one_each]
+    pairs, threshold, quantiles = _near(names, small[rows], near)
+    return Scan(collection.name, len(digests), exact, pairs, _joined(pairs), threshold, quantiles)
+
+
+def _described(
+    collection: Collection, keys: Sequence[str], strict: bool, quiet: bool
+) -> tuple[dict[str, bytes], Tensor]:
+    """The hash of each image's pixels, and the images ``[n, d]`` shrunk, in 8-bit levels."""
+    shapes = {shape for _, shape in collection.shapes(keys)}
+    channels = max(shape[0] for shape in shapes)
+    height, width = (min(SIDE, max(side)) for side in zip(*(shape[1:] for shape in shapes), strict=True))
+
+    def one(key: str, picture: np.ndarray) -> tuple[bytes, Tensor]:
+        content = hashlib.sha256(f"{picture.shape} {picture.dtype}".encode() + np.ascontiguousarray(picture).tobytes())
+        values = fit(picture, (channels, height, width), f"{collection.name}: {key}", "stretch")
+        return content.digest(), values.flatten() * 127.5
+
+    digests: dict[str, bytes] = {}
+    small = torch.empty(len(keys), channels * height * width)
+    with progress("reading", len(keys), quiet=quiet) as advance:
+        for key, (digest, values) in collection.each(one, keys, strict=strict, report=advance):
+            small[len(digests)] = values
+            digests[key] = digest
+    return digests, small[: len(digests)]
+
+
+def _near(keys: Sequence[str], small: Tensor, near: float) -> tuple[tuple[Near, ...], float, dict[str, float]]:
+    if len(keys) < 2:
+        return (), 0.0, {}
+    k = min(NEIGHBOURS, len(keys) - 1)
+    distances, others = nearest(small, small, k=k, exclude_same=True)
+    distances = distances / small.shape[1] ** 0.5
+    shares = torch.tensor(QUANTILES, dtype=torch.float64)
+    quantiles = dict(zip(map(str, QUANTILES), distances[:, 0].quantile(shares).tolist(), strict=True))
+    threshold = near * quantiles["0.5"]
+    found = {}
+    for i, j in (distances <= threshold).nonzero().tolist() if near else ():
+        a, b = sorted((i, int(others[i, j])))
+        found[a, b] = float(distances[i, j])
+    pairs = sorted((Near(keys[a], keys[b], round(d, 4)) for (a, b), d in found.items()), key=lambda p: p.distance)
+    return tuple(pairs), threshold, quantiles
+
+
+def _joined(pairs: Sequence[Near]) -> tuple[tuple[str, ...], ...]:
+    """The images that near pairs join, directly or through others."""
+    group: dict[str, list[str]] = {}
+    for pair in pairs:
+        one, other = (group.setdefault(key, [key]) for key in (pair.first, pair.second))
+        if one is not other:
+            one += other
+            group |= dict.fromkeys(other, one)
+    return tuple(tuple(members) for members in {id(g): sorted(g) for g in group.values()}.values())
