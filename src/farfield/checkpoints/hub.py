@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from farfield.core.error import FarfieldError
 from farfield.diffusion.denoiser import NetworkDenoiser, Prediction
 from farfield.diffusion.schedule import DiscreteSchedule, cosine_betas, linear_betas, scaled_linear_betas
+from farfield.networks.unet2d import SampleOnly
 
 WANTED = (
     "model_index.json",
@@ -31,18 +32,6 @@ WANTED = (
 """The files of a hub id that make a denoiser."""
 
 _PREDICTIONS: dict[str, Prediction] = {"epsilon": "epsilon", "sample": "sample", "v_prediction": "v"}
-
-
-class SampleOnly(nn.Module):
-    """A diffusers network that answers with the tensor itself, as every other network does."""
-
-    def __init__(self, unet: nn.Module):
-        super().__init__()
-        self.unet = unet
-
-    def forward(self, x: Tensor, time: Tensor, label: Tensor | None = None) -> Tensor:
-        answer: Tensor = self.unet(x, time, class_labels=label, return_dict=False)[0]
-        return answer
 
 
 def load_folder(folder: Path, *, dtype: torch.dtype = torch.float32, label: int | None = None) -> NetworkDenoiser:
@@ -62,10 +51,6 @@ def load_folder(folder: Path, *, dtype: torch.dtype = torch.float32, label: int 
         raise FarfieldError(
             f"{folder}: its network is {kind}; expected UNet2DModel (unconditional or class-conditional, in pixels)"
         )
-    schedule = DiscreteSchedule(_betas(scheduler, folder))
-    named = scheduler.get("prediction_type", "epsilon")
-    if named not in _PREDICTIONS:
-        raise FarfieldError(f"{folder}: prediction_type {named!r}; expected one of {', '.join(_PREDICTIONS)}")
     classes = config.get("num_class_embeds")
     if classes is None and label is not None:
         raise FarfieldError(f"{folder}: a label was given, but this model is unconditional; leave it out")
@@ -77,14 +62,25 @@ def load_folder(folder: Path, *, dtype: torch.dtype = torch.float32, label: int 
             f"{folder}: unet/config.json has no sample_size; write the size that it was trained at there"
         )
     height, width = (size, size) if isinstance(size, int) else size
-    denoiser = NetworkDenoiser(
-        SampleOnly(_network(folder / "unet", dtype)),
-        schedule,
-        (config["in_channels"], height, width),
-        _PREDICTIONS[named],
-        label,
-    )
-    return denoiser.eval().requires_grad_(False)
+    shape = (config["in_channels"], height, width)
+    schedule, prediction = _schedule(scheduler, str(folder))
+    network = SampleOnly(_network(folder / "unet", dtype))
+    return NetworkDenoiser(network, schedule, shape, prediction, label).eval().requires_grad_(False)
+
+
+def scheduled(
+    network: nn.Module, scheduler: dict[str, Any], shape: tuple[int, ...], label: int | None = None
+) -> NetworkDenoiser:
+    """A network under the configuration of a diffusers scheduler."""
+    schedule, prediction = _schedule(scheduler, "scheduler")
+    return NetworkDenoiser(network, schedule, shape, prediction, label)
+
+
+def _schedule(config: dict[str, Any], name: str) -> tuple[DiscreteSchedule, Prediction]:
+    named = config.get("prediction_type", "epsilon")
+    if named not in _PREDICTIONS:
+        raise FarfieldError(f"{name}: prediction_type {named!r}; expected one of {', '.join(_PREDICTIONS)}")
+    return DiscreteSchedule(_betas(config, name)), _PREDICTIONS[named]
 
 
 def download(name: str, wanted: Sequence[str] = WANTED) -> Path:
@@ -124,7 +120,7 @@ def _network(folder: Path, dtype: torch.dtype) -> nn.Module:
     return network
 
 
-def _betas(config: dict[str, Any], folder: Path) -> Tensor:
+def _betas(config: dict[str, Any], name: str) -> Tensor:
     """The betas of a scheduler's configuration; names and defaults are diffusers'."""
     if config.get("trained_betas") is not None:
         betas = torch.tensor(config["trained_betas"], dtype=torch.float64)
@@ -143,7 +139,7 @@ def _betas(config: dict[str, Any], folder: Path) -> Tensor:
             betas = cosine_betas(steps)
         else:
             raise FarfieldError(
-                f"{folder}: beta_schedule {kind!r}; expected linear, scaled_linear or squaredcos_cap_v2"
+                f"{name}: beta_schedule {kind!r}; expected linear, scaled_linear or squaredcos_cap_v2"
             )
     return _zero_terminal(betas) if config.get("rescale_betas_zero_snr") else betas
 

@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Self, TypeVar
@@ -164,9 +164,13 @@ class Store(Generic[A]):
     def shards(self) -> list[Path]:
         return sorted(self.folder.glob("shard-*.safetensors"))
 
+    def parts(self) -> Iterator[A]:
+        """The artifact shard by shard, in the order of the key list: one is held at a time."""
+        return (self._read(path) for path in self.shards())
+
     def read(self) -> A:
         """All shards as one artifact, in the order of the key list."""
-        parts = [self._read(p) for p in self.shards()]
+        parts = list(self.parts())
         if not parts:
             raise FarfieldError(
                 f"{self.folder}: expected {self.kind.kind} (shard-*.safetensors), found none; run the command that "

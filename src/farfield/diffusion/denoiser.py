@@ -11,12 +11,18 @@ prediction      the network's output F      the denoiser
 ``v``           :math:`a n - q x_0`         :math:`a^2 x - q F`
 ``edm``         preconditioned (table 1     :math:`c_{skip} x + c_{out} F`
                 of arXiv 2206.00364)
+``ve``          the noise's negative        :math:`x + \sigma F`, input x
 ==============  ==========================  ===============================
+
+A denoiser with a network inside also says its ``weight``, :math:`1 / c_{out}^2` with the factor :math:`c_{out}` before F
+above: the weight of :math:`\|D - x_0\|^2` that makes the loss a plain mean squared error of F, which each family is trained
+with.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from itertools import chain
 from typing import Literal, get_args
 
 import torch
@@ -40,6 +46,11 @@ class Denoiser(nn.Module, ABC):
     @abstractmethod
     def forward(self, x: Tensor, sigma: Tensor) -> Tensor:
         r"""The posterior mean :math:`E[x_0 \mid x]`, ``[B, *shape]``."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where it computes; a closed form has buffers, and no parameters."""
+        return next((t.device for t in chain(self.parameters(), self.buffers())), torch.device("cpu"))
 
 
 class NetworkDenoiser(Denoiser):
@@ -71,15 +82,23 @@ class NetworkDenoiser(Denoiser):
         self.prediction = prediction
         self.label = label
 
-    def forward(self, x: Tensor, sigma: Tensor) -> Tensor:
+    def forward(self, x: Tensor, sigma: Tensor, label: Tensor | None = None, augment: Tensor | None = None) -> Tensor:
         s = column(sigma, x)
         a = (1 + s**2).rsqrt()
-        output = evaluate(self.network, a * x, self.schedule.time(per_image(sigma, x)), self.label)
+        time = self.schedule.time(per_image(sigma, x))
+        output = evaluate(self.network, a * x, time, self.label if label is None else label, augment)
         if self.prediction == "epsilon":
             return x - s * output
         if self.prediction == "sample":
             return output
         return a**2 * x - s * a * output
+
+    def weight(self, sigma: Tensor) -> Tensor:
+        if self.prediction == "epsilon":
+            return sigma**-2
+        if self.prediction == "sample":
+            return torch.ones_like(sigma)
+        return 1 + sigma**-2
 
 
 class EDMDenoiser(Denoiser):
@@ -104,24 +123,55 @@ class EDMDenoiser(Denoiser):
         self.sigma_data = sigma_data
         self.label = label
 
-    def forward(self, x: Tensor, sigma: Tensor) -> Tensor:
+    def forward(self, x: Tensor, sigma: Tensor, label: Tensor | None = None, augment: Tensor | None = None) -> Tensor:
         s, d = column(sigma, x), self.sigma_data
         v = s**2 + d**2
-        output = evaluate(self.network, x * v.rsqrt(), self.schedule.time(per_image(sigma, x)), self.label)
+        time = self.schedule.time(per_image(sigma, x))
+        output = evaluate(self.network, x * v.rsqrt(), time, self.label if label is None else label, augment)
         return d**2 / v * x + s * d * v.rsqrt() * output
 
+    def weight(self, sigma: Tensor) -> Tensor:
+        return (sigma**2 + self.sigma_data**2) / (sigma * self.sigma_data) ** 2
 
-def evaluate(network: nn.Module, x: Tensor, time: Tensor, label: int | None = None) -> Tensor:
+
+class VEDenoiser(Denoiser):
+    r"""A variance-exploding network (NCSN++, arXiv 2011.13456) as a denoiser: :math:`D = x + \sigma F(x, \ln(\sigma / 2))`."""
+
+    def __init__(self, network: nn.Module, schedule: Schedule, shape: tuple[int, ...], label: int | None = None):
+        super().__init__()
+        self.network = network
+        self.schedule = schedule
+        self.shape = tuple(shape)
+        self.label = label
+
+    def forward(self, x: Tensor, sigma: Tensor, label: Tensor | None = None, augment: Tensor | None = None) -> Tensor:
+        time = self.schedule.time(per_image(sigma, x))
+        return x + column(sigma, x) * evaluate(self.network, x, time, self.label if label is None else label, augment)
+
+    def weight(self, sigma: Tensor) -> Tensor:
+        return sigma**-2
+
+
+def evaluate(
+    network: nn.Module, x: Tensor, time: Tensor, label: int | Tensor | None = None, augment: Tensor | None = None
+) -> Tensor:
     """Call a network in its own precision; answer in the caller's, without the learned variance.
+
+    Args:
+        label: one class for all rows, or ``[B]``.
+        augment: what a network that was trained with augmentation is told of it, ``[B, A]``.
 
     Raises:
         FarfieldError: the output fits neither C nor 2C channels.
     """
     first = next(network.parameters(), x)
-    arguments = [x.to(first.dtype), time.to(first.dtype)]
+    # A time step of 999 is no number of half precision; networks embed it before they go down to theirs.
+    arguments = [x.to(first.dtype), time.to(torch.promote_types(first.dtype, torch.float32))]
     if label is not None:
-        arguments.append(torch.full((len(x),), label, dtype=torch.long, device=x.device))
-    output: Tensor = network(*arguments).to(x.dtype)
+        label = torch.as_tensor(label, dtype=torch.long, device=x.device)
+        arguments.append(label.expand(len(x)))
+    told = {} if augment is None else {"augment": augment.to(first.dtype)}
+    output: Tensor = network(*arguments, **told).to(x.dtype)
     channels = x.shape[1]
     if output.shape[1] == 2 * channels:
         output = output[:, :channels]

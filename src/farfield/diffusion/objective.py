@@ -10,25 +10,28 @@ eigenvalues l that is :math:`\frac1d \sum_i l_i / (l_i + \sigma^2)`.
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
 from farfield.core.error import FarfieldError
 from farfield.core.runtime import generator
 from farfield.diffusion.denoiser import Denoiser, column
-from farfield.diffusion.schedule import DiscreteSchedule, Schedule
+from farfield.diffusion.schedule import DiscreteSchedule, Schedule, VESchedule, VPSchedule
 
 LOG_MEAN, LOG_STD = -1.2, 1.2
 """EDM's law of training levels, :math:`\\ln \\sigma \\sim N(-1.2, 1.2^2)` (arXiv 2206.00364, table 1)."""
 
 
-def denoising_loss(denoiser: Denoiser, x0: Tensor, sigma: Tensor, noise: Tensor) -> Tensor:
+def denoising_loss(denoiser: Denoiser, x0: Tensor, sigma: Tensor, noise: Tensor, label: Tensor | None = None) -> Tensor:
     r"""Weighted squared error of each image, :math:`\|D(x_0 + \sigma n, \sigma) - x_0\|^2 / (\sigma^2 d)`, ``[B]``.
 
     Args:
         x0: clean images ``[B, *shape]``; its dtype is that of the arithmetic.
         sigma: levels, a scalar or ``[B]``.
         noise: standard normal, ``[B, *shape]``.
+        label: classes ``[B]``, for a network that has them.
 
     Raises:
         FarfieldError: images and noise differ in shape.
@@ -38,7 +41,8 @@ def denoising_loss(denoiser: Denoiser, x0: Tensor, sigma: Tensor, noise: Tensor)
             f"denoising loss: noise {tuple(noise.shape)} for images {tuple(x0.shape)}; expected the same"
         )
     s = column(sigma, x0)
-    return ((denoiser(x0 + s * noise, sigma) - x0) / s).square().flatten(1).mean(1)
+    told = {} if label is None else {"label": label}
+    return ((denoiser(x0 + s * noise, sigma, **told) - x0) / s).square().flatten(1).mean(1)
 
 
 def draw_levels(schedule: Schedule, n: int, g: torch.Generator) -> Tensor:
@@ -49,17 +53,43 @@ def draw_levels(schedule: Schedule, n: int, g: torch.Generator) -> Tensor:
     return levels_at(schedule, torch.rand(n, generator=g, dtype=torch.float64))
 
 
-def levels_at(schedule: Schedule, quantile: Tensor) -> Tensor:
-    """The levels at quantiles in [0, 1) of the law that training draws from, float64 of the same shape."""
-    if isinstance(schedule, DiscreteSchedule):
+def levels_at(schedule: Schedule, quantile: Tensor, law: tuple[float, float] | None = None) -> Tensor:
+    """The levels at quantiles in [0, 1) of the law that training draws from, float64 of the same shape.
+
+    Args:
+        law: mean and standard deviation of ln sigma, cut off at the schedule's ends; of a discrete schedule the trained
+            levels nearest to it. If not given, the family's own: uniform over the trained levels (DDPM), uniform in time
+            (VP), uniform in ln sigma (VE), and EDM's lognormal.
+    """
+    q = quantile.double()
+    low, high = schedule.sigma_min, schedule.sigma_max
+    if law is None and isinstance(schedule, DiscreteSchedule):
         levels = schedule.levels
-        return levels[(quantile * len(levels)).long().clamp(max=len(levels) - 1)]
-    inside = quantile.double().clamp(1e-12, 1 - 1e-12)
-    return (LOG_MEAN + LOG_STD * torch.special.ndtri(inside)).exp().clamp(schedule.sigma_min, schedule.sigma_max)
+        return levels[(q * len(levels)).long().clamp(max=len(levels) - 1)]
+    if law is None and isinstance(schedule, VPSchedule):
+        return schedule.level(schedule.t_min + q * (1 - schedule.t_min))
+    if law is None and isinstance(schedule, VESchedule):
+        return (math.log(low) + q * math.log(high / low)).exp()
+    mean, std = law or (LOG_MEAN, LOG_STD)
+    ends = torch.special.ndtr((torch.tensor([low, high], dtype=torch.float64).log() - mean) / std)
+    inside = (ends[0] + q * (ends[1] - ends[0])).clamp(1e-12, 1 - 1e-12)
+    sigma = (mean + std * torch.special.ndtri(inside)).exp().clamp(low, high)
+    if isinstance(schedule, DiscreteSchedule):
+        middles = (schedule.levels[1:] * schedule.levels[:-1]).sqrt()
+        return schedule.levels[torch.searchsorted(middles, sigma)]
+    return sigma
 
 
 @torch.no_grad()
-def heldout_loss(denoiser: Denoiser, images: Tensor, *, draws: int = 8, seed: int = 0, batch_size: int = 64) -> Tensor:
+def heldout_loss(
+    denoiser: Denoiser,
+    images: Tensor,
+    *,
+    draws: int = 8,
+    seed: int = 0,
+    batch_size: int = 64,
+    labels: Tensor | None = None,
+) -> Tensor:
     """The loss of each image over ``draws`` fixed levels and noises, ``[n]`` float64; costs ``n * draws`` network calls.
 
     The levels are spread evenly over the law of training (one in each of ``draws`` equal parts of it), shifted for each
@@ -68,6 +98,7 @@ def heldout_loss(denoiser: Denoiser, images: Tensor, *, draws: int = 8, seed: in
 
     Args:
         images: ``[n, *shape]``, on any device.
+        labels: their classes ``[n]``, for a network that has them.
     """
     if len(images) == 0 or draws < 1:
         raise FarfieldError(
@@ -82,12 +113,14 @@ def heldout_loss(denoiser: Denoiser, images: Tensor, *, draws: int = 8, seed: in
         noises.append(torch.randn(draws, *images.shape[1:], generator=g))
     sigma = levels_at(denoiser.schedule, torch.cat(quantiles))
     noise = torch.cat(noises)
+    rows = torch.arange(len(sigma), device=device) // draws
     found = [
         denoising_loss(
             denoiser,
-            images[torch.arange(i, min(i + batch_size, len(sigma)), device=device) // draws],
+            images[rows[i : i + batch_size]],
             sigma[i : i + batch_size].to(device, images.dtype),
             noise[i : i + batch_size].to(device, images.dtype),
+            None if labels is None else labels.to(device)[rows[i : i + batch_size]],
         )
         for i in range(0, len(sigma), batch_size)
     ]

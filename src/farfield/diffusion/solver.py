@@ -7,6 +7,7 @@ In the variance-exploding coordinate the ODE is the same for every model,
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from torch import Tensor
 
 from farfield.core.error import FarfieldError, NonFiniteError
 from farfield.core.runtime import generator
+from farfield.data.picture import some
 from farfield.diffusion.denoiser import Denoiser
 
 Slope = Callable[[Tensor, Tensor], Tensor]
@@ -149,6 +151,40 @@ class Step:
 Callback = Callable[[Step], None]
 
 
+@dataclass(frozen=True)
+class Churn:
+    r"""EDM's stochastic sampler (arXiv 2206.00364, algorithm 2): noise is put in before a step that takes more away.
+
+    A step from a level :math:`\sigma` in [``low``, ``high``] begins at :math:`\hat\sigma = (1 + \gamma)\,\sigma`,
+    :math:`\gamma = \min(S / steps, \sqrt 2 - 1)`, though never above the highest level that the model knows, after noise of
+    standard deviation ``noise`` :math:`\sqrt{\hat\sigma^2 - \sigma^2}`.
+
+    Attributes:
+        amount: S; 0 is deterministic.
+        low, high: the levels it is for.
+        noise: scales what is put in; a little above 1 makes up for detail that a network smooths away.
+    """
+
+    amount: float = 0.0
+    low: float = 0.0
+    high: float = math.inf
+    noise: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.amount < math.inf or not 0 <= self.low <= self.high or not 0 < self.noise < math.inf:
+            raise FarfieldError(
+                f"churn {self.amount:g} at levels {self.low:g} to {self.high:g}, noise {self.noise:g}: expected at least 0, "
+                "0 <= low <= high and noise above 0"
+            )
+
+    def raised(self, sigma: Tensor, steps: int, most: float) -> Tensor:
+        """The level at which the step from ``sigma`` begins."""
+        if not self.low <= float(sigma) <= self.high:
+            return sigma
+        gamma = min(self.amount / steps, math.sqrt(2) - 1)
+        return torch.maximum(sigma, (sigma * (1 + gamma)).clamp(max=most))
+
+
 @torch.no_grad()
 def integrate(
     denoiser: Denoiser,
@@ -157,6 +193,7 @@ def integrate(
     solver: str = "multistep",
     *,
     eta: float = 0.0,
+    churn: Churn | None = None,
     seeds: Sequence[int] | None = None,
     callback: Callback | None = None,
 ) -> Tensor:
@@ -170,7 +207,8 @@ def integrate(
         eta: noise put back in at each step of a descent, as DDIM's eta: a step to level s ends at
             :math:`\sqrt{s^2 - s_{up}^2}` and gets noise of :math:`s_{up} = \eta\, s \sqrt{1 - s^2 / s_0^2}`
             (arXiv 2010.02502, eq. 16, in this coordinate; 1 is ancestral sampling). Needs ``seeds``.
-        seeds: ``[B]``, one for each row's noise.
+        churn: noise put in before each step of a descent, instead. Needs ``seeds``.
+        seeds: ``[B]``, one for each row's noise, and its name in errors.
         callback: told of each step.
 
     Raises:
@@ -179,35 +217,59 @@ def integrate(
     """
     rule = find_solver(solver)
     moves = check_grid(sigmas)
-    if not 0 <= eta <= 1:
-        raise FarfieldError(f"eta {eta:g}: expected 0 (deterministic) to 1 (ancestral)")
-    if eta > 0 and bool((moves > 0).any()):
-        raise FarfieldError("eta: an inversion is deterministic, noise cannot be put in on the way up; use eta 0")
-    if eta > 0 and isinstance(rule, Multistep):
+    churn = churn or Churn()
+    stream = check_noise(rule, eta, churn)
+    if stream and bool((moves > 0).any()):
         raise FarfieldError(
-            "eta: fresh noise makes the slopes of earlier steps useless to the multistep solver; use euler, heun or "
-            "midpoint"
+            f"{stream}: an inversion is deterministic, noise cannot be put in on the way up; use {stream} 0"
         )
-    if eta > 0 and (seeds is None or len(seeds) != len(x)):
-        raise FarfieldError(f"eta: expected one seed for each of the {len(x)} images")
-    noise = [generator(s, "eta") for s in seeds or ()] if eta > 0 else []
+    if stream and (seeds is None or len(seeds) != len(x)):
+        raise FarfieldError(f"{stream}: expected one seed for each of the {len(x)} images")
+    streams = [generator(s, stream) for s in seeds or ()] if stream else []
+
+    def draw() -> Tensor:
+        return torch.stack([torch.randn(x.shape[1:], generator=g) for g in streams]).to(x)
 
     slope = slope_of(denoiser)
     grid = sigmas.to(x.device, x.dtype)
     past: Past = []
     known: Tensor | None = None
     for i, (s0, s) in enumerate(pairwise(grid)):
+        if churn.amount > 0:
+            raised = churn.raised(s0, len(moves), denoiser.schedule.sigma_max)
+            if raised > s0:
+                x = x + churn.noise * (raised**2 - s0**2).sqrt() * draw()
+                s0 = raised
         up = eta * s * (1 - (s / s0) ** 2).clamp(min=0).sqrt()
         s1 = (s**2 - up**2).sqrt()
         e0 = slope(x, s0) if known is None else known
         x, known = rule.step(slope, x, e0, s0, s1, past)
         past = [*past, (s0, e0)][-rule.order :]
-        if noise:
-            x = x + up * torch.stack([torch.randn(x.shape[1:], generator=g) for g in noise]).to(x)
-        check_finite(x, i + 1, len(moves), float(s))
+        if eta > 0:
+            x = x + up * draw()
+        check_finite(x, i + 1, len(moves), float(s), seeds)
         if callback:
             callback(Step(i + 1, len(moves), float(s), x))
     return x
+
+
+def check_noise(rule: Solver, eta: float, churn: Churn) -> str:
+    """The name of the noise that a solver is to put in, ``eta`` or ``churn``; empty for none.
+
+    Raises:
+        FarfieldError: eta out of range, both of them, or a solver that can do neither.
+    """
+    if not 0 <= eta <= 1:
+        raise FarfieldError(f"eta {eta:g}: expected 0 (deterministic) to 1 (ancestral)")
+    if eta > 0 and churn.amount > 0:
+        raise FarfieldError(f"eta {eta:g} and churn {churn.amount:g}: both put noise in; leave one of the two out")
+    name = "eta" if eta > 0 else "churn" if churn.amount > 0 else ""
+    if name and isinstance(rule, Multistep):
+        raise FarfieldError(
+            f"{name}: fresh noise makes the slopes of earlier steps useless to the multistep solver; use euler, heun or "
+            "midpoint"
+        )
+    return name
 
 
 def check_grid(sigmas: Tensor) -> Tensor:
@@ -234,12 +296,13 @@ def slope_of(denoiser: Denoiser) -> Slope:
     return slope
 
 
-def check_finite(x: Tensor, index: int, steps: int, sigma: float) -> None:
-    """Stop at the step that made a state NaN or infinite."""
+def check_finite(x: Tensor, index: int, steps: int, sigma: float, seeds: Sequence[int] | None = None) -> None:
+    """Stop at the step that made a state NaN or infinite; the rows are named by their seeds, where they have any."""
     if not bool(torch.isfinite(x).all()):
-        bad = int((~torch.isfinite(x.flatten(1)).all(1)).sum())
+        bad = (~torch.isfinite(x.flatten(1)).all(1)).nonzero()[:, 0].tolist()
+        which = f" (seeds {some([str(seeds[i]) for i in bad])})" if seeds else ""
         raise NonFiniteError(
-            f"step {index} of {steps}: {bad} of {len(x)} states became NaN or infinite on the way to sigma "
+            f"step {index} of {steps}: {len(bad)} of {len(x)} states{which} became NaN or infinite on the way to sigma "
             f"{sigma:.4g}; use --dtype float32 or more steps"
         )
 

@@ -145,7 +145,8 @@ def bands(height: int, width: int) -> Tensor:
     """
     y, x = (torch.arange(n, dtype=torch.float64) * (max(height, width) / n) for n in (height, width))
     radius = (y[:, None] ** 2 + x**2).sqrt()
-    places: Tensor = (2 * (2 * radius).clamp(min=0.5).log2()).floor().unique(return_inverse=True)[1]
+    # the small term: a diagonal lies on the border of two bands and must not fall by rounding
+    places: Tensor = (2 * (2 * radius).clamp(min=0.5).log2() + 1e-9).floor().unique(return_inverse=True)[1]
     return places
 
 

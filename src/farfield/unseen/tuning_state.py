@@ -1,17 +1,17 @@
-"""What a fine-tuning must keep to be continued to the same bits, as one file: safetensors with a JSON header."""
+"""What a fine-tuning must keep to be continued to the same bits."""
 
 from __future__ import annotations
 
-import json
 import math
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from farfield.core.artifact import write_bytes
-from farfield.core.error import FarfieldError
+from farfield.core.state import read_state, write_state
+from farfield.diffusion.average import exchanged
 
 Weights = dict[str, Tensor]
 
@@ -51,42 +51,22 @@ class State:
             for name, p in self.weights.items():
                 self.mean[name].lerp_(p, 1 - decay)
 
-    def averaged(self) -> Swap:
+    def averaged(self) -> AbstractContextManager[None]:
         """The averaged weights in place of the trained ones, while inside."""
-        return Swap(self.weights, self.mean)
+        return exchanged(self.weights, self.mean)
 
     def save(self, path: Path) -> None:
         """One file, put in place at once; of a finished tuning only the weights that were kept."""
-        from safetensors.torch import save
-
         tensors = {f"kept/{k}": v for k, v in self.kept.items()}
         if not self.stopped:
             tensors |= {f"weights/{k}": v for k, v in self.weights.items()}
             tensors |= {f"mean/{k}": v for k, v in self.mean.items()}
             for name, p in self.weights.items():
                 tensors |= {f"adam/{key}/{name}": v for key, v in self.optimizer.state[p].items()}
-        header = {"kind": "tuning", "settings": self.settings, **self._plain()}
-        contiguous = {k: v.detach().cpu().contiguous() for k, v in tensors.items()}
-        write_bytes(path, save(contiguous, metadata={"farfield": json.dumps(header)}))
+        write_state(path, "tuning", self.settings, self._plain(), tensors)
 
     def load(self, path: Path) -> None:
-        from safetensors import SafetensorError, safe_open
-
-        try:
-            with safe_open(path, framework="pt") as f:
-                header = json.loads((f.metadata() or {})["farfield"])
-                tensors = {key: f.get_tensor(key) for key in f.keys()}  # noqa: SIM118
-            found, plain = header["settings"], {k: header[k] for k in self._plain()}
-        except (OSError, SafetensorError, KeyError, json.JSONDecodeError) as error:
-            raise FarfieldError(
-                f"{path}: not a checkpoint of a tuning, or damaged ({error}); delete it and start anew"
-            ) from error
-        changed = [k for k in self.settings if found.get(k) != self.settings[k]]
-        if changed:
-            raise FarfieldError(
-                f"{path}: a tuning with other settings ({changed[0]} was {found.get(changed[0])!r}, now "
-                f"{self.settings[changed[0]]!r}); give the same ones to continue it, or another file"
-            )
+        plain, tensors = read_state(path, "tuning", self.settings)
         vars(self).update(plain)
         groups = {"kept": self.kept} | ({} if self.stopped else {"weights": self.weights, "mean": self.mean})
         with torch.no_grad():
@@ -102,26 +82,6 @@ class State:
 
     def _plain(self) -> dict[str, Any]:
         return {k: getattr(self, k) for k in ("history", "step", "calls", "best", "seconds", "stopped")}
-
-
-class Swap:
-    """Weights exchanged while inside."""
-
-    def __init__(self, weights: Weights, others: Weights):
-        self.weights, self.others = weights, others
-
-    def __enter__(self) -> None:
-        self._exchange()
-
-    def __exit__(self, *error: object) -> None:
-        self._exchange()
-
-    @torch.no_grad()
-    def _exchange(self) -> None:
-        for name, other in self.others.items():
-            kept = other.clone()
-            other.copy_(self.weights[name])
-            self.weights[name].copy_(kept)
 
 
 def _copy(weights: Weights) -> Weights:

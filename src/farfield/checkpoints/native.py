@@ -1,0 +1,217 @@
+"""Models that farfield trains, as folders without code.
+
+Where diffusers can say what a model is (a UNet2DModel that predicts the noise or v at discrete levels), the folder is a
+pipeline that diffusers loads too. Every other one is ours: ``model.json`` (network, family, shape) and
+``weights.safetensors``.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from farfield.core.artifact import read_json, write_bytes, write_json
+from farfield.core.error import FarfieldError
+from farfield.diffusion.precondition import FAMILIES, Family, Trainable, precondition
+
+DESCRIPTION, WEIGHTS, TOLD = "model.json", "weights.safetensors", "training.json"
+
+_LINEAR = {"num_train_timesteps": 1000, "beta_schedule": "linear", "beta_start": 1e-4, "beta_end": 0.02}
+_SCHEDULERS: dict[str, dict[str, Any]] = {
+    "ddpm": {**_LINEAR, "prediction_type": "epsilon"},
+    "v": {**_LINEAR, "prediction_type": "v_prediction"},
+    "iddpm": {"num_train_timesteps": 1000, "beta_schedule": "squaredcos_cap_v2", "prediction_type": "epsilon"},
+}
+"""What diffusers calls the families that it can say."""
+
+
+@dataclass(frozen=True)
+class Blueprint:
+    """All of a model but its weights.
+
+    Attributes:
+        network: its configuration, as `networks.build` takes it.
+        shape: ``(C, H, W)``.
+        family: how it is preconditioned; None where ``scheduler`` says it, of a foreign pipeline.
+        classes: how many, 0 if unconditional.
+        sigma_data: of ``edm`` alone.
+        scheduler: the configuration of a diffusers scheduler that says the same, where there is one.
+    """
+
+    network: dict[str, Any]
+    shape: tuple[int, ...]
+    family: Family | None = "edm"
+    classes: int = 0
+    sigma_data: float = 0.5
+    scheduler: dict[str, Any] | None = field(default=None)
+
+    def denoiser(self, network: nn.Module, label: int | None = None) -> Trainable:
+        """The denoiser of such a network."""
+        if self.family is not None:
+            return precondition(self.family, network, self.shape, sigma_data=self.sigma_data, label=label)
+        from farfield.checkpoints.hub import scheduled
+
+        return scheduled(network, self.scheduler or {}, self.shape, label)
+
+    def pipeline(self) -> dict[str, Any] | None:
+        """The scheduler of a diffusers pipeline that says all this; None where there is no such pipeline."""
+        if self.network.get("kind") != "unet2d":
+            return None
+        return self.scheduler if self.family is None else _SCHEDULERS.get(self.family)
+
+
+def blueprint_of(name: str, folder: Path, family: Family | None = None) -> tuple[Blueprint, nn.Module]:
+    """What a model folder is built like, and its network with its weights, to be trained further.
+
+    Args:
+        family: train it as another family than it is: its weights are where that training begins.
+    """
+    if is_native(folder):
+        plan = read_blueprint(folder)
+        network = _filled(plan, folder)
+        plan = Blueprint(plan.network, plan.shape, family or plan.family, plan.classes, plan.sigma_data)
+        return plan, network
+    from farfield.checkpoints.hub import load_folder, read_config
+
+    classes = read_config(folder / "unet" / "config.json").get("num_class_embeds") or 0
+    denoiser = load_folder(folder, label=0 if classes else None)
+    unet: Any = denoiser.network.get_submodule("unet")
+    config = {"kind": "unet2d", **{k: v for k, v in unet.config.items() if not k.startswith("_")}}
+    scheduler = read_config(folder / "scheduler" / "scheduler_config.json")
+    return Blueprint(config, denoiser.shape, family, classes, scheduler=scheduler), denoiser.network
+
+
+def is_native(folder: Path) -> bool:
+    return (folder / DESCRIPTION).is_file()
+
+
+def newest_snapshot(run: Path) -> Path:
+    """The model that a run of `farfield train` has come to: of its first average, after the most images.
+
+    Raises:
+        FarfieldError: it has none yet.
+    """
+    found = [path for path in (run / "snapshots").iterdir() if path.name.isdigit() and path.is_dir()]
+    if not found:
+        raise FarfieldError(
+            f"{run}: expected a training with a snapshot, found none yet; give its `farfield train` command again"
+        )
+    return max(found, key=lambda path: int(path.name))
+
+
+def read_blueprint(folder: Path) -> Blueprint:
+    """What ``model.json`` says.
+
+    Raises:
+        FarfieldError: it is missing, damaged, or not of a farfield model.
+    """
+    path = folder / DESCRIPTION
+    told = read_json(path)
+    try:
+        plan = Blueprint(
+            dict(told["network"]),
+            tuple(int(s) for s in told["shape"]),
+            told["family"],
+            int(told["classes"]),
+            float(told["sigma_data"]),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise FarfieldError(f"{path}: expected the description of a farfield model, found none ({error!r})") from error
+    if plan.family not in FAMILIES:
+        raise FarfieldError(f"{path}: family {plan.family!r}; expected one of {', '.join(FAMILIES)}")
+    return plan
+
+
+def load_native(folder: Path, *, dtype: torch.dtype = torch.float32, label: int | None = None) -> Trainable:
+    """The denoiser of a folder with a ``model.json``, frozen, on the CPU.
+
+    Raises:
+        FarfieldError: a part is missing or damaged, or the label does not fit.
+    """
+    plan = read_blueprint(folder)
+    if not plan.classes and label is not None:
+        raise FarfieldError(f"{folder}: a label was given, but this model is unconditional; leave it out")
+    if plan.classes and (label is None or not 0 <= label < plan.classes):
+        raise FarfieldError(
+            f"{folder}: class-conditional; expected a label from 0 to {plan.classes - 1}, found {label}"
+        )
+    return plan.denoiser(_filled(plan, folder).to(dtype), label).eval().requires_grad_(False)
+
+
+def _filled(plan: Blueprint, folder: Path) -> nn.Module:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    from farfield.networks.build import from_config
+
+    network = from_config(plan.network)
+    try:
+        network.load_state_dict({k: v.float() for k, v in load_file(folder / WEIGHTS).items()})
+    except (OSError, SafetensorError, RuntimeError) as error:
+        first = str(error).strip().splitlines()[0]
+        raise FarfieldError(
+            f"{folder / WEIGHTS}: expected the weights of the network in {DESCRIPTION}, found none or others ({first})"
+        ) from error
+    return network
+
+
+def save_model(
+    folder: Path,
+    network: nn.Module,
+    plan: Blueprint,
+    *,
+    dtype: torch.dtype = torch.float32,
+    told: Mapping[str, Any] | None = None,
+) -> None:
+    """Write a model folder, whole or not at all.
+
+    Args:
+        dtype: of the file; float16 halves it.
+        told: what else is to be known of it (training data, images seen); kept beside as ``training.json``.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".writing-"))
+    scheduler = plan.pipeline()
+    try:
+        if scheduler is not None:
+            _write_pipeline(temporary, network.get_submodule("unet"), scheduler, dtype)
+        else:
+            _write_weights(temporary / WEIGHTS, network, dtype)
+            write_json(temporary / DESCRIPTION, {k: v for k, v in asdict(plan).items() if k != "scheduler"})
+        if told:
+            write_json(temporary / TOLD, dict(told))
+        os.chmod(temporary, 0o755)
+        shutil.rmtree(folder, ignore_errors=True)
+        os.replace(temporary, folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _write_pipeline(folder: Path, unet: Any, scheduler: dict[str, Any], dtype: torch.dtype) -> None:
+    """Exactly the files of a diffusers ``DDPMPipeline``."""
+    import diffusers
+
+    version = {"_diffusers_version": diffusers.__version__}
+    config = {k: v for k, v in unet.config.items() if not k.startswith("_")}
+    write_json(folder / "unet" / "config.json", {"_class_name": "UNet2DModel", **version, **config})
+    _write_weights(folder / "unet" / "diffusion_pytorch_model.safetensors", unet, dtype)
+    # diffusers clips x0 by default; no inversion survives that
+    named = {"_class_name": "DDPMScheduler", **version, "clip_sample": False, **scheduler}
+    write_json(folder / "scheduler" / "scheduler_config.json", named)
+    parts = {"scheduler": ["diffusers", named["_class_name"]], "unet": ["diffusers", "UNet2DModel"]}
+    write_json(folder / "model_index.json", {"_class_name": "DDPMPipeline", **version, **parts})
+
+
+def _write_weights(path: Path, network: nn.Module, dtype: torch.dtype) -> None:
+    from safetensors.torch import save
+
+    state: dict[str, Tensor] = {k: v.detach().cpu().to(dtype).contiguous() for k, v in network.state_dict().items()}
+    write_bytes(path, save(state, metadata={"format": "pt"}))

@@ -1,0 +1,59 @@
+"""The state of a long job, to be continued from: tensors and a JSON header in one safetensors file, tied to its settings."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from farfield.core.artifact import write_bytes
+from farfield.core.error import FarfieldError
+
+
+def write_state(
+    path: Path, kind: str, settings: Mapping[str, Any], plain: Mapping[str, Any], tensors: Mapping[str, Tensor]
+) -> None:
+    """Put a state in place at once.
+
+    Args:
+        kind: of job, such as ``training``.
+        settings: what decides the job; a state is only ever continued under the same.
+        plain: what else it must know, JSON values only.
+    """
+    from safetensors.torch import save
+
+    header = {"kind": kind, "settings": settings, "plain": plain}
+    contiguous = {k: v.detach().cpu().contiguous() for k, v in tensors.items()}
+    write_bytes(path, save(contiguous, metadata={"farfield": json.dumps(header)}))
+
+
+def read_state(path: Path, kind: str, settings: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """The plain part and the tensors of a state.
+
+    Raises:
+        FarfieldError: not the state of such a job, damaged, or of a job with other settings.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as f:
+            header = json.loads((f.metadata() or {})["farfield"])
+            tensors = {key: f.get_tensor(key) for key in f.keys()}  # noqa: SIM118
+        found, plain = dict(header["settings"]), dict(header["plain"])
+        if header["kind"] != kind:
+            raise ValueError(f"it is of a {header['kind']}")
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
+        raise FarfieldError(
+            f"{path}: expected the state of a {kind}, found another file or damage ({error}); delete it to start anew"
+        ) from error
+    wanted = json.loads(json.dumps(settings))
+    changed = [k for k in {**wanted, **found} if found.get(k) != wanted.get(k)]
+    if changed:
+        raise FarfieldError(
+            f"{path}: a {kind} with other settings ({changed[0]} was {found.get(changed[0])!r}, now "
+            f"{wanted.get(changed[0])!r}); give the same ones to continue it, or another place for it"
+        )
+    return plain, tensors

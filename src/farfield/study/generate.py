@@ -1,0 +1,212 @@
+"""`farfield generate`: a model's own images of the seeds asked for."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from farfield.checkpoints.load import load_denoiser, model_digest
+from farfield.core.artifact import Images, Store, chunks, write_bytes, write_json
+from farfield.core.error import FarfieldError
+from farfield.core.runtime import Advance, exact_matmul, progress, resolve_device, resolve_dtype
+from farfield.core.seeds import show_numbers
+from farfield.data.picture import save_png, to_uint8
+from farfield.data.samples import FOLDER, open_samples
+from farfield.diffusion.denoiser import Denoiser
+from farfield.diffusion.generation import Labelled, generate
+from farfield.diffusion.solver import Churn, check_noise, find_solver
+from farfield.present.sheet import grid
+from farfield.study.reconstruct import describe_model
+from farfield.study.run import Run
+
+FORMATS = ("png", "shards", "npz")
+SHOWN = 64
+"""Images on the contact sheet."""
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How images are made.
+
+    Attributes:
+        solver: ``multistep`` if not given, ``euler`` with eta and ``heun`` with churn.
+        sigma_max, sigma_min: the highest and the lowest level; the model's if not given.
+        labels: classes; seed k gets that at place k modulo their number.
+        form: ``png``, 8 bits, a file a seed; ``shards``, float32; ``npz``, both shards and all images as 8 bits in one file.
+    """
+
+    solver: str | None = None
+    steps: int = 24
+    sigma_max: float | None = None
+    sigma_min: float | None = None
+    eta: float = 0.0
+    churn: Churn = field(default_factory=Churn)
+    labels: tuple[int, ...] = ()
+    form: str = "png"
+    batch_size: int = 64
+    device: str = "auto"
+    dtype: str = "float32"
+
+    def __post_init__(self) -> None:
+        if self.form not in FORMATS:
+            raise FarfieldError(f"format {self.form!r}: expected one of {', '.join(FORMATS)}")
+        if self.batch_size < 1:
+            raise FarfieldError(f"batch size {self.batch_size}: expected at least 1")
+        check_noise(find_solver(self.rule), self.eta, self.churn)
+
+    @property
+    def rule(self) -> str:
+        """The solver's name."""
+        if self.solver is None:
+            return "euler" if self.eta > 0 else "heun" if self.churn.amount > 0 else "multistep"
+        return find_solver(self.solver).name
+
+    def request(self) -> dict[str, Any]:
+        """What changes a result: everything but the device."""
+        asked = {k: v for k, v in asdict(self).items() if k not in ("device", "churn", "labels")}
+        churn = {k: f"{v:g}" for k, v in asdict(self.churn).items()} if self.churn.amount > 0 else None
+        return {**asked, "solver": self.rule, "churn": churn, "labels": list(self.labels)}
+
+
+def make_samples(
+    model: str, seeds: Sequence[int], out: Path, sampling: Sampling, *, quiet: bool = False
+) -> dict[str, Any]:
+    """Write ``samples/``, ``sheet.png`` and ``summary.json`` into the run folder; the summary.
+
+    Image k depends on seed k alone: not on the others, the batch size or the number of processes. An interrupted run goes
+    on with the batches that are missing. `data.samples.open_samples` reads what it leaves.
+
+    Args:
+        seeds: different ones, at least one.
+
+    Raises:
+        NonFiniteError: an image became NaN or infinite; the seeds are named, and finished batches are kept.
+        FarfieldError: settings that the model cannot do, or a folder of another run.
+    """
+    if not seeds or len(set(seeds)) < len(seeds) or min(seeds) < 0:
+        raise FarfieldError(f"seeds: expected different whole numbers of at least 0, found {len(seeds)} of them")
+    denoiser = open_model(model, sampling)
+    if sampling.form == "png" and denoiser.shape[0] not in (1, 3):
+        raise FarfieldError(
+            f"{model}: png files have 1 or 3 channels, its images {denoiser.shape[0]}; use --format shards or npz"
+        )
+    sigmas = denoiser.schedule.sigmas(sampling.steps, sampling.sigma_max, sampling.sigma_min)
+    request = {
+        "model": model,
+        "model_digest": model_digest(model),
+        "seeds": show_numbers(seeds),
+        **sampling.request(),
+    }
+    run = Run(out, "generate", request, quiet)
+    _fill(run, [str(s) for s in seeds], sampling, _work(denoiser, sigmas, sampling))
+    calls = find_solver(sampling.rule).calls(sampling.steps) + 1
+    summary = {
+        "command": "generate",
+        "model": describe_model(request, denoiser),
+        "seeds": request["seeds"],
+        "n": len(seeds),
+        "solver": sampling.rule,
+        "steps": sampling.steps,
+        "sigma": [float(sigmas[0]), float(sigmas[-1])],
+        "eta": sampling.eta,
+        "churn": asdict(sampling.churn) if sampling.churn.amount > 0 else None,
+        "labels": list(sampling.labels),
+        "format": sampling.form,
+        "network_calls": {"per_image": calls, "total": calls * len(seeds)},
+    }
+    if run.ranks.main:
+        if sampling.form == "npz":
+            _write_npz(run.store(FOLDER, Images), out / "images.npz")
+        sheet = io.BytesIO()
+        grid(open_samples(out, limit=min(SHOWN, len(seeds)))).save(sheet, format="PNG")
+        write_bytes(out / "sheet.png", sheet.getvalue())
+        write_json(out / "summary.json", {**summary, "cost_seconds": run.cost()})
+    run.ranks.wait()
+    return summary
+
+
+def open_model(model: str, sampling: Sampling) -> Denoiser:
+    """The frozen denoiser, on its device; every label is one of its classes."""
+    device, dtype = resolve_device(sampling.device), resolve_dtype(sampling.dtype)
+    denoiser = load_denoiser(model, device=device, dtype=dtype, label=max(sampling.labels, default=None))
+    if len(sampling.labels) > 1:
+        Labelled(denoiser, torch.tensor(sampling.labels))  # or it says why not, before the run is begun
+    return denoiser
+
+
+def _work(denoiser: Denoiser, sigmas: Tensor, sampling: Sampling) -> Callable[[tuple[str, ...], Advance], Images]:
+    labels = sampling.labels
+
+    def work(keys: tuple[str, ...], advance: Advance) -> Images:
+        seeds = [int(k) for k in keys]
+        several = len(labels) > 1
+        with exact_matmul():
+            x = generate(
+                Labelled(denoiser, torch.tensor([labels[s % len(labels)] for s in seeds])) if several else denoiser,
+                seeds,
+                sigmas,
+                sampling.rule,
+                eta=sampling.eta,
+                churn=sampling.churn,
+                device=denoiser.device,
+                callback=lambda step: advance(len(keys)),
+            )
+        return Images(keys, x.float().cpu())
+
+    return work
+
+
+def _fill(
+    run: Run, keys: Sequence[str], sampling: Sampling, work: Callable[[tuple[str, ...], Advance], Images]
+) -> None:
+    """Make the batches that are not on disk; they are given out to the processes by position and never gathered.
+
+    A batch that lacks one file is made again as a whole: a network's last bits depend on how many rows it is given.
+    """
+    folder, store = run.folder / FOLDER, run.store(FOLDER, Images)
+    parts = chunks(keys, sampling.batch_size)
+
+    def finished(place: int) -> bool:
+        if sampling.form == "png":
+            return all(_png(folder, key).exists() for key in parts[place])
+        return store.has(place)
+
+    left = {place: part for place, part in enumerate(parts) if not finished(place)}
+    run.ranks.wait()  # a process that is ahead must not change what another finds missing
+    if left:
+        total = len(keys) * sampling.steps
+        done = total - sum(map(len, left.values())) * sampling.steps
+        with run.stage(FOLDER), progress("generating", total, done=done, quiet=run.quiet) as advance:
+            for place, part in left.items():
+                if place % run.ranks.world != run.ranks.rank:
+                    continue
+                images = work(part, advance)
+                if sampling.form == "png":
+                    for key, image in zip(images.keys, images.values, strict=True):
+                        save_png(image, _png(folder, key))
+                else:
+                    store.write(place, images)
+    run.ranks.wait()
+
+
+def _png(folder: Path, key: str) -> Path:
+    return folder / f"{int(key):06d}.png"
+
+
+def _write_npz(store: Store[Images], path: Path) -> None:
+    """All images as uint8 ``[n, H, W, C]`` under zero-padded seeds, read one shard at a time."""
+    keys: list[str] = []
+    pixels: list[np.ndarray] = []
+    for part in store.parts():
+        keys += [f"{int(k):06d}" for k in part.keys]
+        pixels.append(to_uint8(part.values).permute(0, 2, 3, 1).contiguous().numpy())
+    buffer = io.BytesIO()
+    np.savez(buffer, images=np.concatenate(pixels), keys=np.array(keys))
+    write_bytes(path, buffer.getvalue())
