@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from typing import Final
 
 import torch
 from torch import Tensor
@@ -17,11 +18,15 @@ from torch.nn import functional
 from farfield.core.artifact import Features, Images
 from farfield.core.error import FarfieldError, NonFiniteError
 
+IMAGENET_MEAN: Final = (0.485, 0.456, 0.406)
+IMAGENET_STD: Final = (0.229, 0.224, 0.225)
+
 
 class Descriptor(ABC):
-    """Abstract: ``descriptor(images)`` with ``[n, C, H, W]`` in [-1, 1] gives features ``[n, d]``."""
+    """Abstract: ``descriptor(images)`` with ``[n, C, H, W]`` in [-1, 1] gives features ``[n, d]``, compared by cosine."""
 
     name: str
+    default_threshold: float | None = None
 
     @abstractmethod
     def __call__(self, images: Tensor) -> Tensor:
@@ -63,3 +68,10 @@ def with_channels(images: Tensor, channels: int, name: str) -> Tensor:
     if images.shape[1] != 1:
         raise FarfieldError(f"{name}: expected images of {channels} channels or grey ones, found {images.shape[1]}")
     return images.expand(-1, channels, -1, -1)
+
+
+def normalised(images: Tensor, size: Sequence[int], mean: Sequence[float], std: Sequence[float], name: str) -> Tensor:
+    """RGB in [-1, 1] as ``(v - mean) / std`` with v in [0, 1], resized."""
+    check_images(images)
+    x = (resized(with_channels(images.float(), 3, name), size) + 1) / 2
+    return (x - x.new_tensor(mean)[:, None, None]) / x.new_tensor(std)[:, None, None]

@@ -1,4 +1,4 @@
-"""Shares and their intervals: Wilson's, and halves for statistics whose trials are not independent."""
+"""Shares and their intervals: Wilson's, halves for statistics whose trials are not independent, and the bootstrap."""
 
 from __future__ import annotations
 
@@ -50,6 +50,29 @@ def variances(statistic: Pair, x: Tensor, y: Tensor, k: int, halves: int, seed: 
     drawn = [statistic(draw(x, sizes[0], g), draw(y, sizes[1], g), k) for _ in range(halves)]
     first, second = (torch.tensor(drawn, dtype=torch.float64).var(0) * share / (1 - share)).tolist()
     return first, second
+
+
+def bootstrap(statistic: Callable[[torch.Generator], float], resamples: int, seed: int) -> tuple[float, float]:
+    """The 95 % percentile interval (Efron 1979) of a statistic of independent rows.
+
+    Args:
+        statistic: of rows that it draws anew with this generator, see `resample`.
+        resamples: how many draws, at least 40.
+
+    Raises:
+        FarfieldError: fewer draws.
+    """
+    if resamples < 40:
+        raise FarfieldError(f"{resamples} resamples: expected at least 40 for an interval of 95 %; the default is 1000")
+    g = generator(seed, "bootstrap")
+    drawn = torch.tensor([statistic(g) for _ in range(resamples)], dtype=torch.float64)
+    low, high = drawn.quantile(torch.tensor([0.025, 0.975], dtype=torch.float64)).tolist()
+    return low, high
+
+
+def resample(n: int, g: torch.Generator) -> Tensor:
+    """n of the places 0 … n - 1, drawn with replacement."""
+    return torch.randint(n, (n,), generator=g)
 
 
 def draw(x: Tensor, size: int, g: torch.Generator) -> Tensor:

@@ -1,4 +1,4 @@
-"""Descriptors from a file, and the descriptor that a word or a path names.
+"""Descriptors from a file of weights.
 
 No file is unpickled: state dicts are read with ``weights_only=True``, TorchScript by torch's own reader.
 """
@@ -13,15 +13,11 @@ from typing import Final, final
 import torch
 from torch import Tensor
 
-from farfield.audit.activation import DenoiserFeatures, DenoiserLike
-from farfield.audit.descriptor import Descriptor, check_images, resized, with_channels
-from farfield.audit.pixels import Pixels
-from farfield.core.artifact import Images, file_digest
+from farfield.audit.descriptor import IMAGENET_MEAN, IMAGENET_STD, Descriptor, normalised
+from farfield.core.artifact import file_digest
 from farfield.core.error import FarfieldError
 from farfield.networks import resnet
 
-IMAGENET_MEAN: Final = (0.485, 0.456, 0.406)
-IMAGENET_STD: Final = (0.229, 0.224, 0.225)
 HALF: Final = (0.5, 0.5, 0.5)
 
 
@@ -66,7 +62,7 @@ class TorchScript(Descriptor):
         self.name = f"torchscript-{file_digest([path])[:12]}-{size}-{numbers}"
 
     def __call__(self, images: Tensor) -> Tensor:
-        x = _normalised(images, (self.size, self.size), self.mean, self.std, self.name).to(self.device)
+        x = normalised(images, (self.size, self.size), self.mean, self.std, self.name).to(self.device)
         with torch.no_grad():
             features = self.network(x)
         features = features[0] if isinstance(features, list | tuple) else features
@@ -102,45 +98,19 @@ class CifarResNet(Descriptor):
         self.name = f"resnet{self.network.depth}-{file_digest([path])[:12]}"
 
     def __call__(self, images: Tensor) -> Tensor:
-        x = _normalised(images, (32, 32), IMAGENET_MEAN, IMAGENET_STD, self.name).to(self.device)
+        x = normalised(images, (32, 32), IMAGENET_MEAN, IMAGENET_STD, self.name).to(self.device)
         with torch.no_grad():
             return self.network.features(x)
 
 
-def open_descriptor(
-    spec: str,
-    *,
-    references: Images | Tensor | None = None,
-    denoiser: DenoiserLike | None = None,
-    device: torch.device | str = "cpu",
-    size: int = 224,
-    mean: Sequence[float] = HALF,
-    std: Sequence[float] = HALF,
+def open_file(
+    path: Path, size: int, mean: Sequence[float], std: Sequence[float], device: torch.device | str
 ) -> Descriptor:
-    """The descriptor that a word or a path names.
-
-    Args:
-        spec: ``pixels`` (needs ``references``), ``model`` (needs ``denoiser``), or the path of a TorchScript file or of
-            a CIFAR ResNet's state dict.
-        references: images that pixels are whitened on.
-        denoiser: the model whose features are taken.
-        device: where a network from a file runs.
-        size, mean, std: what a TorchScript network expects, see `TorchScript`.
+    """The descriptor in a file: TorchScript (which needs size, mean and std), or a CIFAR ResNet's state dict.
 
     Raises:
-        FarfieldError: an unknown word, a missing argument, or a file that is neither.
+        FarfieldError: it is neither.
     """
-    if spec == "pixels":
-        if references is None:
-            raise FarfieldError("pixels: expected reference images to whiten on, found none; give references")
-        return Pixels.fit(references.values if isinstance(references, Images) else references)
-    if spec == "model":
-        if denoiser is None:
-            raise FarfieldError("model: expected a denoiser, found none; name a model, or describe with pixels")
-        return DenoiserFeatures(denoiser)
-    path = Path(spec)
-    if not path.is_file():
-        raise FarfieldError(f"descriptor {spec!r}: expected pixels, model or the path of a file; no such file")
     parts = _archive(path)
     if "constants.pkl" in parts:
         return TorchScript(path, size, mean, std, device)
@@ -178,10 +148,3 @@ def _state_dict(path: Path) -> dict[str, Tensor]:
             "save network.state_dict()"
         )
     return {str(name): value for name, value in content.items()}
-
-
-def _normalised(images: Tensor, size: Sequence[int], mean: Sequence[float], std: Sequence[float], name: str) -> Tensor:
-    """RGB in [-1, 1] as ``(v - mean) / std`` with v in [0, 1]."""
-    check_images(images)
-    x = (resized(with_channels(images.float(), 3, name), size) + 1) / 2
-    return (x - x.new_tensor(mean)[:, None, None]) / x.new_tensor(std)[:, None, None]

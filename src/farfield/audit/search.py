@@ -1,35 +1,70 @@
-"""Exact nearest neighbours among feature vectors."""
+"""Exact nearest neighbours among feature vectors, in bounded memory: never n × m × d differences at once."""
 
 from __future__ import annotations
 
-from typing import Final
+from dataclasses import dataclass
+from typing import Any, Final
 
 import torch
 from torch import Tensor
 
-from farfield.audit.vectors import check_same_descriptor, rows
+from farfield.audit.vectors import BLOCK, check_same_descriptor, matrix
 from farfield.core.artifact import Features
 from farfield.core.error import FarfieldError
 
 SPARE: Final = 8  # candidates beyond k
+MORE: Final = 8  # times as many for queries whose neighbours are not certain yet
+QUERIES: Final = 4096  # that are searched at a time
 ROUNDING: Final = 1e-5  # of a squared distance in float32, as a share of the squared lengths
 
 
+@dataclass(frozen=True)
+class Neighbours:
+    """Each query's nearest reference: query ``keys[i]`` lies ``distance[i]`` (float64) from ``nearest_keys[i]``.
+
+    ``index[i]`` is that reference's row; ``references`` is how many there were.
+    """
+
+    keys: tuple[str, ...]
+    nearest_keys: tuple[str, ...]
+    index: Tensor
+    distance: Tensor
+    references: int
+
+    @property
+    def similarity(self) -> Tensor:
+        """The cosine, float64, where the vectors searched are of unit length (see `audit.similarity.unit`)."""
+        return 1 - self.distance.square() / 2
+
+
+def neighbours(queries: Features, references: Features) -> Neighbours:
+    """Each query's nearest reference in Euclidean distance, with its key; errors as of `nearest`."""
+    distances, indices = nearest(queries, references)
+    nearest_keys = tuple(references.keys[i] for i in indices[:, 0].tolist())
+    return Neighbours(queries.keys, nearest_keys, indices[:, 0], distances[:, 0], len(references))
+
+
 def nearest(
-    queries: Features | Tensor, references: Features | Tensor, k: int = 1, exclude_same: bool = False
+    queries: Features | Tensor,
+    references: Features | Tensor,
+    k: int = 1,
+    exclude_same: bool = False,
+    exclude: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """The k references nearest to each query in Euclidean distance, nearest first.
 
     An exhaustive search (faiss ``IndexFlatL2``, float32) proposes a few more than k; their distances are computed again
-    from the differences in float64 and put in order, so that an exact copy is at distance 0 exactly. Where rounding
-    could have hidden a nearer reference, all are compared in float64. Equally near ones come in the order of their
-    indices.
+    from the differences in float64 and put in order, so that an exact copy is at distance 0 exactly. Queries for which
+    rounding could have hidden a nearer reference are searched again for more candidates, in the end among all. Equally
+    near ones come in the order of their indices. Beside the vectors, memory is taken for the references in float32 and
+    for blocks of fixed size.
 
     Args:
         queries: ``[n, d]``.
         references: ``[m, d]``.
         k: how many neighbours.
         exclude_same: queries and references are one set; row i is no neighbour of row i.
+        exclude: ``[n]``, the row of the references that is no neighbour of query i, if queries are some of them.
 
     Returns:
         distances ``[n, k]`` float64 and indices ``[n, k]`` int64 into the references, on the CPU.
@@ -37,35 +72,74 @@ def nearest(
     Raises:
         FarfieldError: fewer than k references are there to be found, or features that cannot be compared.
     """
-    import faiss
-
     check_same_descriptor(queries, references)
-    x, y = rows(queries, "queries").cpu(), rows(references, "references").cpu()
+    x, y = _floats(matrix(queries, "queries")), _floats(matrix(references, "references"))
     if exclude_same and len(x) != len(y):
         raise FarfieldError(f"exclude_same: expected queries and references to be one set, found {len(x)} and {len(y)}")
-    most = len(y) - exclude_same
+    own = torch.arange(len(x)) if exclude_same else exclude
+    most = len(y) - (own is not None)
     if not 1 <= k <= most:
         raise FarfieldError(f"k = {k}: expected 1 to {most} neighbours among {len(y)} vectors; give more of them")
-    centre = y.mean(0)  # float32 keeps most digits near the origin
-    x0, y0 = x - centre, y - centre
-    index = faiss.IndexFlatL2(y.shape[1])
-    index.add(y0.float().contiguous().numpy())
-    proposed = min(len(y), k + exclude_same + SPARE)
-    rough, candidates = (torch.from_numpy(a) for a in index.search(x0.float().contiguous().numpy(), proposed))
-    slack = ROUNDING * (x0.square().sum(1) + y0.square().sum(1).max())
-    sure_up_to = (rough.double()[:, -1] - slack).tolist() if proposed < len(y) else [torch.inf] * len(x)
-    everything = torch.arange(len(y))
+    flat = _Flat(y)
     distances, indices = torch.empty(len(x), k, dtype=torch.float64), torch.empty(len(x), k, dtype=torch.long)
-    for i, places in enumerate(candidates.sort(dim=1).values):
-        found = _order(x[i], y, places[places != i] if exclude_same else places, k)
-        if not float(found[0][-1]) < sure_up_to[i]:
-            found = _order(x[i], y, everything[everything != i] if exclude_same else everything, k)
-        distances[i], indices[i] = found[0].sqrt(), found[1]
+    left, count = torch.arange(len(x)), k + (own is not None) + SPARE
+    while len(left):
+        uncertain = []
+        for some in left.split(QUERIES):
+            places, sure_up_to = flat.propose(x[some], count)
+            squares, indices[some] = rank(x[some], y, places, k, None if own is None else own[some])
+            distances[some] = squares.sqrt()
+            uncertain.append(some[~(squares[:, -1] < sure_up_to)])
+        left, count = torch.cat(uncertain), MORE * count
     return distances, indices
 
 
-def _order(query: Tensor, references: Tensor, places: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """The k nearest of the references at these places, which are in ascending order: squared distances and places."""
-    squares = (references[places] - query).square().sum(1)
-    order = squares.argsort(stable=True)[:k]
-    return squares[order], places[order]
+class _Flat:
+    """An exhaustive index of references, about their mean: float32 keeps most digits near the origin."""
+
+    def __init__(self, y: Tensor):
+        import faiss
+
+        self.size = len(y)
+        self.centre = torch.stack([part.double().sum(0) for part in y.split(QUERIES)]).sum(0) / len(y)
+        self.largest = 0.0
+        self.index: Any = faiss.IndexFlatL2(y.shape[1])
+        for part in y.split(QUERIES):
+            centred = self._centred(part)
+            self.largest = max(self.largest, float(centred.square().sum(1).max()))
+            self.index.add(centred.numpy())
+
+    def propose(self, x: Tensor, count: int) -> tuple[Tensor, Tensor]:
+        """Places ``[n, count]`` in ascending order, and the squared distance ``[n]`` below which none is missing."""
+        if 2 * count >= self.size:
+            return torch.arange(self.size).expand(len(x), -1), torch.full((len(x),), torch.inf, dtype=torch.float64)
+        centred = self._centred(x)
+        rough, places = (torch.from_numpy(a) for a in self.index.search(centred.numpy(), count))
+        slack = ROUNDING * (centred.double().square().sum(1) + self.largest)
+        return places.sort(1).values, rough[:, -1].double() - slack
+
+    def _centred(self, x: Tensor) -> Tensor:
+        return (x.double() - self.centre).float().contiguous()
+
+
+def rank(x: Tensor, y: Tensor, places: Tensor, k: int, own: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """The k nearest of the references at these places ``[n, c]``: squared distances and places, nearest first."""
+    width = min(places.shape[1], max(1, BLOCK // y.shape[1]))
+    height = max(1, BLOCK // max(width * y.shape[1], places.shape[1]))
+    found, where = [], []
+    for row in range(0, len(x), height):
+        block = slice(row, row + height)
+        query, at = x[block, None].double(), places[block]
+        squares = torch.cat([(y[part].double() - query).square().sum(2) for part in at.split(width, 1)], 1)
+        if own is not None:
+            squares[at == own[block, None]] = torch.inf
+        order = squares.argsort(dim=1, stable=True)[:, :k]
+        found.append(squares.gather(1, order))
+        where.append(at.gather(1, order))
+    return torch.cat(found), torch.cat(where)
+
+
+def _floats(x: Tensor) -> Tensor:
+    """On the CPU, in float32 where that holds every value, else in float64."""
+    x = x.cpu()
+    return x.float() if x.dtype in (torch.float16, torch.bfloat16, torch.float32) else x.double()

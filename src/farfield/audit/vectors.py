@@ -14,7 +14,12 @@ BLOCK: Final = 1 << 21  # entries of a distance or kernel matrix that are held a
 
 
 def rows(features: Features | Tensor, name: str = "features") -> Tensor:
-    """The vectors ``[n, d]`` in float64.
+    """The vectors ``[n, d]`` in float64; errors as of `matrix`."""
+    return matrix(features, name).double()
+
+
+def matrix(features: Features | Tensor, name: str = "features") -> Tensor:
+    """The vectors ``[n, d]`` as they are: a large set is not held twice.
 
     Raises:
         FarfieldError: not a matrix with at least one row and column.
@@ -23,7 +28,7 @@ def rows(features: Features | Tensor, name: str = "features") -> Tensor:
     values = features.values if isinstance(features, Features) else features
     if values.ndim != 2 or 0 in values.shape:
         raise FarfieldError(f"{name}: expected vectors [n, d], found shape {list(values.shape)}; describe images first")
-    values = values.detach().double()
+    values = values.detach()
     if not bool(values.isfinite().all()):
         raise NonFiniteError(f"{name}: expected finite vectors, found NaN or infinity; look for broken images")
     return values

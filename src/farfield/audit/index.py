@@ -1,0 +1,165 @@
+"""Nearest neighbours among more vectors than memory holds: shard by shard, exactly or through indexes kept on disk.
+
+Approximate indexes (faiss: inverted lists, or a graph) propose candidates; distances are always exact, in float64, so what
+can be wrong is that a nearer image was missed. How often that happens is measured beside an exact search.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+from torch import Tensor
+
+from farfield.audit.interval import proportion
+from farfield.audit.search import QUERIES, SPARE, Neighbours, nearest, rank
+from farfield.audit.vectors import check_same_descriptor, matrix
+from farfield.core.artifact import Features, Score, write_bytes
+from farfield.core.error import FarfieldError
+from farfield.core.runtime import generator
+
+KINDS: Final = ("ivf", "hnsw")
+SHARD: Final = 1 << 17  # rows that are held and indexed at a time
+CHECKED: Final = 500  # queries that are searched exactly as well
+LINKS: Final = 32  # of a vector in the graph
+PROBED: Final = 1 / 16  # share of the lists that are searched
+VISITED: Final = 128  # vectors that a walk through the graph keeps
+
+
+@dataclass(frozen=True)
+class Approximate:
+    """A search that does not look at every vector.
+
+    ``kind``: ``ivf``, the lists of the nearest of about 4 √m cells of k-means, or ``hnsw``, a walk through a graph of
+    neighbours. ``folder`` keeps the indexes, named by the content of what they index: a later search reads them.
+    """
+
+    kind: str
+    folder: Path
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise FarfieldError(f"search {self.kind!r}: expected {' or '.join(KINDS)}; the exact search needs no index")
+
+
+def neighbours_in_shards(
+    queries: Features,
+    shards: Iterable[Features],
+    search: Approximate | None = None,
+    checked: int = CHECKED,
+    seed: int = 0,
+) -> tuple[Neighbours, Score | None]:
+    """Each query's nearest reference in Euclidean distance, among shards of which one is held at a time.
+
+    Args:
+        queries: ``[n, d]``.
+        shards: the references, see `regrouped`; keys are unique among all.
+        search: exact, if not given.
+        checked: how many queries, drawn with ``seed``, are searched exactly as well.
+
+    Returns:
+        The neighbours, ``index`` counting the rows of all shards, and the recall: the share of checked queries whose
+        nearest reference was found, with Wilson's interval; None for an exact search.
+
+    Raises:
+        FarfieldError: no references, features that cannot be compared, or a damaged index.
+    """
+    x = matrix(queries, "queries").cpu()
+    drawn = torch.randperm(len(x), generator=generator(seed, "recall"))[:checked]
+    distance, truth = (
+        torch.full((len(x),), torch.inf, dtype=torch.float64),
+        torch.full((len(drawn),), torch.inf).double(),
+    )
+    index, keys, rows = torch.zeros(len(x), dtype=torch.long), [""] * len(x), 0
+    for shard in shards:
+        check_same_descriptor(queries, shard)
+        if search is None:
+            found, places = (part[:, 0] for part in nearest(x, shard))
+        else:
+            found, places = _approximate(x, shard, search)
+            truth = torch.minimum(truth, nearest(x[drawn], shard)[0][:, 0])
+        for i in (found < distance).nonzero()[:, 0].tolist():
+            distance[i], index[i], keys[i] = found[i], rows + places[i], shard.keys[int(places[i])]
+        rows += len(shard)
+    if rows == 0:
+        raise FarfieldError("references: expected at least one shard of features, found none; describe images first")
+    recall = None if search is None else proportion(int((distance[drawn] <= truth).sum()), len(drawn))
+    return Neighbours(queries.keys, tuple(keys), index, distance, rows), recall
+
+
+def regrouped(shards: Iterable[Features], rows: int = SHARD) -> Iterator[Features]:
+    """The same rows in shards of at least so many, but the last: small shards are indexed and searched together."""
+    held: list[Features] = []
+    for shard in shards:
+        held.append(shard)
+        if sum(map(len, held)) >= rows:
+            yield _joined(held)
+            held = []
+    if held:
+        yield _joined(held)
+
+
+def _joined(shards: list[Features]) -> Features:
+    for shard in shards:
+        check_same_descriptor(shards[0], shard)
+    keys = tuple(key for shard in shards for key in shard.keys)
+    return Features(keys, torch.cat([shard.values for shard in shards]), shards[0].descriptor)
+
+
+def _approximate(x: Tensor, shard: Features, search: Approximate) -> tuple[Tensor, Tensor]:
+    """Distance and place of the nearest of the candidates that the index proposes."""
+    y = matrix(shard, "references").cpu()
+    index = _opened(shard, search)
+    distances, places = [], []
+    for part in x.split(QUERIES):
+        _, candidates = index.search(part.float().contiguous().numpy(), min(1 + SPARE, len(y)))
+        at = torch.from_numpy(candidates).clamp(min=0).sort(1).values  # -1 where fewer were found: try the first
+        squares, best = rank(part, y, at, 1)
+        distances.append(squares[:, 0].sqrt())
+        places.append(best[:, 0])
+    return torch.cat(distances), torch.cat(places)
+
+
+def _opened(shard: Features, search: Approximate) -> Any:
+    """The index of a shard: from disk if it is there, else made and put there."""
+    import faiss
+
+    path = search.folder / f"{search.kind}-{shard.digest()[:16]}.faiss"
+    if not path.exists():
+        write_bytes(path, faiss.serialize_index(_built(matrix(shard), search.kind)).tobytes())
+    try:
+        index: Any = faiss.read_index(str(path))
+    except RuntimeError as error:
+        raise FarfieldError(
+            f"{path}: expected a faiss index, found a damaged one; delete it and search again"
+        ) from error
+    if search.kind == "ivf":
+        index.nprobe = max(1, round(PROBED * index.nlist))
+    else:
+        index.hnsw.efSearch = VISITED
+    return index
+
+
+def _built(y: Tensor, kind: str) -> Any:
+    import faiss
+
+    vectors = y.cpu().float().contiguous().numpy()
+    size, length = vectors.shape
+    if kind == "ivf":
+        cells = max(1, min(round(4 * math.sqrt(size)), size // 39))  # fewer vectors a cell are too few for its mean
+        lists = faiss.IndexIVFFlat(faiss.IndexFlatL2(length), length, cells)
+        lists.train(vectors)
+        lists.add(vectors)
+        return lists
+    graph = faiss.IndexHNSWFlat(length, LINKS)
+    threads = faiss.omp_get_max_threads()
+    faiss.omp_set_num_threads(1)  # several grow another graph each time
+    try:
+        graph.add(vectors)
+    finally:
+        faiss.omp_set_num_threads(threads)
+    return graph

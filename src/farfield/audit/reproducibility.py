@@ -1,0 +1,102 @@
+"""Do two models make the same image from the same noise? Shares of pairs that agree, and how far apart pairs are.
+
+Arguments are features or images under their seeds; pairs are of one seed. The chance level of each score is the score of
+seeds that do not belong together, ``rp(first, repaired(second), threshold)`` (see `audit.similarity.repaired`): how
+alike different images are is the descriptor's and the domain's, and no threshold is at home everywhere.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Final, TypeVar
+
+import torch
+from torch import Tensor
+
+from farfield.audit.interval import bootstrap, proportion, resample
+from farfield.audit.similarity import check_threshold, paired, similarity
+from farfield.audit.vectors import check_same_descriptor
+from farfield.core.artifact import Artifact, Features, Images, Score
+from farfield.core.error import FarfieldError, NonFiniteError
+
+MAE_LIMIT: Final = 15 / 255  # of the range from black to white
+BATCH: Final = 1024  # images that are compared at a time
+
+A = TypeVar("A", bound=Artifact)
+
+
+def rp(first: Features, second: Features, threshold: float, common: bool = False) -> Score:
+    """The reproducibility score: the share of same-seed pairs whose cosine is above the threshold.
+
+    RP = P(similarity(x1, x2) > threshold), with 0.6 for SSCD (Zhang et al. 2023, arXiv 2310.05264). Wilson's interval.
+
+    Args:
+        first, second: ``[n, d]``.
+        threshold: a cosine.
+        common: leave seeds that only one has aside.
+
+    Raises:
+        FarfieldError: different seeds or descriptors, or a threshold outside [-1, 1].
+    """
+    check_threshold(threshold)
+    alike = similarity(first, second, common)
+    return proportion(int((alike > threshold).sum()), len(alike))
+
+
+def mae_rp(first: Images, second: Images, limit: float = MAE_LIMIT, common: bool = False) -> Score:
+    """The share of same-seed pairs whose mean absolute pixel difference is at most ``limit``; Wilson's interval.
+
+    Args:
+        first, second: ``[n, C, H, W]`` in [-1, 1]; clipped, as when they are written.
+        limit: in units of the range from black to white: 15/255 is 15 grey levels.
+
+    Raises:
+        FarfieldError: different seeds or shapes.
+    """
+    differences = mean_absolute_differences(first, second, common)
+    return proportion(int((differences <= limit).sum()), len(differences))
+
+
+def mean_absolute_differences(first: Images, second: Images, common: bool = False) -> Tensor:
+    """Of each same-seed pair, in units of the range from black to white: float64 ``[n]``, in the keys' sorted order."""
+    x, y = _same_shape(first, second, common)
+    parts = zip(x.values.split(BATCH), y.values.split(BATCH), strict=True)
+    found = [(a.double().clamp(-1, 1) - b.double().clamp(-1, 1)).abs().flatten(1).mean(1) / 2 for a, b in parts]
+    return _finite(torch.cat(found))
+
+
+def pfd(first: A, second: A, common: bool = False, resamples: int = 1000, seed: int = 0) -> Score:
+    r"""The probability-flow distance: how far two models' flows carry one noise apart.
+
+    :math:`(E_n \|\Phi_1(n) - \Phi_2(n)\|^2)^{1/2}` over same-seed pairs, in pixels (images in [-1, 1]) or features (Zhang
+    et al. 2025, arXiv 2505.20123). For two Gaussians it is :math:`(|m_1 - m_2|^2 + |C_1^{1/2} - C_2^{1/2}|_F^2)^{1/2}`,
+    at least the 2-Wasserstein distance of their laws. The interval resamples pairs (percentile bootstrap).
+
+    Args:
+        first, second: `Images` ``[n, C, H, W]`` or `Features` ``[n, d]``.
+
+    Raises:
+        FarfieldError: different seeds, shapes or descriptors.
+    """
+    if isinstance(first, Features) and isinstance(second, Features):
+        check_same_descriptor(first, second)
+    x, y = _same_shape(first, second, common)
+    parts = zip(x.values.split(BATCH), y.values.split(BATCH), strict=True)
+    squares = _finite(torch.cat([(a.double() - b.double()).flatten(1).square().sum(1) for a, b in parts]))
+    n = len(squares)
+    low, high = bootstrap(lambda g: math.sqrt(float(squares[resample(n, g)].mean())), resamples, seed)
+    return Score(math.sqrt(float(squares.mean())), n, low, high)
+
+
+def _same_shape(first: A, second: A, common: bool) -> tuple[A, A]:
+    x, y = paired(first, second, common)
+    if x.values.shape != y.values.shape:
+        a, b = ("×".join(map(str, v.values.shape[1:])) for v in (x, y))
+        raise FarfieldError(f"pairs of {a} and {b}: expected one shape for both; resize one, or compare features")
+    return x, y
+
+
+def _finite(values: Tensor) -> Tensor:
+    if not bool(values.isfinite().all()):
+        raise NonFiniteError("pairs: expected finite values, found NaN or infinity; look for broken images")
+    return values

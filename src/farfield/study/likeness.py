@@ -1,0 +1,173 @@
+"""When two images count as alike: the sets to compare, their features, and the thresholds that are reported."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+import farfield
+from farfield.audit.named import open_descriptor
+from farfield.audit.similarity import check_threshold
+from farfield.audit.threshold import RATE, Threshold, calibrate
+from farfield.core.artifact import Features, Images, Store, read_json, write_json
+from farfield.core.error import FarfieldError
+from farfield.core.runtime import resolve_device
+from farfield.data.samples import open_samples
+from farfield.data.subset import shuffled
+from farfield.study.measure import descriptor_label, features
+from farfield.study.run import Run
+
+WHITENED = 5000
+"""Images that the descriptor ``pixels`` is fitted on, at most."""
+
+SAME = 1 - 1e-6
+"""A cosine above which a calibrated threshold tells nothing."""
+
+REPEATED = (
+    "The calibrated threshold is 1: images that were taken for different are often the same, as those of different seeds "
+    "are where a model repeats few training images. Calibrate on held-out images."
+)
+
+
+@dataclass(frozen=True)
+class Likeness:
+    """When two images count as alike.
+
+    ``descriptor``: in whose features; ``threshold``: the cosine above which they do (the descriptor's published one, if
+    not given); ``rate``: at which different images may exceed the calibrated threshold beside it.
+    """
+
+    descriptor: str = "copy"
+    threshold: float | None = None
+    rate: float = RATE
+
+    def __post_init__(self) -> None:
+        if self.threshold is not None:
+            check_threshold(self.threshold)
+        if not 0 < self.rate < 1:
+            raise FarfieldError(f"rate {self.rate:g}: expected a number between 0 and 1; the default is {RATE:g}")
+
+    def request(self) -> dict[str, Any]:
+        return {"descriptor": self.descriptor, "threshold": self.threshold, "rate": self.rate}
+
+    def thresholds(self, published: float | None, different: Tensor, notes: list[str]) -> dict[str, Any]:
+        """The thresholds to report, and the calibration on similarities of images that are known to be different.
+
+        Raises:
+            FarfieldError: none is given or published, and there are too few to calibrate one.
+        """
+        chosen = {} if self.threshold is None else {"given": self.threshold}
+        if not chosen and published is not None:
+            chosen = {"published": published}
+        calibration: Threshold | None = None
+        try:
+            calibration = calibrate(different, self.rate)
+            chosen["calibrated"] = calibration.value
+            if calibration.value > SAME:
+                notes.append(REPEATED)
+        except FarfieldError as error:
+            if not chosen:
+                raise FarfieldError(f"{error}; or give a threshold") from error
+            notes.append(f"No calibrated threshold: {error}.")
+        return {"thresholds": chosen, "calibration": calibration}
+
+
+@dataclass(frozen=True)
+class Given:
+    """One set to be compared: images, or features that were described before."""
+
+    source: str
+    rows: Images | Features
+
+    def described(self) -> dict[str, Any]:
+        return {"source": self.source, "n": len(self.rows)}
+
+
+def open_set(source: str, limit: int | None = None) -> Given:
+    """A set of samples (see `data.samples.open_samples`), or a folder of features.
+
+    Raises:
+        FarfieldError: nothing there that can be read.
+    """
+    store = feature_store(source)
+    if store is None:
+        return Given(source, open_samples(source, limit=limit))
+    rows = store.read()
+    return Given(source, rows.select(rows.keys[:limit]) if limit else rows)
+
+
+def feature_store(source: str) -> Store[Features] | None:
+    """The features in a folder, or in the folder ``features`` of a run; None where there are none."""
+    for folder in (Path(source), Path(source) / "features"):
+        store = Store(folder, Features)
+        if store.shards() and _kind(store.shards()[0]) == Features.kind:
+            return store
+    return None
+
+
+def describe(
+    run: Run,
+    sets: Mapping[str, Images | Features],
+    references: Sequence[str],
+    likeness: Likeness,
+    batch_size: int,
+    device: str,
+) -> tuple[dict[str, Features], float | None]:
+    """The features of each set, kept in the run, and the descriptor's published threshold.
+
+    Args:
+        references: names of the sets that ``pixels`` are whitened on.
+    """
+    images = {name: rows for name, rows in sets.items() if isinstance(rows, Images)}
+    found = {name: rows for name, rows in sets.items() if isinstance(rows, Features)}
+    if not images:
+        return found, None
+    pool = [images[name] for name in references if name in images] if likeness.descriptor == "pixels" else []
+    if len({part.values.shape[1:] for part in pool}) > 1:
+        raise FarfieldError("pixels: expected images of one size in all sets; resize some, or give another descriptor")
+    descriptor = open_descriptor(
+        likeness.descriptor,
+        references=torch.cat([_some(part, WHITENED // len(pool)) for part in pool]) if pool else None,
+        device=resolve_device(device),
+    )
+    label = descriptor_label(likeness.descriptor, [])
+    return found | features(run, descriptor, label, images, batch_size), descriptor.default_threshold
+
+
+def digests(rows: Mapping[str, Images | Features]) -> dict[str, str]:
+    """What a run's request says of the sets: their content."""
+    return {f"{name}_digest": part.digest() for name, part in rows.items()}
+
+
+def finished(run: Run, work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """Let the main process do the work and write the summary; every process returns it as written."""
+    if run.ranks.main:
+        with run.stage("scores"):
+            summary = {"command": run.request["command"], "farfield": farfield.__version__, **work()}
+        write_json(run.folder / "summary.json", {**summary, "cost_seconds": run.cost()})
+    run.ranks.wait()
+    found: dict[str, Any] = read_json(run.folder / "summary.json")
+    return found
+
+
+def _some(images: Images, most: int) -> Tensor:
+    """At most so many, drawn at random; the draw does not depend on the order of files."""
+    return images.select(shuffled(images.keys, 0)[:most]).values
+
+
+def _kind(shard: Path) -> str | None:
+    """What a shard holds, by its header alone."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(shard, framework="pt") as f:
+            kind: str | None = json.loads((f.metadata() or {}).get("farfield", "{}")).get("kind")
+    except (OSError, SafetensorError, json.JSONDecodeError):
+        return None
+    return kind

@@ -1,0 +1,150 @@
+"""Searches: exact ones equal the full matrix of distances however they are cut; approximate ones say what they miss."""
+
+from itertools import pairwise
+
+import pytest
+import torch
+
+from farfield.audit import index
+from farfield.audit.index import Approximate, neighbours_in_shards, regrouped
+from farfield.audit.search import nearest, neighbours
+from farfield.core.artifact import Features
+from farfield.core.error import FarfieldError, NonFiniteError
+
+
+def named(values, prefix="k", descriptor="test"):
+    return Features(tuple(f"{prefix}{i:05d}" for i in range(len(values))), values, descriptor)
+
+
+def features(n, seed, d=8, prefix="k"):
+    return named(torch.randn(n, d, generator=torch.Generator().manual_seed(seed)), prefix)
+
+
+def clustered(n, seed, prefix="k"):
+    """Points about 30 centres that are the same for every seed."""
+    centres = torch.randn(30, 16, generator=torch.Generator().manual_seed(99)) * 3
+    g = torch.Generator().manual_seed(seed)
+    return named(centres[torch.randint(30, (n,), generator=g)] + torch.randn(n, 16, generator=g), prefix)
+
+
+def shards(whole, *sizes):
+    cuts = [0, *torch.tensor(sizes).cumsum(0).tolist(), len(whole)]
+    return [whole.select(whole.keys[a:b]) for a, b in pairwise(cuts)]
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32, torch.float64])
+def test_nearest_equals_the_full_matrix(dtype):
+    x, y = (torch.randn(n, 5, generator=torch.Generator().manual_seed(n)).to(dtype) for n in (300, 400))
+    squares = (x.double()[:, None] - y.double()).square().sum(2)
+    for k in (1, 3, 400):
+        distances, indices = nearest(x, y, k)
+        order = squares.argsort(dim=1, stable=True)[:, :k]
+        assert torch.equal(indices, order) and torch.equal(distances, squares.gather(1, order).sqrt())
+    without = squares.clone()
+    own = torch.arange(300) + 17
+    without[torch.arange(300), own] = torch.inf
+    assert torch.equal(nearest(x, y, exclude=own)[1][:, 0], without.argmin(1))
+
+
+@pytest.mark.parametrize("same", [10, 80, 700])
+def test_more_equals_than_candidates_come_in_order(same):
+    """Among so many equal vectors any candidates look right: the first ones must be found all the same."""
+    y = torch.randn(1500, 4, generator=torch.Generator().manual_seed(0))
+    y[300 : 300 + same] = y[300]
+    distances, indices = nearest(y[[299, 300, 305]], y, k=5)
+    assert indices[1:].tolist() == [list(range(300, 305))] * 2 and (distances[1:] == 0).all()
+    assert indices[0, 0] == 299 and nearest(y, y, exclude_same=True)[1][300:302, 0].tolist() == [301, 300]
+
+
+def test_blocks_do_not_change_the_answer(monkeypatch: pytest.MonkeyPatch):
+    x, y = features(90, 0).values, features(3000, 1).values
+    y[1000:1500] = y[0]
+    whole = nearest(x, y, k=3)
+    monkeypatch.setattr("farfield.audit.search.BLOCK", 50)
+    monkeypatch.setattr("farfield.audit.search.QUERIES", 7)
+    for a, b in zip(whole, nearest(x, y, k=3), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_shards_give_the_neighbours_of_the_whole():
+    queries, references = features(200, 0, prefix="q"), features(500, 1)
+    whole = neighbours(queries, references)
+    for sizes in ((), (100, 3, 250), (499,)):
+        found, recall = neighbours_in_shards(queries, iter(shards(references, *sizes)))
+        assert recall is None and found.references == 500 and found.keys == queries.keys
+        assert found.nearest_keys == whole.nearest_keys
+        assert torch.equal(found.distance, whole.distance) and torch.equal(found.index, whole.index)
+
+
+def test_small_shards_are_searched_together():
+    references = features(100, 1)
+    groups = list(regrouped(iter(shards(references, 10, 20, 5, 40)), rows=30))
+    assert [len(group) for group in groups] == [30, 45, 25]
+    assert torch.equal(torch.cat([group.values for group in groups]), references.values)
+    assert [key for group in groups for key in group.keys] == list(references.keys)
+    with pytest.raises(FarfieldError, match="one descriptor"):
+        list(regrouped([references, named(references.values, descriptor="other")], rows=1000))
+
+
+@pytest.mark.parametrize("kind", ["ivf", "hnsw"])
+def test_approximate_search_measures_its_recall(kind, tmp_path):
+    queries, references = clustered(400, 0, "q"), clustered(3000, 1)
+    whole = neighbours(queries, references)
+    search = Approximate(kind, tmp_path)
+    found, recall = neighbours_in_shards(queries, shards(references, 1600), search, checked=300)
+    right = found.distance == whole.distance
+    assert (found.distance >= whole.distance).all() and float(right.double().mean()) > 0.8
+    assert recall.n == 300 and recall.low <= float(right.double().mean()) <= recall.high
+    assert [a for a, r in zip(found.nearest_keys, right, strict=True) if r] == [
+        a for a, r in zip(whole.nearest_keys, right, strict=True) if r
+    ]
+    written = {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
+    again, same = neighbours_in_shards(queries, shards(references, 1600), search, checked=300)
+    assert len(written) == 2 and {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()} == written
+    assert torch.equal(again.distance, found.distance) and again.nearest_keys == found.nearest_keys and same == recall
+
+
+def test_an_index_that_misses_says_so(tmp_path, monkeypatch: pytest.MonkeyPatch):
+    """One list in 200 of structureless vectors finds few of the nearest."""
+    monkeypatch.setattr(index, "PROBED", 1e-9)
+    queries, references = features(300, 0, 32, "q"), features(4000, 1, 32)
+    found, recall = neighbours_in_shards(queries, [references], Approximate("ivf", tmp_path), checked=300)
+    truth = float((found.distance == neighbours(queries, references).distance).double().mean())
+    assert recall.value == pytest.approx(truth) and recall.value < 0.5
+
+
+def test_an_index_is_read_only_for_what_it_was_made_of(tmp_path):
+    search = Approximate("ivf", tmp_path)
+    queries = features(50, 0, prefix="q")
+    first, second = features(300, 1), features(300, 2)
+    neighbours_in_shards(queries, [first], search)
+    found, _ = neighbours_in_shards(queries, [second], search)
+    assert len(list(tmp_path.iterdir())) == 2
+    at = second.values[found.index].double()
+    assert torch.allclose((at - queries.values.double()).norm(dim=1), found.distance)
+    for path in tmp_path.iterdir():
+        path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(FarfieldError, match="damaged one; delete it"):
+        neighbours_in_shards(queries, [first], search)
+
+
+def test_few_vectors_are_indexed_too(tmp_path):
+    for kind in ("ivf", "hnsw"):
+        found, recall = neighbours_in_shards(features(5, 0), [features(3, 1)], Approximate(kind, tmp_path))
+        assert recall.value == 1 and torch.equal(found.distance, neighbours(features(5, 0), features(3, 1)).distance)
+
+
+def test_errors(tmp_path):
+    x = features(5, 0)
+    with pytest.raises(FarfieldError, match="ivf or hnsw"):
+        Approximate("flat", tmp_path)
+    with pytest.raises(FarfieldError, match="at least one shard"):
+        neighbours_in_shards(x, [])
+    with pytest.raises(FarfieldError, match="one descriptor"):
+        neighbours_in_shards(x, [named(x.values, descriptor="other")])
+    with pytest.raises(FarfieldError, match="one length"):
+        neighbours_in_shards(x, [features(5, 0, 9)])
+    with pytest.raises(NonFiniteError):
+        neighbours_in_shards(x, [named(x.values * torch.nan)])
+    with pytest.raises(FarfieldError, match="1 to 5 neighbours"):
+        nearest(x, x, k=6)
