@@ -1,4 +1,4 @@
-"""``python -m benchmarks [round_trip] [empirical] [startup]``: tables on stdout, progress on stderr."""
+"""``python -m benchmarks [PART …]``, all parts by default: tables on stdout, progress on stderr."""
 
 from __future__ import annotations
 
@@ -43,7 +43,13 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--reference", type=int, default=400, help="round_trip: reference steps (%(default)s)")
     parser.add_argument("--points", type=int, default=8192, help="empirical: data points (%(default)s)")
     parser.add_argument("--batch", type=int, default=64, help="empirical: images denoised at once (%(default)s)")
-    parser.add_argument("--repetitions", type=int, default=5, help="empirical, startup: runs each (%(default)s)")
+    parser.add_argument("--queries", type=int, default=10_000, help="search: vectors looked up (%(default)s)")
+    parser.add_argument(
+        "--references", type=int, default=32_768, help="search: vectors they are looked up in (%(default)s)"
+    )
+    parser.add_argument("--width", type=int, default=64, help="training: of the ddpmpp network (%(default)s)")
+    parser.add_argument("--described", type=int, default=4096, help="features: images (%(default)s)")
+    parser.add_argument("--repetitions", type=int, default=5, help="all but round_trip: runs each (%(default)s)")
     options = parser.parse_args(arguments)
     if unknown := set(options.parts) - set(PARTS):
         parser.error(f"{', '.join(sorted(unknown))}: expected {', '.join(PARTS)}")
@@ -76,6 +82,27 @@ def run_empirical(options: argparse.Namespace) -> tuple[Figures, str]:
     return figures, show(figures)
 
 
+def run_search(options: argparse.Namespace) -> tuple[Figures, str]:
+    from benchmarks.search import measure, show
+
+    figures = measure(options.queries, options.references, repetitions=options.repetitions)
+    return figures, show(figures)
+
+
+def run_training(options: argparse.Namespace) -> tuple[Figures, str]:
+    from benchmarks.training import measure, show
+
+    figures = measure(options.width, repetitions=options.repetitions)
+    return figures, show(figures)
+
+
+def run_features(options: argparse.Namespace) -> tuple[Figures, str]:
+    from benchmarks.features import measure, show
+
+    figures = measure(options.described, options.repetitions)
+    return figures, show(figures)
+
+
 def run_startup(options: argparse.Namespace) -> tuple[Figures, str]:
     """What is waited for before anything happens, beside the interpreter alone."""
     commands = {
@@ -101,6 +128,9 @@ def time_runs(command: list[str], repetitions: int) -> list[float]:
 PARTS: dict[str, Callable[[argparse.Namespace], tuple[Figures, str]]] = {
     "round_trip": run_round_trip,
     "empirical": run_empirical,
+    "search": run_search,
+    "training": run_training,
+    "features": run_features,
     "startup": run_startup,
 }
 

@@ -53,3 +53,21 @@ def test_round_trip_spends_the_same_calls_on_every_method(tmp_path):
 def test_startup_is_measured(tmp_path):
     figures, out = run(tmp_path, "startup", "--repetitions", "1")
     assert set(figures["startup"]["seconds"]) >= {"import farfield", "farfield --help"} and "seconds" in out
+
+
+@pytest.mark.slow
+def test_all_searches_find_the_same_neighbours(tmp_path):
+    figures, out = run(tmp_path, "search", "--queries", "400", "--references", "500", "--repetitions", "1")
+    assert all(row["right"] == 1 and row["implementation"] in out for row in figures["search"]["rows"])
+
+
+@pytest.mark.slow
+def test_the_trainer_and_the_ordinary_loop_have_one_loss(tmp_path):
+    figures, out = run(tmp_path, "training", "--width", "8", "--repetitions", "1")
+    assert figures["training"]["difference"] < 1e-4 and "images/s" in out
+
+
+@pytest.mark.slow
+def test_features_are_counted(tmp_path):
+    figures, _ = run(tmp_path, "features", "--described", "64", "--repetitions", "1")
+    assert numbers(figures["features"])

@@ -13,8 +13,9 @@ import torch
 from torch import nn
 
 from farfield.audit.activation import DenoiserFeatures
-from farfield.audit.descriptor import describe
-from farfield.audit.network_file import IMAGENET_MEAN, IMAGENET_STD, CifarResNet, TorchScript, open_descriptor
+from farfield.audit.descriptor import IMAGENET_MEAN, IMAGENET_STD, describe
+from farfield.audit.named import open_descriptor
+from farfield.audit.network_file import CifarResNet, TorchScript
 from farfield.audit.pixels import Pixels
 from farfield.core.artifact import Images
 from farfield.core.error import FarfieldError

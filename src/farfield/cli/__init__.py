@@ -10,12 +10,19 @@ import typer
 
 from farfield import __version__
 from farfield.cli import analyse as analyse
+from farfield.cli import audit as audit
 from farfield.cli import compare as compare
+from farfield.cli import dataset as dataset
+from farfield.cli import describe as describe
 from farfield.cli import expand as expand
+from farfield.cli import generate as generate
 from farfield.cli import pages as pages
 from farfield.cli import prompt as prompt
 from farfield.cli import reconstruct as reconstruct
+from farfield.cli import score as score
+from farfield.cli import train as train
 from farfield.cli import transfer as transfer
+from farfield.cli import transition as transition
 from farfield.cli.options import app
 from farfield.core.error import FarfieldError, FarfieldWarning
 

@@ -41,15 +41,15 @@ def analyse(
     ],
     in_domain: Annotated[
         str | None,
-        typer.Option(help="Images of the model's own domain [default: the model's own samples, inverted again]."),
+        typer.Option(help="Images of the model's own domain \\[default: the model's own samples, inverted again]."),
     ] = None,
     out: Out = Path("runs/analyse"),
-    examples: Annotated[int | None, typer.Option(help="Use so many of them [default: all, up to 48].")] = None,
+    examples: Annotated[int | None, typer.Option(help="Use so many of them \\[default: all, up to 48].")] = None,
     limit: Annotated[
-        int | None, typer.Option(min=1, help="At most so many in-domain images [default: as many as examples].")
+        int | None, typer.Option(min=1, help="At most so many in-domain images \\[default: as many as examples].")
     ] = None,
     levels: Annotated[
-        str | None, typer.Option(help="Noise levels, with commas between [default: 2,5,10,20,40 and the last].")
+        str | None, typer.Option(help="Noise levels, with commas between \\[default: 2,5,10,20,40 and the last].")
     ] = None,
     eta: Annotated[
         str, typer.Option(help="Strengths of stochastic decoding, 0 to 1: 0 is DDIM, 1 ancestral sampling.")

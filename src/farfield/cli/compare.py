@@ -41,10 +41,10 @@ def compare(
     out: Out = Path("runs/compare"),
     heldout: Annotated[
         list[str] | None,
-        typer.Option(help="Held-out images of each domain, in the same order; may be repeated [default: the rest]."),
+        typer.Option(help="Held-out images of each domain, in the same order; may be repeated \\[default: the rest]."),
     ] = None,
     counts: Annotated[
-        str | None, typer.Option(help="Numbers of examples: 10,30,100 [default: these, as far as there are enough].")
+        str | None, typer.Option(help="Numbers of examples: 10,30,100 \\[default: these, as far as there are enough].")
     ] = None,
     methods: Annotated[
         str, typer.Option(help="Some of ours, published, geometric, gaussian, full, lora, norm, release.")
@@ -53,7 +53,7 @@ def compare(
         float, typer.Option(help="Network calls that a tuned model may take, as a multiple of ours.")
     ] = 10.0,
     epochs: Annotated[int, typer.Option(help="Epochs of the published tuning (release).")] = 20,
-    learning_rate: Annotated[float | None, typer.Option(help="Of all tunings [default: each method's own].")] = None,
+    learning_rate: Annotated[float | None, typer.Option(help="Of all tunings \\[default: each method's own].")] = None,
     rank: Annotated[int, typer.Option(help="Rank of the low-rank tuning.")] = 8,
     n: Annotated[int, typer.Option("-n", help="How many images each method makes.")] = 128,
     steps: Steps = 24,
@@ -62,7 +62,7 @@ def compare(
     descriptor: Annotated[
         list[str] | None,
         typer.Option(
-            help="pixels, model, or a TorchScript / CIFAR-ResNet file; may be repeated [default: pixels, model]."
+            help="pixels, model, or a TorchScript / CIFAR-ResNet file; may be repeated \\[default: pixels, model]."
         ),
     ] = None,
     stretch: Stretch = None,

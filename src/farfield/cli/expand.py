@@ -42,7 +42,7 @@ def expand(
     n: Annotated[int, typer.Option("-n", help="How many new images.")] = 64,
     out: Out = Path("runs/expand"),
     examples: Annotated[
-        int | None, typer.Option(help="Use so many of them and hold the rest out [default: all, up to 100].")
+        int | None, typer.Option(help="Use so many of them and hold the rest out \\[default: all, up to 100].")
     ] = None,
     heldout: Annotated[str | None, typer.Option(help="Held-out images from elsewhere: a path or a domain.")] = None,
     calibrate: Annotated[
@@ -83,7 +83,7 @@ def expand(
     descriptor: Annotated[
         list[str] | None,
         typer.Option(
-            help="pixels, model, or a TorchScript / CIFAR-ResNet file; may be repeated [default: pixels, model]."
+            help="pixels, model, or a TorchScript / CIFAR-ResNet file; may be repeated \\[default: pixels, model]."
         ),
     ] = None,
     stretch: Stretch = None,

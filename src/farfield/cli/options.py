@@ -56,13 +56,13 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print summary.json on stan
 Stretch = Annotated[
     str | None,
     typer.Option(
-        help="Physical fields: auto, linear, log, asinh or percentile; forces them [default: auto where found]."
+        help="Physical fields: auto, linear, log, asinh or percentile; forces them \\[default: auto where found]."
     ),
 ]
 Patch = Annotated[int | None, typer.Option(help="Physical fields: cut maps into squares of so many pixels.")]
 Hdu = Annotated[
     str | None,
-    typer.Option(help="Physical fields: the FITS HDU, or the array of an npz or HDF5 [default: first]."),
+    typer.Option(help="Physical fields: the FITS HDU, or the array of an npz or HDF5 \\[default: first]."),
 ]
 Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="No progress bars.")]
 

@@ -16,7 +16,7 @@ def prompt(
     prompts: Annotated[
         list[str] | None,
         typer.Option(
-            "--prompt", help="What to paint; may be repeated, images take turns [default: a bundled domain's own]."
+            "--prompt", help="What to paint; may be repeated, images take turns \\[default: a bundled domain's own]."
         ),
     ] = None,
     n: Annotated[int, typer.Option("-n", help="How many images.")] = 64,
@@ -24,19 +24,20 @@ def prompt(
     steps: Annotated[int, typer.Option(help="Steps of the folder's own scheduler.")] = 50,
     guidance: Annotated[float, typer.Option(help="Classifier-free guidance; 1 leaves it out.")] = 7.5,
     size: Annotated[
-        int | None, typer.Option(help="Reduce to so many pixels a side, antialiased [default: as they are made].")
+        int | None, typer.Option(help="Reduce to so many pixels a side, antialiased \\[default: as they are made].")
     ] = None,
     heldout: Annotated[
         str | None, typer.Option(help="Real images to measure against: a path or a bundled domain.")
     ] = None,
     examples: Annotated[
-        int | None, typer.Option(help="Of these leave out as many as `expand` draws as examples [default: up to 100].")
+        int | None,
+        typer.Option(help="Of these leave out as many as `expand` draws as examples \\[default: up to 100]."),
     ] = None,
     judge: Annotated[str | None, typer.Option(help="A diffusion model in whose features to measure as well.")] = None,
     descriptor: Annotated[
         list[str] | None,
         typer.Option(
-            help="pixels, model (with --judge), or a file; may be repeated [default: pixels, and the judge's]."
+            help="pixels, model (with --judge), or a file; may be repeated \\[default: pixels, and the judge's]."
         ),
     ] = None,
     seed: Annotated[int, typer.Option(help="First seed; image k depends on seed k only.")] = 0,

@@ -39,13 +39,13 @@ RoundTrip = Annotated[str, typer.Option("--round-trip", help="For auto: the PSNR
 LatentError = Annotated[str, typer.Option("--latent", help="For auto: the relative error that latents may have.")]
 Eta = Annotated[float, typer.Option(help="For edit-friendly: noise of a step, above 0 and up to 1.")]
 Seed = Annotated[int, typer.Option(help="For edit-friendly: which noise; an image's own depends on its name and this.")]
-StepCount = Annotated[int | None, typer.Option("--steps", help="Steps, each way [default: 24, or found by auto].")]
+StepCount = Annotated[int | None, typer.Option("--steps", help="Steps, each way \\[default: 24, or found by auto].")]
 SolverChoice = Annotated[
     str | None,
     typer.Option(
         "--solver",
         help="euler (DDIM), heun, midpoint or multistep; of explicit and fixed-point only "
-        "[default: multistep, for fixed-point heun].",
+        "\\[default: multistep, for fixed-point heun].",
     ),
 ]
 

@@ -43,11 +43,12 @@ def transfer(
         str, typer.Option(help="How far: 0 stays, 1 arrives; several, such as 0.5,1, are shown as a strip.")
     ] = "0.5,1",
     sigma: Annotated[
-        float | None, typer.Option(help="Noise level of the latents; higher changes more, keeps less [default: 0.25].")
+        float | None,
+        typer.Option(help="Noise level of the latents; higher changes more, keeps less \\[default: 0.25]."),
     ] = None,
-    n: Annotated[int | None, typer.Option("-n", help="How many images to change [default: all, up to 100].")] = None,
+    n: Annotated[int | None, typer.Option("-n", help="How many images to change \\[default: all, up to 100].")] = None,
     examples: Annotated[
-        int | None, typer.Option(help="Examples of the style; the rest is held out [default: all, up to 100].")
+        int | None, typer.Option(help="Examples of the style; the rest is held out \\[default: all, up to 100].")
     ] = None,
     heldout: Annotated[str | None, typer.Option(help="Held-out images of the style from elsewhere.")] = None,
     steps: Steps = 12,
@@ -55,7 +56,7 @@ def transfer(
     seed: Annotated[int, typer.Option(help="Of the choice of images and examples.")] = 0,
     descriptor: Annotated[
         list[str] | None,
-        typer.Option(help="pixels, model, or a file; may be repeated [default: pixels, model]."),
+        typer.Option(help="pixels, model, or a file; may be repeated \\[default: pixels, model]."),
     ] = None,
     batch_size: Batch = 64,
     device: Device = "auto",

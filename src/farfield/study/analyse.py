@@ -14,7 +14,7 @@ from typing import Any
 from torch import Tensor
 
 import farfield
-from farfield.audit.network_file import open_descriptor
+from farfield.audit.named import open_descriptor
 from farfield.checkpoints.load import model_digest
 from farfield.core.artifact import Images, Latents, Score, save, write_json
 from farfield.core.error import FarfieldError

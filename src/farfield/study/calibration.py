@@ -32,7 +32,7 @@ def calibrate(
     run: Run, denoiser: Denoiser, examples: Images, sigmas: Tensor, batch_size: int, name: str = "calibration"
 ) -> CalibratedDenoiser:
     """The denoiser corrected on the examples for the levels of a decoder's grid ``sigmas``."""
-    device = next(denoiser.parameters()).device
+    device = denoiser.device
     levels = denoiser.schedule.sigmas(min(STEPS, len(sigmas) - 1), float(sigmas[0])).flip(0)
     keys = [f"{i:03d} {float(s):.6g}" for i, s in enumerate(levels)]
     place = {key: i for i, key in enumerate(keys)}

@@ -11,7 +11,7 @@ from typing import Any
 from torch import Tensor
 
 from farfield.audit.local import Parts
-from farfield.audit.network_file import open_descriptor
+from farfield.audit.named import open_descriptor
 from farfield.core.artifact import Images, Latents, Score, save
 from farfield.core.error import FarfieldError
 from farfield.core.runtime import progress
@@ -118,7 +118,7 @@ class Contest:
         given = {c: every.select(choose(every.keys, c, self.seed)[0]) for c in sorted(counts)}
         made = {c: {m: found for m in methods if (found := self._make(m, given[c]))} for c in given}
         bounds: dict[str, dict[str, Any]] = {"real": {}, "base": {}}
-        device = next(self.denoiser.parameters()).device
+        device = self.denoiser.device
         for spec in specs:
             label = descriptor_label(spec, list(bounds["real"]))
             describe = open_descriptor(spec, references=fixed["references"], denoiser=self.denoiser, device=device)

@@ -13,7 +13,7 @@ from farfield.audit.coverage import density_coverage, precision_recall
 from farfield.audit.descriptor import Descriptor, describe
 from farfield.audit.distribution import frechet_distance, kernel_distance
 from farfield.audit.memorization import duplicates, novelty
-from farfield.audit.network_file import open_descriptor
+from farfield.audit.named import open_descriptor
 from farfield.core.artifact import Features, Images, Latents
 from farfield.core.error import FarfieldWarning
 from farfield.core.runtime import generator
@@ -34,7 +34,7 @@ def measure(
     news: dict[str, Any] = {}
     nearest: dict[str, Any] = {}
     against = "references" if "references" in sets else "examples"
-    device = next(denoiser.parameters()).device
+    device = denoiser.device
     for spec in usable(specs, len(sets[against])):
         label = descriptor_label(spec, list(measures))
         descriptor = open_descriptor(spec, references=sets[against], denoiser=denoiser, device=device)

@@ -98,7 +98,7 @@ class Carrier:
 
     def __init__(self, denoiser: Denoiser, sigmas: Tensor, method: Method, seed: int = 0):
         self.denoiser, self.sigmas, self.method, self.seed = denoiser, sigmas, method, seed
-        self.device = next(denoiser.parameters()).device
+        self.device = denoiser.device
         self.sigma = float(sigmas[0])
 
     @property
@@ -231,7 +231,7 @@ def _candidates(choice: Choice, most: int) -> list[tuple[Method, int]]:
 
 def _try(denoiser: Denoiser, probe: Images, sigmas: Tensor, method: Method, truth: Tensor) -> dict[str, Any]:
     """One line of the table: errors of the worst image, calls of the mean one."""
-    device = next(denoiser.parameters()).device
+    device = denoiser.device
     x, steps = probe.values.to(device, state_dtype(device)), len(sigmas) - 1
     line = {"method": method.name, "solver": method.label, "steps": steps}
     try:

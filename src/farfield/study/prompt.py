@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 import farfield
-from farfield.audit.network_file import open_descriptor
+from farfield.audit.named import open_descriptor
 from farfield.checkpoints.load import load_denoiser, model_digest
 from farfield.checkpoints.text_to_image import digest, load_text_to_image
 from farfield.core.artifact import Images, save, write_json

@@ -69,7 +69,7 @@ class Shuttle:
 
     def __init__(self, denoiser: Denoiser, sigmas: Tensor, solver: str):
         self.denoiser, self.sigmas, self.solver = denoiser, sigmas, find_solver(solver).name
-        self.device = next(denoiser.parameters()).device
+        self.device = denoiser.device
         self.sigma = float(sigmas[0])
 
     @property

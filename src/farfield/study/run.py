@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import platform
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -35,7 +36,7 @@ class Run:
         self.folder = folder
         self.quiet = quiet
         self.ranks = Ranks.current()
-        self.request = {"command": command, **request}
+        self.request = json.loads(json.dumps({"command": command, **request}))  # as it will be read: lists, no tuples
         if self.ranks.main:
             self._claim()
         self.ranks.wait()

@@ -14,7 +14,7 @@ from typing import Any
 import farfield
 from farfield.audit.content import Kept, kept
 from farfield.audit.descriptor import Descriptor
-from farfield.audit.network_file import open_descriptor
+from farfield.audit.named import open_descriptor
 from farfield.checkpoints.load import model_digest
 from farfield.core.artifact import Images, Latents, save, write_json
 from farfield.core.error import FarfieldError
@@ -193,7 +193,7 @@ def _measured(
     news: dict[str, Any] = {}
     nearest: dict[str, Any] = {}
     against = target.held.get("references", target.examples)
-    device = next(denoiser.parameters()).device
+    device = denoiser.device
     everything = {**sets, "examples": target.examples, **target.held}
     for spec in usable(specs, len(against)):
         label = descriptor_label(spec, list(measures))

@@ -1,0 +1,74 @@
+"""`farfield describe`: images to a file of features, to be scored or searched later."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import farfield
+from farfield.audit.descriptor import Descriptor, describe
+from farfield.audit.named import open_descriptor
+from farfield.checkpoints.load import load_denoiser
+from farfield.core.artifact import Features, Images, write_json
+from farfield.core.runtime import Advance, resolve_device
+from farfield.data.samples import open_samples
+from farfield.study.run import Run
+
+
+def describe_source(
+    source: str,
+    out: Path,
+    spec: str,
+    *,
+    references: str | None = None,
+    model: str | None = None,
+    limit: int | None = None,
+    batch_size: int = 256,
+    device: str = "auto",
+    quiet: bool = False,
+) -> dict[str, Any]:
+    """Describe the images of a source at their own size; the summary, as written to ``summary.json``.
+
+    Features lie in ``features/``. The run is tied to the content of the images and to the descriptor's name, which says
+    all that its numbers depend on: with other images or other weights the folder is refused.
+
+    Args:
+        source: see `data.samples.open_samples`.
+        spec: see `audit.named.open_descriptor`.
+        references: images that ``pixels`` are whitened on [default: the source's own].
+        model: whose features are taken by ``model``.
+    """
+    place = resolve_device(device)
+    images = open_samples(source, limit=limit)
+    whitened = None
+    if spec == "pixels":
+        whitened = images if references is None else open_samples(references)
+    denoiser = None if model is None else load_denoiser(model).to(place)
+    descriptor = open_descriptor(spec, references=whitened, denoiser=denoiser, device=place)
+    request = {"source": source, "images_digest": images.digest(), "descriptor": descriptor.name, "limit": limit}
+    run = Run(out, "describe", request, quiet)
+    found = features(run, descriptor, images, batch_size)
+    summary = {
+        "command": "describe",
+        "farfield": farfield.__version__,
+        "source": source,
+        "n": len(found),
+        "length": found.values.shape[1],
+        "descriptor": found.descriptor,
+        "cost_seconds": run.cost(),
+    }
+    if run.ranks.main:
+        write_json(out / "summary.json", summary)
+    run.ranks.wait()
+    return summary
+
+
+def features(run: Run, descriptor: Descriptor, images: Images, batch_size: int = 256) -> Features:
+    """Features of all images under the run's ``features/``, shard by shard."""
+
+    def work(keys: tuple[str, ...], advance: Advance) -> Features:
+        part = describe(descriptor, images.select(keys), batch_size)
+        advance(len(keys))
+        return part
+
+    return run.compute("features", Features, images.keys, 8 * batch_size, work, "describing")

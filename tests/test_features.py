@@ -1,0 +1,73 @@
+"""`farfield describe`: features on disk equal those in memory, are continued, and are tied to images and descriptor."""
+
+import numpy as np
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from farfield.audit.descriptor import describe
+from farfield.audit.named import open_descriptor
+from farfield.cli import app
+from farfield.core.artifact import Features, load
+from farfield.core.error import FarfieldError
+from farfield.data.samples import open_samples
+from farfield.study.features import describe_source
+
+
+@pytest.fixture
+def source(tmp_path):
+    values = np.random.default_rng(0).integers(0, 256, (20, 16, 16, 3), dtype=np.uint8)
+    np.savez(tmp_path / "images.npz", images=values)
+    return tmp_path / "images.npz"
+
+
+def test_features_are_those_of_the_images(source, tmp_path):
+    summary = describe_source(str(source), tmp_path / "run", "copy", batch_size=2, device="cpu", quiet=True)
+    found = load(tmp_path / "run" / "features", Features)
+    expected = describe(open_descriptor("copy"), open_samples(str(source)))
+    assert found.keys == expected.keys and found.descriptor == expected.descriptor == summary["descriptor"]
+    assert torch.allclose(found.values, expected.values, atol=1e-5)
+    assert summary["n"] == 20 and summary["length"] == 128
+
+
+def test_a_lost_shard_is_made_again(source, tmp_path):
+    how = {"batch_size": 1, "device": "cpu", "quiet": True}
+    describe_source(str(source), tmp_path / "run", "copy", **how)
+    shards = sorted((tmp_path / "run" / "features").iterdir())
+    assert len(shards) == 3
+    before = [shard.read_bytes() for shard in shards]
+    shards[1].unlink()
+    describe_source(str(source), tmp_path / "run", "copy", **how)
+    assert [shard.read_bytes() for shard in shards] == before
+
+
+def test_other_images_are_refused(source, tmp_path):
+    describe_source(str(source), tmp_path / "run", "copy", device="cpu", quiet=True)
+    np.savez(source, images=np.zeros((20, 16, 16, 3), np.uint8))
+    with pytest.raises(FarfieldError, match="images_digest"):
+        describe_source(str(source), tmp_path / "run", "copy", device="cpu", quiet=True)
+
+
+def test_pixels_are_whitened_on_what_is_given(source, tmp_path):
+    whole = describe_source(str(source), tmp_path / "a", "pixels", device="cpu", quiet=True)
+    other = tmp_path / "other.npz"
+    np.savez(other, images=np.random.default_rng(1).integers(0, 256, (30, 16, 16, 3), dtype=np.uint8))
+    given = describe_source(str(source), tmp_path / "b", "pixels", references=str(other), device="cpu", quiet=True)
+    assert whole["descriptor"] != given["descriptor"]
+    with pytest.raises(FarfieldError, match="expected a denoiser"):
+        describe_source(str(source), tmp_path / "c", "model", device="cpu")
+
+
+def test_commands(source, tmp_path):
+    runner = CliRunner()
+    done = runner.invoke(app, ["describe", str(source), "-o", str(tmp_path / "run"), "--device", "cpu", "-q"])
+    assert done.exit_code == 0 and done.output.strip() == str(tmp_path / "run")
+    made = ["train-descriptor", str(source), "--images", "32", "--batch-size", "16", "--width", "4", "--features", "8"]
+    done = runner.invoke(app, [*made, "-o", str(tmp_path / "descriptor"), "--device", "cpu", "-q"])
+    assert done.exit_code == 0, done.exception
+    spec = f"copy:{tmp_path / 'descriptor' / 'model'}"
+    done = runner.invoke(
+        app, ["describe", str(source), "--descriptor", spec, "-o", str(tmp_path / "own"), "-q", "--json"]
+    )
+    assert done.exit_code == 0 and '"length": 8' in done.output
+    assert "expected sscd" in str(runner.invoke(app, ["fetch", "inception"]).exception)
