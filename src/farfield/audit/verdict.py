@@ -7,7 +7,8 @@ of held-out images). In this order,
 1. **memorizes**: more than half of the samples are copies by one of the two;
 2. **copies some**: more samples are copies by one of the two than new images would be;
 3. **cannot be told**: no copies show, but a tenth of so few samples could be copies and not show;
-4. **cannot be told**: no copies show, but without held-out images nothing says whether samples belong to the domain;
+4. **cannot be told**: no copies show, but without held-out images (or with a handful of images in a set) nothing says whether
+   samples belong to the domain;
 5. **strays**: no copies show, but samples lie among real images less than half as often as training images do; noise is
    no copy either;
 6. **generalizes**.
@@ -68,7 +69,6 @@ def judge(
     ratio: Beside | None = None,
     authenticity: Beside | None = None,
     copying: Copying | None = None,
-    theory: Beside | None = None,
     precision: Beside | None = None,
 ) -> Verdict:
     """The verdict of an audit.
@@ -79,7 +79,6 @@ def judge(
         ratio: the share that the distance-ratio test counts.
         authenticity: AuthPct, low where samples are copies.
         copying: the data-copying test, negative where samples are copies.
-        theory: RP with the empirical denoiser of the training images, its null that of re-paired seeds.
         precision: of samples among held-out images; its null that of as many training images.
     """
     deciding = [_evidence("memorized", memorized)]
@@ -92,8 +91,6 @@ def judge(
         width = Z95 * copying.null_sd
         null = Score(0.0, copying.statistic.n, -width, width)
         others.append(_evidence("data_copying", Beside(copying.statistic, null), low=True))
-    if theory is not None:
-        others.append(_evidence("theory", theory))
     kind, sentence = _ruled(deciding, precision)
     evidence = (*deciding, *others)
     wanted = {"memorizes": "copies", "copies some": "copies", "cannot be told": None}.get(kind, "no copies")
@@ -114,7 +111,7 @@ def _ruled(deciding: list[Evidence], precision: Beside | None) -> tuple[Kind, st
         return "cannot be told", f"{none}, but of {n} samples up to {most_copies:.0%} could be; make more samples."
     if precision is None or precision.null is None:
         return "cannot be told", (
-            f"{none}, but without held-out images nothing says whether they belong to the domain; give held-out images."
+            f"{none}, but nothing says whether they belong to the domain: that takes held-out images, and several of every set."
         )
     lies = f"{_percent(precision.score)} of them lie among real images, of training images {_percent(precision.null)}"
     if _ends(precision.score)[1] < DOMAIN * _ends(precision.null)[0]:

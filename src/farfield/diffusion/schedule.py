@@ -74,24 +74,19 @@ class Schedule(ABC):
         return sigma
 
 
-class ContinuousSchedule(Schedule):
-    """Every level between two bounds, told to the network as ``log(sigma) / 4`` (EDM, arXiv 2206.00364, table 1)."""
+class Bounded(Schedule, ABC):
+    """Abstract: every level between two bounds; grids are Karras's (EDM's exponent 7 is for sampling)."""
 
-    def __init__(self, sigma_min: float = 0.002, sigma_max: float = 80.0, rho: float = 7.0):
-        _check_range(1, sigma_min, sigma_max)
-        self._bounds = sigma_min, sigma_max
-        self.rho = rho
+    bounds: tuple[float, float]
+    rho: float
 
     @property
     def sigma_min(self) -> float:
-        return self._bounds[0]
+        return self.bounds[0]
 
     @property
     def sigma_max(self) -> float:
-        return self._bounds[1]
-
-    def time(self, sigma: Tensor) -> Tensor:
-        return sigma.to(state_dtype(sigma.device)).log() / 4
+        return self.bounds[1]
 
     def sigmas(self, steps: int, sigma_max: float | None = None, sigma_min: float | None = None) -> Tensor:
         low = self.check(self.sigma_min if sigma_min is None else sigma_min)
@@ -99,7 +94,29 @@ class ContinuousSchedule(Schedule):
         return karras(steps, low, high, self.rho)
 
 
-class VPSchedule(Schedule):
+class ContinuousSchedule(Bounded):
+    """Told to the network as ``log(sigma) / 4`` (EDM, arXiv 2206.00364, table 1)."""
+
+    def __init__(self, sigma_min: float = 0.002, sigma_max: float = 80.0, rho: float = 7.0):
+        _check_range(1, sigma_min, sigma_max)
+        self.bounds, self.rho = (sigma_min, sigma_max), rho
+
+    def time(self, sigma: Tensor) -> Tensor:
+        return sigma.to(state_dtype(sigma.device)).log() / 4
+
+
+class VESchedule(Bounded):
+    """Told to the network as ``log(sigma / 2)`` (the variance-exploding SDE; arXiv 2206.00364, table 1)."""
+
+    def __init__(self, sigma_min: float = 0.02, sigma_max: float = 100.0, rho: float = 7.0):
+        _check_range(1, sigma_min, sigma_max)
+        self.bounds, self.rho = (sigma_min, sigma_max), rho
+
+    def time(self, sigma: Tensor) -> Tensor:
+        return (sigma.to(state_dtype(sigma.device)) / 2).log()
+
+
+class VPSchedule(Bounded):
     r"""The continuous variance-preserving SDE with linear betas (arXiv 2011.13456), told to the network as a time step.
 
     :math:`\sigma(t) = \sqrt{e^{\beta_d t^2 / 2 + \beta_{min} t} - 1}` for t in ``[t_min, 1]``, and the network is given
@@ -110,16 +127,8 @@ class VPSchedule(Schedule):
         self, beta_d: float = 19.9, beta_min: float = 0.1, steps: int = 1000, t_min: float = 1e-3, rho: float = 7.0
     ):
         self.beta_d, self.beta_min, self.steps, self.t_min, self.rho = beta_d, beta_min, steps, t_min, rho
-        ends = self.level(torch.tensor([t_min, 1.0], dtype=torch.float64))
-        self._bounds = float(ends[0]), float(ends[1])
-
-    @property
-    def sigma_min(self) -> float:
-        return self._bounds[0]
-
-    @property
-    def sigma_max(self) -> float:
-        return self._bounds[1]
+        low, high = self.level(torch.tensor([t_min, 1.0], dtype=torch.float64)).tolist()
+        self.bounds = low, high
 
     def level(self, t: Tensor) -> Tensor:
         """The level at time t."""
@@ -129,36 +138,6 @@ class VPSchedule(Schedule):
         s = sigma.to(state_dtype(sigma.device))
         t = ((self.beta_min**2 + 2 * self.beta_d * torch.log1p(s**2)).sqrt() - self.beta_min) / self.beta_d
         return (self.steps - 1) * t
-
-    def sigmas(self, steps: int, sigma_max: float | None = None, sigma_min: float | None = None) -> Tensor:
-        low = self.check(self.sigma_min if sigma_min is None else sigma_min)
-        high = self.check(self.sigma_max if sigma_max is None else sigma_max)
-        return karras(steps, low, high, self.rho)
-
-
-class VESchedule(Schedule):
-    """Every level between two bounds, told to the network as ``log(sigma / 2)`` (arXiv 2206.00364, table 1)."""
-
-    def __init__(self, sigma_min: float = 0.02, sigma_max: float = 100.0, rho: float = 7.0):
-        _check_range(1, sigma_min, sigma_max)
-        self._bounds = sigma_min, sigma_max
-        self.rho = rho
-
-    @property
-    def sigma_min(self) -> float:
-        return self._bounds[0]
-
-    @property
-    def sigma_max(self) -> float:
-        return self._bounds[1]
-
-    def time(self, sigma: Tensor) -> Tensor:
-        return (sigma.to(state_dtype(sigma.device)) / 2).log()
-
-    def sigmas(self, steps: int, sigma_max: float | None = None, sigma_min: float | None = None) -> Tensor:
-        low = self.check(self.sigma_min if sigma_min is None else sigma_min)
-        high = self.check(self.sigma_max if sigma_max is None else sigma_max)
-        return karras(steps, low, high, self.rho)
 
 
 class DiscreteSchedule(Schedule):

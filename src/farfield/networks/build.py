@@ -42,32 +42,9 @@ _WIDER: Final = {
 """Multipliers of one level, of two, … of six."""
 
 
-def build_network(
-    kind: str,
-    shape: tuple[int, ...],
-    *,
-    width: int = 128,
-    multipliers: tuple[int, ...] | None = None,
-    blocks: int | None = None,
-    attention: tuple[int, ...] | None = None,
-    dropout: float = 0.0,
-    classes: int = 0,
-    augment: int = 0,
-) -> nn.Module:
-    """A new network, ``network(x, time, label=None, augment=None)`` → ``[B, C, H, W]``; see `network_config`."""
-    return from_config(
-        network_config(
-            kind,
-            shape,
-            width=width,
-            multipliers=multipliers,
-            blocks=blocks,
-            attention=attention,
-            dropout=dropout,
-            classes=classes,
-            augment=augment,
-        )
-    )
+def build_network(kind: str, shape: tuple[int, ...], **choices: Any) -> nn.Module:
+    """A new network, ``network(x, time, label=None, augment=None)`` → ``[B, C, H, W]``; choices as of `network_config`."""
+    return from_config(network_config(kind, shape, **choices))
 
 
 def network_config(

@@ -14,7 +14,20 @@ from typing import TYPE_CHECKING, Any
 
 from farfield.core.artifact import read_json, write_bytes
 from farfield.core.error import FarfieldError
-from farfield.present import analyse, compare, field, method, plot, transfer, verdict, words
+from farfield.present import (
+    analyse,
+    audit,
+    compare,
+    field,
+    matrix,
+    method,
+    plot,
+    train,
+    transfer,
+    transition,
+    verdict,
+    words,
+)
 from farfield.present.command import command_line
 from farfield.present.gallery import Gallery
 from farfield.present.page import Content, Section, model_name
@@ -24,8 +37,14 @@ if TYPE_CHECKING:
 
 PAGES: dict[str, Callable[[Path, dict[str, Any]], Content]] = {
     "analyse": analyse.content,
+    "audit": audit.content,
     "compare": compare.content,
+    "score gl": matrix.gl,
+    "score matrix": matrix.matrix,
+    "score rp": matrix.rp,
+    "train": train.content,
     "transfer": transfer.content,
+    "transition": transition.content,
 }
 """Commands whose page is made of sections, and what makes these from the folder and its summary."""
 

@@ -247,7 +247,7 @@ def _copying(near: Neighbours, held: Neighbours, whole: Features | None, seed: i
     fewest = min(len(near.keys), len(held.keys))
     if fewest < CELL // 4:
         return None
-    cells = min(20, fewest // CELL)
+    cells = min(20, fewest // CELL, near.references)
     several = None
     if whole is not None and cells > 1:
         several = data_copying(samples=near, held_out=held, cells=partition(whole, cells, seed), seed=seed)

@@ -55,23 +55,24 @@ class Architecture:
     sigma_data: float | None = None
 
     def build(self, data: Dataset, seed: int) -> tuple[Blueprint, torch.nn.Module]:
-        from farfield.networks.build import build_network, network_config
+        from farfield.networks.build import from_config, network_config
 
-        classes = int(data.labels.max()) + 1 if self.classes and data.labels is not None else 0
-        settings: dict[str, Any] = {
-            "width": self.width,
-            "multipliers": self.multipliers,
-            "blocks": self.blocks,
-            "attention": self.attention,
-            "dropout": self.dropout,
-            "classes": classes,
-            "augment": 9 if self.augment else 0,
-        }
+        classes = data.classes if self.classes else 0
         shape = tuple(data.shape)
+        config = network_config(
+            self.network,
+            shape,
+            width=self.width,
+            multipliers=self.multipliers,
+            blocks=self.blocks,
+            attention=self.attention,
+            dropout=self.dropout,
+            classes=classes,
+            augment=9 if self.augment else 0,
+        )
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(generator(seed, "training-weights").initial_seed() % 2**63)
-            network = build_network(self.network, shape, **settings)
-        config = network_config(self.network, shape, **settings)
+            network = from_config(config)
         spread = 0.5 if self.sigma_data is None else self.sigma_data
         return Blueprint(config, shape, self.family, classes, spread), network
 

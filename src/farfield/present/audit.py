@@ -1,0 +1,233 @@
+"""The page of `farfield audit`: a verdict, the scores it stands on beside those of held-out images, and the closest pairs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from farfield.core.artifact import Images, Store, read_json
+from farfield.present import plot
+from farfield.present.copying import MEANINGS, copying, flipped, likeness
+from farfield.present.page import Content, Picture, Section, Table
+from farfield.present.verdict import FEW
+from farfield.present.words import MEASURES, number, score, score_parts, short
+
+KINDS = {
+    "memorizes": "It memorizes.",
+    "copies some": "It copies some training images.",
+    "generalizes": "It generalizes.",
+    "strays": "It does not copy, and does not make the domain.",
+    "cannot be told": "It cannot be told.",
+}
+NAMES = {
+    "memorized": "memorized",
+    "ratio": "1/3 distance ratio",
+    "authenticity": "AuthPct",
+    "data_copying": "data-copying test",
+}
+READINGS = {"copies": "copies", "no copies": "no copies", "no null": "nothing to hold it against"}
+RULE = (
+    "Memorizes: more than half of the samples are copies, by the similarity or by the distance ratio, beyond chance. Copies "
+    "some: more of them than of new images. Cannot be told: no copies show, but a tenth of so few samples could be copies, or "
+    "no image was held out. Strays: no copies show, but samples lie among real images less than half as often as training "
+    "images do. Generalizes: none of these. Ends of intervals are read, never values."
+)
+PAIRS = {
+    "closest_samples": "The closest samples",
+    "closest_held_out": "The closest held-out images",
+    "drawn_samples": "Samples drawn at random",
+    "drawn_held_out": "Held-out images drawn at random",
+}
+MEASURED = ("kernel_distance", "frechet_distance", "precision", "recall", "density", "coverage")
+
+Summary = Mapping[str, Any]
+
+
+def content(folder: Path, summary: dict[str, Any]) -> Content:
+    """All of the page, from what the run left on disk."""
+    return Content(
+        short(summary["subject"]["source"]),
+        short(summary["training"]["source"]),
+        _facts(summary),
+        verdict(summary),
+        _caveats(summary),
+        _key_numbers(summary),
+        [
+            _evidence(summary),
+            copying(summary),
+            *likeness(folder),
+            *_galleries(folder, summary["thresholds"][_deciding(summary)]),
+            *_distances(summary),
+            *_reproducibility(summary),
+            _training(summary),
+        ],
+    )
+
+
+def _facts(summary: Summary) -> list[str]:
+    subject, held = summary["subject"], summary.get("held_out")
+    facts = [f"{number(subject['n'])} samples", f"{number(summary['training']['n'])} training images"]
+    facts.append(f"{number(held['n'])} held-out images" if held else "no held-out images")
+    facts.append(f"{summary['descriptor']} features")
+    if subject.get("steps"):
+        facts.append(f"{subject['steps']} steps of {subject['solver']}")
+    return facts
+
+
+def verdict(summary: Summary) -> list[str]:
+    """The verdict in sentences."""
+    found = summary["verdict"]
+    said = [f"{KINDS[found['kind']]} {found['sentence']}"]
+    if names := [NAMES[name] for name in found["against"]]:
+        said.append(f"Not every score reads so: look at {', '.join(names)}.")
+    if distances := summary["distances"]:
+        beside, own = distances["held_out"]["samples"], distances["held_out"]["training"]
+        said.append(
+            f"The samples stand at a kernel distance of {score(beside['kernel_distance'])} from held-out images, as many "
+            f"training images at {score(own['kernel_distance'])}."
+        )
+    return said
+
+
+def _evidence(summary: Summary) -> Section:
+    rows = [[NAMES[e["name"]], e["score"], e["null"], READINGS[e["reading"]]] for e in summary["verdict"]["evidence"]]
+    return Section(
+        "evidence",
+        "What the verdict stands on",
+        "The first two decide. A score reads as copying where its interval lies wholly beyond that of new images.",
+        tables=[Table(["score", "samples", "new images", "reads"], rows)],
+        details=[("The rule", RULE)],
+    )
+
+
+def _caveats(summary: Summary) -> list[str]:
+    said = list(summary["notes"])
+    if summary["subject"]["n"] < FEW:
+        said.append(f"Only {summary['subject']['n']} samples: read intervals rather than values.")
+    twice = summary["duplicates"]["training"]
+    if twice and (calibration := summary["calibration"]) and twice["low"] > calibration["rate_high"]:
+        said.append(
+            f"{score(twice, True)} of the training images are as alike to another one: what a model makes of these "
+            "counts as copied, and the distance ratio does not see it."
+        )
+    return said
+
+
+def _key_numbers(summary: Summary) -> list[tuple[str, str, str, str]]:
+    kind = _deciding(summary)
+    found = summary["gl"][kind]
+    beside = flipped(found["held_out"])
+    tiles = [
+        (
+            f"GL at the {kind} threshold",
+            *score_parts(found["score"]),
+            f"held-out images: {score_parts(beside)[0]}" if beside else "no held-out images",
+        )
+    ]
+    for name, title in (("ratio_test", "1/3 distance ratio"), ("authenticity", "AuthPct")):
+        if part := summary[name]:
+            null = part.get("held_out")
+            note = f"held-out images: {score_parts(null, True)[0]}" if null else "no held-out images"
+            tiles.append((title, *score_parts(part["samples"], True), note))
+    if distances := summary["distances"]:
+        ours, own = (distances["held_out"][name]["kernel_distance"] for name in ("samples", "training"))
+        note = f"training images: {score_parts(own)[0]}"
+        tiles.append(("kernel distance to held-out", *score_parts(ours), note))
+    for part in summary["reproducibility"]:
+        pair = part["rp"].get(kind) or next(iter(part["rp"].values()))
+        tiles.append((f"RP, {_other(part)}", *score_parts(pair["score"]), f"chance: {score_parts(pair['chance'])[0]}"))
+    return tiles
+
+
+def _deciding(summary: Summary) -> str:
+    """The threshold whose share the verdict reads."""
+    return "calibrated" if "calibrated" in summary["gl"] else next(iter(summary["gl"]))
+
+
+def _galleries(folder: Path, threshold: float) -> list[Section]:
+    """The most alike pairs of samples and of held-out images, and pairs drawn at random."""
+    table, pictures = read_json(folder / "nearest.json"), []
+    for name, title in PAIRS.items():
+        images, training = (Store(folder / "pairs" / name / which, Images) for which in ("images", "training"))
+        if not images.shards() or not training.shards():
+            continue
+        shown, rows = images.read(), table["held_out" if name.endswith("held_out") else "samples"]
+        alike = [rows[key]["similarity"] for key in shown.keys]
+        captions, framed = [f"{s:.3f}" for s in alike], [s > threshold for s in alike]
+        sheet = plot.pairs(shown, training.read().select(shown.keys), columns=6, captions=captions, framed=framed)
+        note = "; ".join(
+            filter(None, ("image, nearest training image, cosine", plot.channels_shown(shown.values.shape[1])))
+        )
+        pictures.append(Picture(name, sheet, title, note, f"{title}, each beside its nearest training image"))
+    lead = (
+        f"Framed where the cosine is above {number(threshold)}. A number is no eye: look whether the closest pairs are copies, "
+        "and whether samples are images of the domain. Held-out images that nearly repeat training images push a calibrated "
+        "threshold up: then leave them out."
+    )
+    return [Section("pairs", "Beside the training images", lead, pictures=pictures)] if pictures else []
+
+
+def _distances(summary: Summary) -> list[Section]:
+    found = summary["distances"]
+    if not found:
+        return []
+    lines = [
+        ("samples to held-out", found["held_out"]["samples"]),
+        ("training to held-out", found["held_out"]["training"]),
+        ("samples to training", found["training"]["samples"]),
+    ]
+    names = [m for m in MEASURED if any(m in row for _, row in lines)]
+    table = Table(
+        ["", *(MEASURES[m].title for m in names)], [[name, *(row.get(m) for m in names)] for name, row in lines]
+    )
+    return [
+        Section(
+            "distances",
+            "Distances to held-out images",
+            f"{number(found['n'])} images of each set. Copies stand as near to held-out images as the training images do, and "
+            "nearer to the training images: the last line below the first tells of memory.",
+            tables=[table],
+            details=[(MEASURES[m].title, MEASURES[m].meaning) for m in names],
+        )
+    ]
+
+
+def _reproducibility(summary: Summary) -> list[Section]:
+    rows: list[list[Any]] = []
+    for found in summary["reproducibility"]:
+        for kind, pair in found["rp"].items():
+            place = f"cosine above {number(found['thresholds'][kind])} ({kind})"
+            rows.append([_other(found), place, pair["score"], pair["chance"]])
+        if mae := found["mae"]:
+            limit = f"pixels differ by at most {number(255 * mae['limit'])} / 255"
+            rows.append([_other(found), limit, mae["score"], mae["chance"]])
+    if not rows:
+        return []
+    table = Table(["beside", "the same image", "share of seeds", "re-paired seeds"], rows)
+    lead = "Images of one seed, made by two models. Seeds that do not belong together are what chance gives."
+    return [
+        Section(
+            "reproducibility", "The same noise in other models", lead, tables=[table], details=[("RP", MEANINGS["RP"])]
+        )
+    ]
+
+
+def _training(summary: Summary) -> Section:
+    found = summary["duplicates"]
+    rows = [
+        ["training images", found["training"], found["training_exact"]],
+        ["samples", found["samples"], None],
+        ["held-out images", found["held_out"], None],
+    ]
+    return Section(
+        "duplicates",
+        "Duplicates",
+        f"Images with another one of their own set above a cosine of {number(found['threshold'])}. Samples and held-out images "
+        "are as many; the more images there are, the more have a near one.",
+        tables=[Table(["", "nearly repeated", "repeated to the bit"], rows)],
+    )
+
+
+def _other(found: Summary) -> str:
+    return "the empirical denoiser of the training images" if found["theory"] else short(found["source"])

@@ -1,0 +1,155 @@
+"""What a page says of samples beside the images they may be copies of: scores, similarities, thresholds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from farfield.core.artifact import read_json
+from farfield.present.page import Chart, Section, Table
+from farfield.present.plot import PAINT, _dot, _few_ticks, _panels, _styled
+from farfield.present.words import as_score, number, share
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+MEANINGS = {
+    "GL and memorized": "M is the share of samples whose nearest training image is more alike (by cosine of the features) "
+    "than the threshold, and GL = 1 − M (arXiv 2310.05264). Real images are alike too: held-out images show how often.",
+    "1/3 distance ratio": "The share of samples less than a third as far from their nearest training image as from the second "
+    "nearest (arXiv 2310.02664). It needs no threshold, but near duplicates in the training set hide copies from it.",
+    "AuthPct": "The share of samples that are no nearer to their training image than that image's own nearest fellow (arXiv "
+    "2102.08921). It depends on the dimension: only its difference from held-out images means something.",
+    "C_T": "Are samples nearer to the training images than held-out images are (arXiv 2004.05675)? Standardised ranks, about 0 "
+    "for samples of the same law and below where they are nearer. Smooth or simple samples are nearer too.",
+    "RP": "The share of seeds from which two models make the same image (arXiv 2310.05264), beside that of seeds which do not "
+    "belong together. The empirical denoiser of the training images is the model that memorizes perfectly: RP with it falls "
+    "as models generalize, though not to chance, as images of one noise share their large features.",
+}
+
+Summary = Mapping[str, Any]
+
+
+def copying(summary: Summary) -> Section:
+    """GL, the ratio test, AuthPct and C_T, of samples and of held-out images; as `farfield score gl` has them too."""
+    rows: list[list[Any]] = []
+    shares: list[tuple[str, Any, Any]] = []
+    for kind, found in summary["gl"].items():
+        name = f"memorized, above {number(found['threshold'])} ({kind})"
+        rows.append([name, found["memorized"], found["held_out"]])
+        rows.append([f"GL at {number(found['threshold'])} ({kind})", found["score"], flipped(found["held_out"])])
+        shares.append((name, found["memorized"], found["held_out"]))
+    if ratio := summary["ratio_test"]:
+        name = f"1/3 distance ratio, {ratio['space']}"
+        rows.append([name, ratio["samples"], ratio.get("held_out")])
+        shares.append((name, ratio["samples"], ratio.get("held_out")))
+    if authentic := summary["authenticity"]:
+        rows.append(["AuthPct", authentic["samples"], authentic.get("held_out")])
+        shares.append(("AuthPct", authentic["samples"], authentic.get("held_out")))
+    for name, test in (summary["data_copying"] or {}).items():
+        if test is not None:
+            where = "" if name == "whole" else f" in {test['cells']} cells"
+            null = f"0 ± {number(1.96 * test['null_sd'], 2)}"
+            rows.append([f"C_T{where}", test["statistic"], null])
+    return Section(
+        "copying",
+        "Copies of training images",
+        "Of samples, and of images that were never trained on. A score says something only where the two differ.",
+        charts=[Chart(_shares(shares), "shares of samples and of held-out images with their intervals")],
+        tables=[Table(["", "samples", "held-out images"], rows), thresholds(summary, _calibrated_on(summary))],
+        details=[(name, MEANINGS[name]) for name in ("GL and memorized", "1/3 distance ratio", "AuthPct", "C_T")],
+    )
+
+
+def likeness(folder: Path, name: str = "nearest.json") -> list[Section]:
+    """How alike each sample is to its nearest training image, beside held-out images; nothing without the table."""
+    if not (folder / name).is_file():
+        return []
+    summary, table = read_json(folder / "summary.json"), read_json(folder / name)
+    sets = {
+        which.replace("held_out", "held-out images"): [row["similarity"] for row in rows.values()]
+        for which, rows in (table.items() if "samples" in table else [("samples", table)])
+    }
+    figure = similarities(sets, summary["thresholds"])
+    return [
+        Section(
+            "likeness",
+            "The nearest training image",
+            f"The cosine of each image with the training image that is most alike; {summary['descriptor']} features.",
+            charts=[Chart(figure, "histogram of similarities to the nearest training image")],
+        )
+    ]
+
+
+@_styled
+def similarities(sets: Mapping[str, Sequence[float]], thresholds: Mapping[str, float]) -> Figure:
+    """Histograms of cosines, laid over each other, with the thresholds as lines."""
+    import numpy as np
+
+    figure, (ax,) = _panels(1, 1, 2.6)
+    values = {name: np.array(found, float) for name, found in sets.items()}
+    low = min(min(v.min() for v in values.values()), min(thresholds.values()))
+    edges = np.linspace(low - 0.01, 1.0, 61)
+    for name, found in values.items():
+        heights = np.histogram(found, edges)[0] / found.size
+        colour = PAINT["ours"] if name in ("samples", "same seed") else PAINT["real"]
+        ax.stairs(heights, edges, fill=True, color=colour, alpha=0.16)
+        ax.stairs(heights, edges, color=colour, linewidth=1.4, label=f"{name} (n = {found.size})")
+    for i, (kind, place) in enumerate(thresholds.items()):
+        style = (0, (4, 2)) if i else "-"
+        ax.axvline(place, color=PAINT["ink"], linewidth=1.1, linestyle=style, label=f"{kind} threshold, {place:.3g}")
+    ax.set_yticks([])
+    ax.spines["left"].set_visible(False)
+    ax.set_xlabel("cosine")
+    ax.set_xlim(edges[0], 1.005)
+    figure.legend(loc="outside lower left", ncols=4)
+    return figure
+
+
+def thresholds(summary: Summary, calibrated_on: str) -> Table:
+    """The thresholds with how they were set."""
+    rows: list[list[Any]] = []
+    calibration = summary["calibration"]
+    for kind, value in summary["thresholds"].items():
+        if kind == "calibrated":
+            low, high = (share(calibration[end]) for end in ("rate_low", "rate_high"))
+            n, rate = number(calibration["n"]), share(calibration["rate"])
+            how = f"from {n} {calibrated_on}, to be exceeded by {rate} of new ones; in truth by {low} to {high}"
+            rows.append([kind, {"value": value, **{k: calibration[k] for k in ("n", "low", "high")}}, how])
+        else:
+            rows.append([kind, value, {"given": "as asked for", "published": "the descriptor's own"}[kind]])
+    return Table(["threshold", "cosine", "how it was set"], rows, "Thresholds")
+
+
+@_styled
+def _shares(rows: Sequence[tuple[str, Any, Any]]) -> Figure:
+    """A line each: the share of samples, and that of held-out images beneath it."""
+    figure, (ax,) = _panels(1, 1, 0.5 + 0.42 * len(rows))
+    for place, (_, ours, theirs) in enumerate(rows):
+        for value, colour, shift in ((ours, PAINT["ours"], -0.13), (theirs, PAINT["real"], 0.13)):
+            if found := as_score(value):
+                _dot(ax, found, place + shift, colour, upright=False)
+    ax.set_yticks(range(len(rows)), labels=[name for name, _, _ in rows], parse_math=False)
+    ax.tick_params(axis="y", length=0)
+    ax.spines["left"].set_visible(False)
+    ax.set_ylim(len(rows) - 0.5, -0.5)
+    ax.set_xlim(-0.02, 1.02)
+    _few_ticks(ax, 5)
+    for name, colour in (("samples", PAINT["ours"]), ("held-out images", PAINT["real"])):
+        ax.plot([], [], "o", color=colour, markersize=6, label=name)
+    figure.legend(loc="outside lower left", ncols=2)
+    return figure
+
+
+def _calibrated_on(summary: Summary) -> str:
+    return "held-out images" if summary.get("held_out") else "training images and their nearest others"
+
+
+def flipped(value: Any) -> dict[str, Any] | None:
+    """1 minus a share."""
+    found = as_score(value)
+    if not found:
+        return None
+    low, high = (None if found[end] is None else 1 - found[end] for end in ("high", "low"))
+    return {**found, "value": 1 - found["value"], "low": low, "high": high}
