@@ -14,7 +14,7 @@ from farfield.core.artifact import file_digest
 from farfield.core.error import FarfieldError
 from farfield.diffusion.denoiser import Denoiser
 
-BUNDLED = ("cifar10-32",)
+BUNDLED = ("cifar10-32", "digits-memorizing", "digits-generalizing")
 """Models that ship inside the package."""
 
 

@@ -1,0 +1,181 @@
+"""A grid of models, size of the training set × width × seed, as ordinary commands that run a few at a time.
+
+A job is a chain of commands that leaves its result in a folder of its own; each is one that a user could give by hand, and
+continues where it was stopped. So jobs may run here, under several processes, or be handed to a scheduler.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
+from itertools import combinations, product
+from pathlib import Path
+
+import torch
+
+from farfield.core.error import FarfieldError
+from farfield.core.runtime import Ranks, progress
+
+LAUNCHER = (
+    "RANK",
+    "WORLD_SIZE",
+    "LOCAL_RANK",
+    "LOCAL_WORLD_SIZE",
+    "GROUP_RANK",
+    "ROLE_RANK",
+    "MASTER_ADDR",
+    "MASTER_PORT",
+)
+"""Variables by which a launcher tells a process its rank; a job is one process."""
+
+
+@dataclass(frozen=True, order=True)
+class Cell:
+    """One model of the grid."""
+
+    size: int
+    width: int
+    seed: int
+
+    @property
+    def name(self) -> str:
+        return f"n{self.size:05d}-w{self.width}-s{self.seed}"
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Every size of the training set with every width and every seed, each ascending.
+
+    Raises:
+        FarfieldError: an axis that is empty, repeats a number, or holds one too small.
+    """
+
+    sizes: tuple[int, ...]
+    widths: tuple[int, ...]
+    seeds: tuple[int, ...] = (0,)
+
+    def __post_init__(self) -> None:
+        for name, least in (("sizes", 2), ("widths", 1), ("seeds", 0)):
+            values = getattr(self, name)
+            if not values or len(set(values)) < len(values) or min(values) < least:
+                found = ", ".join(map(str, values)) or "none"
+                raise FarfieldError(f"{name} {found}: expected different whole numbers of at least {least}")
+            object.__setattr__(self, name, tuple(sorted(values)))
+
+    @property
+    def cells(self) -> list[Cell]:
+        return [Cell(*place) for place in product(self.sizes, self.widths, self.seeds)]
+
+    def pairs(self) -> Iterator[tuple[Cell, Cell]]:
+        """Cells of one size that differ in the width alone or in the seed alone."""
+        for a, b in combinations(self.cells, 2):
+            if a.size == b.size and (a.width == b.width) != (a.seed == b.seed):
+                yield a, b
+
+
+@dataclass(frozen=True)
+class Job:
+    """``commands`` (without ``farfield``), one after the other, fill ``folder``; the last leaves ``result``."""
+
+    folder: Path
+    commands: tuple[tuple[str, ...], ...]
+    result: Path
+
+    @property
+    def done(self) -> bool:
+        return self.result.is_file()
+
+    def line(self) -> str:
+        """As it is typed into a shell."""
+        return " && ".join(shlex.join(["farfield", *command]) for command in self.commands)
+
+    def run(self, environment: Mapping[str, str]) -> None:
+        """Run it, up to the first command that fails. What the commands say is added to ``log.txt``.
+
+        One process at a time works on a folder. The commands hold its lock too, so that those of a session that was
+        killed are waited for.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with open(self.folder / ".lock", "w") as lock, open(self.folder / "log.txt", "a") as log:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            for command in () if self.done else self.commands:
+                ended = subprocess.run(
+                    [sys.executable, "-m", "farfield", *command],
+                    env=environment,
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
+                    pass_fds=(lock.fileno(),),
+                )
+                if ended.returncode:
+                    return
+
+    def last_words(self) -> str:
+        """The last line of what its commands said."""
+        path = self.folder / "log.txt"
+        lines = path.read_text(errors="replace").splitlines() if path.exists() else []
+        return next((line.removeprefix("farfield: ") for line in reversed(lines) if line.strip()), "it said nothing")
+
+
+def run_jobs(jobs: Sequence[Job], at_once: int | None = None, quiet: bool = False) -> None:
+    """Run the jobs that are not done, ``at_once`` of them at a time (as many as there are cores, if not given).
+
+    They share the cores, or as many threads as OMP_NUM_THREADS says. Several processes share the jobs by position. A job
+    that fails does not stop the others.
+
+    Raises:
+        FarfieldError: some failed; they are named, the first with its last words.
+    """
+    ranks = Ranks.current()
+    on_machine = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    cores = int(os.environ.get("OMP_NUM_THREADS") or max(1, len(os.sched_getaffinity(0)) // on_machine))
+    at_once = at_once or cores
+    gpus = visible_gpus()
+    mine = jobs[ranks.rank :: ranks.world]
+    left = [job for job in mine if not job.done]
+    slots = list(range(at_once))
+
+    def work(job: Job) -> None:
+        slot = slots.pop()
+        try:
+            job.run(environment(os.environ, max(1, cores // at_once), gpus, ranks.local + on_machine * slot))
+        finally:
+            slots.append(slot)
+
+    pool = ThreadPoolExecutor(at_once)
+    try:
+        with progress("grid", len(mine), done=len(mine) - len(left), quiet=quiet) as advance:
+            for future in as_completed([pool.submit(work, job) for job in left]):
+                future.result()
+                advance(1)
+    finally:
+        pool.shutdown(cancel_futures=True)
+    ranks.wait()
+    if missing := [job for job in jobs if not job.done]:
+        names = ", ".join(job.folder.name for job in missing[:5]) + (" …" if len(missing) > 5 else "")
+        raise FarfieldError(
+            f"{len(missing)} of {len(jobs)} jobs failed: {names} ({missing[0].folder / 'log.txt'}: "
+            f"{missing[0].last_words()}); the others are done, give the same command to continue"
+        )
+
+
+def environment(around: Mapping[str, str], threads: int, gpus: Sequence[str], slot: int) -> dict[str, str]:
+    """A job's variables: one process of so many threads, on a GPU of its own where there are several."""
+    found = {k: v for k, v in around.items() if k not in LAUNCHER and not k.startswith("TORCHELASTIC_")}
+    found |= {"OMP_NUM_THREADS": str(threads), "OMP_WAIT_POLICY": "PASSIVE"}
+    if gpus:
+        found["CUDA_VISIBLE_DEVICES"] = gpus[slot % len(gpus)]
+    return found
+
+
+def visible_gpus() -> list[str]:
+    """As CUDA_VISIBLE_DEVICES names them."""
+    if (named := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:
+        return [gpu for gpu in named.split(",") if gpu]
+    return [str(i) for i in range(torch.cuda.device_count())]

@@ -1,0 +1,313 @@
+"""`farfield train`: killed at any moment it ends as the unbroken run; what it leaves is a model like every other."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import pytest
+import torch
+from test_ranks import launch
+from tiny import Outcome, decided, farfield, make_images, make_model
+
+from farfield.checkpoints.load import load_denoiser, model_digest
+from farfield.checkpoints.native import Blueprint, read_blueprint, save_model
+from farfield.core.error import FarfieldError
+from farfield.diffusion.precondition import FAMILIES
+from farfield.networks.build import KINDS, from_config, network_config
+from farfield.present.report import write_report
+
+SMALL: dict[str, object] = {"width": 4, "multipliers": (1, 2), "blocks": 1, "attention": ()}
+NETWORK = ("--width", 4, "--multipliers", "1,2", "--blocks", 1, "--attention", "none", "--device", "cpu")
+BASE = (*NETWORK, "--images", 96, "--batch-size", 8, "--warmup", 16, "--ema", "40", "--every", 32, "--samples", 2)
+"""Twelve steps; a later option overrides an earlier one."""
+LOOKED = ("--heldout-images", 4, "--snapshots", 48, "--dropout", 0.1, "--flips", "--decay", "cosine")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def without_the_page() -> Iterator[None]:
+    """Drawing it takes longer than these trainings."""
+    with patch("farfield.present.report.write_report", lambda folder: folder):
+        yield
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    """Sums are rounded otherwise by several."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    with patch.dict(os.environ, {"OMP_NUM_THREADS": "1"}):
+        yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two classes of pictures of 8×8, as folders."""
+    root = tmp_path_factory.mktemp("data")
+    make_images(root / "train" / "a", 7, 8, 8)
+    make_images(root / "train" / "b", 6, 8, 8, first=20)
+    for path in (root / "train" / "b").iterdir():
+        path.rename(path.with_name(f"b-{path.name}"))
+    return make_images(root / "heldout", 5, 8, 8, first=40).parent
+
+
+def command(data: Path, out: Path, *options: object) -> tuple[object, ...]:
+    return ("train", "--data", data / "train", "-o", out, *BASE, *options)
+
+
+def train(data: Path, out: Path, *options: object) -> Outcome:
+    return farfield(*command(data, out, *options))
+
+
+def trained(data: Path, out: Path, *options: object) -> Path:
+    """The last snapshot."""
+    outcome = train(data, out, *options)
+    assert outcome.code == 0, outcome.err
+    return sorted((out / "snapshots").iterdir())[-1]
+
+
+def left(run: Path) -> dict[str, Any]:
+    """Everything that a training decides: left out are seconds."""
+    found = decided(run)
+    rows = json.loads(found.pop("log.json"))
+    return {**found, "log.json": [{k: v for k, v in row.items() if k != "seconds"} for row in rows]}
+
+
+def differing(a: Path, b: Path) -> list[str]:
+    """The files in which two trainings differ; where a run lies is not of it."""
+    first, second = left(a), left(b)
+    for found in (first, second):
+        found["summary.json"]["model"].pop("name")
+    return sorted(name for name in first.keys() | second.keys() if first.get(name) != second.get(name))
+
+
+@pytest.fixture(scope="module")
+def unbroken(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("runs") / "unbroken"
+    trained(data, out, "--heldout", data / "heldout", *LOOKED)
+    return out
+
+
+def killed(data: Path, out: Path, moments: list[float]) -> None:
+    """Start the command anew for each moment, and kill it so many steps (of one process) after its state appears."""
+    options = ("--heldout", data / "heldout", *LOOKED, "--minutes", 0, "--quiet")
+    line = [sys.executable, "-m", "farfield", *map(str, command(data, out, *options))]
+    for moment in moments:
+        process = subprocess.Popen(line, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        begun = written(out)
+        while written(out) == begun and process.poll() is None:
+            time.sleep(0.002)
+        time.sleep(moment)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+
+
+def written(run: Path) -> int:
+    state = run / "state.safetensors"
+    return state.stat().st_mtime_ns if state.exists() else 0
+
+
+def test_killed_and_continued_it_ends_to_the_bit_as_the_unbroken_run(data: Path, unbroken: Path, tmp_path: Path):
+    killed(data, tmp_path / "run", [0.0, 0.13])
+    assert not (tmp_path / "run" / "summary.json").exists()
+    trained(data, tmp_path / "run", "--heldout", data / "heldout", *LOOKED)
+    assert differing(unbroken, tmp_path / "run") == []
+
+
+@pytest.mark.slow
+def test_killed_at_twenty_moments_it_ends_to_the_bit_as_the_unbroken_run(data: Path, unbroken: Path, tmp_path: Path):
+    random.seed(0)
+    for k in range(20):
+        out = tmp_path / str(k)
+        killed(data, out, [random.uniform(0, 0.5)])
+        trained(data, out, "--heldout", data / "heldout", *LOOKED)
+        assert differing(unbroken, out) == []
+
+
+def test_given_again_it_is_already_done(data: Path, unbroken: Path):
+    before = decided(unbroken)
+    outcome = train(data, unbroken, "--heldout", data / "heldout", *LOOKED)
+    assert (outcome.code, outcome.err) == (0, "")
+    assert decided(unbroken) == before
+
+
+def test_it_tells_what_it_did(data: Path, unbroken: Path):
+    told = json.loads((unbroken / "summary.json").read_text())
+    log = json.loads((unbroken / "log.json").read_text())
+    assert (told["images"], told["n"], told["heldout"]) == (96, 13, log[-1]["heldout"])
+    assert [row["images"] for row in log] == [0, 32, 64, 96]
+    assert [p.name for p in sorted((unbroken / "snapshots").iterdir())] == ["0000000048", "0000000096"]
+    assert len(list((unbroken / "samples").iterdir())) == 4
+    assert json.loads((unbroken / "snapshots" / "0000000096" / "training.json").read_text())["images_seen"] == 96
+
+
+def test_the_page_shows_losses_and_samples(unbroken: Path, tmp_path: Path):
+    copy = tmp_path / "run"
+    shutil.copytree(unbroken, copy)
+    page = write_report(copy).read_text()
+    assert all(words in page for words in ("held-out loss", "learning rate", "<svg", "After 96 images"))
+
+
+def test_two_processes_train_as_one_does(data: Path, unbroken: Path, tmp_path: Path):
+    alone = trained(data, tmp_path / "one")
+    said = launch(*command(data, tmp_path / "two"))
+    assert said.returncode == 0, said.stderr
+    both = sorted((tmp_path / "two" / "snapshots").iterdir())[-1]
+    first, second = (load_denoiser(str(folder)).network.state_dict() for folder in (alone, both))
+    for name, weight in first.items():
+        torch.testing.assert_close(second[name], weight, rtol=1e-3, atol=1e-5)
+
+
+def test_a_run_folder_is_a_model_the_newest_snapshot(unbroken: Path):
+    last = unbroken / "snapshots" / "0000000096"
+    for ours, theirs in zip(
+        load_denoiser(str(unbroken)).parameters(), load_denoiser(str(last)).parameters(), strict=True
+    ):
+        assert torch.equal(ours, theirs)
+    assert model_digest(str(unbroken)) == model_digest(str(last)) != model_digest(str(last.with_name("0000000048")))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_family_and_network_is_loaded_as_it_was_saved(kind: str, family: Any, tmp_path: Path):
+    config = network_config(kind, (1, 8, 8), **SMALL)  # type: ignore[arg-type]
+    torch.manual_seed(0)
+    network = from_config(config).eval()
+    for weight in network.parameters():
+        torch.nn.init.normal_(weight, std=0.1)  # a new network answers with zeros
+    plan = Blueprint(config, (1, 8, 8), family)
+    save_model(tmp_path / "model", network, plan)
+    denoiser, again = plan.denoiser(network), load_denoiser(str(tmp_path / "model"))
+    for name, weight in denoiser.network.state_dict().items():
+        assert torch.equal(again.network.state_dict()[name], weight)
+    noise = torch.randn(3, 1, 8, 8)
+    for sigma in denoiser.schedule.sigmas(3)[:-1].float():
+        x = (1 + sigma**2).sqrt() * noise
+        torch.testing.assert_close(again(x, sigma), denoiser(x, sigma), rtol=1e-4, atol=1e-5 * float(1 + sigma))
+
+
+@pytest.mark.parametrize("precond", ["ddpm", "v", "iddpm"])
+def test_diffusers_loads_what_it_has_words_for(precond: str, data: Path, tmp_path: Path):
+    from diffusers import DDPMPipeline, UNet2DModel
+
+    options = ("--network", "unet2d", "--precond", precond, "--images", 16, "--samples", 0)
+    folder = trained(data, tmp_path / "run", *options)
+    pipeline = DDPMPipeline.from_pretrained(folder)
+    unet = UNet2DModel.from_pretrained(folder / "unet")
+    ours, x = load_denoiser(str(folder)), torch.randn(2, 3, 8, 8)
+    level, abar = ours.schedule.sigmas(4)[1], pipeline.scheduler.alphas_cumprod
+    t = int((((1 - abar) / abar).sqrt() - level).abs().argmin())
+    answer = unet(x, t).sample
+    a, q = abar[t].sqrt(), (1 - abar[t]).sqrt()
+    expected = a * x - q * answer if precond == "v" else (x - q * answer) / a
+    sigma = q / a
+    torch.testing.assert_close(ours(x / a, sigma), expected, rtol=1e-3, atol=1e-4)
+    for name, weight in pipeline.unet.state_dict().items():
+        assert torch.equal(weight, unet.state_dict()[name])
+    assert not pipeline.scheduler.config.clip_sample
+
+
+def test_half_the_bytes_in_float16(data: Path, tmp_path: Path):
+    whole, half = (trained(data, tmp_path / name, "--images", 16, *o) for name, o in (("a", ()), ("b", ("--half",))))
+    sizes = [(folder / "weights.safetensors").stat().st_size for folder in (whole, half)]
+    assert sizes[1] < 0.65 * sizes[0]
+    for a, b in zip(load_denoiser(str(whole)).parameters(), load_denoiser(str(half)).parameters(), strict=True):
+        assert torch.equal(a.half().float(), b)
+
+
+def test_classes_are_told_apart(data: Path, tmp_path: Path):
+    folder = trained(data, tmp_path / "run", "--labels", "--images", 32, "--heldout", data / "train")
+    assert read_blueprint(folder).classes == 2
+    x, sigma = torch.randn(2, 3, 8, 8), torch.tensor(1.0)
+    a, b = (load_denoiser(str(folder), label=k)(x, sigma) for k in (0, 1))
+    assert not torch.equal(a, b)
+    with pytest.raises(FarfieldError, match="label from 0 to 1"):
+        load_denoiser(str(folder))
+
+
+def test_augmentation_is_told_to_the_network_and_not_to_the_sampler(data: Path, tmp_path: Path):
+    folder = trained(data, tmp_path / "run", "--augment", 0.5, "--images", 32)
+    network = load_denoiser(str(folder)).network
+    told = network.map_augment.weight  # type: ignore[union-attr]
+    assert told.shape[1] == 9
+    assert load_denoiser(str(folder))(torch.randn(2, 3, 8, 8), torch.tensor(1.0)).isfinite().all()
+
+
+def test_further_from_a_model_of_ours(data: Path, unbroken: Path, tmp_path: Path):
+    origin = unbroken / "snapshots" / "0000000096"
+    folder = trained(data, tmp_path / "run", "--from", origin, "--images", 8, "--learning-rate", 1e-6)
+    assert read_blueprint(folder) == read_blueprint(origin)
+    for ours, theirs in zip(
+        load_denoiser(str(folder)).parameters(), load_denoiser(str(origin)).parameters(), strict=True
+    ):
+        torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-5)
+
+
+def test_further_from_a_model_of_diffusers(data: Path, tmp_path: Path):
+    origin = make_model(tmp_path / "model", (3, 8, 8))
+    options = ("--images", 8, "--learning-rate", 1e-7, "--samples", 0)
+    same = trained(data, tmp_path / "same", "--from", origin, *options)
+    x, sigma = torch.randn(2, 3, 8, 8), load_denoiser(str(origin)).schedule.sigmas(4)[1].float()
+    torch.testing.assert_close(
+        load_denoiser(str(same))(x, sigma), load_denoiser(str(origin))(x, sigma), rtol=1e-3, atol=1e-3
+    )
+    other = trained(data, tmp_path / "other", "--from", origin, "--precond", "edm", *options)
+    assert read_blueprint(other).family == "edm"
+
+
+def test_a_loss_that_is_not_finite_names_its_step_and_keeps_the_last_snapshot(data: Path, tmp_path: Path):
+    options = ("--learning-rate", 1e30, "--clip", 0, "--warmup", 48, "--snapshots", 8)
+    outcome = train(data, tmp_path / "run", *options)
+    assert outcome.code == 2
+    assert "NaN or infinite" in outcome.err and "step " in outcome.err
+    kept = sorted((tmp_path / "run" / "snapshots").iterdir())
+    assert kept
+    assert all(w.isfinite().all() for w in load_denoiser(str(kept[0])).parameters())
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--data", "nowhere"), "nowhere"),
+        (("--images", "many"), "images 'many'"),
+        (("--network", "transformer"), "expected one of ddpmpp"),
+        (("--precond", "flow"), "expected one of edm"),
+        (("--decay", "slowly"), "decay 'slowly'"),
+        (("--precision", "int8"), "precision 'int8'"),
+        (("--max-images", 14), "1 to 13"),
+        (("--levels", "1"), "mean and a standard deviation"),
+        (("--ema", "power:0.9"), "0.288"),
+        (("--attention", "5"), "attention at 5"),
+        (("--from", "nowhere"), "nowhere"),
+        (("--from", "cifar10-32", "--labels"), "leave them out"),
+        (("--batch-size", 8, "--accumulate", 3), "multiple of 3"),
+    ],
+)
+def test_bad_input_is_one_clear_line_and_leaves_nothing(
+    options: tuple[object, ...], message: str, data: Path, tmp_path: Path
+):
+    outcome = train(data, tmp_path / "run", *options)
+    assert outcome.code == 2
+    assert message in outcome.err.replace("\n", " ")
+    assert outcome.err.startswith("farfield: ") and outcome.err.count("\n") == 1
+    assert not (tmp_path / "run").exists()
+
+
+def test_other_settings_on_the_same_folder_are_refused(data: Path, unbroken: Path, tmp_path: Path):
+    copy = tmp_path / "run"
+    shutil.copytree(unbroken, copy)
+    outcome = train(data, copy, "--heldout", data / "heldout", *LOOKED, "--learning-rate", 1e-2)
+    assert outcome.code == 2
+    assert "other settings (recipe was" in outcome.err
+    assert differing(copy, unbroken) == []
