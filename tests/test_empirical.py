@@ -12,7 +12,7 @@ from farfield.checkpoints.load import load_denoiser, locate, model_digest
 from farfield.core.error import FarfieldError
 from farfield.data.bundled import load_domain
 from farfield.data.samples import open_samples
-from farfield.diffusion.empirical import FEW, PrunedDenoiser, empirical_denoiser
+from farfield.diffusion.empirical import FEW, SHARE, PrunedDenoiser, empirical_denoiser
 from farfield.diffusion.exact import EmpiricalDenoiser, GaussianDenoiser, MixtureDenoiser
 from farfield.diffusion.generation import generate
 
@@ -39,17 +39,17 @@ def noisy(points: torch.Tensor, seed: int = 1) -> tuple[torch.Tensor, torch.Tens
 
 @pytest.mark.parametrize("kind", ["uniform", "clusters", "duplicates"])
 @pytest.mark.parametrize("tolerance", [1e-2, 1e-6])
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(2))
 def test_the_answer_is_within_the_bound_of_the_full_one(kind, tolerance, seed):
     points = cloud(kind, seed)
-    full = EmpiricalDenoiser(points)
+    full = EmpiricalDenoiser(points, chunk=16)  # some rows keep none of a chunk
     pruned = PrunedDenoiser(full, tolerance)
     x, sigma = noisy(points, seed + 10)
     apart = (pruned(x, sigma) - full(x, sigma)).norm(dim=1)
     diameter = float(torch.cdist(points.double(), points.double()).max())
     assert float(apart.max()) <= tolerance * diameter + 1e-9  # the full one's own rounding
-    count = pruned.kept(x, sigma).sum(1)
-    assert int(count.min()) < len(points) / 8 < int(count.max())  # both ways were taken
+    share = pruned.kept(x, sigma).double().mean(1)
+    assert float(share.min()) < SHARE < float(share.max())  # both ways were taken
 
 
 def test_what_is_left_out_weighs_no_more_than_was_said():
@@ -117,6 +117,13 @@ def test_a_state_that_is_not_finite_is_not_hidden(bad):
     answer = PrunedDenoiser(EmpiricalDenoiser(points))(x, sigma)
     finite = torch.isfinite(answer).all(1)
     assert not bool(finite[2]) and int(finite.sum()) == len(x) - 1
+
+
+def test_a_state_too_large_for_float32_gets_the_full_pass():
+    points = cloud("uniform")
+    full = EmpiricalDenoiser(points)
+    x, sigma = 1e40 * torch.randn(4, 24, dtype=F64), torch.ones(4)
+    assert torch.equal(PrunedDenoiser(full)(x, sigma), full(x, sigma))
 
 
 def test_samples_end_on_points_by_either_way():

@@ -1,16 +1,19 @@
 r"""The empirical denoiser of many points: points that cannot matter are left out, and what that changes is bounded.
 
-With :math:`h_i = \|y_i\|^2 / 2 - x \cdot y_i` the weight of point i is :math:`w_i \propto e^{-h_i / \sigma^2}`.
+With c the mean of the points and :math:`h_i = \|y_i - c\|^2 / 2 - (x - c) \cdot y_i` the weight of point i is
+:math:`w_i \propto e^{-h_i / \sigma^2}`.
 
 **What is left out.** One product in float32 gives :math:`\tilde h_i` with :math:`|\tilde h_i - h_i| \le E`. Kept are the
 points with :math:`\tilde h_i \le \min_j \tilde h_j + 2E + \sigma^2 \ln(N / \tau)`. Any other has
 :math:`h_i - \min_j h_j > \sigma^2 \ln(N / \tau)`, since each of the two moved by at most E: it weighs less than
 :math:`\tau / N` times the best point. All of them together weigh less than :math:`\tau` times the total, and D, a weighted
-mean, moves by less than :math:`\tau` times the distance between two points of the set. The kept ones are weighed in float64.
+mean, moves by less than :math:`\tau` times the distance between two points of the set. The kept ones are weighed as
+`EmpiricalDenoiser` does, whose rounding is that of float64.
 
-**E.** A product of d terms in float32, summed in any order, is off by at most :math:`\gamma |x| |y|`,
-:math:`\gamma = du / (1 - du)`, :math:`u = 2^{-24}` (Higham, Accuracy and Stability of Numerical Algorithms, section 3.1);
-reading x and y as float32 adds 2u. A few more are granted for the rest, which is in float64.
+**E.** A product of d terms, summed in any order, is off by at most :math:`\gamma |x - c| |y|`,
+:math:`\gamma = du / (1 - du)`, :math:`u = 2^{-24}` in float32 (Higham, Accuracy and Stability of Numerical Algorithms,
+section 3.1); reading x and y as float32 adds 2u. The first term of h, in float64, is off by :math:`\gamma` of
+:math:`u = 2^{-53}` times itself. A few more u are granted for the rest.
 """
 
 from __future__ import annotations
@@ -19,7 +22,7 @@ import math
 from typing import Final
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from farfield.core.error import FarfieldError
 from farfield.core.runtime import exact_matmul
@@ -29,10 +32,14 @@ from farfield.diffusion.schedule import Schedule
 
 TOLERANCE: Final = 1e-6
 """The share of the weight that may be left out."""
-SHARE: Final = 8
-"""Where more than N / SHARE points are kept, weighing all of them in matrix products is quicker."""
-CELLS: Final = 1 << 23
-"""Rows of x times points that are weighed at once."""
+SHARE: Final = 1 / 64
+"""A row that keeps a larger share of the points weighs all of them: 64 such rows keep nearly all between them."""
+PROBE: Final = 512
+"""So many points, spread over the set, tell whether a row is worth the product with all of them."""
+PROMISING: Final = 1 / 4
+"""The share of those that it may keep: more than of all points, since the nearest of few is farther away."""
+CELLS: Final = 1 << 24
+"""Rows of x times points that are looked at at once, in 13 bytes each."""
 FEW: Final = 2048
 """So few points are not worth choosing among."""
 
@@ -55,47 +62,50 @@ class PrunedDenoiser(Denoiser):
         self.shape, self.schedule = full.shape, full.schedule
         self.full = full
         self.tolerance = tolerance
-        halves = [c.double().square().sum(1) / 2 for c in full.points.split(full.chunk)]
-        self.half_squares = nn.Buffer(torch.cat(halves))
-        self.longest = float((2 * self.half_squares.max()).sqrt())
+        self.longest = max(
+            float(torch.linalg.vector_norm(c.double(), dim=1).max()) for c in full.points.split(full.chunk)
+        )
 
     def forward(self, x: Tensor, sigma: Tensor) -> Tensor:
         level = per_image(sigma, x).to(x.device, torch.float64)
+        n = len(self.full.points)
         answer = torch.empty_like(x)
-        rows = max(1, CELLS // len(self.half_squares))
-        for block in torch.arange(len(x), device=x.device).split(rows):
-            kept = self.kept(x[block], level[block])
+        whole = self.kept(x, level, max(1, n // PROBE)).double().mean(1) > PROMISING
+        for rows in (~whole).nonzero()[:, 0].split(max(1, CELLS // n)):
+            kept = self.kept(x[rows], level[rows])
             count = kept.sum(1)
-            many = (count > len(self.half_squares) / SHARE) | (
-                count == 0
-            )  # none: x is not finite, nor will be the answer
-            if bool(many.any()):
-                answer[block[many]] = self.full(x[block[many]], level[block[many]])
-            for row in (~many).nonzero()[:, 0].tolist():
-                answer[block[row]] = self._weigh(x[block[row]], level[block[row]], kept[row].nonzero()[:, 0])
+            few = (count > 0) & (count <= SHARE * n)
+            whole[rows] = ~few
+            rows, kept = rows[few], kept[few]
+            if len(rows):
+                answer[rows] = self.full(x[rows], level[rows], kept)
+        if bool(whole.any()):
+            answer[whole] = self.full(x[whole], level[whole])
         return answer
 
-    def kept(self, x: Tensor, sigma: Tensor) -> Tensor:
-        """Which points can matter, ``[B, N]`` bool, for rows ``[B, *shape]`` at levels ``[B]``."""
-        flat = x.flatten(1)
+    def kept(self, x: Tensor, sigma: Tensor, stride: int = 1) -> Tensor:
+        """Which points can matter, ``[B, N]`` bool, for rows ``[B, *shape]`` at levels ``[B]``.
+
+        None of a row that is not finite, or too large for float32.
+
+        Args:
+            stride: only every ``stride``-th point is looked at, ``[B, ceil(N / stride)]``.
+        """
+        points, half_norms = self.full.points[::stride], self.full.half_norms[::stride]
+        centred = x.double().flatten(1) - self.full.centre
+        single = centred.float()
         with exact_matmul():
-            near = flat.float() @ self.full.points.float().T
-        halves = self.half_squares - near.double()
-        slack = self._rounding(flat)
-        window = 2 * slack + sigma**2 * math.log(len(self.half_squares) / self.tolerance)
-        return halves <= (halves.min(1).values + window)[:, None]
+            near = torch.cat([single @ c.float().T for c in points.split(self.full.chunk)], 1)
+        heights = half_norms - near
+        window = 2 * self._rounding(centred) + sigma**2 * math.log(len(self.full.points) / self.tolerance)
+        limit = heights.min(1, keepdim=True).values + window[:, None]
+        return (heights <= limit) & limit.isfinite()
 
-    def _rounding(self, flat: Tensor) -> Tensor:
+    def _rounding(self, centred: Tensor) -> Tensor:
         """E of each row, ``[B]``."""
-        unit = 2.0**-24 * (flat.shape[1] + 8)
-        return unit / (1 - unit) * flat.double().norm(dim=1) * self.longest
-
-    def _weigh(self, x: Tensor, sigma: Tensor, index: Tensor) -> Tensor:
-        """One row's answer from the points of these places."""
-        points = self.full.points[index].double()
-        squares = (points - x.double().flatten()).square().sum(1)
-        weights = torch.softmax(-squares / (2 * sigma**2), 0)
-        return (weights @ points).reshape(x.shape).to(x.dtype)
+        product, halves = ((centred.shape[1] + 8) * u for u in (2.0**-24, 2.0**-53))
+        norms = centred.norm(dim=1) * self.longest
+        return product / (1 - product) * norms + halves / (1 - halves) * self.full.half_norms.max()
 
 
 def empirical_denoiser(points: Tensor, schedule: Schedule | None = None) -> Denoiser:

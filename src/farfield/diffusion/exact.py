@@ -12,7 +12,8 @@ one is the memorization limit of any trained model. With :math:`x = x_0 + \sigma
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import Final
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +22,9 @@ from farfield.core.error import FarfieldError
 from farfield.core.gaussian import log_density
 from farfield.diffusion.denoiser import Denoiser, column, per_image
 from farfield.diffusion.schedule import ContinuousSchedule, Schedule
+
+CACHED: Final = 1 << 20
+"""Numbers of a chunk of points: 8 MB in float64, past which reading them again costs more than the products do."""
 
 
 class GaussianDenoiser(Denoiser):
@@ -126,40 +130,57 @@ class EmpiricalDenoiser(Denoiser):
     """The optimal denoiser of a finite data set: what a network that memorizes it perfectly would compute.
 
     One pass over the points in chunks: two matrix products a chunk and a running log-sum-exp, so memory is bounded by
-    ``B × chunk`` weights however many points there are. Distances and sums are accumulated in float64; the points are
-    centred first, which keeps their cross terms small.
+    one chunk in float64 and its ``B × chunk`` weights however many points there are. Distances and sums are accumulated in
+    float64; the points are centred first, which keeps their cross terms small.
 
     Args:
         points: ``[N, *shape]``, kept in the dtype given.
-        chunk: points per matrix product.
+        chunk: points per matrix product; as many as stay in a processor's cache if not given.
     """
 
-    def __init__(self, points: Tensor, schedule: Schedule | None = None, chunk: int = 2048):
+    def __init__(self, points: Tensor, schedule: Schedule | None = None, chunk: int | None = None):
         super().__init__()
         if len(points) == 0 or not bool(torch.isfinite(points).all()):
             raise FarfieldError(f"empirical denoiser: expected at least one point, all finite, found {len(points)}")
         self.shape = tuple(points.shape[1:])
         self.schedule = schedule or ContinuousSchedule()
-        self.chunk = chunk
         flat = points.flatten(1)
+        self.chunk = chunk or min(max(CACHED // flat.shape[1], 64), 2048)
         self.points = nn.Buffer(flat)
         self.centre = nn.Buffer(flat.mean(0, dtype=torch.float64))
-        halves = [((c.double() - self.centre) ** 2).sum(1) / 2 for c in flat.split(chunk)]
-        self.half_norms = nn.Buffer(torch.cat(halves))
+        self.half_norms = nn.Buffer(torch.cat([(c - self.centre).square().sum(1) / 2 for c in flat.split(self.chunk)]))
 
-    def forward(self, x: Tensor, sigma: Tensor) -> Tensor:
+    def forward(self, x: Tensor, sigma: Tensor, kept: Tensor | None = None) -> Tensor:
+        r""":math:`E[x_0 \mid x]`.
+
+        Args:
+            kept: ``[B, N]`` bool, the points that each row weighs, at least one; all if not given.
+        """
         centred = x.double().flatten(1) - self.centre
         precision = per_image(sigma, centred)[:, None] ** -2
-        most = centred.new_full((len(x), 1), -torch.inf)
+        most = centred.new_full((len(x), 1), torch.finfo(torch.float64).min)  # finite: a row may keep none of a chunk
         total = centred.new_zeros((len(x), 1))
         answer = torch.zeros_like(centred)
-        for points, half_norms in zip(self.points.split(self.chunk), self.half_norms.split(self.chunk), strict=True):
-            y = points.double() - self.centre
+        for points, half_norms, weighed in self._chunks(kept):
+            y = points - self.centre
             # |x|² is the same for every point and cancels in the softmax.
             logits = (centred @ y.T - half_norms) * precision
+            if weighed is not None:
+                logits.masked_fill_(~weighed, -torch.inf)
             higher = torch.maximum(most, logits.max(1, keepdim=True).values)
             weights, shrink = (logits - higher).exp_(), (most - higher).exp()
             total = total * shrink + weights.sum(1, keepdim=True)
             answer = torch.addmm(answer.mul_(shrink), weights, y)
             most = higher
         return (self.centre + answer / total).reshape(x.shape).to(x.dtype)
+
+    def _chunks(self, kept: Tensor | None) -> Iterator[tuple[Tensor, Tensor, Tensor | None]]:
+        """Points, their half norms and who weighs them; those that no row keeps are passed over."""
+        if kept is None:
+            for points, half_norms in zip(
+                self.points.split(self.chunk), self.half_norms.split(self.chunk), strict=True
+            ):
+                yield points, half_norms, None
+        else:
+            for places in kept.any(0).nonzero()[:, 0].split(self.chunk):
+                yield self.points[places], self.half_norms[places], kept[:, places]
