@@ -138,9 +138,7 @@ def _betas(config: dict[str, Any], name: str) -> Tensor:
         elif kind == "squaredcos_cap_v2":
             betas = cosine_betas(steps)
         else:
-            raise FarfieldError(
-                f"{name}: beta_schedule {kind!r}; expected linear, scaled_linear or squaredcos_cap_v2"
-            )
+            raise FarfieldError(f"{name}: beta_schedule {kind!r}; expected linear, scaled_linear or squaredcos_cap_v2")
     return _zero_terminal(betas) if config.get("rescale_betas_zero_snr") else betas
 
 

@@ -156,7 +156,12 @@ def matrix(
 
 
 def _show(out: Path, as_json: bool) -> None:
-    """The scores as text, then the folder; or the summary."""
+    """The scores as text, then the page; or the summary."""
+    from farfield.present.report import write_report
     from farfield.present.score import lines
 
-    finish(out, as_json, None if as_json else lambda folder: "\n".join([*lines(folder), str(folder)]))
+    def shown(folder: Path) -> str:
+        page = write_report(folder)
+        return "\n".join([*lines(folder), str(page)])
+
+    finish(out, as_json, shown)
