@@ -43,5 +43,5 @@ def cifar():
 
 @pytest.fixture(autouse=True, scope="session")
 def one_thread():
-    """Results of the tests should not hang on how many cores the machine has."""
-    torch.set_num_threads(min(2, os.cpu_count() or 1))
+    """Results of the tests should not hang on how many cores the machine has, nor one worker's threads on another's."""
+    torch.set_num_threads(1)
