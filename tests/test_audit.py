@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import random
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from unittest.mock import patch
@@ -221,6 +226,28 @@ def timeless(folder: Path) -> dict[str, object]:
     for name in (k for k in left if k.endswith("summary.json")):
         plain[name] = {k: v for k, v in json.loads(left[name]).items() if k != "cost_seconds"}
     return plain
+
+
+@pytest.mark.slow
+def test_killed_at_twenty_random_moments_and_continued_it_ends_as_the_unbroken_run(root: Path, tmp_path: Path):
+    options = given(root, "-n", 16, "--steps", 4, "--batch-size", 2, subject="model")
+    line = [sys.executable, "-m", "farfield", *map(str, options), "-o"]
+    began = time.monotonic()
+    subprocess.run([*line, str(tmp_path / "whole")], check=True, stdout=subprocess.DEVNULL)
+    took, chance, cut = time.monotonic() - began, random.Random(0), 0
+    whole = timeless(tmp_path / "whole")
+    for moment in range(20):
+        out = tmp_path / f"run-{moment}"
+        job = subprocess.Popen([*line, str(out)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        time.sleep(took * chance.uniform(0.3, 1))  # before that it imports
+        job.send_signal(signal.SIGKILL)
+        job.wait()
+        cut += out.exists() and not (out / "summary.json").exists()
+        run(out, *options)
+        for path in sorted(out.rglob(".writing-*")):
+            path.unlink()  # what a kill in the middle of writing leaves beside; no reader looks at it
+        assert timeless(out) == whole
+    assert cut  # some of them were at work
 
 
 @pytest.mark.slow
