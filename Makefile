@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test test-slow lint bench clean
+.PHONY: demo test test-slow fuzz lint bench clean
 
 demo: $(STAMP)
 	$(BIN)/farfield expand cifar10-32 hubble -n 64 -o runs/demo
@@ -14,6 +14,11 @@ test: $(STAMP)
 
 test-slow: $(STAMP)
 	$(BIN)/python -m pytest -m slow
+
+# As long as you like: make fuzz SECONDS=3600
+SECONDS ?= 300
+fuzz: $(STAMP)
+	$(BIN)/python tests/fuzz.py $(SECONDS)
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

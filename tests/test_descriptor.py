@@ -19,6 +19,7 @@ from farfield.audit.network_file import CifarResNet, TorchScript
 from farfield.audit.pixels import Pixels
 from farfield.core.artifact import Images
 from farfield.core.error import FarfieldError
+from farfield.diffusion.denoiser import Denoiser
 from farfield.networks.resnet import ResNet, from_state_dict
 
 # torch announces the end of TorchScript; scripted extractors will be around for as long as it reads them.
@@ -56,7 +57,7 @@ class Net(nn.Module):
         return self.leave(nn.functional.interpolate(deep, scale_factor=2) + h)
 
 
-class Model(nn.Module):
+class Model(Denoiser):
     def __init__(self, network, shape=(3, 16, 16)):
         super().__init__()
         self.network, self.shape = network, shape

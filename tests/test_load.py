@@ -48,8 +48,9 @@ def test_clip_sample_of_the_scheduler_is_ignored(cifar):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"beta_schedule": "sigmoid"}, "beta_schedule 'sigmoid'"),
+        ({"beta_schedule": "cubic"}, "beta_schedule 'cubic'"),
         ({"prediction_type": "flow"}, "prediction_type 'flow'"),
+        ({"_class_name": "FlowMatchEulerDiscreteScheduler"}, "flow matching"),
     ],
 )
 def test_unknown_configurations_are_refused(tmp_path, change, message):

@@ -4,24 +4,16 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol, TypeVar, final
+from typing import Any, TypeVar, final
 
 import torch
 from torch import Tensor, nn
 
 from farfield.audit.descriptor import Descriptor, check_images, resized, with_channels
 from farfield.core.error import FarfieldError
+from farfield.diffusion.denoiser import Denoiser
 
 T = TypeVar("T")
-
-
-class DenoiserLike(Protocol):
-    """What `DenoiserFeatures` needs of a denoiser: ``denoiser(x, sigma)``, ``shape`` and the ``network`` inside."""
-
-    @property
-    def shape(self) -> tuple[int, ...]: ...
-
-    def __call__(self, x: Tensor, sigma: Tensor) -> Tensor: ...
 
 
 @final
@@ -36,8 +28,7 @@ class DenoiserFeatures(Descriptor):
     stands at the turning point (``mid_block``, ``middle_block``), else the middle one in order of execution.
 
     Args:
-        denoiser: has ``network``, ``shape`` and is called as ``denoiser(x, sigma)``; its network is put in evaluation
-            mode.
+        denoiser: one with a ``network`` inside, which is put in evaluation mode.
         sigma: the noise level told to the network.
         layer: a submodule's name, as in ``network.named_modules()``.
 
@@ -45,7 +36,7 @@ class DenoiserFeatures(Descriptor):
         FarfieldError: the denoiser has no network, or the network no activations ``[B, C, H, W]``.
     """
 
-    def __init__(self, denoiser: DenoiserLike, sigma: float = 0.3, layer: str | None = None):
+    def __init__(self, denoiser: Denoiser, sigma: float = 0.3, layer: str | None = None):
         network = getattr(denoiser, "network", None)
         if not isinstance(network, nn.Module):
             raise FarfieldError(
@@ -57,15 +48,17 @@ class DenoiserFeatures(Descriptor):
         if self.layer not in dict(network.named_modules()):
             raise FarfieldError(f"layer {self.layer!r}: expected a submodule's name of {type(network).__name__}")
         label = getattr(denoiser, "label", None)
-        self.name = f"model-{_weights_digest(network)[:12]}-{self.layer}-sigma{sigma:g}"
+        self.name = f"model-{_weights_digest(network, denoiser.codec)[:12]}-{self.layer}-sigma{sigma:g}"
         if label is not None:
             self.name += f"-label{label}"
 
     def __call__(self, images: Tensor) -> Tensor:
         check_images(images)
-        channels, *size = self.denoiser.shape
+        channels, *size = self.denoiser.image_shape
         x = resized(with_channels(images, channels, self.name), size)
-        return self._run(x, [self.layer], _moments)[self.layer]
+        with torch.no_grad():
+            x0 = self.denoiser.encode(x.to(_device(self.network)))
+        return self._run(x0, [self.layer], _moments)[self.layer]
 
     def _run(self, images: Tensor, layers: Sequence[str], take: Callable[[Tensor], T]) -> dict[str, T]:
         """What ``take`` makes of these submodules' outputs, in order of execution; no hook outlives the call."""
@@ -113,9 +106,10 @@ class DenoiserFeatures(Descriptor):
         return turning[0] if turning else blocks[(len(blocks) - 1) // 2]
 
 
-def _weights_digest(network: nn.Module) -> str:
+def _weights_digest(network: nn.Module, codec: nn.Module | None) -> str:
     h = hashlib.sha256()
-    for name, value in sorted(network.state_dict().items()):
+    state = network.state_dict() | (codec.state_dict(prefix="codec.") if codec else {})
+    for name, value in sorted(state.items()):
         h.update(f"{name} {list(value.shape)} {value.dtype} ".encode())
         h.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
     return h.hexdigest()

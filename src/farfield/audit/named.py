@@ -9,7 +9,7 @@ from typing import Final
 import torch
 from torch import Tensor
 
-from farfield.audit.activation import DenoiserFeatures, DenoiserLike
+from farfield.audit.activation import DenoiserFeatures
 from farfield.audit.copy_descriptor import BUNDLED, CopyDescriptor
 from farfield.audit.descriptor import Descriptor
 from farfield.audit.foundation import FAMILIES, Foundation
@@ -18,6 +18,7 @@ from farfield.audit.pixels import Pixels
 from farfield.audit.sscd import SSCD, cached
 from farfield.core.artifact import Images
 from farfield.core.error import FarfieldError
+from farfield.diffusion.denoiser import Denoiser
 
 WORDS: Final = ("pixels", "model", "copy", "sscd", *FAMILIES)
 
@@ -26,7 +27,7 @@ def open_descriptor(
     spec: str,
     *,
     references: Images | Tensor | None = None,
-    denoiser: DenoiserLike | None = None,
+    denoiser: Denoiser | None = None,
     device: torch.device | str = "cpu",
     size: int = 224,
     mean: Sequence[float] = HALF,

@@ -6,11 +6,6 @@ of farfield: they are downloaded by the user, or given by path.
 
 from __future__ import annotations
 
-import hashlib
-import os
-import urllib.error
-import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Final, final
 
@@ -20,15 +15,14 @@ from torch.nn import functional
 
 from farfield.audit.descriptor import IMAGENET_MEAN, IMAGENET_STD, Descriptor
 from farfield.audit.network_file import TorchScript
-from farfield.core.artifact import write_bytes
+from farfield.checkpoints.card import SSCD as CARD
+from farfield.core.download import cache_folder, download
 from farfield.core.error import FarfieldError
-from farfield.core.runtime import progress
 
-URL: Final = "https://dl.fbaipublicfiles.com/sscd-copy-detection/sscd_disc_mixup.torchscript.pt"
+URL: Final = CARD.source
 SIDE: Final = 320
 THRESHOLD: Final = 0.6
 """The cosine of copies in Zhang et al. 2023, arXiv 2310.05264."""
-WAIT: Final = 30  # seconds without an answer
 
 
 @final
@@ -55,9 +49,8 @@ class SSCD(Descriptor):
 
 
 def cached(url: str = URL) -> Path:
-    """Where a downloaded file lies: in the folder of the environment variable FARFIELD_CACHE, or ``~/.cache/farfield``."""
-    folder = os.environ.get("FARFIELD_CACHE") or Path.home() / ".cache" / "farfield"
-    return Path(folder) / url.rpartition("/")[2]
+    """Where a downloaded file lies."""
+    return cache_folder() / url.rpartition("/")[2]
 
 
 def fetch(url: str = URL, sha256: str | None = None, quiet: bool = False) -> tuple[Path, str]:
@@ -65,43 +58,8 @@ def fetch(url: str = URL, sha256: str | None = None, quiet: bool = False) -> tup
 
     It is put in place only when it is whole, has the stated hash and opens as TorchScript.
 
-    Args:
-        sha256: what the file must have.
-
     Raises:
-        FarfieldError: no network, no such file, another hash, or not TorchScript.
+        FarfieldError: as of `core.download.download`, or not TorchScript.
     """
     path = cached(url)
-    content = path.read_bytes() if path.is_file() else b"".join(_download(url, path.name, quiet))
-    found = hashlib.sha256(content).hexdigest()
-    if sha256 is not None and found != sha256.lower():
-        where = path if path.is_file() else url
-        raise FarfieldError(f"{where}: expected sha256 {sha256}, found {found}; delete it, or check the address")
-    if not path.is_file():
-        beside = path.with_name(f"unchecked-{found[:12]}-{path.name}")
-        write_bytes(beside, content)
-        try:
-            SSCD(beside)
-            beside.replace(path)
-        finally:
-            beside.unlink(missing_ok=True)
-    return path, found
-
-
-def _download(url: str, name: str, quiet: bool) -> Iterator[bytes]:
-    try:
-        with urllib.request.urlopen(url, timeout=WAIT) as answer:
-            size = int(answer.headers.get("Content-Length") or 0)
-            done = 0
-            with progress(f"downloading {name}", size, quiet=quiet) as advance:
-                while block := answer.read(1 << 20):
-                    done += len(block)
-                    advance(len(block))
-                    yield block
-    except (OSError, ValueError, urllib.error.URLError) as error:
-        raise FarfieldError(
-            f"{url}: cannot be downloaded ({error}); on a machine with a network download it there, copy it to "
-            f"{cached(url)} or name the copy as sscd:FILE"
-        ) from error
-    if done < size:
-        raise FarfieldError(f"{url}: expected {size} bytes, found {done}; the connection broke, try again")
+    return path, download(url, path, sha256=sha256, check=SSCD, quiet=quiet)

@@ -1,12 +1,16 @@
 """diffusers folders and hub ids: a UNet2DModel and its scheduler's configuration become a `Denoiser`.
 
-Only the network and the numbers of the schedule are taken. diffusers' schedulers, their time step spacing and their
-clipping of x0 (``clip_sample``, which no inversion survives) are left behind: our own solver does the rest.
+A folder is a pipeline (``unet/`` and ``scheduler/``, or both at the top as in google/ddpm-cifar10-32) or what
+``UNet2DModel.save_pretrained`` writes with a ``scheduler_config.json`` beside it. Weights are data: they are read from
+safetensors or from torch's files by our own reader, whole or in shards, and nothing of a folder is executed.
 """
 
 from __future__ import annotations
 
+import inspect
 import json
+import re
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,10 +18,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from farfield.core.error import FarfieldError
-from farfield.diffusion.denoiser import NetworkDenoiser, Prediction
-from farfield.diffusion.schedule import DiscreteSchedule, cosine_betas, linear_betas, scaled_linear_betas
-from farfield.networks.unet2d import SampleOnly
+from farfield.checkpoints.file.stored import Stored
+from farfield.checkpoints.native import Blueprint
+from farfield.checkpoints.scheduler import VE
+from farfield.checkpoints.scheduler import scheduled as scheduled
+from farfield.core.error import FarfieldError, FarfieldWarning
+from farfield.diffusion.precondition import Trainable
 
 WANTED = (
     "model_index.json",
@@ -31,11 +37,13 @@ WANTED = (
 )
 """The files of a hub id that make a denoiser."""
 
-_PREDICTIONS: dict[str, Prediction] = {"epsilon": "epsilon", "sample": "sample", "v_prediction": "v"}
+_STEM = "diffusion_pytorch_model"
+_OLD_NAMES = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
+"""Of attention's weights, in files from before diffusers 0.15."""
 
 
-def load_folder(folder: Path, *, dtype: torch.dtype = torch.float32, label: int | None = None) -> NetworkDenoiser:
-    """A pipeline folder (``unet/`` and ``scheduler/``) as a denoiser on the CPU, in evaluation mode.
+def load_folder(folder: Path, *, dtype: torch.dtype = torch.float32, label: int | None = None) -> Trainable:
+    """A pipeline folder as a denoiser on the CPU, in evaluation mode.
 
     Args:
         dtype: precision to run in; files kept in float16 are widened to it.
@@ -44,43 +52,214 @@ def load_folder(folder: Path, *, dtype: torch.dtype = torch.float32, label: int 
     Raises:
         FarfieldError: a part is missing, damaged, or of a kind that is not read here.
     """
-    scheduler = read_config(folder / "scheduler" / "scheduler_config.json")
-    config = read_config(folder / "unet" / "config.json")
+    plan = read_plan(folder)
+    plan.check_label(label, str(folder))
+    network = _network(plan, folder, dtype)
+    denoiser = scheduled(network, plan.scheduler or {}, plan.shape, label, str(_places(folder)[1]))
+    return denoiser.eval().requires_grad_(False)
+
+
+def open_folder(folder: Path) -> tuple[Blueprint, nn.Module]:
+    """What a pipeline folder is built like, and its network with its weights, in float32 on the CPU.
+
+    Raises:
+        FarfieldError: as of `load_folder`.
+    """
+    plan = read_plan(folder)
+    return plan, _network(plan, folder, torch.float32)
+
+
+def read_plan(folder: Path) -> Blueprint:
+    """All of a pipeline folder but its weights.
+
+    Raises:
+        FarfieldError: a part is missing, damaged, or of a kind that is not read here.
+    """
+    _check_index(folder)
+    network, scheduler = _places(folder)
+    config = read_config(network / "config.json")
     kind = config.get("_class_name")
     if kind != "UNet2DModel":
         raise FarfieldError(
             f"{folder}: its network is {kind}; expected UNet2DModel (unconditional or class-conditional, in pixels)"
         )
-    classes = config.get("num_class_embeds")
-    if classes is None and label is not None:
-        raise FarfieldError(f"{folder}: a label was given, but this model is unconditional; leave it out")
-    if classes is not None and (label is None or not 0 <= label < classes):
-        raise FarfieldError(f"{folder}: class-conditional; expected a label from 0 to {classes - 1}, found {label}")
-    size = config.get("sample_size")
-    if size is None:
+    levels = read_config(scheduler)
+    config = _arguments(config, folder)
+    _check_network(config, levels.get("_class_name"), str(network / "config.json"))
+    size, channels = config["sample_size"], config["in_channels"]
+    shape = (channels, size, size) if isinstance(size, int) else (channels, *size)
+    return Blueprint({"kind": "unet2d", **config}, shape, None, config["num_class_embeds"] or 0, scheduler=levels)
+
+
+def _places(folder: Path) -> tuple[Path, Path]:
+    """The folder of the network, and the configuration of the scheduler."""
+    network = folder / "unet" if (folder / "unet").is_dir() else folder
+    if not (network / "config.json").is_file():
         raise FarfieldError(
-            f"{folder}: unet/config.json has no sample_size; write the size that it was trained at there"
+            f"{network / 'config.json'}: missing; expected a diffusers pipeline folder with unet/ and scheduler/, or the "
+            "config.json and weights of a UNet2DModel with a scheduler_config.json beside them"
         )
-    height, width = (size, size) if isinstance(size, int) else size
-    shape = (config["in_channels"], height, width)
-    schedule, prediction = _schedule(scheduler, str(folder))
-    network = SampleOnly(_network(folder / "unet", dtype))
-    return NetworkDenoiser(network, schedule, shape, prediction, label).eval().requires_grad_(False)
+    for scheduler in (folder / "scheduler" / "scheduler_config.json", folder / "scheduler_config.json"):
+        if scheduler.is_file():
+            return network, scheduler
+    likely = '{"_class_name": "DDPMScheduler", "beta_schedule": "linear", "prediction_type": "epsilon"}'
+    raise FarfieldError(
+        f"{scheduler}: missing; a network does not say what it was trained at. Expected the configuration of its scheduler; "
+        f"where that was DDPM's usual one write {likely} there"
+    )
 
 
-def scheduled(
-    network: nn.Module, scheduler: dict[str, Any], shape: tuple[int, ...], label: int | None = None
-) -> NetworkDenoiser:
-    """A network under the configuration of a diffusers scheduler."""
-    schedule, prediction = _schedule(scheduler, "scheduler")
-    return NetworkDenoiser(network, schedule, shape, prediction, label)
+def _check_index(folder: Path) -> None:
+    """Refuse pipelines with parts of other libraries, with code, or with more than a network and its scheduler."""
+    if strange := [p for part in ("unet", "scheduler") for p in sorted((folder / part).glob("*.py"))]:
+        raise FarfieldError(
+            f"{strange[0]}: code that comes with a model is not run; expected a UNet2DModel and a scheduler of diffusers"
+        )
+    if not (folder / "model_index.json").is_file():
+        return
+    index = read_config(folder / "model_index.json")
+    for part, named in index.items():
+        if part.startswith("_") or not isinstance(named, list) or named[:1] == [None]:
+            continue
+        if part not in ("unet", "scheduler"):
+            raise FarfieldError(
+                f"{folder}: its pipeline ({index.get('_class_name')}) has the part {part}; expected unet and scheduler alone, "
+                "of a model in pixels"
+            )
+        if named[:1] != ["diffusers"]:
+            raise FarfieldError(
+                f"{folder / 'model_index.json'}: {part} is {'.'.join(map(str, named))}; expected a class of diffusers; code "
+                "that comes with a model is not run"
+            )
 
 
-def _schedule(config: dict[str, Any], name: str) -> tuple[DiscreteSchedule, Prediction]:
-    named = config.get("prediction_type", "epsilon")
-    if named not in _PREDICTIONS:
-        raise FarfieldError(f"{name}: prediction_type {named!r}; expected one of {', '.join(_PREDICTIONS)}")
-    return DiscreteSchedule(_betas(config, name)), _PREDICTIONS[named]
+def _arguments(config: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """All arguments of the UNet2DModel of a configuration, with diffusers' defaults where it leaves them out."""
+    from diffusers import UNet2DModel
+
+    known = {k: p.default for k, p in inspect.signature(UNet2DModel.__init__).parameters.items() if k != "self"}
+    if strange := sorted(k for k in config if k not in known and not k.startswith("_")):
+        warnings.warn(
+            f"{folder}: its network's configuration has {', '.join(strange)}, which this version of diffusers does not know; "
+            "left out",
+            FarfieldWarning,
+            stacklevel=2,
+        )
+    found = {k: config.get(k, default) for k, default in known.items()}
+    return {k: list(v) if isinstance(v, tuple) else v for k, v in found.items()}
+
+
+def _check_network(config: dict[str, Any], scheduler: Any, name: str) -> None:
+    """Refuse networks that no denoiser of ours can call."""
+    size, channels, answers = config["sample_size"], config["in_channels"], config["out_channels"]
+    if size is None:
+        raise FarfieldError(f"{name} has no sample_size; write the size that it was trained at there")
+    sides = [size] if isinstance(size, int) else size
+    if not isinstance(sides, list) or len(sides) > 2 or not all(isinstance(s, int) and s > 0 for s in sides):
+        raise FarfieldError(f"{name}: sample_size {size!r}; expected a number, or [height, width]")
+    if not isinstance(channels, int) or answers not in (channels, 2 * channels):
+        raise FarfieldError(
+            f"{name}: {channels} channels in and {answers} out; expected as many, or twice as many (learned variance), of "
+            "a model that is shown the noisy image alone"
+        )
+    kind, classes = config["class_embed_type"], config["num_class_embeds"]
+    if kind is not None or not (classes is None or (isinstance(classes, int) and classes > 0)):
+        raise FarfieldError(
+            f"{name}: class_embed_type {kind!r} and num_class_embeds {classes!r}; expected null: no classes, or null and a "
+            "number: a table of them"
+        )
+    embedding = config["time_embedding_type"]
+    if embedding == "learned" or (embedding == "fourier") != (scheduler == VE):
+        raise FarfieldError(
+            f"{name}: time_embedding_type {embedding!r} under a {scheduler}; expected fourier with {VE}, and positional with "
+            "every other scheduler"
+        )
+
+
+def _network(plan: Blueprint, folder: Path, dtype: torch.dtype) -> nn.Module:
+    from farfield.networks.build import from_config
+
+    place = _places(folder)[0]
+    try:
+        with torch.device("meta"):  # its own first weights would be drawn for nothing
+            network = from_config(plan.network)
+    except Exception as error:  # diffusers raises whatever its parts raise
+        raise FarfieldError(
+            f"{place / 'config.json'}: not the configuration of a UNet2DModel ({_first(error)})"
+        ) from error
+    try:
+        network.get_submodule("unet").load_state_dict(read_weights(place, dtype), assign=True)
+    except RuntimeError as error:
+        raise FarfieldError(f"{place}: its weights are not those of its config.json ({_first(error)})") from error
+    return network
+
+
+def read_weights(folder: Path, dtype: torch.dtype) -> dict[str, Tensor]:
+    """The weights that ``save_pretrained`` left in a folder, tensor by tensor into the precision that is asked for."""
+    attention = re.compile(rf"(\battentions\.\d+)\.({'|'.join(_OLD_NAMES)})\.")
+    found = {}
+    for name, stored in stored_weights(folder).items():
+        tensor = stored.load()
+        name = attention.sub(lambda match: f"{match[1]}.{_OLD_NAMES[match[2]]}.", name)
+        found[name] = tensor.to(dtype) if tensor.is_floating_point() else tensor
+    return found
+
+
+def stored_weights(folder: Path, stem: str = _STEM) -> dict[str, Stored]:
+    """The tensors of a folder as ``save_pretrained`` writes it, still on disk.
+
+    Full precision goes before half, safetensors before torch's files.
+
+    Args:
+        stem: the files' name without variant, number and ending.
+
+    Raises:
+        FarfieldError: no weights, a shard is missing, or a file is damaged.
+    """
+    from farfield.checkpoints.file.tree import open_tree
+
+    found: dict[str, Stored] = {}
+    for path in _weight_files(folder, stem):
+        root = open_tree(path).root
+        if not isinstance(root, dict) or not all(isinstance(v, Stored) for v in root.values()):
+            raise FarfieldError(
+                f"{path}: expected tensors by their names and nothing else; give the folder's own weights"
+            )
+        found |= root
+    return found
+
+
+def _weight_files(folder: Path, stem: str) -> list[Path]:
+    for variant in ("", ".fp16", ".bf16"):
+        for ending in ("safetensors", "bin"):
+            whole, index = folder / f"{stem}{variant}.{ending}", folder / f"{stem}.{ending}.index{variant}.json"
+            if whole.is_file():
+                return [whole]
+            if index.is_file():
+                return _shards(index)
+    raise FarfieldError(
+        f"{folder}: no weights; expected {stem}.safetensors, or {stem}.bin, whole or in shards with their index; download "
+        "the model again"
+    )
+
+
+def _shards(index: Path) -> list[Path]:
+    """The files that an index names, all of them in its own folder."""
+    names = read_config(index).get("weight_map")
+    if not isinstance(names, dict) or not all(isinstance(n, str) and Path(n).name == n for n in names.values()):
+        raise FarfieldError(
+            f"{index}: expected weight_map, the files beside it by the names of the weights; found none"
+        )
+    paths = [index.parent / name for name in sorted(set(names.values()))]
+    if missing := [path.name for path in paths if not path.is_file()]:
+        raise FarfieldError(
+            f"{index.parent}: {', '.join(missing)} missing, which {index.name} names; download it again"
+        )
+    return paths
+
+
+def _first(error: Exception) -> str:
+    return " ".join(str(error).split())[:300] or type(error).__name__
 
 
 def download(name: str, wanted: Sequence[str] = WANTED) -> Path:
@@ -103,53 +282,6 @@ def download(name: str, wanted: Sequence[str] = WANTED) -> Path:
         raise FarfieldError(f"{name}: not a model on the hub ({error})") from error
 
 
-def _network(folder: Path, dtype: torch.dtype) -> nn.Module:
-    from diffusers import UNet2DModel
-
-    try:
-        # Explicit float32: diffusers would otherwise keep a float16 file in float16, or round a wider one.
-        network: nn.Module = UNet2DModel.from_pretrained(folder, torch_dtype=dtype)
-    except (
-        Exception
-    ) as error:  # diffusers raises whatever its parts raise: OSError, ValueError, KeyError, SafetensorError
-        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise FarfieldError(
-            f"{folder}: the network cannot be read ({first}); expected config.json and "
-            "diffusion_pytorch_model.safetensors of a UNet2DModel"
-        ) from error
-    return network
-
-
-def _betas(config: dict[str, Any], name: str) -> Tensor:
-    """The betas of a scheduler's configuration; names and defaults are diffusers'."""
-    if config.get("trained_betas") is not None:
-        betas = torch.tensor(config["trained_betas"], dtype=torch.float64)
-    else:
-        steps, start, end = (
-            config.get("num_train_timesteps", 1000),
-            config.get("beta_start", 1e-4),
-            config.get("beta_end", 0.02),
-        )
-        kind = config.get("beta_schedule", "linear")
-        if kind == "linear":
-            betas = linear_betas(steps, start, end)
-        elif kind == "scaled_linear":
-            betas = scaled_linear_betas(steps, start, end)
-        elif kind == "squaredcos_cap_v2":
-            betas = cosine_betas(steps)
-        else:
-            raise FarfieldError(f"{name}: beta_schedule {kind!r}; expected linear, scaled_linear or squaredcos_cap_v2")
-    return _zero_terminal(betas) if config.get("rescale_betas_zero_snr") else betas
-
-
-def _zero_terminal(betas: Tensor) -> Tensor:
-    r"""Betas whose last level has no signal: :math:`\sqrt{\bar\alpha}` shifted and scaled (arXiv 2305.08891, algorithm 1)."""
-    root = torch.cumprod(1 - betas, 0).sqrt()
-    root = (root - root[-1]) * root[0] / (root[0] - root[-1])
-    signal = root**2
-    return 1 - torch.cat([signal[:1], signal[1:] / signal[:-1]])
-
-
 def read_config(path: Path) -> dict[str, Any]:
     """A JSON object of a pipeline folder."""
     if not path.is_file():
@@ -158,7 +290,7 @@ def read_config(path: Path) -> dict[str, Any]:
         )
     try:
         config: dict[str, Any] = json.loads(path.read_text())
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise FarfieldError(f"{path}: not JSON ({error})") from error
     if not isinstance(config, dict):
         raise FarfieldError(f"{path}: expected a JSON object, found {type(config).__name__}")

@@ -2,24 +2,42 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
+from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 
 import torch
+from torch import nn
 
+from farfield.checkpoints.card import find_card
 from farfield.checkpoints.empirical import is_empirical, load_empirical, open_points
-from farfield.checkpoints.native import is_native, load_native, newest_snapshot
+from farfield.checkpoints.latent import is_latent, load_latent, wanted
+from farfield.checkpoints.native import (
+    Blueprint,
+    is_native,
+    load_native,
+    newest_snapshot,
+    read_blueprint,
+    read_network,
+)
 from farfield.core.artifact import file_digest
+from farfield.core.download import cache_folder
 from farfield.core.error import FarfieldError
 from farfield.diffusion.denoiser import Denoiser
+from farfield.diffusion.precondition import Family
 
 BUNDLED = ("cifar10-32", "digits-memorizing", "digits-generalizing")
 """Models that ship inside the package."""
 
+_DIGESTED = (".json", ".safetensors", ".bin", ".txt")
+"""Configurations, weights, and the vocabularies of tokenizers."""
+
 
 def locate(name: str) -> Path:
-    """The folder of a model; a hub id is downloaded unless the cache holds it.
+    """The folder or file of a model; a hub id, or a card's, is downloaded unless the cache holds it.
 
     Raises:
         FarfieldError: neither bundled, nor on disk, nor the form of a hub id; or a model without a folder.
@@ -31,21 +49,33 @@ def locate(name: str) -> Path:
     path = Path(name).expanduser()
     if (path / "snapshots").is_dir():
         return newest_snapshot(path)
-    if path.is_dir():
+    if path.is_dir() or path.is_file():
         return path
-    if path.is_file():
-        raise FarfieldError(
-            f"{name}: a file; this version reads diffusers pipeline folders (model_index.json, unet/, scheduler/) and "
-            "hub ids"
-        )
+    card = find_card(name)
+    if card is not None and not card.hub:
+        if not (path := cache_folder() / card.file).is_file():
+            raise FarfieldError(
+                f"model {name!r}: not in the cache ({path}); bring it there with `farfield fetch {name}`"
+            )
+        return path
+    name = card.source if card is not None else name
     if re.fullmatch(r"[A-Za-z0-9][\w.-]*/[\w.-]+", name) and not name.startswith((".", "/")):
         from farfield.checkpoints.hub import download
 
-        return download(name)
+        folder = download(name, ("model_index.json",))
+        return download(name, wanted(folder)) if is_latent(folder) else download(name)
     raise FarfieldError(
         f"model {name!r}: no such folder; expected {', '.join(BUNDLED)}, the folder of a training or of a diffusers pipeline, a "
-        "hub id such as google/ddpm-cifar10-32, or empirical:DATA"
+        "hub id such as google/ddpm-cifar10-32, a checkpoint file, a name of `farfield fetch`, or empirical:DATA"
     )
+
+
+def split_name(name: str) -> tuple[str, str | None]:
+    """``MODEL@CHOICE`` as the two: of EDM's files which network (``ema``, ``net``), of Stable Diffusion the prompt."""
+    if Path(name).expanduser().exists() or "@" not in name:
+        return name, None
+    bare, _, choice = name.partition("@")
+    return bare, choice
 
 
 def load_denoiser(
@@ -54,15 +84,57 @@ def load_denoiser(
     """The denoiser of a model's name, frozen, on a device; that of a data set computes in float64 where it matters."""
     if is_empirical(name):
         return load_empirical(name, label=label).to(device)
+    bare, part = split_name(name)
+    folder = locate(bare)
+    if folder.is_file():
+        from farfield.checkpoints.foreign import open_checkpoint
+
+        return open_checkpoint(folder, part=part).denoiser(dtype=dtype, label=label).to(device)
+    if is_latent(folder):
+        return load_latent(folder, dtype=dtype, label=label, prompt=part).to(device)
+    if part is not None:
+        raise FarfieldError(f"{name}: this model reads no prompt, and holds no parts to choose from; leave @{part} out")
     from farfield.checkpoints.hub import load_folder
 
-    folder = locate(name)
     return (load_native if is_native(folder) else load_folder)(folder, dtype=dtype, label=label).to(device)
+
+
+def open_network(name: str, family: Family | None = None) -> tuple[Blueprint, nn.Module]:
+    """What a model is built like, and its network with its weights, to be trained further or written elsewhere.
+
+    Args:
+        family: as another family than it is: its weights are where that training begins.
+    """
+    bare, part = split_name(name)
+    path = locate(bare)
+    if path.is_file():
+        from farfield.checkpoints.foreign import open_checkpoint
+
+        checkpoint = open_checkpoint(path, part=part)
+        plan, network = checkpoint.plan, checkpoint.network()
+    elif is_native(path):
+        plan = read_blueprint(path)
+        network = read_network(plan, path)
+    else:
+        from farfield.checkpoints.hub import open_folder
+
+        plan, network = open_folder(path)
+    return (plan if family is None else replace(plan, family=family, scheduler=None, levels={})), network
 
 
 def model_digest(name: str) -> str:
     """sha256 of a model's weights and configurations, or of the data set that it is the denoiser of."""
     if is_empirical(name):
         return open_points(name).digest()
-    folder = locate(name)
-    return file_digest(p for p in folder.rglob("*") if p.suffix in (".json", ".safetensors", ".bin") and p.is_file())
+    bare, part = split_name(name)
+    path = locate(bare)
+    if path.is_file():
+        from farfield.checkpoints.foreign import kept_answers
+
+        weights, told = file_digest([path]), [part, kept_answers(path)]
+    else:
+        weights = file_digest(p for p in path.rglob("*") if p.suffix in _DIGESTED and p.is_file())
+        if part is None:
+            return weights
+        told = [part]
+    return hashlib.sha256(f"{weights}{json.dumps(told, sort_keys=True)}".encode()).hexdigest()

@@ -22,6 +22,7 @@ from farfield.core.artifact import read_json, write_bytes, write_json
 from farfield.core.error import FarfieldError
 from farfield.diffusion.precondition import FAMILIES, Family, Trainable, precondition
 
+_ALWAYS = ("network", "shape", "family", "classes", "sigma_data")
 DESCRIPTION, WEIGHTS, TOLD = "model.json", "weights.safetensors", "training.json"
 
 _LINEAR = {"num_train_timesteps": 1000, "beta_schedule": "linear", "beta_start": 1e-4, "beta_end": 0.02}
@@ -44,6 +45,7 @@ class Blueprint:
         classes: how many, 0 if unconditional.
         sigma_data: of ``edm`` alone.
         scheduler: the configuration of a diffusers scheduler that says the same, where there is one.
+        levels: arguments of the family's schedule, where they are not its usual ones.
     """
 
     network: dict[str, Any]
@@ -52,12 +54,24 @@ class Blueprint:
     classes: int = 0
     sigma_data: float = 0.5
     scheduler: dict[str, Any] | None = field(default=None)
+    levels: dict[str, Any] = field(default_factory=dict)
+
+    def check_label(self, label: int | None, name: str) -> None:
+        """Refuse a class for a model without, and none for one with."""
+        if not self.classes and label is not None:
+            raise FarfieldError(f"{name}: a label was given, but this model is unconditional; leave it out")
+        if self.classes and (label is None or not 0 <= label < self.classes):
+            raise FarfieldError(
+                f"{name}: class-conditional; expected a label from 0 to {self.classes - 1}, found {label}"
+            )
 
     def denoiser(self, network: nn.Module, label: int | None = None) -> Trainable:
         """The denoiser of such a network."""
         if self.family is not None:
-            return precondition(self.family, network, self.shape, sigma_data=self.sigma_data, label=label)
-        from farfield.checkpoints.hub import scheduled
+            return precondition(
+                self.family, network, self.shape, sigma_data=self.sigma_data, label=label, levels=self.levels
+            )
+        from farfield.checkpoints.scheduler import scheduled
 
         return scheduled(network, self.scheduler or {}, self.shape, label)
 
@@ -65,28 +79,13 @@ class Blueprint:
         """The scheduler of a diffusers pipeline that says all this; None where there is no such pipeline."""
         if self.network.get("kind") != "unet2d":
             return None
-        return self.scheduler if self.family is None else _SCHEDULERS.get(self.family)
+        if self.family is None:
+            from farfield.checkpoints.scheduler import DISCRETE
 
-
-def blueprint_of(name: str, folder: Path, family: Family | None = None) -> tuple[Blueprint, nn.Module]:
-    """What a model folder is built like, and its network with its weights, to be trained further.
-
-    Args:
-        family: train it as another family than it is: its weights are where that training begins.
-    """
-    if is_native(folder):
-        plan = read_blueprint(folder)
-        network = _filled(plan, folder)
-        plan = Blueprint(plan.network, plan.shape, family or plan.family, plan.classes, plan.sigma_data)
-        return plan, network
-    from farfield.checkpoints.hub import load_folder, read_config
-
-    classes = read_config(folder / "unet" / "config.json").get("num_class_embeds") or 0
-    denoiser = load_folder(folder, label=0 if classes else None)
-    unet: Any = denoiser.network.get_submodule("unet")
-    config = {"kind": "unet2d", **{k: v for k, v in unet.config.items() if not k.startswith("_")}}
-    scheduler = read_config(folder / "scheduler" / "scheduler_config.json")
-    return Blueprint(config, denoiser.shape, family, classes, scheduler=scheduler), denoiser.network
+            told = self.scheduler or {}  # a DDPMPipeline tells its network the time step, and as it is
+            discrete = told.get("_class_name", "DDPMScheduler") in DISCRETE and "timestep_scale" not in told
+            return self.scheduler if discrete else None
+        return None if self.levels else _SCHEDULERS.get(self.family)
 
 
 def is_native(folder: Path) -> bool:
@@ -122,11 +121,13 @@ def read_blueprint(folder: Path) -> Blueprint:
             told["family"],
             int(told["classes"]),
             float(told["sigma_data"]),
+            told.get("scheduler"),
+            dict(told.get("levels") or {}),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise FarfieldError(f"{path}: expected the description of a farfield model, found none ({error!r})") from error
-    if plan.family not in FAMILIES:
-        raise FarfieldError(f"{path}: family {plan.family!r}; expected one of {', '.join(FAMILIES)}")
+    if plan.family not in FAMILIES and not (plan.family is None and plan.scheduler):
+        raise FarfieldError(f"{path}: family {plan.family!r}; expected one of {', '.join(FAMILIES)}, or a scheduler")
     return plan
 
 
@@ -137,16 +138,12 @@ def load_native(folder: Path, *, dtype: torch.dtype = torch.float32, label: int 
         FarfieldError: a part is missing or damaged, or the label does not fit.
     """
     plan = read_blueprint(folder)
-    if not plan.classes and label is not None:
-        raise FarfieldError(f"{folder}: a label was given, but this model is unconditional; leave it out")
-    if plan.classes and (label is None or not 0 <= label < plan.classes):
-        raise FarfieldError(
-            f"{folder}: class-conditional; expected a label from 0 to {plan.classes - 1}, found {label}"
-        )
-    return plan.denoiser(_filled(plan, folder).to(dtype), label).eval().requires_grad_(False)
+    plan.check_label(label, str(folder))
+    return plan.denoiser(read_network(plan, folder).to(dtype), label).eval().requires_grad_(False)
 
 
-def _filled(plan: Blueprint, folder: Path) -> nn.Module:
+def read_network(plan: Blueprint, folder: Path) -> nn.Module:
+    """The network of such a folder with its weights, in float32."""
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
@@ -170,22 +167,25 @@ def save_model(
     *,
     dtype: torch.dtype = torch.float32,
     told: Mapping[str, Any] | None = None,
+    pipeline: bool = True,
 ) -> None:
     """Write a model folder, whole or not at all.
 
     Args:
         dtype: of the file; float16 halves it.
-        told: what else is to be known of it (training data, images seen); kept beside as ``training.json``.
+        told: what else is to be known of it (training data, images seen, where it came from); kept beside as
+            ``training.json``.
+        pipeline: as a diffusers pipeline where that can say it, or else ours in any case.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".writing-"))
-    scheduler = plan.pipeline()
+    scheduler = plan.pipeline() if pipeline else None
     try:
         if scheduler is not None:
             _write_pipeline(temporary, network.get_submodule("unet"), scheduler, dtype)
         else:
             _write_weights(temporary / WEIGHTS, network, dtype)
-            write_json(temporary / DESCRIPTION, {k: v for k, v in asdict(plan).items() if k != "scheduler"})
+            write_json(temporary / DESCRIPTION, {k: v for k, v in asdict(plan).items() if v or k in _ALWAYS})
         if told:
             write_json(temporary / TOLD, dict(told))
         os.chmod(temporary, 0o755)

@@ -59,7 +59,7 @@ class TextToImage:
     def unread(self, prompt: str) -> str:
         """The end of a prompt that is too long for the text encoder; empty if all of it is read."""
         tokenizer = self.pipeline.tokenizer
-        with _quietly():
+        with quietly():
             rest: str = tokenizer.decode(tokenizer(prompt).input_ids[tokenizer.model_max_length - 1 : -1])
         return rest.strip()
 
@@ -71,7 +71,7 @@ class TextToImage:
             steps: of the scheduler.
             guidance: classifier-free guidance scale (arXiv 2207.12598); 1 leaves guidance out.
         """
-        with _quietly():
+        with quietly():
             found: Tensor = self.pipeline(
                 list(prompts),
                 num_inference_steps=steps,
@@ -121,7 +121,7 @@ def load_text_to_image(
             f"{name}: text encoders need the package transformers; install it with `pip install 'farfield[features]'`"
         )
     try:
-        with _quietly():
+        with quietly():
             from diffusers import StableDiffusionPipeline
 
             pipeline = StableDiffusionPipeline.from_pretrained(
@@ -143,7 +143,7 @@ def load_text_to_image(
 
 
 @contextlib.contextmanager
-def _quietly() -> Iterator[None]:
+def quietly() -> Iterator[None]:
     """Without the libraries' own bars and messages; what matters of these is said by this package."""
     from diffusers.utils import logging as ours
     from transformers.utils import logging as theirs

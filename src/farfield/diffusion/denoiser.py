@@ -29,6 +29,7 @@ import torch
 from torch import Tensor, nn
 
 from farfield.core.error import FarfieldError
+from farfield.diffusion.codec import Codec
 from farfield.diffusion.schedule import Schedule
 
 Prediction = Literal["epsilon", "sample", "v"]
@@ -38,14 +39,35 @@ class Denoiser(nn.Module, ABC):
     """Abstract: ``denoiser(x, sigma)`` with ``x`` of shape ``[B, *shape]`` and ``sigma`` a scalar or ``[B]``.
 
     The answer has the dtype of ``x``: solvers keep their states in float64 while the network may run lower.
+
+    Attributes:
+        shape: of ``x``, where the ODE runs.
+        codec: between pictures and ``x``, where these are not the same: of a latent model alone.
     """
 
     shape: tuple[int, ...]
     schedule: Schedule
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.codec: Codec | None = None
+
     @abstractmethod
     def forward(self, x: Tensor, sigma: Tensor) -> Tensor:
         r"""The posterior mean :math:`E[x_0 \mid x]`, ``[B, *shape]``."""
+
+    @property
+    def image_shape(self) -> tuple[int, ...]:
+        """Of its pictures: ``shape``, unless there is a codec."""
+        return self.shape if self.codec is None else self.codec.image_shape(self.shape)
+
+    def encode(self, images: Tensor) -> Tensor:
+        """Pictures in [-1, 1] as the :math:`x_0` of the ODE, ``[B, *shape]``: as they are, unless there is a codec."""
+        return images if self.codec is None else self.codec.encode(images)
+
+    def decode(self, x0: Tensor) -> Tensor:
+        """The inverse of `encode`, as far as it has one."""
+        return x0 if self.codec is None else self.codec.decode(x0)
 
     @property
     def device(self) -> torch.device:

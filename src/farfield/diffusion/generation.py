@@ -30,7 +30,7 @@ class Labelled(Denoiser):
             raise FarfieldError(
                 f"{type(inner).__name__}: several labels need a class-conditional network; give one label, or none"
             )
-        self.shape, self.schedule = inner.shape, inner.schedule
+        self.shape, self.schedule, self.codec = inner.shape, inner.schedule, inner.codec
         self.inner, self.labels = inner, labels
 
     def forward(self, x: Tensor, sigma: Tensor) -> Tensor:
@@ -49,10 +49,11 @@ def generate(
     device: torch.device | None = None,
     callback: Callback | None = None,
 ) -> Tensor:
-    r"""The images of these seeds, ``[len(seeds), *shape]``.
+    r"""The images of these seeds, ``[len(seeds), *image_shape]``.
 
     The start is :math:`x = \sqrt{1 + \sigma_0^2}\, n_k`: at the last level every model's latents are near N(0, I), and models
-    of any family and last level begin at the same latent. The end is the denoised state at the lowest level.
+    of any family and last level begin at the same latent. The end is the denoised state at the lowest level,
+    as a picture.
 
     Args:
         sigmas: descending grid ``[steps + 1]``.
@@ -67,7 +68,7 @@ def generate(
     start = (1 + sigmas[0] ** 2).sqrt() * z
     x = integrate(denoiser, start, sigmas, solver, eta=eta, churn=churn, seeds=seeds, callback=callback)
     with torch.no_grad():
-        images: Tensor = denoiser(x, sigmas[-1])
+        images = denoiser.decode(denoiser(x, sigmas[-1]))
     steps = len(sigmas) - 1
     check_finite(images, steps, steps, float(sigmas[-1]), seeds)
     return images

@@ -16,7 +16,8 @@ Sources: arXiv 2206.00364 (table 1), 2006.11239 (ddpm), 2202.00512 (v), 2102.096
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from collections.abc import Mapping
+from typing import Any, Literal, get_args
 
 from torch import nn
 
@@ -39,26 +40,39 @@ Trainable = NetworkDenoiser | EDMDenoiser | VEDenoiser
 
 
 def precondition(
-    family: Family, network: nn.Module, shape: tuple[int, ...], *, sigma_data: float = 0.5, label: int | None = None
+    family: Family,
+    network: nn.Module,
+    shape: tuple[int, ...],
+    *,
+    sigma_data: float = 0.5,
+    label: int | None = None,
+    levels: Mapping[str, Any] | None = None,
 ) -> Trainable:
     """The denoiser of a network.
 
     Args:
         sigma_data: standard deviation of the data, of ``edm`` alone.
         label: class index, for a network with classes.
+        levels: arguments of the family's schedule (of ``ContinuousSchedule``, `linear_betas`, `cosine_betas`, ``VPSchedule``,
+            ``VESchedule``) where they differ from the table.
 
     Raises:
-        FarfieldError: no such family.
+        FarfieldError: no such family, or a schedule that cannot be.
     """
-    if family == "edm":
-        return EDMDenoiser(network, ContinuousSchedule(), shape, sigma_data, label)
-    if family in ("ddpm", "v"):
-        prediction = "epsilon" if family == "ddpm" else "v"
-        return NetworkDenoiser(network, DiscreteSchedule(linear_betas()), shape, prediction, label)  # type: ignore[arg-type]
-    if family == "iddpm":
-        return NetworkDenoiser(network, DiscreteSchedule(cosine_betas()), shape, "epsilon", label)
-    if family == "vp":
-        return NetworkDenoiser(network, VPSchedule(), shape, "epsilon", label)
-    if family == "ve":
-        return VEDenoiser(network, VESchedule(), shape, label)
+    chosen = dict(levels or {})
+    try:
+        if family == "edm":
+            return EDMDenoiser(network, ContinuousSchedule(**chosen), shape, sigma_data, label)
+        if family == "ddpm":
+            return NetworkDenoiser(network, DiscreteSchedule(linear_betas(**chosen)), shape, "epsilon", label)
+        if family == "v":
+            return NetworkDenoiser(network, DiscreteSchedule(linear_betas(**chosen)), shape, "v", label)
+        if family == "iddpm":
+            return NetworkDenoiser(network, DiscreteSchedule(cosine_betas(**chosen)), shape, "epsilon", label)
+        if family == "vp":
+            return NetworkDenoiser(network, VPSchedule(**chosen), shape, "epsilon", label)
+        if family == "ve":
+            return VEDenoiser(network, VESchedule(**chosen), shape, label)
+    except TypeError as error:
+        raise FarfieldError(f"levels {chosen} of a model of family {family}: {error}") from error
     raise FarfieldError(f"precondition {family!r}: expected one of {', '.join(FAMILIES)}")

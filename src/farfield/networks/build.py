@@ -22,6 +22,7 @@ from torch import nn
 
 from farfield.core.error import FarfieldError
 from farfield.networks.adm_unet import ADMUNet
+from farfield.networks.guided_unet import GuidedUNet
 from farfield.networks.song_unet import SongUNet
 from farfield.networks.unet2d import unet2d, unet2d_config
 
@@ -127,6 +128,8 @@ def network_config(
 def from_config(config: dict[str, Any]) -> nn.Module:
     """A new network with the configuration of `network_config`; of ``unet2d`` any configuration of a UNet2DModel.
 
+    The kind ``guided`` (`guided_unet`) is that of foreign files alone: it is not trained from new.
+
     Raises:
         FarfieldError: no such kind, or arguments that it does not take.
     """
@@ -139,13 +142,15 @@ def from_config(config: dict[str, Any]) -> nn.Module:
             return ADMUNet(**arguments)
         if kind in ("ddpmpp", "ncsnpp"):
             return SongUNet(**arguments)
+        if kind == "guided":
+            return GuidedUNet(**arguments)
     except FarfieldError:
         raise
     except (TypeError, ValueError) as error:
         raise FarfieldError(
             f"configuration of a network {kind}: {error}; give that of the same kind, unchanged"
         ) from error
-    raise FarfieldError(f"configuration of a network of kind {kind!r}: expected one of {', '.join(KINDS)}")
+    raise FarfieldError(f"configuration of a network of kind {kind!r}: expected one of {', '.join(KINDS)}, guided")
 
 
 def _multipliers(kind: str, height: int, columns: int) -> tuple[int, ...]:

@@ -37,7 +37,9 @@ class Init:
 
     def draw(self, shape: Sequence[int], gain: float, fan_in: int, fan_out: int) -> nn.Parameter:
         fan = fan_in if self.fan == "in" else (fan_in + fan_out) / 2
-        return nn.Parameter((2 * torch.rand(*shape) - 1) * gain * math.sqrt(3 / fan))
+        drawn = torch.rand(*shape)
+        # arithmetic on meta tensors loads torch's compiler, a second of it
+        return nn.Parameter(drawn if drawn.is_meta else (2 * drawn - 1) * gain * math.sqrt(3 / fan))
 
 
 class Linear(nn.Module):
@@ -80,7 +82,7 @@ class Conv2d(nn.Module):
         self.bias = init.draw((after,), init.bias, *fans) if kernel else None
         self.resample, self.filter_last = resample, filter_last
         self.reach = (len(taps) - 1) // 2
-        row = torch.tensor(taps, dtype=torch.float32)
+        row = torch.tensor(taps, dtype=torch.float32, device="cpu")
         self.register_buffer("resample_filter", (row.outer(row) / row.sum() ** 2)[None, None] if resample else None)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -225,7 +227,8 @@ class FourierEmbedding(nn.Module):
 
     def __init__(self, channels: int):
         super().__init__()
-        self.register_buffer("freqs", 16 * torch.randn(channels // 2))
+        drawn = torch.randn(channels // 2)
+        self.register_buffer("freqs", drawn if drawn.is_meta else 16 * drawn)
 
     def forward(self, time: Tensor) -> Tensor:
         return _waves(time, 2 * math.pi * self.freqs.to(at_least_float32(time.dtype)))

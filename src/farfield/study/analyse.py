@@ -176,7 +176,7 @@ def analyse(
         summary = {
             "command": "analyse",
             "farfield": farfield.__version__,
-            "model": {"name": model, "digest": request["model_digest"], "shape": list(denoiser.shape)},
+            "model": {"name": model, "digest": request["model_digest"], "shape": list(denoiser.image_shape)},
             "examples": {"source": source, "n": len(given), "available": domain.available, "digest": domain.digest()},
             **({"physical": describe_fields(physical, stretch, patch, hdu)} if physical else {}),
             "in_domain": {
@@ -273,7 +273,7 @@ def _examples(
             )
         return choose(keys, wanted, seed)[0]
 
-    domain = open_source(source, denoiser.shape, draw=draw, strict=strict, **reading)
+    domain = open_source(source, denoiser.image_shape, draw=draw, strict=strict, **reading)
     given = domain.examples
     if len(given) < LEAST:
         wanted = min(domain.available, count or MOST)
@@ -284,14 +284,14 @@ def _examples(
 
 
 def _in_domain(source: str, denoiser: Denoiser, count: int, seed: int, strict: bool) -> Images:
-    keys = source_keys(source, strict=strict, channels=denoiser.shape[0])
+    keys = source_keys(source, strict=strict, channels=denoiser.image_shape[0])
     if len(keys) < LEAST:
         raise FarfieldError(
             f"in-domain {source}: expected at least {LEAST} images of the training domain, found {len(keys)}; leave "
             "--in-domain out to compare with the model's own samples"
         )
     found = open_images(
-        source, denoiser.shape, keys=choose(keys, min(max(count, LEAST), len(keys)), seed)[0], strict=strict
+        source, denoiser.image_shape, keys=choose(keys, min(max(count, LEAST), len(keys)), seed)[0], strict=strict
     )
     if len(found) < LEAST:
         raise FarfieldError(f"in-domain {source}: only {len(found)} images can be read; expected at least {LEAST}")

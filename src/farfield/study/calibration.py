@@ -36,19 +36,20 @@ def calibrate(
     levels = denoiser.schedule.sigmas(min(STEPS, len(sigmas) - 1), float(sigmas[0])).flip(0)
     keys = [f"{i:03d} {float(s):.6g}" for i, s in enumerate(levels)]
     place = {key: i for i, key in enumerate(keys)}
-    images = examples.values.to(device, state_dtype(device))
+    with exact_matmul():
+        x0 = denoiser.encode(examples.values.to(device, state_dtype(device)))
 
     def work(part: tuple[str, ...], advance: Advance) -> Corrections:
         rows = []
         for key in part:
             i = place[key]
             with exact_matmul():
-                rows.append(fit_level(denoiser, images, float(levels[i]), index=i, views=VIEWS, batch_size=batch_size))
+                rows.append(fit_level(denoiser, x0, float(levels[i]), index=i, views=VIEWS, batch_size=batch_size))
             advance(1)
         return Corrections(part, torch.stack(rows))
 
     found = run.compute(name, Corrections, keys, 4, work, "calibrating")
-    return CalibratedDenoiser(denoiser, images.mean(0), levels, found.values)
+    return CalibratedDenoiser(denoiser, x0.mean(0), levels, found.values)
 
 
 def calibration_calls(examples: int, steps: int) -> int:

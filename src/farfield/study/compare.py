@@ -17,7 +17,7 @@ from farfield.checkpoints.load import model_digest
 from farfield.core.artifact import write_json
 from farfield.core.error import FarfieldError
 from farfield.data.bundled import is_physical, open_fields, source_keys
-from farfield.study.contest import METHODS, Contest, Tuning
+from farfield.study.contest import METHODS, TUNINGS, Contest, Tuning
 from farfield.study.domain import open_domain
 from farfield.study.measure import check_descriptors
 from farfield.study.reconstruct import Numerics, describe_model
@@ -59,10 +59,15 @@ def compare(
     tuning, reading = tuning or Tuning(), {k: v for k, v in (reading or {}).items() if v is not None}
     _check(sources, heldout, counts, methods, n, seed)
     denoiser = numerics.load(model)
+    if denoiser.codec and (tuned := [m for m in methods if m in TUNINGS]):
+        raise FarfieldError(
+            f"{model}: a latent diffusion model, which is not tuned here; leave {', '.join(tuned)} out, such as "
+            f"--methods {','.join(m for m in methods if m not in TUNINGS) or 'ours'}"
+        )
     check_descriptors(descriptors)
     held_out: list[str | None] = [*heldout] if heldout else [None] * len(sources)
     pairs = list(zip(sources, held_out, strict=True))
-    places = [_counts(source, held, denoiser.shape, counts, strict, reading) for source, held in pairs]
+    places = [_counts(source, held, denoiser.image_shape, counts, strict, reading) for source, held in pairs]
     request = {
         "model": model,
         "model_digest": model_digest(model),
@@ -81,7 +86,7 @@ def compare(
     for i, ((source, held), numbers) in enumerate(zip(pairs, places, strict=True)):
         domain = open_domain(
             source,
-            denoiser.shape,
+            denoiser.image_shape,
             heldout=held,
             examples=max(numbers),
             n=n,

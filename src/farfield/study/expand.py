@@ -23,7 +23,16 @@ from farfield.study.domain import open_domain
 from farfield.study.measure import SHOWN, check_descriptors, geometry, measure
 from farfield.study.physical import compare, describe_fields, write_fields
 from farfield.study.proposal import Producer, SamplerSettings, fit_chooser, produce, sampler_calls
-from farfield.study.reconstruct import Numerics, Shuttle, certificate, describe_model, own_samples, solved, spread
+from farfield.study.reconstruct import (
+    Numerics,
+    Shuttle,
+    certificate,
+    codec_limit,
+    describe_model,
+    own_samples,
+    solved,
+    spread,
+)
 from farfield.study.run import Run
 from farfield.unseen.inversion import round_trip
 
@@ -67,7 +76,7 @@ def expand(
     check_descriptors(descriptors)
     domain = open_domain(
         source,
-        denoiser.shape,
+        denoiser.image_shape,
         heldout=heldout,
         examples=examples,
         n=n,
@@ -122,6 +131,7 @@ def expand(
         "reconstructions", Images, given.keys, size, shuttle.down(latents), "reconstructing", shuttle.steps
     )
     trip = round_trip(given.values, returned.values)
+    alone = codec_limit(run, denoiser, given, returned, size)
     proof = certificate(run, flow, given, latents, shuttle, numerics)
 
     producer = Producer(shuttle, latents.values, settings, domain.finish)
@@ -145,8 +155,10 @@ def expand(
             "No held-out images: the measures compare with the examples themselves, where a copy looks perfect, and "
             "there is no floor."
         )
-    if denoiser.shape[0] not in (1, 3):
-        notes.append(f"Images of {denoiser.shape[0]} channels have no PNG form: the samples are in samples/ only.")
+    if denoiser.image_shape[0] not in (1, 3):
+        notes.append(
+            f"Images of {denoiser.image_shape[0]} channels have no PNG form: the samples are in samples/ only."
+        )
     if chooser and "model" in descriptors:
         notes.append(
             "The descriptor `model` also chose among the candidates: judge the samples by the other descriptors."
@@ -169,6 +181,7 @@ def expand(
             "max_error": spread(trip.max_error),
             "n": len(given),
         },
+        **({"codec": alone} if alone else {}),
         "latent_certificate": proof,
         "acceptance": {"proposed": proposed, "accepted": n, "rate": n / proposed},
         "selection": {"candidates": settings.candidates, "pilot_copies": chooser.copies} if chooser else None,
@@ -184,7 +197,7 @@ def expand(
         save(given, out / "examples")
         if "references" in sets:
             save(sets["references"].select(sets["references"].keys[:SHOWN]), out / "references")
-        if denoiser.shape[0] in (1, 3):
+        if denoiser.image_shape[0] in (1, 3):
             save_pngs(samples, out / "png")
         if domain.physical:
             write_fields(out, domain.physical, samples, model, request["model_digest"])

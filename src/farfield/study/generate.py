@@ -93,9 +93,9 @@ def make_samples(
     if not seeds or len(set(seeds)) < len(seeds) or min(seeds) < 0:
         raise FarfieldError(f"seeds: expected different whole numbers of at least 0, found {len(seeds)} of them")
     denoiser = open_model(model, sampling)
-    if sampling.form == "png" and denoiser.shape[0] not in (1, 3):
+    if sampling.form == "png" and denoiser.image_shape[0] not in (1, 3):
         raise FarfieldError(
-            f"{model}: png files have 1 or 3 channels, its images {denoiser.shape[0]}; use --format shards or npz"
+            f"{model}: png files have 1 or 3 channels, its images {denoiser.image_shape[0]}; use --format shards or npz"
         )
     sigmas = denoiser.schedule.sigmas(sampling.steps, sampling.sigma_max, sampling.sigma_min)
     request = {

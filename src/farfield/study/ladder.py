@@ -86,12 +86,13 @@ class Ladder:
         found: dict[float, Latents] = {}
         below: Latents | None = None
         for level, grid in zip(self.levels, self.grids(finer), strict=True):
-            start = below or Latents(images.keys, images.values, sigma=0.0)
+            start: Images | Latents = below or images
 
-            def work(keys: tuple[str, ...], advance: Advance, grid: Tensor = grid, start: Latents = start) -> Latents:
-                x = self._place(start.select(keys).values)
-                x = from_latent(x, x.new_tensor(start.sigma))  # images live at the lowest level as they are
+            def work(
+                keys: tuple[str, ...], advance: Advance, grid: Tensor = grid, start: Images | Latents = start
+            ) -> Latents:
                 with exact_matmul():
+                    x = self._state(start.select(keys))
                     x = integrate(self.denoiser, x, grid.flip(0), self.solver, callback=lambda step: advance(len(keys)))
                 return Latents(keys, to_latent(x, x.new_tensor(float(grid[0]))).cpu(), sigma=float(grid[0]))
 
@@ -117,6 +118,7 @@ class Ladder:
                     seeds=seeds,
                     callback=lambda step: advance(len(keys)),
                 )
+                x = self.denoiser.decode(x)
             return Images(keys, x.float().cpu())
 
         return work
@@ -137,6 +139,11 @@ class Ladder:
         """Steps between two levels, of so many from the lowest to the highest: as many as its share of log sigma."""
         schedule = self.denoiser.schedule
         return max(least, round(steps * math.log(high / low) / math.log(self.levels[-1] / schedule.sigma_min)))
+
+    def _state(self, rows: Images | Latents) -> Tensor:
+        """Of the ODE: latents at their level, and images at the lowest, where they live as they are."""
+        x = self._place(rows.values)
+        return from_latent(x, x.new_tensor(rows.sigma)) if isinstance(rows, Latents) else self.denoiser.encode(x)
 
     def _place(self, values: Tensor) -> Tensor:
         return values.to(self.device, state_dtype(self.device))

@@ -133,7 +133,9 @@ def reconstruct(
     denoiser = numerics.load(model)
     if method:
         method.check(numerics.steps)
-    domain = open_source(source, denoiser.shape, limit=limit, strict=strict, stretch=stretch, patch=patch, hdu=hdu)
+    domain = open_source(
+        source, denoiser.image_shape, limit=limit, strict=strict, stretch=stretch, patch=patch, hdu=hdu
+    )
     images, physical = domain.examples, domain.physical
     request = {
         "model": model,
@@ -177,13 +179,15 @@ def reconstruct(
             "max_error": spread(trip.max_error),
             "n": len(images),
         }
+        if alone := codec_limit(run, denoiser, images, returned, size):
+            summary["codec"] = alone
         if physical:
             summary["reconstruction"]["max_error_physical"] = spread(physical.max_error(returned))
         rows = zip(trip.psnr.tolist(), trip.ssim.tolist(), trip.max_error.tolist(), strict=True)
         summary["images"] = {
             k: {"psnr": p, "ssim": s, "max_error": e} for k, (p, s, e) in zip(images.keys, rows, strict=True)
         }
-        if run.ranks.main and denoiser.shape[0] in (1, 3):
+        if run.ranks.main and denoiser.image_shape[0] in (1, 3):
             save_pngs(returned, out / "png")
     if run.ranks.main:
         save(images, out / "images")
@@ -198,7 +202,8 @@ def describe_model(request: dict[str, Any], denoiser: Denoiser) -> dict[str, Any
     return {
         "name": request["model"],
         "digest": request["model_digest"],
-        "shape": list(denoiser.shape),
+        "shape": list(denoiser.image_shape),
+        **({"latent_shape": list(denoiser.shape)} if denoiser.codec else {}),
         "parameters": sum(p.numel() for p in denoiser.parameters()),
     }
 
@@ -210,6 +215,30 @@ def solved(shuttle: Shuttle) -> dict[str, Any]:
         "steps": shuttle.steps,
         "solver": shuttle.solver,
         "network_calls": network_calls(shuttle.solver, shuttle.steps),
+    }
+
+
+def codec_limit(
+    run: Run, denoiser: Denoiser, images: Images, returned: Images, size: int
+) -> dict[str, dict[str, float]] | None:
+    """Of a latent model what no inversion can do better: ``psnr`` of the images its codec alone returns, without the ODE.
+
+    ``inversion_psnr`` holds the round trip against these: what the inversion itself costs. None without a codec.
+    """
+    if denoiser.codec is None:
+        return None
+
+    def work(keys: tuple[str, ...], advance: Advance) -> Images:
+        x = images.select(keys).values.to(denoiser.device, state_dtype(denoiser.device))
+        with exact_matmul(), torch.no_grad():
+            coded = denoiser.decode(denoiser.encode(x))
+        advance(len(keys))
+        return Images(keys, coded.float().cpu())
+
+    coded = run.compute("codec", Images, images.keys, size, work, "the autoencoder alone").values
+    return {
+        "psnr": spread(round_trip(images.values, coded).psnr),
+        "inversion_psnr": spread(round_trip(coded, returned.values).psnr),
     }
 
 

@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from farfield.checkpoints.load import locate, model_digest
-from farfield.checkpoints.native import Blueprint, blueprint_of, save_model
+from farfield.checkpoints.load import model_digest, open_network
+from farfield.checkpoints.native import Blueprint, save_model
 from farfield.core.artifact import read_json, write_bytes, write_json
 from farfield.core.error import FarfieldError
 from farfield.core.runtime import generator, progress, resolve_device
@@ -138,7 +138,7 @@ def train(
     place = resolve_device(device)
     plan: Blueprint | None = None
     if origin is not None:
-        plan, network = blueprint_of(origin, locate(origin), family)
+        plan, network = open_network(origin, family)
     data = open_dataset(source, shape=plan.shape if plan else None, limit=most)
     held = open_dataset(heldout, shape=data.shape) if heldout is not None else None
     if held is not None:

@@ -70,9 +70,15 @@ def transfer(
     check_descriptors(descriptors)
     numerics = replace(numerics, sigma=SIGMA) if numerics.sigma is None else numerics
     denoiser = numerics.load(model)
-    source = open_domain(content, denoiser.shape, examples=n, n=1, most_references=1, seed=seed, strict=strict)
+    source = open_domain(content, denoiser.image_shape, examples=n, n=1, most_references=1, seed=seed, strict=strict)
     target = open_domain(
-        style, denoiser.shape, heldout=heldout, examples=examples, n=len(source.examples), seed=seed, strict=strict
+        style,
+        denoiser.image_shape,
+        heldout=heldout,
+        examples=examples,
+        n=len(source.examples),
+        seed=seed,
+        strict=strict,
     )
     given = source.examples
     request: dict[str, Any] = {
@@ -143,7 +149,7 @@ def transfer(
         if "references" in target.held:
             held = target.held["references"]
             save(held.select(held.keys[:SHOWN]), out / "references")
-        if denoiser.shape[0] in (1, 3):
+        if denoiser.image_shape[0] in (1, 3):
             save_pngs(made[f"{strengths[-1]:g}"], out / "png")
         write_json(out / "summary.json", {**summary, "cost_seconds": run.cost()})
     run.ranks.wait()

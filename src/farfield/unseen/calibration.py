@@ -98,6 +98,7 @@ class CalibratedDenoiser(Denoiser):
     def __init__(self, denoiser: Denoiser, centre: Tensor, levels: Tensor, corrections: Tensor):
         super().__init__()
         self.denoiser, self.shape, self.schedule = denoiser, denoiser.shape, denoiser.schedule
+        self.codec = denoiser.codec
         c, h, w = centre.shape
         places = bands(h, w)
         size = c * h * w

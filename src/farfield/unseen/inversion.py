@@ -34,14 +34,15 @@ def invert(
     """Latents of images at the top of a grid.
 
     Args:
-        images: ``[n, *shape]``; carried in float64 where the device has it.
+        images: ``[n, *image_shape]``; carried in float64 where the device has it.
         sigmas: the decoder's descending grid ``[steps + 1]``, walked upwards here.
 
     Returns:
         ``[n, *shape]``, unit-variance latents at level ``sigmas[0]``.
     """
-    _check_shape(denoiser, images)
-    return to_latent(integrate(denoiser, images, sigmas.flip(0), solver, callback=callback), sigmas[0].to(images))
+    x0 = denoiser.encode(images)
+    _check_shape(denoiser, x0)
+    return to_latent(integrate(denoiser, x0, sigmas.flip(0), solver, callback=callback), sigmas[0].to(x0))
 
 
 def decode(
@@ -54,7 +55,8 @@ def decode(
         sigmas: descending grid ``[steps + 1]``.
     """
     _check_shape(denoiser, latents)
-    return integrate(denoiser, from_latent(latents, sigmas[0].to(latents)), sigmas, solver, callback=callback)
+    x0 = integrate(denoiser, from_latent(latents, sigmas[0].to(latents)), sigmas, solver, callback=callback)
+    return denoiser.decode(x0)
 
 
 @dataclass(frozen=True)

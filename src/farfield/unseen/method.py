@@ -114,16 +114,14 @@ def invert_by(
     top = sigmas[0].to(images)
     if method.name == "explicit":
         return Inverted(invert(denoiser, images, sigmas, method.solver, callback), calls)
-    up = sigmas.flip(0)
+    x0, up = denoiser.encode(images), sigmas.flip(0)
     if method.name == "fixed-point":
-        found = integrate_implicit(denoiser, images, up, method.solver, tolerance=method.tolerance, callback=callback)
+        found = integrate_implicit(denoiser, x0, up, method.solver, tolerance=method.tolerance, callback=callback)
         return Inverted(to_latent(found.x, top), found.calls)
     if method.name == "edit-friendly":
-        x, maps = noise_maps(denoiser, images, sigmas, seeds or (), method.eta, callback)
+        x, maps = noise_maps(denoiser, x0, sigmas, seeds or (), method.eta, callback)
         return Inverted(to_latent(x, top), calls, maps, float(top))
-    x, second = integrate_reversible(
-        denoiser, images, start(denoiser, images, up, method.name), up, method.name, callback
-    )
+    x, second = integrate_reversible(denoiser, x0, start(denoiser, x0, up, method.name), up, method.name, callback)
     level = second_level(sigmas, method.name).to(images)
     return Inverted(to_latent(x, top), calls, to_latent(second, level), float(level))
 
@@ -145,10 +143,10 @@ def decode_by(
         return decode(denoiser, latents, sigmas, method.solver, callback)
     x = from_latent(latents, sigmas[0].to(latents))
     if method.name == "edit-friendly":
-        return decode_maps(denoiser, x, beside, sigmas, method.eta, callback)
+        return denoiser.decode(decode_maps(denoiser, x, beside, sigmas, method.eta, callback))
     level = second_level(sigmas, method.name).to(latents)
     second = None if beside is None else from_latent(beside, level)
-    return integrate_reversible(denoiser, x, second, sigmas, method.name, callback)[0]
+    return denoiser.decode(integrate_reversible(denoiser, x, second, sigmas, method.name, callback)[0])
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,6 @@ from __future__ import annotations
 import copy
 import hashlib
 import math
-import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -25,7 +24,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from farfield.checkpoints.load import locate
+from farfield.checkpoints.load import open_network
+from farfield.checkpoints.native import save_model
 from farfield.core.error import FarfieldError
 from farfield.core.runtime import generator
 from farfield.diffusion.denoiser import Denoiser
@@ -111,6 +111,8 @@ def tune(
     first = next(denoiser.parameters(), None)
     if first is None:
         raise FarfieldError(f"{type(denoiser).__name__}: it has no weights to tune; expected a network")
+    if denoiser.codec is not None:
+        raise FarfieldError("tuning: a latent diffusion model is not tuned here; expected a model of pixels")
     dtype = torch.float64 if first.dtype == torch.float64 else torch.float32
     train, held = _split(images, heldout, denoiser.shape, seed)
     train = train.to(first.device, dtype)
@@ -334,22 +336,15 @@ def _check(
 
 
 def save_tuned(denoiser: Denoiser, folder: Path, model: str) -> None:
-    """A tuned denoiser as a diffusers pipeline folder, which every command takes in place of ``model``.
+    """A tuned denoiser as a model folder, which every command takes in place of ``model``.
 
     Args:
-        model: the name of the model that was tuned; its scheduler's configuration is copied.
+        model: the name of the model that was tuned; all but its weights is taken from there.
 
     Raises:
-        FarfieldError: its network is not of diffusers.
+        FarfieldError: it has no network.
     """
-    unet = getattr(getattr(denoiser, "network", None), "unet", None)
-    if unet is None or not hasattr(unet, "save_pretrained"):
-        raise FarfieldError(
-            f"{type(denoiser).__name__}: its network is not a diffusers model; it cannot be written as a folder"
-        )
-    origin = locate(model)
-    unet.save_pretrained(folder / "unet")
-    for name in ("scheduler/scheduler_config.json", "model_index.json"):
-        if (origin / name).is_file():
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(origin / name, folder / name)
+    network = getattr(denoiser, "network", None)
+    if not isinstance(network, nn.Module):
+        raise FarfieldError(f"{type(denoiser).__name__}: it has no network; it cannot be written as a folder")
+    save_model(folder, network, open_network(model)[0])

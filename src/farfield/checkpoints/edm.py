@@ -1,0 +1,183 @@
+"""EDM's pickles (arXiv 2206.00364): network snapshots and training states of its published code, and of what is trained with it.
+
+A model is a module within a module: the outer one preconditions, the inner one is the network. Both are known by the names of
+their classes and the arguments that they were made with; that the network is the one that is meant is told by the names and
+shapes of its weights.
+
+================  =========  ===================================================  ================================
+outer class       family     what it says                                         levels
+================  =========  ===================================================  ================================
+``EDMPrecond``    ``edm``    ``sigma_min``, ``sigma_max``, ``sigma_data``         those of them from 0.002 to 80
+``VPPrecond``     ``vp``     ``beta_d``, ``beta_min``, ``M``, ``epsilon_t``       the SDE's, t from ``epsilon_t``
+``VEPrecond``     ``ve``     ``sigma_min``, ``sigma_max``                         all between
+``iDDPMPrecond``  ``iddpm``  ``C_1``, ``C_2``, ``M``                              of M cosine betas up to 1 − C_1
+================  =========  ===================================================  ================================
+
+The inner class is ``SongUNet`` (DDPM++, NCSN++) or ``DhariwalUNet`` (ADM).
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from farfield.checkpoints.checkpoint import Answers, Checkpoint, Finding
+from farfield.checkpoints.edm_arguments import configuration, preconditioning
+from farfield.checkpoints.file.stored import Stored, Tree
+from farfield.checkpoints.native import Blueprint
+from farfield.checkpoints.persistent import Module, class_of, objects, opened, pairs
+from farfield.core.error import FarfieldError
+from farfield.diffusion.precondition import Family
+from farfield.diffusion.schedule import DiscreteSchedule, cosine_betas
+from farfield.networks.build import from_config
+from farfield.networks.layers import Block
+
+
+def recognises(tree: Tree) -> bool:
+    """Whether the file is a persistent object, of whatever class, or holds one by name."""
+    return bool(objects(tree.root))
+
+
+def read(tree: Tree, answers: Answers, part: str | None) -> Checkpoint:
+    """The model in the file; such a file says everything, and needs no answers.
+
+    Args:
+        part: the name of a network in the file; if not given ``ema``, or else ``net``, or else the first.
+
+    Raises:
+        FarfieldError: no such part, a class that is not EDM's, arguments that cannot be, or weights of another network.
+    """
+    try:
+        return _read(tree, part)
+    except FarfieldError as error:
+        raise FarfieldError(f"{tree.path}: {error}") from error
+
+
+def _read(tree: Tree, part: str | None) -> Checkpoint:
+    held = objects(tree.root)
+    holds = ", ".join(f"{name[:40] or 'one object'} ({class_of(made)})" for name, made in list(held.items())[:8])
+    chosen = next(name for name in ("ema", "net", *held) if name in held) if part is None else part
+    if chosen not in held:
+        raise FarfieldError(f"no network {chosen!r}; it holds {holds}: give one of these names after the @, or none")
+    outer = opened(held[chosen], chosen)
+    told = preconditioning(outer)
+    inner = outer.module("model")
+    config = configuration(inner, told)
+    stored = inner.tensors()
+    network, silent = _fitted(config, stored, tree.path.stat().st_size)
+    shapes = _shapes(network)
+    weighty = [stored[name] for name, _ in network.named_parameters() if name not in silent]
+
+    def weights() -> dict[str, Tensor]:
+        return {name: torch.zeros(shapes[name]) if name in silent else stored[name].load() for name in shapes}
+
+    family, levels = _family(outer.title, told)
+    side = told["img_resolution"]
+    findings = [
+        Finding("class", outer.title, f"named by the file, which holds {holds}"),
+        Finding("part", chosen, "the moving average (ema) comes first") if chosen else None,
+        Finding("network", inner.title, f"named by the file; {_levels(config)}; the source beside it is not looked at"),
+        Finding("dropout", config["dropout"], "an argument of the network, for training alone"),
+        _if(config["augment_dim"], "augmentation", "numbers it was told in training; zeros here, nothing is moved"),
+        _if(config["label_dropout"], "label dropout", "share of labels left out in training; label -1 is none"),
+        _if(told["use_fp16"], "half precision", "its own code runs it so (use_fp16); float32 here unless asked"),
+        _if(bool(silent), "no attention", "where ADM is narrower than a head; zeros stand for it in ours"),
+        _steps(outer, told) if family == "iddpm" else None,
+    ]
+    return Checkpoint(
+        tree.path,
+        "edm",
+        Blueprint(
+            config,
+            (told["img_channels"], side, side),
+            family,
+            told["label_dim"],
+            told.get("sigma_data", 0.5),
+            levels=levels,
+        ),
+        weights,
+        sum(math.prod(t.shape) for t in weighty),
+        Counter(t.dtype for t in weighty).most_common(1)[0][0],
+        tuple(finding for finding in findings if finding),
+    )
+
+
+def _if(value: Any, what: str, why: str) -> Finding | None:
+    return Finding(what, value, why) if value else None
+
+
+def _levels(config: Mapping[str, Any]) -> str:
+    channels = [f"{config['model_channels'] * m}" for m in config["channel_mult"]]
+    return f"{config['num_blocks']} blocks at each level of {', '.join(channels)} channels"
+
+
+def _fitted(config: dict[str, Any], stored: Mapping[str, Stored], size: int) -> tuple[nn.Module, set[str]]:
+    """The network without numbers, once it is sure that the file fills it; and the names of the attention that it lacks.
+
+    The published ADM has no attention where it is narrower than a head, and ours a single head: with weights of zero it adds
+    nothing.
+    """
+    if sum(math.prod(tensor.shape) * tensor.dtype.itemsize for tensor in stored.values()) > size:
+        raise FarfieldError("its tensors are larger than the file; it is damaged, or made to harm")
+    blocks = len(config["channel_mult"]) * (2 * config["num_blocks"] + 1)
+    if 10 * blocks > len(stored):  # each has at least so many
+        raise FarfieldError(f"{len(stored)} tensors; expected more in {_levels(config)}")
+    with torch.device("meta"):
+        network = from_config(config)
+    silent: set[str] = set()
+    for name, block in network.named_modules():
+        if isinstance(block, Block) and block.heads and len(block.norm2.weight) < block.style.head:
+            parts = {f"{name}.{part}" for part in block.state_dict() if part.startswith(("norm2.", "qkv.", "proj."))}
+            silent |= set() if parts & stored.keys() else parts
+    want = {name: shape for name, shape in _shapes(network).items() if name not in silent}
+    found = {name: tensor.shape for name, tensor in stored.items()}
+    if wrong := sorted(name for name in want.keys() | found.keys() if want.get(name) != found.get(name)):
+        first = wrong[0]
+        raise FarfieldError(
+            f"{len(wrong)} of its tensors are not those of the network that it says it is: {first[:80]} is "
+            f"{found.get(first, 'missing')}, expected {want.get(first, 'none of that name')}"
+        )
+    return network, silent
+
+
+def _shapes(network: nn.Module) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(value.shape) for name, value in network.state_dict().items()}
+
+
+def _family(title: str, told: Mapping[str, Any]) -> tuple[Family, dict[str, Any]]:
+    """The family, and the arguments of its schedule that are not the usual ones."""
+    family: Family
+    if title == "VPPrecond":
+        family, usual = "vp", {"beta_d": 19.9, "beta_min": 0.1, "steps": 1000, "t_min": 1e-3}
+        given = {"beta_d": told["beta_d"], "beta_min": told["beta_min"], "steps": told["M"], "t_min": told["epsilon_t"]}
+    elif title == "iDDPMPrecond":
+        family, usual = "iddpm", {"steps": 1000, "offset": 0.008, "most": 0.999}
+        given = {"steps": told["M"], "offset": told["C_2"], "most": 1 - told["C_1"]}
+    elif title == "VEPrecond":
+        family, usual = "ve", {"sigma_min": 0.02, "sigma_max": 100}
+        given = {name: told[name] for name in usual}
+    else:  # which says 0 to infinity, but was shown hardly anything beyond these
+        family, usual = "edm", {"sigma_min": 0.002, "sigma_max": 80}
+        given = {"sigma_min": max(told["sigma_min"], 0.002), "sigma_max": min(told["sigma_max"], 80)}
+    low, high = given.get("sigma_min", 1), given.get("sigma_max", 2)
+    if not 0 < low < high < math.inf:
+        raise FarfieldError(f"levels from {low:g} to {high:g}: expected 0 < sigma_min < sigma_max")
+    return family, {name: value for name, value in given.items() if value != usual[name]}
+
+
+def _steps(outer: Module, told: Mapping[str, Any]) -> Finding:
+    """Whether the levels that an iDDPM file keeps, from the highest down to 0, are those of its betas."""
+    kept, count = pairs(outer.state.get("_buffers")).get("u"), told["M"]
+    if not isinstance(kept, Stored) or kept.shape != (count + 1,) or not kept.dtype.is_floating_point:
+        raise FarfieldError(f"expected the {count + 1} levels u that its {count} steps end at, found none")
+    schedule = DiscreteSchedule(cosine_betas(count, told["C_2"], 1 - told["C_1"]))
+    found = kept.load().double()[:count].flip(0)[: len(schedule.levels)]
+    away = float((schedule.time(found) - torch.arange(len(found))).abs().nan_to_num(math.inf).max())
+    if away > 0.1:  # the published recursion in float32 is 0.03 off at 4,000 steps
+        raise FarfieldError(f"its levels u are {away:.2g} of a step away from those of M, C_1 and C_2")
+    return Finding("steps", count, f"cosine betas; the levels in the file are theirs to {away:.1g} of a step")

@@ -1,0 +1,59 @@
+"""Whose format a file is, and what is in it: by what it holds, never by its name."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from farfield.checkpoints.checkpoint import Answers, Checkpoint
+from farfield.core.artifact import read_json, write_json
+from farfield.core.error import FarfieldError
+
+SIDECAR = ".farfield.json"
+"""Answers to what a file does not say are kept beside it, under its name with this ending."""
+
+
+def open_checkpoint(
+    path: Path, answers: Answers | None = None, part: str | None = None, *, kept: bool = True
+) -> Checkpoint:
+    """What a file is, without its weights being read.
+
+    Args:
+        answers: to what it does not say; they go before those that are kept beside the file.
+        part: ``ema`` or ``net``, where a file holds both; ``ema`` if not given.
+        kept: False: leave the answers beside the file aside.
+
+    Raises:
+        FarfieldError: no such file, of no family that is read here, damaged, or it holds what is not data.
+    """
+    from farfield.checkpoints import ddpm, edm, guided
+    from farfield.checkpoints.file.tree import open_tree
+
+    told = {**(kept_answers(path) if kept else {}), **(answers or {})}
+    tree = open_tree(path)
+    for family in (edm, guided, ddpm):
+        if family.recognises(tree):
+            return family.read(tree, told, part)
+    raise FarfieldError(
+        f"{path}: its contents are data, but of no network that is known here; expected a pickle of EDM, or the weights of "
+        "guided-diffusion, improved-diffusion, or the original DDPM"
+    )
+
+
+def kept_answers(path: Path) -> dict[str, Any]:
+    """The answers that are kept beside a file."""
+    beside = path.with_name(path.name + SIDECAR)
+    if not beside.is_file():
+        return {}
+    found = read_json(beside)
+    if not isinstance(found, dict):
+        raise FarfieldError(f"{beside}: expected a JSON object of answers, found {json.dumps(found)[:60]}; delete it")
+    return found
+
+
+def keep_answers(path: Path, answers: Answers) -> Path:
+    """Keep answers beside a file, with those that are there."""
+    beside = path.with_name(path.name + SIDECAR)
+    write_json(beside, {**kept_answers(path), **answers})
+    return beside

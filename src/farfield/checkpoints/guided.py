@@ -1,0 +1,260 @@
+"""Files of guided-diffusion and all that was trained with its format: improved-diffusion, P2-weighting, ILVR.
+
+A file is a state dict. Its names and shapes tell the architecture (`guided_architecture`); what they do not tell (image size,
+schedule, attention heads and their order) is known of published files (`guided_published`), or asked for.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+from torch import Tensor
+
+from farfield.checkpoints.checkpoint import Answers, Checkpoint, Finding, Question
+from farfield.checkpoints.file.stored import State, Tree, states
+from farfield.checkpoints.guided_architecture import FIRST, Architecture, read_architecture
+from farfield.checkpoints.guided_published import PUBLISHED, alike, published
+from farfield.checkpoints.guided_unet2d import obstacle, unet2d_config, unet2d_weights
+from farfield.checkpoints.inquiry import Inquiry
+from farfield.checkpoints.native import Blueprint
+from farfield.core.error import FarfieldError
+
+ANSWERS: Final = ("size", "schedule", "steps", "rescale", "heads", "head_channels", "order", "prediction")
+"""All that can be answered; ``prediction`` is never asked for."""
+
+_PREDICTIONS: Final = {"epsilon": "epsilon", "sample": "sample", "v": "v_prediction"}
+_SIDES: Final = {
+    (1, 2, 2, 2): 32,
+    (1, 2, 3, 4): 64,
+    (1, 1, 2, 3, 4): 128,
+    (1, 1, 2, 2, 4, 4): 256,
+    (0.5, 1, 1, 2, 2, 4, 4): 512,
+}
+"""The size of the images that the original code has these multipliers for."""
+_STEPS: Final = (20, 100_000)
+"""Of fewer steps the last of the linear betas would be above 1."""
+
+
+def recognises(tree: Tree) -> bool:
+    """Whether there are weights by this family's names; those of its models that denoise nothing are refused by `read`."""
+    return bool(_candidates(tree))
+
+
+def read(tree: Tree, answers: Answers, part: str | None) -> Checkpoint:
+    """A file of this family.
+
+    Args:
+        answers: to some of `ANSWERS`.
+        part: ``ema`` or ``net``, of a file that holds both; ``ema`` if not given.
+
+    Raises:
+        FarfieldError: its weights are not those of one network that denoises; no such part; an answer that cannot be.
+    """
+    path = tree.path
+    place, state = _chosen(tree, part)
+    found = read_architecture(state, path)
+    counts = Counter[torch.dtype]()
+    for tensor in state.values():
+        counts[tensor.dtype] += math.prod(tensor.shape)
+    parameters = counts.total()
+
+    card = published(path.name, parameters)
+    asked = Inquiry(path, answers, card.answers if card else {}, f"flags that {path.name} was published with")
+    asked.refuse_others(ANSWERS)
+    likely = _likely(found, path, parameters)
+    size, scheduler = _size(found, asked, likely), _scheduler(found, asked, likely)
+    heads, head_channels = _heads(found, asked, likely)
+    order = "legacy"  # of a single head both are the same
+    if any((width // head_channels if head_channels else heads) > 1 for width in found.attended):
+        order = asked.settle(_question("order", likely, ("legacy", "new")))
+
+    unfit = obstacle(found, heads, head_channels)
+    network = (
+        found.config(heads=heads, head_channels=head_channels, order=order)
+        if unfit
+        else unet2d_config(found, size, heads, head_channels)
+    )
+
+    def weights() -> dict[str, Tensor]:
+        if unfit:
+            return {name: tensor.load() for name, tensor in state.items()}
+        return unet2d_weights(found, state, heads, head_channels, "new" if order == "new" else "legacy")
+
+    findings = [Finding("part", place, "its place in the file")] if place else []
+    if path.name in PUBLISHED and card is None:
+        findings.append(
+            Finding("card", "none", f"named as a published file, which has {PUBLISHED[path.name].parameters:,} weights")
+        )
+    findings += [*_architecture(found), Finding("runs as", *_runs(unfit)), *asked.findings]
+    return Checkpoint(
+        path,
+        "guided-diffusion",
+        Blueprint(network, (found.channels, size, size), None, found.classes, scheduler=scheduler),
+        weights,
+        parameters,
+        counts.most_common(1)[0][0],
+        tuple(findings),
+        tuple(asked.questions),
+    )
+
+
+def _candidates(tree: Tree) -> dict[str, State]:
+    """The state dicts of this family in a file, by their places."""
+    return {place: state for place, state in states(tree.root) if all(name in state for name in FIRST)}
+
+
+def _chosen(tree: Tree, part: str | None) -> tuple[str, State]:
+    found = _candidates(tree)
+    averages = [place for place in found if "ema" in place.lower()]
+    others = [place for place in found if place not in averages]
+    named = {name: places[0] for name, places in (("ema", averages), ("net", others)) if places}
+    chosen = next(iter(named)) if part is None else part
+    if chosen not in named:
+        raise FarfieldError(
+            f"{tree.path}: no network {part!r}; it holds {', '.join(named)}, leave @{part} out or choose another"
+        )
+    return named[chosen], found[named[chosen]]
+
+
+def _likely(found: Architecture, path: Path, parameters: int) -> dict[str, tuple[Any, str]]:
+    """The usual answers, and why they are."""
+    default = "the default of the original code"
+    mostly = found.resample == "resnet" and all(width % 64 == 0 for width in found.attended)
+    heads = 4 if all(width % 4 == 0 for width in found.attended) else 1
+    likely: dict[str, tuple[Any, str]] = {
+        "schedule": ("linear", default),
+        "steps": (1000, default),
+        "rescale": (found.resample == "conv", f"{default}: yes in improved-diffusion, no in guided-diffusion"),
+        "order": ("legacy", default),
+        "prediction": ("epsilon", default),
+        **({"head_channels": (64, "as in most published files")} if mostly else {"heads": (heads, default)}),
+    }
+    if twin := alike(parameters):
+        name, known = twin
+        likely.pop("head_channels" if "heads" in known.answers else "heads", None)
+        likely |= {
+            key: (value, f"as in {name}, which has the same architecture") for key, value in known.answers.items()
+        }
+    if "size" not in likely or _named_size(found, path):
+        likely["size"] = _likely_size(found, path)
+    return likely
+
+
+def _likely_size(found: Architecture, path: Path) -> tuple[int, str]:
+    if side := _named_size(found, path):
+        return side, "the file's name says so"
+    multipliers = tuple(width / found.model_channels for width in found.widths)
+    if multipliers in _SIDES:
+        return _SIDES[multipliers], "what the original code has these multipliers for"
+    if found.attention:
+        side = 32 if len(found.attention) > 2 else 16
+        return max(side * found.attention[0], found.factor), f"attention mostly begins at {side} pixels"
+    return 8 * found.factor, "the lowest maps are mostly of 8 pixels"
+
+
+def _named_size(found: Architecture, path: Path) -> int | None:
+    """A power of two in the file's name (``256x256_…``, ``imagenet64_…``) that its levels allow; none if there are several."""
+    named = {int(n) for n in re.findall(r"(?<![\d.])(?<!bs)(\d{2,4})(?![\d.]|[MK])", path.stem)}
+    sides = [n for n in named if n >= 16 and n & (n - 1) == 0 and n % found.factor == 0]
+    return sides[0] if len(sides) == 1 else None
+
+
+_ASK: Final = {
+    "size": "side of the images in pixels",
+    "schedule": "schedule of the noise",
+    "steps": "number of time steps",
+    "rescale": "whether time steps are told to the network as if there were 1000",
+    "heads": "number of attention heads at every level, or head_channels=N if their width is fixed",
+    "head_channels": "channels of an attention head, or heads=N if their number is fixed",
+    "order": "order of queries, keys and values: the three of each head (legacy), or all heads of each (new)",
+    "prediction": "what the network answers",
+}
+
+
+def _question(name: str, likely: dict[str, tuple[Any, str]], choices: tuple[Any, ...] = ()) -> Question:
+    value, why = likely[name]
+    return Question(name, _ASK[name], value, choices, why)
+
+
+def _size(found: Architecture, asked: Inquiry, likely: dict[str, tuple[Any, str]]) -> int:
+    size: int = asked.settle(_question("size", likely))
+    if size % found.factor or size > 2**16:
+        raise FarfieldError(
+            f"{asked.path}: size={size}; expected a multiple of {found.factor} for {len(found.widths)} levels"
+        )
+    return size
+
+
+def _heads(found: Architecture, asked: Inquiry, likely: dict[str, tuple[Any, str]]) -> tuple[int, int]:
+    """The number of heads, or else their width; the other is 1 or 0."""
+    both = ("heads", "head_channels")
+    if all(name in asked.answers for name in both):
+        raise FarfieldError(f"{asked.path}: heads and head_channels are both answered; expected the one that is fixed")
+    name = next(name for where in (asked.answers, asked.known, likely) for name in both if name in where)
+    value = asked.settle(_question(name, {name: (4, "")} | likely))  # of the two, one alone is likely
+    if any(width % value for width in found.attended):
+        raise FarfieldError(
+            f"{asked.path}: {name}={value}: attention is over {', '.join(map(str, sorted(found.attended)))} channels; expected "
+            "a divisor of each"
+        )
+    return (value, 0) if name == "heads" else (1, value)
+
+
+def _scheduler(found: Architecture, asked: Inquiry, likely: dict[str, tuple[Any, str]]) -> dict[str, Any]:
+    """The configuration of a diffusers scheduler, and how time steps are told.
+
+    The linear betas are those of 1,000 steps from 0.0001 to 0.02, made smaller as the steps are more.
+    """
+    schedule = asked.settle(_question("schedule", likely, ("linear", "cosine")))
+    steps = asked.settle(_question("steps", likely))
+    low, high = _STEPS
+    if not low <= steps <= high:
+        raise FarfieldError(f"{asked.path}: steps={steps}; expected {low} to {high:,}, mostly 1000 or 4000")
+    rescaled = steps != 1000 and asked.settle(_question("rescale", likely, (True, False)))
+    prediction = "epsilon"
+    if "prediction" in asked.answers:
+        prediction = asked.settle(_question("prediction", likely, tuple(_PREDICTIONS)))
+    else:
+        asked.findings.append(Finding("prediction", prediction, "what the original code trains; not said in the file"))
+    return {
+        "num_train_timesteps": steps,
+        **(
+            {"beta_schedule": "linear", "beta_start": 0.1 / steps, "beta_end": 20 / steps}
+            if schedule == "linear"
+            else {"beta_schedule": "squaredcos_cap_v2"}
+        ),
+        "prediction_type": _PREDICTIONS[prediction],
+        "variance_type": "learned_range" if found.learned_variance else "fixed_large",
+        **({"timestep_scale": 1000 / steps} if rescaled else {}),
+    }
+
+
+def _architecture(found: Architecture) -> list[Finding]:
+    """What the names and shapes told."""
+    places = [f"1/{factor}" if factor > 1 else "full size" for factor in found.attention]
+    return [
+        Finding("channels", found.channels, "what input_blocks.0 sees"),
+        Finding("learned variance", found.learned_variance, f"out.2 answers {found.out_channels} channels"),
+        Finding("model channels", found.model_channels, "what time_embed.0 sees"),
+        Finding(
+            "multipliers",
+            ", ".join(f"{w / found.model_channels:g}" for w in found.widths),
+            f"widths {', '.join(map(str, found.widths))}",
+        ),
+        Finding("residual blocks", found.blocks, "how many input_blocks there are between changes of size"),
+        Finding("attention", ", ".join([*places, "middle"]), "the blocks with qkv"),
+        Finding("classes", found.classes, "rows of label_emb" if found.classes else "without label_emb"),
+        Finding("scale-shift norm", found.scale_shift, "rows of emb_layers.1"),
+        Finding("changes of size", found.resample, "the last output_blocks of each level"),
+    ]
+
+
+def _runs(unfit: str | None) -> tuple[str, str]:
+    if unfit:
+        return "GuidedUNet", f"a UNet2DModel cannot hold it: {unfit}"
+    return "UNet2DModel", "it computes the same"

@@ -1,0 +1,237 @@
+"""Latent diffusion of diffusers folders and hub ids: Stable Diffusion under one fixed prompt, and unconditional LDM.
+
+Two pipelines are read: StableDiffusionPipeline (``unet``, ``vae``, ``text_encoder``, ``tokenizer``) and LDMPipeline
+(``unet``, ``vqvae``). Their ODE runs in the autoencoder's latents; a `diffusion.codec.Codec` stands between these and
+pictures, and nothing else changes. The prompt's embedding is computed once, and the text encoder let go.
+
+Classifier-free guidance (arXiv 2207.12598) is off. A guided answer is the posterior mean of no data: its scale multiplies
+what differs between a step up and the same step down, and images no longer come back (arXiv 2211.09794).
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from farfield.checkpoints import text_to_image
+from farfield.checkpoints.hub import read_config, read_weights
+from farfield.checkpoints.native import Blueprint
+from farfield.core.error import FarfieldError, FarfieldWarning
+from farfield.diffusion.codec import Codec
+from farfield.diffusion.denoiser import Denoiser
+from farfield.networks.unet2d import SampleOnly
+
+STABLE, UNCONDITIONAL = "StableDiffusionPipeline", "LDMPipeline"
+
+_PARTS = {
+    STABLE: {
+        "unet": ("UNet2DConditionModel",),
+        "vae": ("AutoencoderKL",),
+        "text_encoder": ("CLIPTextModel",),
+        "tokenizer": ("CLIPTokenizer", "CLIPTokenizerFast"),
+    },
+    UNCONDITIONAL: {"unet": ("UNet2DModel",), "vqvae": ("VQModel", "AutoencoderKL")},
+}
+"""What each pipeline is made of, and the classes that may be."""
+
+_CODER = {STABLE: "vae", UNCONDITIONAL: "vqvae"}
+
+_MARKS = ("vae", "vqvae", "movq", "vqgan")
+"""Whatever pipelines call the part that makes a model a latent one."""
+
+
+def is_latent(folder: Path) -> bool:
+    """Whether a pipeline folder has an autoencoder."""
+    index = folder / "model_index.json"
+    return index.is_file() and any(part in read_config(index) for part in _MARKS)
+
+
+def wanted(folder: Path) -> tuple[str, ...]:
+    """The files of a latent model's hub id that are read, as its ``model_index.json`` says which model it is."""
+    if _classes(folder)[0] == STABLE:
+        return text_to_image.WANTED
+    # The published LDM has no safetensors; torch's files are read as data alone.
+    files = ("config.json", "diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.bin")
+    return "model_index.json", *(f"{p}/{f}" for p in ("unet", "vqvae") for f in files), "scheduler/*.json"
+
+
+def read_plan(folder: Path) -> tuple[Blueprint, tuple[int, ...]]:
+    """All of a latent pipeline but its weights, and the shape (C, H, W) of its pictures.
+
+    Raises:
+        FarfieldError: another pipeline, or a part missing or unfit.
+    """
+    kind, classes = _classes(folder)
+    network, coder = (_config(folder, part) for part in ("unet", _CODER[kind]))
+    size, channels = network.get("sample_size"), network["in_channels"]
+    if size is None:
+        raise FarfieldError(f"{folder}: unet/config.json has no sample_size; write the latents' size in training there")
+    latents = coder.get("vq_embed_dim") or coder.get("latent_channels")
+    if latents != channels:
+        raise FarfieldError(
+            f"{folder}: its network takes {channels} channels, but the autoencoder's latents have {latents}; networks that "
+            "are told more than the noisy latent (inpainting, depth) are not read"
+        )
+    height, width = (size, size) if isinstance(size, int) else size
+    plan = Blueprint(
+        network={"kind": classes["unet"], **{k: v for k, v in network.items() if not k.startswith("_")}},
+        shape=(channels, height, width),
+        family=None,
+        classes=network.get("num_class_embeds") or 0,
+        scheduler=read_config(folder / "scheduler" / "scheduler_config.json"),
+    )
+    return plan, (coder["in_channels"], _factor(coder) * height, _factor(coder) * width)
+
+
+def load_latent(
+    folder: Path,
+    *,
+    dtype: torch.dtype = torch.float32,
+    label: int | None = None,
+    prompt: str | None = None,
+    guidance: float = 1.0,
+) -> Denoiser:
+    """A latent pipeline folder as a denoiser with a codec, frozen, on the CPU.
+
+    Args:
+        dtype: precision of the network; the autoencoder and the text encoder run in float32 at least.
+        label: class index, required by class-conditional networks.
+        prompt: of Stable Diffusion; if not given the empty one, which stands for all of its training data.
+        guidance: scale of classifier-free guidance away from the empty prompt; 1 is none.
+
+    Raises:
+        FarfieldError: another pipeline, a part missing, damaged or unfit, a prompt for a model that reads none, or a label
+            that does not fit.
+    """
+    (kind, classes), (plan, _) = _classes(folder), read_plan(folder)
+    plan.check_label(label, str(folder))
+    if kind == UNCONDITIONAL and (prompt is not None or guidance != 1):
+        raise FarfieldError(f"{folder}: an unconditional model, which reads no prompt; leave prompt and guidance out")
+    unet = _part(folder, "unet", classes, dtype)
+    network: nn.Module = SampleOnly(unet)
+    if kind == STABLE:
+        prompts = [prompt or ""] if guidance == 1 else ["", prompt or ""]
+        network = Prompted(unet, embed(folder, prompts).to(dtype), guidance)
+    coder = _part(folder, _CODER[kind], classes, torch.promote_types(dtype, torch.float32))
+    denoiser = plan.denoiser(network, label)
+    denoiser.codec = Codec(
+        coder,
+        channels=coder.config.in_channels,
+        factor=_factor(coder.config),
+        scale=coder.config.scaling_factor,
+        shift=coder.config.get("shift_factor") or 0.0,
+    )
+    return denoiser.eval().requires_grad_(False)
+
+
+class Prompted(nn.Module):
+    r"""A UNet2DConditionModel under fixed words: :math:`F(x, t)`, or guided :math:`F_0 + g\,(F - F_0)`.
+
+    Args:
+        words: embeddings ``[1, L, D]`` of the prompt, or ``[2, L, D]`` of the empty prompt and the prompt.
+        guidance: g.
+    """
+
+    def __init__(self, unet: nn.Module, words: Tensor, guidance: float = 1.0):
+        super().__init__()
+        self.unet, self.guidance = unet, guidance
+        self.words = nn.Buffer(words)
+
+    def forward(self, x: Tensor, time: Tensor, label: Tensor | None = None) -> Tensor:
+        answers: list[Tensor] = [
+            self.unet(x, time, w.expand(len(x), -1, -1), class_labels=label, return_dict=False)[0] for w in self.words
+        ]
+        return answers[0].lerp(answers[1], self.guidance) if len(answers) == 2 else answers[0]
+
+
+@torch.no_grad()
+def embed(folder: Path, prompts: Sequence[str]) -> Tensor:
+    """The last hidden states of a pipeline's text encoder for some prompts, ``[n, L, D]`` float32.
+
+    Raises:
+        FarfieldError: transformers is not installed, or the text encoder cannot be read.
+    """
+    if importlib.util.find_spec("transformers") is None:
+        raise FarfieldError(
+            f"{folder}: text encoders need the package transformers; install it with `pip install 'farfield[features]'`"
+        )
+    with text_to_image.quietly():
+        from transformers import CLIPTextModel, CLIPTokenizer
+
+        try:
+            tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer", local_files_only=True)
+            found: Any = CLIPTextModel.from_pretrained(
+                folder / "text_encoder", local_files_only=True, use_safetensors=True, output_loading_info=True
+            )
+            encoder, told = found
+            if told["missing_keys"]:  # which would be left at random
+                raise ValueError(f"no weights of {min(told['missing_keys'])}")
+        except Exception as error:  # transformers raises whatever its parts raise
+            raise FarfieldError(
+                f"{folder}: its tokenizer or text_encoder cannot be read ({_first(error)}); download them again"
+            ) from error
+        for prompt in prompts:
+            tokens = tokenizer(prompt).input_ids
+            if rest := tokenizer.decode(tokens[tokenizer.model_max_length - 1 : -1]).strip():
+                warnings.warn(FarfieldWarning(f"prompt {prompt!r}: too long, {rest!r} is not read"), stacklevel=3)
+        tokens = tokenizer(list(prompts), padding="max_length", truncation=True, return_tensors="pt")
+    mask = tokens.attention_mask if getattr(encoder.config, "use_attention_mask", False) else None
+    states: Tensor = encoder.float()(tokens.input_ids, attention_mask=mask).last_hidden_state
+    return states
+
+
+def _part(folder: Path, part: str, classes: Mapping[str, str], dtype: torch.dtype) -> Any:
+    """A network of diffusers with exactly the weights of its folder; diffusers itself leaves missing ones at random."""
+    import diffusers
+
+    weights = read_weights(folder / part, dtype)
+    try:
+        with torch.device("meta"):  # its own first weights would be drawn for nothing
+            network: Any = getattr(diffusers, classes[part]).from_config(_config(folder, part))
+        network.load_state_dict(weights, assign=True)
+    except Exception as error:  # diffusers raises whatever its parts raise
+        raise FarfieldError(
+            f"{folder / part}: its config.json and weights are not those of a {classes[part]} ({_first(error)}); download "
+            "them again"
+        ) from error
+    return network
+
+
+def _classes(folder: Path) -> tuple[str, dict[str, str]]:
+    """Which pipeline a folder is, and the classes of its parts."""
+    index = read_config(folder / "model_index.json")
+    kind = index.get("_class_name")
+    if kind not in _PARTS:
+        raise FarfieldError(f"{folder}: its pipeline is {kind}; of latent diffusion {' and '.join(_PARTS)} are read")
+    found = {}
+    for part, expected in _PARTS[kind].items():
+        named = index.get(part)
+        if not isinstance(named, list) or named[-1] not in expected or named[0] not in ("diffusers", "transformers"):
+            raise FarfieldError(
+                f"{folder / 'model_index.json'}: {part} is {named}; expected {' or '.join(expected)} in a {kind}; code that "
+                "comes with a model is not run"
+            )
+        found[part] = named[-1]
+    return kind, found
+
+
+def _config(folder: Path, part: str) -> dict[str, Any]:
+    config = read_config(folder / part / "config.json")
+    if missing := [k for k in ("in_channels", "block_out_channels") if k not in config]:
+        raise FarfieldError(f"{folder / part / 'config.json'}: {' and '.join(missing)} missing; download it again")
+    return config
+
+
+def _factor(coder: Mapping[str, Any]) -> int:
+    """Every level of an autoencoder but the last halves the sides."""
+    return 2 ** (len(coder["block_out_channels"]) - 1)
+
+
+def _first(error: Exception) -> str:
+    return " ".join(str(error).split())[:300] or type(error).__name__
