@@ -49,7 +49,10 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--width", type=int, default=64, help="training: of the ddpmpp network (%(default)s)")
     parser.add_argument("--described", type=int, default=4096, help="features: images (%(default)s)")
-    parser.add_argument("--repetitions", type=int, default=5, help="all but round_trip: runs each (%(default)s)")
+    parser.add_argument("--channels", type=int, default=128, help="checkpoints: of the EDM network (%(default)s)")
+    parser.add_argument(
+        "--repetitions", type=int, default=5, help="all but round_trip: runs each (%(default)s)"
+    )
     options = parser.parse_args(arguments)
     if unknown := set(options.parts) - set(PARTS):
         parser.error(f"{', '.join(sorted(unknown))}: expected {', '.join(PARTS)}")
@@ -103,6 +106,13 @@ def run_features(options: argparse.Namespace) -> tuple[Figures, str]:
     return figures, show(figures)
 
 
+def run_checkpoints(options: argparse.Namespace) -> tuple[Figures, str]:
+    from benchmarks.checkpoints import measure, show
+
+    figures = measure(options.channels, repetitions=options.repetitions)
+    return figures, show(figures)
+
+
 def run_startup(options: argparse.Namespace) -> tuple[Figures, str]:
     """What is waited for before anything happens, beside the interpreter alone."""
     commands = {
@@ -131,6 +141,7 @@ PARTS: dict[str, Callable[[argparse.Namespace], tuple[Figures, str]]] = {
     "search": run_search,
     "training": run_training,
     "features": run_features,
+    "checkpoints": run_checkpoints,
     "startup": run_startup,
 }
 

@@ -71,3 +71,9 @@ def test_the_trainer_and_the_ordinary_loop_have_one_loss(tmp_path):
 def test_features_are_counted(tmp_path):
     figures, _ = run(tmp_path, "features", "--described", "64", "--repetitions", "1")
     assert numbers(figures["features"])
+
+
+@pytest.mark.slow
+def test_a_pickle_is_loaded_as_the_reference_loads_its_weights(tmp_path):
+    figures, out = run(tmp_path, "checkpoints", "--channels", "16", "--repetitions", "1")
+    assert {row["load"] for row in figures["checkpoints"]["loads"]} and "SongUNet takes" in out

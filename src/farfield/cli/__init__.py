@@ -12,10 +12,13 @@ from farfield import __version__
 from farfield.cli import analyse as analyse
 from farfield.cli import audit as audit
 from farfield.cli import compare as compare
+from farfield.cli import convert as convert
 from farfield.cli import dataset as dataset
 from farfield.cli import describe as describe
 from farfield.cli import expand as expand
+from farfield.cli import fetch as fetch
 from farfield.cli import generate as generate
+from farfield.cli import inspect as inspect
 from farfield.cli import pages as pages
 from farfield.cli import prompt as prompt
 from farfield.cli import reconstruct as reconstruct

@@ -1,4 +1,4 @@
-"""``farfield describe``, ``farfield train-descriptor`` and ``farfield fetch``."""
+"""``farfield describe`` and ``farfield train-descriptor``."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from typing import Annotated
 import typer
 
 from farfield.cli.options import AsJson, Batch, Device, Limit, Out, Quiet, app, finish
-from farfield.core.error import FarfieldError
 
 
 @app.command()
@@ -85,20 +84,3 @@ def train_descriptor(
     )
     train_descriptor(data, out, recipe, most=max_images, minutes=minutes, device=device, quiet=quiet)
     finish(out, as_json)
-
-
-@app.command()
-def fetch(
-    name: Annotated[str, typer.Argument(help="sscd")],
-    url: Annotated[str | None, typer.Option(help="Of another file \\[default: sscd_disc_mixup, as published].")] = None,
-    sha256: Annotated[str | None, typer.Option(help="What the file must have, or it is refused.")] = None,
-    quiet: Quiet = False,
-) -> None:
-    """Download a published descriptor to the cache (FARFIELD_CACHE, or ~/.cache/farfield)."""
-    from farfield.audit.sscd import URL
-    from farfield.audit.sscd import fetch as download
-
-    if name != "sscd":
-        raise FarfieldError(f"fetch {name!r}: expected sscd; dinov2 and clip are fetched when they are first used")
-    path, digest = download(url or URL, sha256, quiet)
-    typer.echo(f"{path} (sha256 {digest})")

@@ -1,0 +1,84 @@
+"""A network's configuration (`networks.build`) in one line of words."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from farfield.core.error import FarfieldError
+
+_NAMES: Final = {
+    "ddpmpp": "DDPM++",
+    "ncsnpp": "NCSN++",
+    "adm": "ADM",
+    "unet2d": "UNet2DModel",
+    "guided": "ADM (guided-diffusion's)",
+}
+
+
+def in_words(config: dict[str, Any]) -> str:
+    """Kind, channels of each level, blocks, attention and what else is special, as far as the configuration says it.
+
+    Raises:
+        FarfieldError: something in it is not what it should be, as a word for a number.
+    """
+    kind, name = config.get("kind", ""), config.get("_class_name")
+    try:
+        parts = [_widths(config), _blocks(config), _attention(config), *_special(config)]
+    except (TypeError, ValueError, KeyError) as error:
+        raise FarfieldError(
+            f"configuration of a network {name or kind}: {error!r}; expected that of a network, unchanged"
+        ) from error
+    return f"{name or _NAMES.get(kind, kind or 'network')}: {', '.join(part for part in parts if part)}"
+
+
+def _widths(config: dict[str, Any]) -> str:
+    if "channel_mult" in config:
+        found = [config["model_channels"] * m for m in config["channel_mult"]]
+    else:
+        found = list(config.get("block_out_channels") or config.get("widths") or [])
+    return f"channels {' · '.join(map(str, found))}" if found else ""
+
+
+def _blocks(config: dict[str, Any]) -> str:
+    found = next((config[k] for k in ("num_blocks", "layers_per_block", "num_res_blocks") if k in config), None)
+    if found is None or isinstance(found, list):
+        return f"{' · '.join(map(str, found))} blocks" if found else ""
+    return f"{found} {'blocks' if found > 1 else 'block'} a level"
+
+
+def _attention(config: dict[str, Any]) -> str:
+    heads = _heads(config)
+    if "attn_resolutions" in config:
+        sides = [int(s) for s in config["attn_resolutions"]]
+    elif "down_block_types" in config:
+        size = config.get("sample_size") or 0
+        side = max(size) if isinstance(size, list | tuple) else size
+        sides = [side >> i for i, name in enumerate(config["down_block_types"]) if "Attn" in name]
+    elif config.get("attention"):
+        return f"attention at 1/{', 1/'.join(map(str, config['attention']))} of the size{heads}"
+    else:
+        sides = []
+    return f"attention at {', '.join(f'{s}×{s}' for s in sides)}{heads}" if sides else "attention in the middle alone"
+
+
+def _heads(config: dict[str, Any]) -> str:
+    if config.get("_class_name") == "UNet2DConditionModel":
+        return ""  # there attention_head_dim is mostly the number of heads
+    width = config.get("attention_head_dim") or config.get("head_channels")
+    if width:
+        return f" in heads of {width} channels"
+    return f" in {config['heads']} heads" if config.get("heads", 1) > 1 else ""
+
+
+def _special(config: dict[str, Any]) -> list[str]:
+    found = []
+    channels, answers = config.get("in_channels"), config.get("out_channels")
+    if channels and answers == 2 * channels:
+        found.append("learned variance")
+    if config.get("scale_shift") or config.get("resnet_time_scale_shift") == "scale_shift":
+        found.append("scale-shift norm")
+    if config.get("encoder_type") in ("residual", "skip"):
+        found.append(f"{config['encoder_type']} encoder")
+    if config.get("augment_dim"):
+        found.append(f"told of augmentation ({config['augment_dim']})")
+    return found
