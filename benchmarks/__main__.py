@@ -50,8 +50,10 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--width", type=int, default=64, help="training: of the ddpmpp network (%(default)s)")
     parser.add_argument("--described", type=int, default=4096, help="features: images (%(default)s)")
     parser.add_argument("--channels", type=int, default=128, help="checkpoints: of the EDM network (%(default)s)")
+    parser.add_argument("--jacobian", default="cifar10-32", metavar="MODEL", help="manifold: whose (%(default)s)")
+    parser.add_argument("--noise", type=float, default=10.0, help="manifold: level of the point (%(default)s)")
     parser.add_argument(
-        "--repetitions", type=int, default=5, help="all but round_trip: runs each (%(default)s)"
+        "--repetitions", type=int, default=5, help="all but round_trip and manifold: runs each (%(default)s)"
     )
     options = parser.parse_args(arguments)
     if unknown := set(options.parts) - set(PARTS):
@@ -113,6 +115,13 @@ def run_checkpoints(options: argparse.Namespace) -> tuple[Figures, str]:
     return figures, show(figures)
 
 
+def run_manifold(options: argparse.Namespace) -> tuple[Figures, str]:
+    from benchmarks.manifold import measure, show
+
+    figures = measure(options.jacobian, options.noise)
+    return figures, show(figures)
+
+
 def run_startup(options: argparse.Namespace) -> tuple[Figures, str]:
     """What is waited for before anything happens, beside the interpreter alone."""
     commands = {
@@ -142,6 +151,7 @@ PARTS: dict[str, Callable[[argparse.Namespace], tuple[Figures, str]]] = {
     "training": run_training,
     "features": run_features,
     "checkpoints": run_checkpoints,
+    "manifold": run_manifold,
     "startup": run_startup,
 }
 

@@ -129,6 +129,7 @@ class Training:
         rows: the training set.
         recipe: how.
         augment: gives augmented images and what the network is told of them.
+        ranks: the processes that share each batch; all of them if not given.
 
     Raises:
         FarfieldError: an empty set, a batch that cannot be shared out, labels where the network takes none or the reverse.
@@ -143,8 +144,9 @@ class Training:
         augment: Augmentation | None = None,
         conditional: bool = False,
         device: torch.device | None = None,
+        ranks: Ranks | None = None,
     ):
-        self.ranks = Ranks.current()
+        self.ranks = ranks or Ranks.current()
         parts = self.ranks.world * recipe.accumulate
         if len(rows) == 0:
             raise FarfieldError("training: expected at least one image, found none")

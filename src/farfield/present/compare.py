@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from farfield.core.artifact import Images, Store
 from farfield.present.page import Chart, Content, Picture, Section, Table, model_name
-from farfield.present.plot import PAINT, _panels, _styled
+from farfield.present.plot import PAINT, styled, subplots
 from farfield.present.sheet import grid
 from farfield.present.verdict import FEW, relation
 from farfield.present.words import MEASURES, as_score, duration, number, score, score_parts, short
@@ -259,7 +259,7 @@ def _strips(folder: Path, domain: Mapping[str, Any], row: Mapping[str, Any]) -> 
     return pictures
 
 
-@_styled
+@styled
 def curves(domain: Mapping[str, Any], measure: str = "kernel_distance") -> Figure | None:
     """The distance of each method against the number of examples, a panel a descriptor; None without distances."""
     rows = domain["counts"]
@@ -271,7 +271,7 @@ def curves(domain: Mapping[str, Any], measure: str = "kernel_distance") -> Figur
                     lines.setdefault(descriptor, {}).setdefault(name, []).append((row["count"], found))
     if not lines:
         return None
-    figure, axes = _panels(len(lines), min(len(lines), 2), 3.4)
+    figure, axes = subplots(len(lines), min(len(lines), 2), 3.4)
     for ax, (descriptor, methods) in zip(axes, lines.items(), strict=True):
         values = []
         for i, (name, points) in enumerate(methods.items()):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from farfield.core.artifact import read_json
 from farfield.present.page import Chart, Section, Table
-from farfield.present.plot import PAINT, _dot, _few_ticks, _panels, _styled
+from farfield.present.plot import PAINT, _dot, _few_ticks, styled, subplots
 from farfield.present.words import as_score, number, share
 
 if TYPE_CHECKING:
@@ -82,12 +82,12 @@ def likeness(folder: Path, name: str = "nearest.json") -> list[Section]:
     ]
 
 
-@_styled
+@styled
 def similarities(sets: Mapping[str, Sequence[float]], thresholds: Mapping[str, float]) -> Figure:
     """Histograms of cosines, laid over each other, with the thresholds as lines."""
     import numpy as np
 
-    figure, (ax,) = _panels(1, 1, 2.6)
+    figure, (ax,) = subplots(1, 1, 2.6)
     values = {name: np.array(found, float) for name, found in sets.items()}
     low = min(min(v.min() for v in values.values()), min(thresholds.values()))
     edges = np.linspace(low - 0.01, 1.0, 61)
@@ -122,10 +122,10 @@ def thresholds(summary: Summary, calibrated_on: str) -> Table:
     return Table(["threshold", "cosine", "how it was set"], rows, "Thresholds")
 
 
-@_styled
+@styled
 def _shares(rows: Sequence[tuple[str, Any, Any]]) -> Figure:
     """A line each: the share of samples, and that of held-out images beneath it."""
-    figure, (ax,) = _panels(1, 1, 0.5 + 0.42 * len(rows))
+    figure, (ax,) = subplots(1, 1, 0.5 + 0.42 * len(rows))
     for place, (_, ours, theirs) in enumerate(rows):
         for value, colour, shift in ((ours, PAINT["ours"], -0.13), (theirs, PAINT["real"], 0.13)):
             if found := as_score(value):

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from farfield.present.page import Chart
-from farfield.present.plot import PAINT, _panels, _styled
-from farfield.present.words import as_score, level
+from farfield.present.plot import PAINT, styled, subplots
+from farfield.present.words import as_score
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -26,14 +26,14 @@ class Line:
     dashed: bool = False
 
 
-@_styled
+@styled
 def curves(panels: Mapping[str, Sequence[Line]], *, columns: int = 3, xlabel: str = "σ") -> Figure | None:
     """A panel under each title; levels on a logarithmic axis. None where there is nothing to draw."""
     found = {title: [line for line in lines if _drawn(line)] for title, lines in panels.items()}
     found = {title: lines for title, lines in found.items() if lines}
     if not found:
         return None
-    figure, axes = _panels(len(found), min(columns, len(found)), 2.5)
+    figure, axes = subplots(len(found), min(columns, len(found)), 2.5)
     handles: dict[str, Any] = {}
     for ax, (title, lines) in zip(axes, found.items(), strict=True):
         places = sorted({place for line in lines for place, _ in _drawn(line)})
@@ -59,7 +59,7 @@ def curves(panels: Mapping[str, Sequence[Line]], *, columns: int = 3, xlabel: st
             ax.set_xscale("log")
         ax.minorticks_off()
         shown = places[:: max(1, math.ceil(len(places) / 8))]
-        ax.set_xticks(shown, labels=[level(round(s, 1 if s < 10 else None)) for s in shown])
+        ax.set_xticks(shown, labels=[f"{s:.2g}" if s < 100 else f"{s:.0f}" for s in shown])
         ax.set_xlabel(xlabel)
         ax.set_title(title, parse_math=False)
     figure.legend(list(handles.values()), list(handles), loc="outside lower left", ncols=5)

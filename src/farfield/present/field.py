@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from farfield.present.page import Chart, Section, Table
-from farfield.present.plot import PAINT, _panels, _styled
+from farfield.present.plot import PAINT, styled, subplots
 from farfield.present.words import as_score, number, score, share
 
 if TYPE_CHECKING:
@@ -124,13 +124,13 @@ def _at(spectrum: Mapping[str, Any], k: float) -> float | None:
     return found["value"] if found else None
 
 
-@_styled
+@styled
 def _spectra(sets: Mapping[str, Mapping[str, Any]], unit: str) -> Figure | None:
     """Spectra on the left, their ratios to held-out's on the right, a line for each kind of spectrum."""
     kinds = [key for key in SPECTRA if any(found.get(key) for found in sets.values())]
     if not kinds:
         return None
-    figure, axes = _panels(2 * len(kinds), 2, 2.7)
+    figure, axes = subplots(2 * len(kinds), 2, 2.7)
     for key, left, right in zip(kinds, axes[::2], axes[1::2], strict=True):
         present = {name: found[key] for name, found in sets.items() if found.get(key)}
         first = next(iter(present.values()))
@@ -156,13 +156,13 @@ def _spectra(sets: Mapping[str, Mapping[str, Any]], unit: str) -> Figure | None:
     return figure
 
 
-@_styled
+@styled
 def _laws(sets: Mapping[str, Mapping[str, Any]], unit: str) -> Figure | None:
     """Quantiles of the pixels, and the radial profile."""
     kinds = [key for key in ("pixels", "profile") if any(found.get(key) for found in sets.values())]
     if not kinds:
         return None
-    figure, axes = _panels(len(kinds), 2, 2.7)
+    figure, axes = subplots(len(kinds), 2, 2.7)
     label = f", {unit}" if unit else ""
     for key, ax in zip(kinds, axes, strict=True):
         present = {name: found[key] for name, found in sets.items() if found.get(key)}

@@ -59,7 +59,7 @@ STYLE: Any = {
 }
 
 
-def _styled(draw: Callable[P, R]) -> Callable[P, R]:
+def styled(draw: Callable[P, R]) -> Callable[P, R]:
     """Draw in `STYLE`, whatever the settings around are, and leave those as they were."""
 
     @functools.wraps(draw)
@@ -72,7 +72,7 @@ def _styled(draw: Callable[P, R]) -> Callable[P, R]:
     return styled
 
 
-@_styled
+@styled
 def svg(figure: Figure) -> str:
     """A chart as an ``<svg>`` element for a page: no reference outwards, colours as CSS variables, stable bytes."""
     buffer = io.StringIO()
@@ -93,7 +93,7 @@ def svg(figure: Figure) -> str:
     return re.sub(r"<[a-z][^<>]*>", themed, text)  # tags only: a label may say anything
 
 
-@_styled
+@styled
 def histograms(geometry: Mapping[str, Any]) -> Figure | None:
     """Lengths, distances and angles of latents: examples against samples, with the Gaussian expectation ± sd.
 
@@ -119,7 +119,7 @@ def histograms(geometry: Mapping[str, Any]) -> Figure | None:
     if not drawn:
         return None
     expected = geometry.get("expected") or {}
-    figure, axes = _panels(len(drawn), 4, 2.35)
+    figure, axes = subplots(len(drawn), 4, 2.35)
     for ax, name in zip(axes, drawn, strict=True):
         middle, sd = expected.get(name), expected.get(f"{name}_sd")
         everything = np.concatenate([*data[name].values(), [] if middle is None else [middle]])
@@ -165,7 +165,7 @@ def histograms(geometry: Mapping[str, Any]) -> Figure | None:
     return figure
 
 
-@_styled
+@styled
 def measures(summary: Mapping[str, Any], measure: str = "kernel_distance") -> Figure | None:
     """A dot and its interval for each set, one panel a descriptor; None when nothing was measured."""
     found = summary.get("measures") or {}
@@ -176,7 +176,7 @@ def measures(summary: Mapping[str, Any], measure: str = "kernel_distance") -> Fi
     rows = {d: scores for d, scores in rows.items() if scores}
     if not rows:
         return None
-    figure, axes = _panels(len(rows), min(len(rows), 2), 0.75 + 0.33 * max(map(len, rows.values())))
+    figure, axes = subplots(len(rows), min(len(rows), 2), 0.75 + 0.33 * max(map(len, rows.values())))
     for ax, (descriptor, scores) in zip(axes, rows.items(), strict=True):
         for place, (which, score) in enumerate(scores):
             _dot(ax, score, place, SET_PAINT[which], upright=False)
@@ -198,7 +198,7 @@ def measures(summary: Mapping[str, Any], measure: str = "kernel_distance") -> Fi
     return figure
 
 
-@_styled
+@styled
 def sigma_search(rows: Sequence[Mapping[str, Any]]) -> Figure | None:
     """Every column of the search over sigma against it, intervals as bars, the chosen level marked."""
     names = [k for k in dict.fromkeys(k for row in rows for k in row) if k not in ("sigma", "chosen")]
@@ -206,7 +206,7 @@ def sigma_search(rows: Sequence[Mapping[str, Any]]) -> Figure | None:
     rows = sorted((row for row in rows if as_score(row.get("sigma"))), key=lambda row: row["sigma"])
     if not names or not rows:
         return None
-    figure, axes = _panels(len(names), min(len(names), 3), 2.2)
+    figure, axes = subplots(len(names), min(len(names), 3), 2.2)
     for ax, name in zip(axes, names, strict=True):
         points = [(row, score) for row in rows if (score := as_score(row.get(name)))]
         ax.plot(
@@ -228,7 +228,7 @@ def sigma_search(rows: Sequence[Mapping[str, Any]]) -> Figure | None:
     return figure
 
 
-def _panels(count: int, columns: int, height: float) -> tuple[Figure, list[Axes]]:
+def subplots(count: int, columns: int, height: float) -> tuple[Figure, list[Axes]]:
     """A figure as wide as the page with so many equal panels, each ``height`` inches."""
     from matplotlib.figure import Figure
     from matplotlib.layout_engine import ConstrainedLayoutEngine

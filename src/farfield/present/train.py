@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from farfield.core.artifact import read_json
 from farfield.present.page import Chart, Content, Picture, Section, Table, model_name
-from farfield.present.plot import PAINT, _panels, _styled
+from farfield.present.plot import PAINT, styled, subplots
 from farfield.present.words import as_score, number
 
 if TYPE_CHECKING:
@@ -83,12 +83,12 @@ def _samples(folder: Path) -> list[Section]:
     return [Section("samples", "What it draws", "The same seeds each time.", pictures=pictures)]
 
 
-@_styled
+@styled
 def _chart(log: Sequence[Mapping[str, Any]]) -> Figure | None:
     rows = [row for row in log if as_score(row["loss"])]
     if len(rows) < 2:
         return None
-    figure, (losses, rates) = _panels(2, 2, 2.6)
+    figure, (losses, rates) = subplots(2, 2, 2.6)
     for name, title, colour in (("loss", "training", PAINT["ours"]), ("heldout", "held out", PAINT["real"])):
         points = [(row["images"], row[name]) for row in rows if as_score(row[name])]
         if points:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from farfield.core.artifact import Images, Store
 from farfield.present import plot, words
 from farfield.present.page import Chart, Content, Picture, Section, Table, model_name
-from farfield.present.plot import PAINT, _panels, _styled
+from farfield.present.plot import PAINT, styled, subplots
 from farfield.present.verdict import caveats, relation
 from farfield.present.words import as_score, level, score, score_parts, share
 
@@ -215,14 +215,14 @@ def _all(summary: Mapping[str, Any], names: Mapping[str, str]) -> list[Table]:
     return tables
 
 
-@_styled
+@styled
 def _chart(summary: Mapping[str, Any]) -> Figure | None:
     """Distance to the style, a panel for each descriptor, and the share recognised, over strength."""
     names = list(summary["strengths"])
     known = [d for d in summary["measures"] if as_score(_distance(summary, d, names[0]))]
     if len(names) < 2 or not known:
         return None
-    figure, axes = _panels(len(known) + 1, min(3, len(known) + 1), 2.4)
+    figure, axes = subplots(len(known) + 1, min(3, len(known) + 1), 2.4)
     for ax, descriptor in zip(axes, known, strict=False):
         before = [] if float(names[0]) == 0 else [(0.0, _distance(summary, descriptor, "before"))]
         _line(ax, [*before, *((float(s), _distance(summary, descriptor, s)) for s in names)])

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from farfield.core.artifact import Images, Store
 from farfield.present.page import Chart, Content, Picture, Section, Table
-from farfield.present.plot import PAINT, _panels, _styled, pairs
+from farfield.present.plot import PAINT, pairs, styled, subplots
 from farfield.present.words import as_score, number, score, score_parts, share, short
 
 if TYPE_CHECKING:
@@ -148,10 +148,10 @@ def _figures(summary: Mapping[str, Any]) -> Section:
     return Section("transition", "From copies to new images", lead, paragraphs, [*charts, losses], details=details)
 
 
-@_styled
+@styled
 def figure(summary: Mapping[str, Any], kind: str) -> Figure:
     """Three panels over the number of training images: new samples, agreement of models, agreement with the theory."""
-    drawn, axes = _panels(3, 3, 2.9)
+    drawn, axes = subplots(3, 3, 2.9)
     colours = dict(zip(summary["grid"]["widths"], COLOURS * 9, strict=False))
     gl, between, theory = axes
     for (width, seed), cells in _lines(summary).items():
@@ -175,9 +175,9 @@ def figure(summary: Mapping[str, Any], kind: str) -> Figure:
     return drawn
 
 
-@_styled
+@styled
 def _losses(summary: Mapping[str, Any]) -> Figure:
-    drawn, axes = _panels(1, 1, 2.6)
+    drawn, axes = subplots(1, 1, 2.6)
     colours = dict(zip(summary["grid"]["widths"], COLOURS * 9, strict=False))
     for (width, seed), cells in _lines(summary).items():
         label = _label(summary, width, seed)

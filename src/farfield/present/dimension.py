@@ -1,0 +1,154 @@
+"""The page of `farfield dimension`: estimates of the dimension of the data around each image, over noise levels."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from farfield.present.curve import Line, charts, curves
+from farfield.present.page import Content, Section, Table
+from farfield.present.words import level, number, score, score_parts, short
+
+MOST = 6
+"""Images whose own curves are drawn."""
+
+
+def content(folder: Path, summary: dict[str, Any]) -> Content:
+    """All of the page, from what the run left on disk."""
+    facts = [
+        f"{number(summary['n'])} images",
+        f"{number(summary['dimension'])} pixel values each",
+        f"{summary['probes']} probes per image and level",
+    ]
+    return Content(
+        summary["model"]["name"],
+        short(summary["examples"]["source"]),
+        facts,
+        _verdict(summary),
+        _caveats(summary),
+        _key_numbers(summary),
+        [_levels(summary), _images(summary)],
+    )
+
+
+def _recommended(summary: Mapping[str, Any]) -> tuple[int, dict[str, Any]]:
+    sigma = summary["recommended"]["sigma"]
+    return next((i, one) for i, one in enumerate(summary["levels"]) if one["sigma"] == sigma)
+
+
+def _verdict(summary: Mapping[str, Any]) -> list[str]:
+    _, one = _recommended(summary)
+    where = f"At noise level {level(one['sigma'])}"
+    said = [
+        f"{where} FLIPD is {score(one['flipd']['mean'])} and the denoising error says {score(one['error']['mean'])} dimensions, "
+        f"means over {summary['n']} images."
+    ]
+    if found := summary["bundle"]:
+        said.append(f"The normal bundle has {score(found['threshold']['mean'])} dimensions there.")
+    return said
+
+
+def _caveats(summary: Mapping[str, Any]) -> list[str]:
+    chosen = summary["recommended"]
+    if chosen["slope"] is None:
+        said = ["One level was given, so that it cannot be said whether the estimates hang on it; give several."]
+    elif chosen["plateau"]:
+        said = [
+            "The level is where the curve of the denoising error is flattest: it changes there by "
+            f"{number(100 * chosen['slope'], 2)} % of its value per factor of e in the noise level."
+        ]
+    else:
+        said = [
+            "There is no plateau: even at the flattest level the denoising error changes by "
+            f"{number(100 * chosen['slope'], 2)} % of its value per factor of e in the noise level. The data have no single "
+            "dimension, or the network is too far from the ideal denoiser; any number is that of its level."
+        ]
+    apart = [one for one in summary["levels"] if not 0.5 < _ratio(one) < 2]
+    if apart:
+        said.append(
+            f"FLIPD and the denoising error differ by more than a factor of 2 at {len(apart)} of {len(summary['levels'])} "
+            "levels. FLIPD asks the network about images without noise, which it was never trained on; where it is not between 0 "
+            "and the number of pixels it tells of the network alone."
+        )
+    said.append("A dimension counts the directions in which the data vary by more than about the noise level.")
+    if (found := summary["bundle"]) and found["without_gap"]:
+        said.append(
+            f"In {found['without_gap']} of {summary['n']} normal bundles the singular values have no clear gap: the count by gap "
+            "is chance there."
+        )
+    if not summary["copies"]:
+        said.append("The normal bundle was left out; --copies asks for it.")
+    return said
+
+
+def _ratio(one: Mapping[str, Any]) -> float:
+    """Of FLIPD to the denoising error at one level."""
+    flipd, error = (float(one[name]["mean"]["value"]) for name in ("flipd", "error"))
+    return flipd / error if error else 1.0
+
+
+def _key_numbers(summary: Mapping[str, Any]) -> list[tuple[str, str, str, str]]:
+    _, one = _recommended(summary)
+    note = f"of {number(summary['dimension'])}, at noise level {level(one['sigma'])}"
+    tiles = [
+        ("FLIPD", *score_parts(one["flipd"]["mean"]), note),
+        ("by denoising error", *score_parts(one["error"]["mean"]), note),
+    ]
+    if found := summary["bundle"]:
+        tiles.append(("normal bundle", *score_parts(found["threshold"]["mean"]), note))
+    return tiles
+
+
+def _levels(summary: Mapping[str, Any]) -> Section:
+    sigmas = [one["sigma"] for one in summary["levels"]]
+    panels = {}
+    for name, title in (("flipd", "FLIPD"), ("error", "by denoising error")):
+        own = [
+            Line("single images", list(zip(sigmas, image[name], strict=True)), "base", 0.5)
+            for image in list(summary["images"].values())[:MOST]
+        ]
+        mean = Line("mean over images", [(one["sigma"], one[name]["mean"]) for one in summary["levels"]])
+        panels[title] = [*own, mean]
+    lead = (
+        "Grey: single images, with the 95 % interval of their random probes. Red: the mean over images, with its "
+        "bootstrap interval."
+    )
+    details = [
+        (
+            "FLIPD",
+            "The number of pixels plus the rate at which the log density changes with the log of the noise level, at the image "
+            "without noise: the trace of the denoiser's Jacobian plus |x − D|² / σ² (arXiv 2406.03537). It may be negative, or "
+            "above the number of pixels, where the image is improbable for the model.",
+        ),
+        (
+            "By denoising error",
+            "The mean of |x₀ − D|² / σ² over noises: noise along the data stays. For the ideal denoiser its mean over data is "
+            "that of the Jacobian's trace.",
+        ),
+        (
+            "Normal bundle",
+            "Scores at noisy copies of an image span the directions across the data (arXiv 2212.12611). The dimension is "
+            "the number of their singular values below ½, directions in which the data vary by more than the noise "
+            "level; or it is read off the largest step between values, where there is one.",
+        ),
+    ]
+    figure = charts(curves(panels, columns=2), "estimates of the dimension over noise levels")
+    return Section("levels", "Over noise levels", lead, charts=figure, details=details)
+
+
+def _images(summary: Mapping[str, Any]) -> Section:
+    place, one = _recommended(summary)
+    found = summary["bundle"]
+    rows = [
+        [name, image["flipd"][place], image["error"][place]]
+        + ([found["images"][name]["threshold"], found["images"][name]["gap"]] if found else [])
+        for name, image in summary["images"].items()
+    ]
+    columns = ["image", "FLIPD", "by denoising error"] + (["normal bundle", "by its gap"] if found else [])
+    means = [[level(o["sigma"]), o["flipd"]["mean"], o["error"]["mean"]] for o in summary["levels"]]
+    tables = [
+        Table(["noise level", "FLIPD", "by denoising error"], means, "Means over images", chosen=[place]),
+        Table(columns, rows, f"Each image at noise level {level(one['sigma'])}"),
+    ]
+    return Section("numbers", "All numbers", tables=tables)

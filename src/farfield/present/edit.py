@@ -1,0 +1,151 @@
+"""The page of `farfield edit`: strips of images along each direction, and how local the change is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from farfield.core.artifact import Images, Store
+from farfield.present.page import Content, Picture, Section, Table, model_name
+from farfield.present.plot import pairs
+from farfield.present.words import level, number, score, share, short
+
+SHOWN = 6
+"""Images in a strip."""
+ORIGIN, RANDOM = "as it came back", "random"
+
+Summary = Mapping[str, Any]
+
+
+def content(folder: Path, summary: dict[str, Any]) -> Content:
+    """All of the page, from what the run left on disk."""
+    mask = summary["mask"]
+    facts = [
+        f"mask of {mask['pixels']} of {mask['of']} pixels",
+        f"σ {level(summary['sigma'])}, {summary['steps']} steps of {summary['solver']}",
+        f"directions found at {summary['found_at']}",
+        f"{summary['kept']} directions of the outside left alone",
+    ]
+    sections = [_strips(folder, summary), _directions(summary), _changes(summary)]
+    return Content(
+        model_name(summary),
+        short(summary["images"]),
+        facts,
+        _verdict(summary),
+        _caveats(summary),
+        _key_numbers(summary),
+        sections,
+    )
+
+
+def _by_name(summary: Summary) -> dict[str, list[dict[str, Any]]]:
+    """The moves of each direction by their strength; without the one that moves nothing."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    for move in summary["moves"]:
+        if move["name"] != ORIGIN:
+            found.setdefault(move["name"], []).append(move)
+    return {name: sorted(moves, key=lambda move: move["strength"]) for name, moves in found.items()}
+
+
+def _strongest(moves: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    return max(moves, key=lambda move: abs(move["strength"]))
+
+
+def _verdict(summary: Summary) -> list[str]:
+    strongest = {name: _strongest(moves) for name, moves in _by_name(summary).items()}
+    ratios = {name: move["ratio"] for name, move in strongest.items() if "ratio" in move}
+    ours = {name: ratio for name, ratio in ratios.items() if name.startswith("direction")}
+    if not ours:
+        return ["The mask covers the whole image: there is no outside to compare with."]
+    best = max(ours, key=lambda name: ours[name]["value"])
+    said = (
+        f"Along {best}, at a strength of {number(strongest[best]['strength'])}, a pixel inside the mask changes "
+        f"{score(ours[best])} times as much as one outside (n = {ours[best]['n']})."
+    )
+    if RANDOM in ratios:
+        said += f" Along a random direction of the same length it is {score(ratios[RANDOM])} times."
+    return [said]
+
+
+def _caveats(summary: Summary) -> list[str]:
+    psnr = summary["round_trip_psnr"]["median"]
+    said = [
+        f"Changes are measured against the image as it came back from its latent without a move; its PSNR "
+        f"against the original is {number(psnr)} dB (median of n = {summary['n']})."
+    ]
+    if summary["n"] == 1:
+        said.append("One image was edited: its numbers hold for it alone, and have no interval.")
+    if summary["n"] > 1:
+        said.append(f"The directions are those of {summary['found_at']}; the other images are moved along the same.")
+    return said
+
+
+def _key_numbers(summary: Summary) -> list[tuple[str, str, str, str]]:
+    tiles = []
+    for name, moves in list(_by_name(summary).items())[:4]:
+        move = _strongest(moves)
+        if "ratio" in move:
+            note = f"inside over outside, strength {number(move['strength'])}, n = {move['ratio']['n']}"
+            tiles.append((name, number(move["ratio"]["value"]), "", note))
+    return tiles
+
+
+def _strips(folder: Path, summary: Summary) -> Section:
+    edits, images, mask = (Store(folder / name, Images).read() for name in ("edits", "images", "mask"))
+    keys = images.keys[:SHOWN]
+    shown = [_dimmed(images.select(keys).values, mask.values)]
+    pictures = []
+    for name, moves in _by_name(summary).items():
+        before = [move for move in moves if move["strength"] < 0]
+        line = [*before, _origin(summary), *(move for move in moves if move["strength"] >= 0)]
+        parts = [edits.select([f"{key}/{move['index']:03d}" for key in keys]).values for move in line]
+        note = f"the image, grey outside the mask, then strengths {', '.join(level(m['strength']) for m in line)}"
+        if name.find(" of ") > 0:
+            note = "the image, grey outside the mask, then as it came back, then composed"
+        sheet = pairs(*shown, *parts, columns=1)
+        pictures.append(Picture(f"strip-{name.replace(' ', '-')}", sheet, name.capitalize(), note, f"{name}: {note}"))
+    lead = "Strength 0 is the image as it came back. A unit of strength is one standard deviation of the model's own latents."
+    return Section("strips", "Along each direction", lead, pictures=pictures)
+
+
+def _origin(summary: Summary) -> dict[str, Any]:
+    return next(move for move in summary["moves"] if move["name"] == ORIGIN)
+
+
+def _dimmed(images: Any, mask: Any) -> Any:
+    """Images with what is outside a mask half-way to grey."""
+    return images * (0.5 + 0.5 * mask)
+
+
+def _directions(summary: Summary) -> Section:
+    rows = [
+        [d["name"].replace("-", " "), d["gain"], d["leak"], share(_outside(d["gain"], d["leak"]))]
+        for d in summary["directions"]
+    ]
+    table = Table(["direction", "moves inside", "moves outside", "share of the energy outside"], rows)
+    text = (
+        "How far the denoiser's answer moves, to first order, for a step of length 1: the singular value inside the mask, and "
+        "the length of what moves outside."
+    )
+    if summary["kept"]:
+        text += f" The directions are orthogonal to the {summary['kept']} that move the outside most."
+    return Section("directions", "To first order", text, tables=[table])
+
+
+def _outside(gain: float, leak: float) -> float | None:
+    return leak**2 / (gain**2 + leak**2) if gain or leak else None
+
+
+def _changes(summary: Summary) -> Section:
+    rows = [
+        [f"{name}, {level(move['strength'])}", move["inside"], move.get("outside"), move.get("ratio")]
+        for name, moves in _by_name(summary).items()
+        for move in moves
+    ]
+    table = Table(["move", "change inside", "change outside", "inside over outside"], rows)
+    text = (
+        "Mean absolute change of a pixel's channels against strength 0, in units of the range from black to white; intervals of "
+        "95 % by the bootstrap over images, where there are several."
+    )
+    return Section("changes", "How local the change is", text, tables=[table])
