@@ -32,7 +32,13 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-Model = Annotated[str, typer.Argument(help="cifar10-32 (bundled), a diffusers pipeline folder, or a hub id.")]
+Model = Annotated[
+    str,
+    typer.Argument(
+        help="cifar10-32 (bundled), a checkpoint file of any family, a folder, a hub id, a name of `farfield fetch`, "
+        "empirical:DATA; with @PROMPT, latent diffusion under that prompt."
+    ),
+]
 Source = Annotated[
     str,
     typer.Argument(
