@@ -4,11 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import random
-import signal
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from unittest.mock import patch
@@ -17,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from tiny import contents, farfield, make_images, make_model, numbers, summary
+from tiny import contents, farfield, killed_runs, make_images, make_model, numbers, summary
 
 from farfield.audit.authenticity import Copying
 from farfield.audit.interval import proportion
@@ -231,23 +226,9 @@ def timeless(folder: Path) -> dict[str, object]:
 @pytest.mark.slow
 def test_killed_at_twenty_random_moments_and_continued_it_ends_as_the_unbroken_run(root: Path, tmp_path: Path):
     options = given(root, "-n", 16, "--steps", 4, "--batch-size", 2, subject="model")
-    line = [sys.executable, "-m", "farfield", *map(str, options), "-o"]
-    began = time.monotonic()
-    subprocess.run([*line, str(tmp_path / "whole")], check=True, stdout=subprocess.DEVNULL)
-    took, chance, cut = time.monotonic() - began, random.Random(0), 0
-    whole = timeless(tmp_path / "whole")
-    for moment in range(20):
-        out = tmp_path / f"run-{moment}"
-        job = subprocess.Popen([*line, str(out)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        time.sleep(took * chance.uniform(0.3, 1))  # before that it imports
-        job.send_signal(signal.SIGKILL)
-        job.wait()
-        cut += out.exists() and not (out / "summary.json").exists()
-        run(out, *options)
-        for path in sorted(out.rglob(".writing-*")):
-            path.unlink()  # what a kill in the middle of writing leaves beside; no reader looks at it
-        assert timeless(out) == whole
-    assert cut  # some of them were at work
+    whole, *runs = killed_runs(tmp_path, *options)
+    for out in runs:
+        assert timeless(run(out, *options)) == timeless(whole)
 
 
 @pytest.mark.slow

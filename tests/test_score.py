@@ -4,19 +4,14 @@ from __future__ import annotations
 
 import json
 import os
-import random
 import shutil
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 from unittest.mock import patch
 
 import pytest
 import torch
 from PIL import Image
-from tiny import contents, differences, farfield, make_images, numbers, summary
+from tiny import contents, differences, farfield, killed_runs, make_images, numbers, summary
 
 from farfield.core.artifact import Features, Store, read_json, save
 
@@ -262,22 +257,9 @@ def test_stopped_while_a_file_is_put_in_place_and_continued_ends_as_the_unbroken
 @pytest.mark.slow
 def test_killed_at_twenty_random_moments_and_continued_it_ends_as_the_unbroken_run(root: Path, tmp_path: Path):
     given = ("gl", root / "new", root / "train", "--heldout", root / "heldout", "--batch-size", 1)
-    line = [sys.executable, "-m", "farfield", "score", *map(str, given), *map(str, PIXELS), "-o"]
-    began = time.monotonic()
-    subprocess.run([*line, str(tmp_path / "whole")], check=True, stdout=subprocess.DEVNULL)
-    took, chance, cut = time.monotonic() - began, random.Random(0), 0
-    for moment in range(20):
-        out = tmp_path / f"run-{moment}"
-        job = subprocess.Popen([*line, str(out)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        time.sleep(took * chance.uniform(0.3, 1))  # before that it imports
-        job.send_signal(signal.SIGKILL)
-        job.wait()
-        cut += out.exists() and not (out / "summary.json").exists()
-        run(*given, out=out)
-        for path in sorted(out.rglob(".writing-*")):
-            path.unlink()  # what a kill in the middle of writing leaves beside; no reader looks at it
-        assert differences(out, tmp_path / "whole") == []
-    assert cut  # some of them were at work
+    whole, *runs = killed_runs(tmp_path, "score", *given, *PIXELS)
+    for out in runs:
+        assert differences(run(*given, out=out), whole) == []
 
 
 @pytest.mark.slow

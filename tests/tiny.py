@@ -5,8 +5,13 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import random
+import signal
+import subprocess
 import sys
+import time
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -132,3 +137,38 @@ def numbers(value: Any, path: str = "") -> dict[str, float]:
     if isinstance(value, list):
         return {k: v for i, part in enumerate(value) for k, v in numbers(part, f"{path}/{i}").items()}
     return {path: float(value)} if isinstance(value, int | float) else {}
+
+
+def killed_runs(folder: Path, *arguments: Any, moments: int = 20) -> Iterator[Path]:
+    """Runs of a command, each killed at another random moment, to be continued; after the unbroken one, ``folder / "whole"``.
+
+    What a kill in the middle of writing leaves beside is cleared away, as no reader looks at it.
+    """
+    line = [sys.executable, "-m", "farfield", *map(str, arguments), "-o"]
+    job = begun(line, folder / "whole")
+    began = time.monotonic()
+    while not (folder / "whole" / "summary.json").exists() and job.poll() is None:
+        time.sleep(0.001)
+    took, chance, cut = time.monotonic() - began, random.Random(0), 0
+    assert job.wait() == 0
+    yield folder / "whole"
+    for moment in range(moments):
+        out = folder / f"run-{moment}"
+        job = begun(line, out)
+        time.sleep(took * chance.random())
+        job.send_signal(signal.SIGKILL)
+        job.wait()
+        cut += not (out / "summary.json").exists()
+        for path in sorted(out.rglob(".writing-*")):
+            path.unlink()
+        yield out
+    assert cut >= moments // 2, f"only {cut} of {moments} were at work"
+
+
+def begun(line: list[str], out: Path) -> subprocess.Popen[bytes]:
+    """A command that has made its run folder: what comes before is imports."""
+    job = subprocess.Popen([*line, str(out)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while not out.exists():
+        assert job.poll() is None, line
+        time.sleep(0.001)
+    return job
