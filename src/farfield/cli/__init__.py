@@ -31,7 +31,7 @@ from farfield.cli import train as train
 from farfield.cli import transfer as transfer
 from farfield.cli import transition as transition
 from farfield.cli.options import app
-from farfield.core.error import FarfieldError, FarfieldWarning
+from farfield.core.error import FarfieldError, FarfieldNote, FarfieldWarning
 
 
 @app.callback(invoke_without_command=True)
@@ -52,7 +52,7 @@ def main() -> None:
         file: Any = None,
         line: str | None = None,
     ) -> None:
-        if issubclass(category, FarfieldWarning):
+        if issubclass(category, FarfieldWarning | FarfieldNote):
             print(f"farfield: {message}", file=sys.stderr)
 
     warnings.showwarning = show

@@ -11,5 +11,9 @@ class FarfieldWarning(UserWarning):
     """Something was put right or left out on the way; it is named, never silent."""
 
 
+class FarfieldNote(UserWarning):
+    """How something was read: said before the run, and right unless the user meant something else."""
+
+
 class NonFiniteError(FarfieldError):
     """A computation produced NaN or infinity; the message says at which step."""
