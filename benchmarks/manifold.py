@@ -14,7 +14,7 @@ import torch
 from benchmarks.table import format_table
 from farfield.checkpoints.load import load_denoiser
 from farfield.core.runtime import generator, progress
-from farfield.data.bundled import open_images
+from farfield.data.image import load_images
 from farfield.manifold.jacobian import Jacobian
 from farfield.manifold.rank import numerical_rank
 from farfield.manifold.spectrum import Spectrum, TooFlatError, exact, matrix_free
@@ -27,7 +27,7 @@ REFERENCE = "torch: jacobian and svd"
 def measure(model: str = "cifar10-32", sigma: float = 10.0) -> Figures:
     """Seconds and rank of each way; a way that refuses says so in place of a rank."""
     denoiser = load_denoiser(model)
-    x0 = open_images("digits" if denoiser.shape[0] == 1 else "hubble", denoiser.shape, limit=1).values[0].double()
+    x0 = load_images("digits" if denoiser.shape[0] == 1 else "hubble", denoiser.shape, limit=1).values[0].double()
     x = x0 + sigma * torch.randn(x0.shape, generator=generator(0, "benchmark"), dtype=torch.float64)
     level, d = torch.tensor(sigma), x.numel()
 

@@ -19,7 +19,7 @@ from benchmarks.table import format_table
 from farfield.checkpoints.load import load_denoiser, locate
 from farfield.core.error import FarfieldError
 from farfield.core.runtime import progress
-from farfield.data.bundled import open_images
+from farfield.data.image import load_images
 from farfield.diffusion.denoiser import NetworkDenoiser
 from farfield.diffusion.reversible import REVERSIBLE
 from farfield.diffusion.schedule import karras
@@ -81,7 +81,7 @@ def measure(images: int = 8, calls: Sequence[int] = (12, 24, 32, 48, 96), refere
         reference: steps of the reference latents; half as many certify it.
     """
     denoiser = load_denoiser(MODEL)
-    x = open_images(DOMAIN, denoiser.shape, limit=images).values.double()
+    x = load_images(DOMAIN, denoiser.shape, limit=images).values.double()
     methods = [*OURS, *THEIRS]
     trips: list[tuple[str, int, Trip]] = []
     with progress("round_trip", len(x) * (len(methods) * sum(calls) + 3 * reference)) as advance, torch.no_grad():

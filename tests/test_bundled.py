@@ -9,9 +9,12 @@ import torch
 from PIL import Image
 
 from farfield.core.error import FarfieldError
+from farfield.core.note import kept
 from farfield.data import bundled
-from farfield.data.bundled import DOMAINS, choose, is_domain, load_domain, open_images, source_keys
+from farfield.data.bundled import DOMAINS, is_domain, load_domain
+from farfield.data.image import list_keys, load_images
 from farfield.data.picture import to_uint8
+from farfield.data.subset import choose
 
 COUNTS = {
     "hubble": 450,
@@ -38,7 +41,7 @@ def test_a_domain_needs_no_network_and_fits_the_model(name, monkeypatch):
     bundled.domain_pictures.cache_clear()
     images = load_domain(name, (3, 16, 12))
     assert images.values.shape == (COUNTS[name], 3, 16, 12) and images.values.dtype == torch.float32
-    assert images.keys[0] == f"{name}-0001" and list(images.keys) == sorted(images.keys) == source_keys(name)
+    assert images.keys[0] == f"{name}-0001" and list(images.keys) == sorted(images.keys) == list_keys(name)
     assert images.values.min() >= -1 and images.values.max() <= 1
     assert len(images.values.flatten(1).unique(dim=0)) == len(images)  # no image twice
     assert images.values.flatten(1).std(dim=1).min() > 0  # none is flat
@@ -96,38 +99,42 @@ def test_a_synthetic_sky_gives_back_its_objects():
 
 def test_keys_and_limit_of_a_domain():
     images = load_domain("hubble", (3, 8, 8))
-    some = open_images("hubble", (3, 8, 8), keys=["hubble-0007", "hubble-0002"])
+    some = load_images("hubble", (3, 8, 8), keys=["hubble-0007", "hubble-0002"])
     assert some.keys == ("hubble-0007", "hubble-0002") and torch.equal(some.values, images.values[[6, 1]])
-    assert open_images("hubble", (3, 8, 8), limit=3).keys == images.keys[:3]
+    assert load_images("hubble", (3, 8, 8), limit=3).keys == images.keys[:3]
     with pytest.raises(FarfieldError, match=r"hubble: expected images named hubble-9999, found none"):
         load_domain("hubble", (3, 8, 8), keys=["hubble-9999"])
 
 
-def test_a_file_wins_over_a_domain_only_with_a_separator(tmp_path, monkeypatch):
+def test_a_path_wins_over_a_domain_with_a_line_that_says_so(tmp_path, monkeypatch):
     (tmp_path / "hubble").mkdir()
     Image.new("RGB", (8, 8)).save(tmp_path / "hubble" / "mine.png")
     monkeypatch.chdir(tmp_path)
-    assert len(source_keys("hubble")) == COUNTS["hubble"]
-    assert source_keys("./hubble") == source_keys(tmp_path / "hubble") == ["mine"]
-    assert open_images("./hubble", (3, 8, 8)).keys == ("mine",)
+    with kept() as said:
+        assert list_keys("hubble") == ["mine"]
+    assert said == ["hubble: the folder here is read; the bundled domain is bundled:hubble"]
+    assert list_keys("./hubble") == list_keys(tmp_path / "hubble") == ["mine"]
+    assert len(list_keys("bundled:hubble")) == COUNTS["hubble"]
+    with pytest.raises(FarfieldError, match="bundled:mars: expected one of the bundled domains hubble"):
+        list_keys("bundled:mars")
 
 
 def test_unknown_names_list_the_domains(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    calls = [lambda name: open_images(name, (3, 8, 8)), source_keys, lambda name: load_domain(name, (3, 8, 8))]
+    calls = [lambda name: load_images(name, (3, 8, 8)), list_keys, lambda name: load_domain(name, (3, 8, 8))]
     for call in calls:
         with pytest.raises(FarfieldError, match=r"hubbel: expected .*hubble, retina.*digits"):
             call("hubbel")
     with pytest.raises(FarfieldError, match="found nothing there"):
-        open_images("./hubbel", (3, 8, 8))
+        load_images("./hubbel", (3, 8, 8))
     assert is_domain("hubble") and not is_domain("./hubble") and not is_domain("hubbel")
 
 
 def test_strict_reaches_the_files(tmp_path):
     (tmp_path / "a.png").write_text("hello")
-    assert source_keys(tmp_path) == ["a"]
+    assert list_keys(tmp_path) == ["a"]
     with pytest.raises(FarfieldError, match="1 of 1 unreadable"):
-        source_keys(tmp_path, strict=True)
+        list_keys(tmp_path, strict=True)
 
 
 def test_choose_is_seeded_disjoint_and_complete():

@@ -7,8 +7,10 @@ import pytest
 import torch
 
 from farfield.core.error import FarfieldError
-from farfield.data.bundled import CLOUDS, is_domain, is_physical, load_domain, open_fields, open_images, source_keys
+from farfield.data.bundled import CLOUDS, is_domain, load_domain
 from farfield.data.clouds import COLUMN, SLOPE, WIDTH, cloud, log_density
+from farfield.data.field_source import is_physical, open_fields
+from farfield.data.image import list_keys, load_images
 
 MEAN = -(WIDTH**2) / 2
 
@@ -90,14 +92,14 @@ def test_bad_numbers_are_refused(seed, side, width):
 
 def test_the_bundled_domain():
     assert is_domain("clouds") and is_physical("clouds") and not is_physical("hubble")
-    keys = source_keys("clouds")
+    keys = list_keys("clouds")
     assert len(keys) == CLOUDS and keys[0] == "clouds-0001" and keys == sorted(keys)
     images = load_domain("clouds", (3, 32, 32), keys=["clouds-0007", "clouds-0002"])
     assert images.keys == ("clouds-0007", "clouds-0002") and images.values.shape == (2, 3, 32, 32)
     column = cloud(7).reshape(32, 2, 32, 2).mean((1, 3))
     assert np.allclose(images.values[0, 1].numpy(), np.log(column / COLUMN) / np.log(32), atol=1e-6)
     first = load_domain("clouds", (1, 32, 32), limit=1).values
-    assert torch.equal(open_images("clouds", (1, 32, 32), limit=1).values, first)
+    assert torch.equal(load_images("clouds", (1, 32, 32), limit=1).values, first)
     for bad in ({"patch": 8}, {"hdu": 1}):
         with pytest.raises(FarfieldError, match="are for files"):
             open_fields("clouds", (3, 32, 32), **bad)

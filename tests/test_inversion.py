@@ -98,9 +98,9 @@ def test_round_trip_measures_are_their_definitions():
 
 
 def test_the_real_model_returns_real_images(cifar):
-    from farfield.data.bundled import open_images
+    from farfield.data.image import load_images
 
-    images = open_images("hubble", cifar.shape, limit=4).values.double()
+    images = load_images("hubble", cifar.shape, limit=4).values.double()
     sigmas = cifar.schedule.sigmas(20)
     back = decode(cifar, invert(cifar, images, sigmas), sigmas)
     assert float(round_trip(images, back).psnr.median()) > 38

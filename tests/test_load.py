@@ -22,9 +22,9 @@ def test_the_bundled_model_is_float16_on_disk_and_float32_in_use(cifar):
 
 def test_the_bundled_model_denoises(cifar):
     """At every level it beats the trivial denoisers, x itself and the mean image, on pictures it never saw."""
-    from farfield.data.bundled import open_images
+    from farfield.data.image import load_images
 
-    x0 = torch.cat([open_images(d, cifar.shape, limit=16).values for d in ("ihc", "retina", "hubble")]).double()
+    x0 = torch.cat([load_images(d, cifar.shape, limit=16).values for d in ("ihc", "retina", "hubble")]).double()
     noise = torch.randn(x0.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     for sigma in (0.1, 0.5, 2.0):
         error = (cifar(x0 + sigma * noise, torch.tensor(sigma)) - x0).square().mean()

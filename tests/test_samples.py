@@ -26,7 +26,7 @@ def test_shards_are_read_from_a_run_and_from_a_folder(tmp_path, inside):
     values = shards(tmp_path / inside, ["7", "3", "12"])
     top = tmp_path / inside.split("/")[0]
     if inside == "run/samples":
-        (top / "config.json").write_text("{}")
+        (top / "config.json").write_text('{"request": {"command": "generate"}}')
     found = open_samples(top)
     assert found.keys == ("7", "3", "12") and torch.equal(found.values, values)
     assert open_samples(top, limit=1).keys == ("7",)

@@ -10,7 +10,8 @@ from tiny import make_images
 from farfield.core.artifact import load, save
 from farfield.core.error import FarfieldError, FarfieldWarning
 from farfield.data.field_file import write_fits, write_npz
-from farfield.data.science import Fields, fill, is_physical, load_fields, resample
+from farfield.data.field_source import is_physical
+from farfield.data.science import Fields, fill, load_fields, resample
 
 fits = pytest.importorskip("astropy.io.fits")
 h5py = pytest.importorskip("h5py")
@@ -246,8 +247,11 @@ def test_fields_and_pictures_are_told_apart(tmp_path):
 
     made = {
         "a.fits": True,
-        "a.npy": True,
-        "a.h5": True,
+        "a.npy": False,
+        "wide.npy": True,
+        "wide.h5": True,
+        "bytes.npy": False,
+        "bytes.h5": False,
         "wide.npz": True,
         "narrow.npz": False,
         "bytes.npz": False,
@@ -268,8 +272,11 @@ def test_fields_and_pictures_are_told_apart(tmp_path):
     assert {name: is_physical(tmp_path / name) for name in made} == made
     assert is_physical(f"{tmp_path}/a.fits[0]") and not is_physical(tmp_path / "absent.fits")
     assert is_physical(tmp_path)
-    make_images(tmp_path, 1)  # FITS beside their PNG previews: a folder of images, as before
-    assert not is_physical(tmp_path)
+    make_images(tmp_path, 1)  # a picture among many fields is passed over
+    assert is_physical(tmp_path)
+    make_images(tmp_path, 9)
+    with pytest.raises(FarfieldError, match=r"two kinds of data; give '.*/\*\*/\*\.fits' or '.*/\*\*/\*\.png'"):
+        is_physical(tmp_path)
 
 
 def test_what_cannot_be_read_is_left_out_and_named(tmp_path):

@@ -181,9 +181,9 @@ def test_a_jacobian_too_large_to_be_made_is_not():
 @pytest.mark.slow
 def test_the_ranks_of_the_base_model_by_both_ways(cifar):
     """At five noise levels of one image: the matrix-free rank is within 2 % (or 1) of the exact one, or refused."""
-    from farfield.data.bundled import open_images
+    from farfield.data.image import load_images
 
-    x0 = open_images("hubble", cifar.shape, limit=1).values[0].double()
+    x0 = load_images("hubble", cifar.shape, limit=1).values[0].double()
     noise = torch.randn(x0.shape, generator=generator(), dtype=F64)
     for sigma in (0.3, 1.0, 3.0, 10.0, 40.0):
         jacobian = Jacobian(cifar, x0 + sigma * noise, sigma)

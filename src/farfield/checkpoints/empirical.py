@@ -19,7 +19,7 @@ def is_empirical(name: str) -> bool:
 
 
 def open_points(name: str, label: int | None = None) -> Dataset:
-    """The points of ``empirical:DATA`` or ``empirical:DATA@N``, the first N; at the size they have.
+    """The points of ``empirical:DATA`` or ``empirical:DATA@N``, N drawn by seed 0; at the size they have.
 
     Args:
         label: only the points of this class.
@@ -34,7 +34,7 @@ def open_points(name: str, label: int | None = None) -> Dataset:
         source, limit = match[1], int(match[2])
     if not source:
         raise FarfieldError(f"model {name!r}: expected data behind the colon, such as empirical:digits")
-    points = open_dataset(source, limit=limit, labels=label is not None)
+    points = open_dataset(source, limit=limit, seed=None if limit is None else 0, labels=label is not None)
     if label is None:
         return points
     if points.labels is None:

@@ -26,6 +26,8 @@ from farfield.checkpoints.native import (
 from farfield.core.artifact import file_digest
 from farfield.core.download import cache_folder
 from farfield.core.error import FarfieldError
+from farfield.core.note import say
+from farfield.data.bundled import PREFIX
 from farfield.diffusion.denoiser import Denoiser
 from farfield.diffusion.precondition import Family
 
@@ -39,14 +41,18 @@ _DIGESTED = (".json", ".safetensors", ".bin", ".txt")
 def locate(name: str) -> Path:
     """The folder or file of a model; a hub id, or a card's, is downloaded unless the cache holds it.
 
+    A path that is there comes before a bundled model of that name, with a line that says so; ``bundled:NAME`` is the model.
+
     Raises:
         FarfieldError: neither bundled, nor on disk, nor the form of a hub id; or a model without a folder.
     """
     if is_empirical(name):
         raise FarfieldError(f"model {name!r}: the denoiser of a data set has no network; expected a model with weights")
-    if name in BUNDLED:
-        return Path(str(files("farfield") / "models" / name))
     path = Path(name).expanduser()
+    if is_bundled(name):
+        return Path(str(files("farfield") / "models" / name.removeprefix(PREFIX)))
+    if name in BUNDLED:
+        say(f"{name}: the {'folder' if path.is_dir() else 'file'} here is read; the bundled model is {PREFIX}{name}")
     if (path / "snapshots").is_dir():
         return newest_snapshot(path)
     if path.is_dir() or path.is_file():
@@ -68,6 +74,12 @@ def locate(name: str) -> Path:
         f"model {name!r}: no such folder; expected {', '.join(BUNDLED)}, the folder of a training or of a diffusers pipeline, a "
         "hub id such as google/ddpm-cifar10-32, a checkpoint file, a name of `farfield fetch`, or empirical:DATA"
     )
+
+
+def is_bundled(name: str) -> bool:
+    """Whether a name means a bundled model: with `PREFIX`, or where no path of that name is there."""
+    bare = name.removeprefix(PREFIX)
+    return bare in BUNDLED and (name != bare or not Path(name).expanduser().exists())
 
 
 def split_name(name: str) -> tuple[str, str | None]:

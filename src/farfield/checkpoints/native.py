@@ -131,6 +131,14 @@ def read_blueprint(folder: Path) -> Blueprint:
     return plan
 
 
+def told_classes(folder: Path) -> tuple[str, ...]:
+    """The names of the classes that a model of ours was trained on; none where it does not say."""
+    try:
+        return tuple(str(name) for name in read_json(folder / TOLD).get("class_names") or ())
+    except (FarfieldError, AttributeError):
+        return ()
+
+
 def load_native(folder: Path, *, dtype: torch.dtype = torch.float32, label: int | None = None) -> Trainable:
     """The denoiser of a folder with a ``model.json``, frozen, on the CPU.
 

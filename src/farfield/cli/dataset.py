@@ -23,8 +23,13 @@ Collection = Annotated[
         "tar; PATH\\[test] for the test images), an LSUN LMDB folder, or hf:NAME\\[:SPLIT].",
     ),
 ]
-Most = Annotated[int | None, typer.Option("--max-images", help="Only so many: the first, or at random with --seed.")]
-Seed = Annotated[int | None, typer.Option(help="Shuffle; the first N of a seed hold its first N/2.")]
+Most = Annotated[int | None, typer.Option("--max-images", help="Only so many, drawn at random by --seed.")]
+Seed = Annotated[
+    int | None,
+    typer.Option(
+        help="Shuffle; the first N of a seed hold its first N/2 \\[default: their own order, or 0 with --max-images]."
+    ),
+]
 
 
 @dataset.command()

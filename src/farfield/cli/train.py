@@ -21,7 +21,7 @@ def train(
         str | None, typer.Option("--from", help="Train this model further (fine-tuning) in place of a new network.")
     ] = None,
     max_images: Annotated[
-        int | None, typer.Option(help="Train on a subset of so many images; that of N holds that of N/2.")
+        int | None, typer.Option(help="Train on so many images, drawn at random; the subset of N holds that of N/2.")
     ] = None,
     heldout: Annotated[str | None, typer.Option(help="Images never trained on, for the held-out loss.")] = None,
     heldout_images: Annotated[int, typer.Option(min=1, help="At most so many of them.")] = 128,

@@ -1,7 +1,4 @@
-"""Real domains that come inside scikit-image and scikit-learn, so that everything runs without a network.
-
-``open_images`` is the one door for sources: a path or one of these names.
-"""
+"""Domains that come inside scikit-image, scikit-learn and farfield, so that everything runs without a network."""
 
 from __future__ import annotations
 
@@ -17,12 +14,13 @@ import torch
 
 from farfield.core.artifact import Images
 from farfield.core.error import FarfieldError
+from farfield.core.note import say
 from farfield.core.runtime import Advance
 from farfield.data import clouds, science
-from farfield.data.image import choose_keys, list_keys, load_images
+from farfield.data.labels import Classes
 from farfield.data.picture import LUMINANCE, checked_shape, fit_all
 from farfield.data.science import Fields
-from farfield.data.subset import shuffled
+from farfield.data.subset import choose_keys
 
 DOMAINS: dict[str, str] = {
     "hubble": "galaxies cut from the Hubble eXtreme Deep Field (NASA, ESA; public domain; scikit-image)",
@@ -40,6 +38,9 @@ FIELD_DOMAINS: dict[str, str] = {
 }
 """Domains of physical numbers rather than pictures."""
 
+PREFIX = "bundled:"
+"""Before a domain's name where a path of that name is there too."""
+
 CLOUDS = 600  # how many there are; cloud k depends on k alone
 CLOUD_SIDE = 64
 CLOUD_RANGE = 32.0  # where clouds are asked for as images: this times the mean column is 1, the mean over this -1
@@ -55,35 +56,40 @@ def is_domain(name: str | Path) -> bool:
     return str(name) in DOMAINS or str(name) in FIELD_DOMAINS
 
 
-def is_physical(source: str | Path) -> bool:
-    """Whether a source holds physical fields (see `data.science.is_physical`)."""
-    return str(source) in FIELD_DOMAINS if means_domain(source) else science.is_physical(source)
+def domain_of(source: str | Path) -> str | None:
+    """The bundled domain that a source names; None for a path.
 
+    ``bundled:NAME`` always is one. A bare name is one unless a file or folder of that name is there: that wins, with a
+    line that says so.
 
-def open_fields(
-    source: str | Path,
-    shape: Sequence[int],
-    *,
-    keys: Sequence[str] | None = None,
-    patch: int | None = None,
-    hdu: str | int | None = None,
-    strict: bool = False,
-    report: Advance | None = None,
-) -> Fields:
-    """Physical fields of a path (see `data.science.load_fields`) or of the bundled `clouds`, at the model's size.
-
-    ``keys`` takes these, in this order; files are read whole all the same.
+    Raises:
+        FarfieldError: a bare name that is neither.
     """
-    if means_domain(source) and str(source) in DOMAINS:
+    known = ", ".join([*DOMAINS, *FIELD_DOMAINS])
+    if isinstance(source, str) and source.startswith(PREFIX):
+        if not is_domain(name := source.removeprefix(PREFIX)):
+            raise FarfieldError(f"{source}: expected one of the bundled domains {known}; check the name")
+        return name
+    if is_domain(source):
+        if not Path(source).exists():
+            return str(source)
+        if isinstance(source, str):
+            kind = "folder" if Path(source).is_dir() else "file"
+            say(f"{source}: the {kind} here is read; the bundled domain is {PREFIX}{source}")
+        return None
+    bare = Path(source).name == str(source) and not Path(source).exists()
+    if bare and not Path(source).suffix and not any(c in str(source) for c in "*?"):
         raise FarfieldError(
-            f"{source}: expected physical fields, found a domain of pictures; leave out --stretch and --patch"
+            f"{source}: expected a path or one of the bundled domains {known}, found neither; check the name"
         )
-    if means_domain(source):
-        if patch is not None or hdu is not None:
-            raise FarfieldError(f"{source}: --patch and --hdu are for files; leave them out")
-        return _clouds(choose_keys(source, source_keys(source), keys, None), shape, report)
-    found = science.load_fields(source, shape, patch=patch, hdu=hdu, strict=strict, report=report)
-    return found if keys is None else found.select(keys)
+    return None
+
+
+def domain_keys(name: str) -> list[str]:
+    """The keys of a domain, in order."""
+    if name in FIELD_DOMAINS:
+        return [f"{name}-{i:04d}" for i in range(1, CLOUDS + 1)]
+    return list(domain_pictures(name))
 
 
 def load_domain(
@@ -99,68 +105,15 @@ def load_domain(
     Clouds are shown on a logarithmic scale whose ends are CLOUD_RANGE times the mean column and the mean over that.
     """
     if name in FIELD_DOMAINS:
-        fields = _clouds(choose_keys(name, source_keys(name), keys, limit), shape, report)
+        fields = cloud_fields(choose_keys(name, domain_keys(name), keys, limit), shape, report)
         values = (fields.values / clouds.COLUMN).log() / float(np.log(CLOUD_RANGE))
         return Images(fields.keys, values.clamp(-1, 1).float().repeat(1, shape[0], 1, 1))
     pictures = domain_pictures(name)
     return fit_all({key: pictures[key] for key in choose_keys(name, pictures, keys, limit)}, shape, name, report)
 
 
-def open_images(
-    source: str | Path,
-    shape: Sequence[int],
-    *,
-    keys: Sequence[str] | None = None,
-    limit: int | None = None,
-    strict: bool = False,
-    report: Advance | None = None,
-) -> Images:
-    """Images of a path (see ``load_images``) or of a domain by its name (see DOMAINS).
-
-    A domain's bare name means the domain even where a file of that name exists; write ``./hubble`` for the file. A
-    ``Path`` drops its ``./``, so a Path that exists is the file.
-    """
-    if means_domain(source):
-        return load_domain(str(source), shape, keys=keys, limit=limit, report=report)
-    return load_images(source, shape, keys=keys, limit=limit, strict=strict, report=report)
-
-
-def source_keys(source: str | Path, *, strict: bool = False, channels: int = 3) -> list[str]:
-    """The keys of a path or domain, in order; ``strict`` also decodes each file, and a broken one is an error."""
-    if not means_domain(source):
-        return list_keys(source, strict=strict, channels=channels)
-    if str(source) in FIELD_DOMAINS:
-        return [f"{source}-{i:04d}" for i in range(1, CLOUDS + 1)]
-    return list(domain_pictures(str(source)))
-
-
-def choose(keys: Sequence[str], n: int, seed: int) -> tuple[list[str], list[str]]:
-    """``n`` keys drawn at random as examples, and the rest as references; both sorted, neither in the other.
-
-    The draw depends on the set of keys and the seed alone (see `data.subset.shuffled`).
-    """
-    ordered = sorted(set(keys))
-    if len(ordered) < len(keys) or not 0 < n <= len(keys) or seed < 0:
-        found = f"n = {n} of {len(keys)} keys ({len(ordered)} different), seed = {seed}"
-        raise FarfieldError(f"choose: expected n from 1 to the number of keys and a seed of at least 0, found {found}")
-    drawn = shuffled(ordered, seed)
-    return sorted(drawn[:n]), sorted(drawn[n:])
-
-
-def means_domain(source: str | Path) -> bool:
-    """Whether a source is a bundled domain; a bare name that is neither one nor a file is an error."""
-    if is_domain(source):
-        return isinstance(source, str) or not source.exists()
-    bare = Path(source).name == str(source) and not Path(source).exists()
-    if bare and not Path(source).suffix:
-        raise FarfieldError(
-            f"{source}: expected a path or one of the bundled domains {', '.join([*DOMAINS, *FIELD_DOMAINS])}, found neither; "
-            "check the name"
-        )
-    return False
-
-
-def _clouds(keys: Sequence[str], shape: Sequence[int], report: Advance | None) -> Fields:
+def cloud_fields(keys: Sequence[str], shape: Sequence[int], report: Advance | None = None) -> Fields:
+    """The clouds of these keys as fields, at a model's size."""
     _, height, width = checked_shape(shape)
 
     def one(key: str) -> np.ndarray:
@@ -197,13 +150,14 @@ def domain_pictures(name: str) -> dict[str, np.ndarray]:
     return {f"{name}-{i:04d}": picture for i, picture in enumerate(sources[name](), start=1)}
 
 
-def domain_labels(name: str) -> dict[str, int]:
-    """The class of each picture of a domain that has classes: digits; empty for the others."""
+def domain_classes(name: str) -> Classes:
+    """The classes of a domain that has any: digits."""
     if name != "digits":
-        return {}
+        return Classes()
     from sklearn.datasets import load_digits
 
-    return dict(zip(domain_pictures(name), load_digits().target.tolist(), strict=True))
+    of = dict(zip(domain_pictures(name), load_digits().target.tolist(), strict=True))
+    return Classes(of, tuple(str(digit) for digit in range(10)))
 
 
 def _digits() -> np.ndarray:

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from farfield.core.error import FarfieldError
-from farfield.data.collection import Collection
+from farfield.data.collection import Collection, positions
 from farfield.data.labels import check_array
 
 SHAPE = (3, 32, 32)
@@ -52,7 +52,8 @@ def open_cifar(path: Path, split: str, labels: bool = True) -> Collection:
         where = f"{path}: {name}"
         found = _read_binary(content, name, where) if name.endswith(".bin") else _read_python(content, where)
         pixels.append(found[0])
-        classes.append(check_array(found[1], len(found[0]), where))
+        check_array(found[1], positions(len(found[0])), where)
+        classes.append(found[1])
     if not pixels:
         raise FarfieldError(f"{path}: expected {split} batches of CIFAR, found none; unpack it again")
     images = np.concatenate(pixels).reshape(-1, *SHAPE).transpose(0, 2, 3, 1)

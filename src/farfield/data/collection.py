@@ -16,8 +16,9 @@ from farfield.core.artifact import chunks
 from farfield.core.error import FarfieldError, FarfieldWarning
 from farfield.core.runtime import Advance
 from farfield.data.header import Shape
-from farfield.data.image import choose_keys
+from farfield.data.labels import Classes, check_array
 from farfield.data.picture import some
+from farfield.data.subset import choose_keys
 
 T = TypeVar("T")
 
@@ -33,7 +34,8 @@ class Collection:
 
     ``picture(key)`` is ``[h, w, c]``, uint8 or float32 in [-1, 1]; ``shape(key)`` its (C, H, W), without decoding
     where that can be. Both raise whatever a decoder raises where a file is damaged, and may be called from several
-    threads. ``labels`` has the class of every key, or is empty.
+    threads. ``labels`` has the class of every key, or is empty; ``class_names`` has the names of classes 0, 1, 2 …, where
+    they have any. ``files`` are the names of files, for messages.
     """
 
     name: str
@@ -41,14 +43,21 @@ class Collection:
     picture: Callable[[str], np.ndarray]
     shape: Callable[[str], Shape]
     labels: Mapping[str, int] = field(default_factory=dict)
+    class_names: tuple[str, ...] = ()
+    files: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
-    def of_array(cls, name: str, pictures: np.ndarray, labels: np.ndarray | None = None) -> Self:
-        """Pictures ``[n, h, w, c]`` under their zero-padded positions (``000123``)."""
-        rows = {f"{i:06d}": i for i in range(len(pictures))}
+    def of_array(cls, name: str, pictures: np.ndarray, labels: np.ndarray | None, where: str = "") -> Self:
+        """Pictures ``[n, h, w, c]`` under their zero-padded positions (``000123``), with classes ``[n]`` of ``where``."""
+        rows = {key: i for i, key in enumerate(positions(len(pictures)))}
         _, height, width, channels = pictures.shape
-        classes = {} if labels is None else dict(zip(rows, labels.tolist(), strict=True))
-        return cls(name, tuple(rows), lambda key: pictures[rows[key]], lambda _: (channels, height, width), classes)
+        found = Classes() if labels is None else check_array(labels, list(rows), where or name)
+        keys = tuple(found.kept(rows))
+        return cls(name, keys, lambda key: pictures[rows[key]], lambda _: (channels, height, width), found.of)
+
+    def label(self, key: str) -> str:
+        """What to call an image in messages."""
+        return f"{self.name}: {self.files.get(key, key)}"
 
     def common_shape(self, keys: Sequence[str] | None = None) -> Shape:
         """The shape of all images, or of these; an error names two that differ."""
@@ -108,7 +117,7 @@ class Collection:
                 outcomes = itertools.chain(*pool.map(lambda some: [one(key) for key in some], chunks(part, TASK)))
                 for key, (reason, result) in zip(part, outcomes, strict=True):
                     if result is None:
-                        broken.append(f"{key} ({reason})")
+                        broken.append(f"{self.files.get(key, key)} ({reason})")
                     else:
                         yield key, result
                     if report:
@@ -118,6 +127,11 @@ class Collection:
             raise FarfieldError(f"{self.name}: expected readable images, {found}; replace or remove them")
         if broken:
             warnings.warn(FarfieldWarning(f"{self.name}: {found}; left out"), stacklevel=2)
+
+
+def positions(n: int) -> list[str]:
+    """Keys of rows that have no names."""
+    return [f"{i:06d}" for i in range(n)]
 
 
 def _words(error: Exception) -> str:

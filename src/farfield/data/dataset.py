@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -13,6 +13,7 @@ from torch import Tensor
 from farfield.core.artifact import Images
 from farfield.core.error import FarfieldError
 from farfield.core.runtime import Advance
+from farfield.data.labels import matched
 from farfield.data.picture import checked_shape, fit_stored, from_uint8
 from farfield.data.source import open_collection
 from farfield.data.subset import first
@@ -20,11 +21,15 @@ from farfield.data.subset import first
 
 @dataclass(frozen=True)
 class Dataset:
-    """Images ``[n, C, H, W]``, uint8 or float32 in [-1, 1], by key, with classes ``[n]`` (int64) where there are any."""
+    """Images ``[n, C, H, W]``, uint8 or float32 in [-1, 1], by key, with classes ``[n]`` (int64) where there are any.
+
+    ``class_names`` are those of classes 0, 1, 2 …, where they have names.
+    """
 
     keys: tuple[str, ...]
     images: Tensor
     labels: Tensor | None = None
+    class_names: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         counts = {len(self.keys), len(self.images), len(self.keys if self.labels is None else self.labels)}
@@ -43,8 +48,10 @@ class Dataset:
 
     @property
     def classes(self) -> int:
-        """How many classes there are, the highest and one more; 0 without labels."""
-        return 0 if self.labels is None else int(self.labels.max()) + 1
+        """How many classes there are: as many as have names, else the highest and one more; 0 without labels."""
+        if self.labels is None:
+            return 0
+        return len(self.class_names) or int(self.labels.max()) + 1
 
     def values(self, index: Tensor | slice = slice(None)) -> Tensor:
         """Images as float32 in [-1, 1], ``[len(index), C, H, W]``."""
@@ -58,13 +65,27 @@ class Dataset:
         place = {key: i for i, key in enumerate(self.keys)}
         keys = first(self.keys, n, seed, "data set")
         rows = torch.tensor([place[key] for key in keys])
-        return Dataset(tuple(keys), self.images[rows], None if self.labels is None else self.labels[rows])
+        return self.rows(rows)
+
+    def rows(self, index: Tensor) -> Dataset:
+        """The images of these rows, with their classes."""
+        keys = tuple(self.keys[i] for i in index.tolist())
+        labels = None if self.labels is None else self.labels[index]
+        return Dataset(keys, self.images[index], labels, self.class_names)
+
+    def with_classes_of(self, names: Sequence[str], where: str, other: str) -> Dataset:
+        """Its classes as ``other`` numbers them, by their names (see `data.labels.matched`)."""
+        if self.labels is None:
+            return self
+        labels = matched(self.labels.tolist(), self.class_names, names, where, other)
+        return replace(self, labels=torch.tensor(labels), class_names=tuple(names) or self.class_names)
 
     def digest(self) -> str:
         """sha256 over keys, images and classes: the same rows give the same digest, whatever file they came from."""
         content = hashlib.sha256(Images(self.keys, self.images).digest().encode())
         if self.labels is not None:
             content.update(self.labels.numpy().tobytes())
+            content.update("\0".join(self.class_names).encode("utf-8", "surrogateescape"))
         return content.hexdigest()
 
 
@@ -96,7 +117,7 @@ def open_dataset(
         images = torch.empty(len(keys), *size, dtype=torch.uint8)
         good: list[str] = []
         work = collection.each(
-            lambda key, picture: fit_stored(picture, size, f"{collection.name}: {key}"),
+            lambda key, picture: fit_stored(picture, size, collection.label(key)),
             keys,
             strict=strict,
             report=report,
@@ -107,4 +128,4 @@ def open_dataset(
             images[len(good)] = image
             good.append(key)
     classes = torch.tensor([collection.labels[key] for key in good]) if collection.labels else None
-    return Dataset(tuple(good), images[: len(good)], classes)
+    return Dataset(tuple(good), images[: len(good)], classes, collection.class_names if collection.labels else ())

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 
 from farfield.core.error import FarfieldError
-from farfield.data.collection import Collection
+from farfield.data.collection import Collection, positions
+from farfield.data.decode import decode
 from farfield.data.header import Shape, header_shape
-from farfield.data.image import decode
+from farfield.data.labels import COLUMNS, Classes, check_array, named
 
 PREFIX = "hf:"
 
@@ -19,8 +20,8 @@ PREFIX = "hf:"
 def open_hub(source: str, labels: bool = True) -> Collection:
     """The images of ``hf:NAME`` or ``hf:NAME:SPLIT`` (default ``train``), under their zero-padded positions.
 
-    Taken are the first column of images and the first of classes. The package's own cache keeps what it fetches; no
-    code of a data set is run.
+    Taken are the first column of images, and of classes the first declared as such, else one of `data.labels.COLUMNS`.
+    The package's own cache keeps what it fetches; no code of a data set is run.
 
     Raises:
         FarfieldError: the package is missing or older than 3, the set or split cannot be had, or it has no images.
@@ -44,8 +45,10 @@ def open_hub(source: str, labels: bool = True) -> Collection:
     if column is None or not len(rows):
         raise FarfieldError(f"{source}: expected a column of images, found {columns or 'none'}; choose another set")
     encoded = rows.cast_column(column, datasets.Image(decode=False))
-    of_class = next((c for c, kind in columns.items() if kind == "ClassLabel"), None)
-    places = {f"{i:06d}": i for i in range(len(rows))}
+    of_class = next((c for c, kind in columns.items() if kind == "ClassLabel"), None) or next(
+        (c for c in COLUMNS if getattr(rows.features.get(c), "dtype", "").startswith(("int", "uint", "string"))), None
+    )
+    places = {key: i for i, key in enumerate(positions(len(rows)))}
 
     def content(key: str) -> bytes:
         found: dict[str, Any] = encoded[places[key]][column]
@@ -57,9 +60,13 @@ def open_hub(source: str, labels: bool = True) -> Collection:
     def shape(key: str) -> Shape:
         return header_shape(io.BytesIO(content(key)))
 
-    classes: dict[str, int] = {}
+    found = Classes()
     if labels and of_class:
-        given = np.array(rows[of_class][:])
-        if given.dtype.kind == "i" and given.min() >= 0:  # -1 or null where a test set keeps its classes back
-            classes = dict(zip(places, given.tolist(), strict=True))
-    return Collection(source, tuple(places), picture, shape, classes)
+        given = rows[of_class][:]
+        if any(isinstance(value, str) for value in given):
+            found = named(dict(zip(places, given, strict=True)))
+        else:
+            numbers = np.array([-1 if value is None else value for value in given])
+            titles = getattr(rows.features[of_class], "names", None) or ()
+            found = check_array(numbers, list(places), f"{source}: {of_class}", titles)
+    return Collection(source, tuple(found.kept(places)), picture, shape, found.of, found.names)

@@ -17,7 +17,6 @@ import numpy as np
 
 from farfield.core.error import FarfieldError
 from farfield.data.collection import Collection
-from farfield.data.labels import check_array
 
 NAME = re.compile(r".*[-.]idx[13]-ubyte(\.gz)?")
 TYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
@@ -39,8 +38,8 @@ def open_idx(path: Path, labels: bool = True) -> Collection:
         found = f"{images.dtype} {list(images.shape)}"
         raise FarfieldError(f"{path}: expected images, bytes [n, h, w], found {found}; give the file of the images")
     beside = _labels_file(path) if labels else None
-    classes = check_array(read_idx(beside), len(images), str(beside)) if beside else None
-    return Collection.of_array(str(path), images[..., None], classes)
+    classes = read_idx(beside) if beside else None
+    return Collection.of_array(str(path), images[..., None], classes, str(beside))
 
 
 def read_idx(path: Path) -> np.ndarray:

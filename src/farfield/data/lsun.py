@@ -11,8 +11,8 @@ import numpy as np
 
 from farfield.core.error import FarfieldError
 from farfield.data.collection import Collection
+from farfield.data.decode import decode
 from farfield.data.header import Shape, header_shape
-from farfield.data.image import decode
 
 
 def is_lmdb(path: Path) -> bool:

@@ -19,8 +19,8 @@ from torch import Tensor
 from farfield.core.artifact import Artifact
 from farfield.core.error import FarfieldError, FarfieldWarning
 from farfield.core.runtime import Advance
-from farfield.data import image
 from farfield.data.field_file import ENDINGS, TIFF, FieldFile, Unreadable, ending, read_field_file
+from farfield.data.listing import PICTURES, existing, survey, take
 from farfield.data.picture import checked_shape, some
 
 MOST_MASKED = 0.1
@@ -147,71 +147,21 @@ def locate(source: str | Path) -> tuple[Path, str | None]:
     path, inner = Path(source).expanduser(), None
     if not path.exists() and (match := re.fullmatch(r"(.+)\[([^\[\]]+)\]", str(path))):
         path, inner = Path(match[1]), match[2]
-    if not path.exists():
-        raise FarfieldError(f"{source}: expected a file or folder of fields ({' '.join(ENDINGS)}), found nothing there")
-    return path, inner
+    return existing(path), inner
 
 
 def field_files(path: Path) -> dict[str, Path]:
-    """The files of a source that can hold fields, by stem, sorted; full names for those that share a stem."""
+    """The files of a source that can hold fields, by key, sorted (see `data.listing`)."""
     if path.is_file():
         if not ending(path):
             raise FarfieldError(f"{path}: expected a file of fields ({' '.join(ENDINGS)}), found another; convert it")
         return {path.name[: -len(ending(path))]: path}
-    files = [p for p in path.iterdir() if ending(p) and p.is_file() and not p.name.startswith(".")]
-    files = files or [
-        p
-        for p in path.rglob("*")
-        if ending(p) and p.is_file() and not any(s.startswith(".") for s in p.relative_to(path).parts)
-    ]
-    if not files:
-        raise FarfieldError(f"{path}: expected files of fields ({' '.join(ENDINGS)}), found none; check the path")
-    names = [p.relative_to(path).as_posix() for p in files]
-    stems = [name[: -len(ending(Path(name)))] for name in names]
-    twice = {s for s in stems if stems.count(s) > 1} if len(set(stems)) < len(stems) else set()
-    keyed = {name if stem in twice else stem: p for name, stem, p in zip(names, stems, files, strict=True)}
-    return dict(sorted(keyed.items()))
-
-
-def is_physical(source: str | Path) -> bool:
-    """Whether a source holds physical fields: FITS, npy, HDF5, or an npz or TIFF of numbers that are no image's.
-
-    Images are uint8, uint16 and bool arrays, and floats within [-1, 1] (TIFF: within [0, 1]). A folder in which other
-    pictures lie beside is a folder of images.
-    """
-    try:
-        path, inner = locate(source)
-    except FarfieldError:
-        return False
-    if path.is_file():
-        return inner is not None or _file_is_physical(path)
-    names = [p for p in path.iterdir() if p.is_file()] or [p for p in path.rglob("*") if p.is_file()]
-    pictures = [p for p in names if p.suffix.lower() in image.ENDINGS and p.suffix.lower() not in TIFF]
-    return not pictures and any(_file_is_physical(p) for p in names if ending(p))
-
-
-def _file_is_physical(path: Path) -> bool:
-    end = ending(path)
-    if end not in (".npz", *TIFF):
-        return bool(end)
-    try:
-        if end in TIFF:
-            import tifffile
-
-            with tifffile.TiffFile(path) as opened:
-                if opened.series[0].dtype in (np.uint8, np.uint16, bool):
-                    return False
-        else:
-            with np.load(path, allow_pickle=False) as arrays:
-                name = "images" if "images" in arrays.files else None
-                if all(arrays[n].dtype.kind not in "f" for n in ([name] if name else arrays.files)):
-                    return False
-        parts = read_field_file(path, 3).parts
-    except Exception:  # not to be read as fields; the image loader says what is wrong
-        return False
-    low = 0.0 if end in TIFF else -1 - 1e-6
-    finite = [v[np.isfinite(v)] for v in parts.values()]
-    return any(v.size and (v.min() < low or v.max() > 1 + 1e-6) for v in finite)
+    with survey(path) as found:
+        if not found.of(ENDINGS):
+            raise FarfieldError(f"{path}: expected files of fields ({' '.join(ENDINGS)}), found none; check the path")
+        pictures = [name for name in found.of(PICTURES) if not name.lower().endswith(TIFF)]
+        listing = take(found, ENDINGS, pictures)
+        return {key: found.path(name) for key, name in listing.names.items()}
 
 
 def resample(values: np.ndarray, height: int, width: int) -> np.ndarray:

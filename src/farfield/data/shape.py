@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from farfield.data.header import Shape, npz_shape
+from farfield.data.header import Shape
 from farfield.data.source import open_collection
 
 
 def natural_shape(source: str | Path, keys: Sequence[str] | None = None) -> Shape:
     """The (C, H, W) that all images of a source have, so that nothing need be resized; files are not decoded.
 
-    C is 1 where a file is grey without transparency, else 3; an npz has its own. Damaged files are passed over:
+    C is 1 where a file is grey without transparency, else 3; arrays have their own. Damaged files are passed over:
     whatever reads them says so.
 
     Args:
@@ -22,8 +22,5 @@ def natural_shape(source: str | Path, keys: Sequence[str] | None = None) -> Shap
     Raises:
         FarfieldError: two images differ (it names both), or none can be read.
     """
-    path = Path(source).expanduser()
-    if keys is None and path.suffix.lower() == ".npz" and path.is_file():
-        return npz_shape(path)
     with open_collection(source, labels=False) as collection:
         return collection.common_shape(keys)

@@ -1,116 +1,176 @@
-"""The one door for sources that are read one image at a time: a path of any known format, or a domain's name."""
+"""The one door for images: a path of any known format, a pattern, a run of farfield, or a bundled domain's name."""
 
 from __future__ import annotations
 
 import contextlib
-import posixpath
+import io
 import re
 import warnings
-import zipfile
-from collections.abc import Callable, Iterator
-from pathlib import Path, PurePosixPath
-from typing import IO
+from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 
+from farfield.core.artifact import Images, Store
 from farfield.core.error import FarfieldError, FarfieldWarning
-from farfield.data import bundled, cifar, hub_dataset, idx, lsun
-from farfield.data import labels as classes
+from farfield.data import arrays, bundled, cifar, hub_dataset, idx, lsun
 from farfield.data.collection import Collection
-from farfield.data.header import header_shape, npz_shape
-from farfield.data.image import decode, existing, image_files, npz_pictures
+from farfield.data.decode import decode
+from farfield.data.field_file import FITS
+from farfield.data.header import header_shape
+from farfield.data.kind import kind_of
+from farfield.data.labels import Classes, read_classes
+from farfield.data.listing import PICTURES, Listing, existing, is_container, one_file, run_command, survey, take
 from farfield.data.picture import some
+
+SAMPLES = "samples"
+"""Where a run keeps what it made: shards, or a file per image."""
+MAKERS = ("generate", "expand", "prompt", "transfer")
+"""Commands whose runs hold samples."""
 
 
 @contextlib.contextmanager
 def open_collection(source: str | Path, *, labels: bool = True) -> Iterator[Collection]:
     """The images of a source, to be read while it is open.
 
-    Besides what `data.bundled.open_images` takes: MNIST's idx files (the images', with the labels' beside it), the
-    batches of CIFAR-10 and CIFAR-100 (a folder, its tar or one batch; ``PATH[test]`` for the test images), LSUN's LMDB
-    folders, and data sets of Hugging Face (``hf:NAME`` or ``hf:NAME:SPLIT``).
+    Taken are: one image file; a folder, with all that lies below it (see `data.listing`), a zip or a pattern such as
+    ``'folder/**/*.png'``; npz, npy and HDF5 (see `data.arrays`); the samples of a farfield run; MNIST's idx files (the
+    images', with the labels' beside it), the batches of CIFAR-10 and CIFAR-100 (a folder, its tar or one batch;
+    ``PATH[test]`` for the test images), LSUN's LMDB folders, data sets of Hugging Face (``hf:NAME`` or
+    ``hf:NAME:SPLIT``), and a bundled domain by its name.
 
-    Classes come from a dataset.json, from the array ``labels`` of an npz, from folders side by side (numbered in the
-    order of their names), or as the format has them. With ``labels`` False they are neither read nor checked.
+    Classes are as `data.labels.read_classes` finds them, or as the format has them; images without one are left out if
+    others have one. With ``labels`` False they are neither read nor checked.
 
     Raises:
-        FarfieldError: nothing there, a format that is not known, or wrong labels.
+        FarfieldError: nothing there, a format that is not known, physical fields, or wrong labels.
     """
     if isinstance(source, str) and source.startswith(hub_dataset.PREFIX):
         yield hub_dataset.open_hub(source, labels)
         return
     source, split = _split(source)
-    if bundled.means_domain(source):
-        yield _domain(str(source), labels)
+    if domain := bundled.domain_of(source):
+        yield _domain(domain, labels)
         return
     path = existing(source)
     if cifar.is_cifar(path):
         yield cifar.open_cifar(path, split or "train", labels)
     elif split:
         raise FarfieldError(f"{source}[{split}]: expected CIFAR batches before [{split}], found none; leave it out")
+    elif path.is_dir() and (command := run_command(path)):
+        yield from _run(path, command)
+    elif _shards(path):
+        yield _stored(path)
     elif idx.is_idx(path):
         yield idx.open_idx(path, labels)
     elif lsun.is_lmdb(path):
         with lsun.open_lmdb(path) as found:
             yield found
-    elif path.suffix.lower() == ".npz":
-        yield _npz(path, labels)
+    elif path.name.lower().endswith(arrays.ENDINGS):
+        _check_pictures(path)
+        yield arrays.open_arrays(path, labels)
     else:
-        with _pictures(path, labels) as found:
+        yield from _files(path, labels)
+
+
+def _run(path: Path, command: str) -> Iterator[Collection]:
+    """What a run of farfield has made."""
+    inside = path / SAMPLES
+    if command not in MAKERS or not inside.is_dir():
+        makers = ", ".join(MAKERS)
+        raise FarfieldError(
+            f"{path}: a run of farfield {command} without samples; expected images, or a run of {makers}: give a folder in it"
+        )
+    if _shards(inside):
+        yield _stored(inside)
+    else:
+        yield from _files(inside, labels=False)
+
+
+def _shards(path: Path) -> bool:
+    return path.is_dir() and next(path.glob("shard-*.safetensors"), None) is not None
+
+
+def _stored(folder: Path) -> Collection:
+    """Images in shards; what lies beyond [-1, 1] is kept."""
+    rows = Store(folder, Images).read()
+    place = {key: i for i, key in enumerate(rows.keys)}
+    channels, height, width = rows.values.shape[1:]
+
+    def picture(key: str) -> np.ndarray:
+        found: np.ndarray = rows.values[place[key]].float().permute(1, 2, 0).numpy()
+        return found
+
+    return Collection(str(folder), rows.keys, picture, lambda _: (channels, height, width))
+
+
+def _files(path: Path, labels: bool) -> Iterator[Collection]:
+    if not is_container(path):
+        _check_pictures(path)
+        with _pictures(one_file(path), labels=False) as found:
+            yield found
+        return
+    with survey(path) as files:
+        if kind_of(path, files) == "fields":
+            raise FarfieldError(f"{path}: expected images, found physical fields; {arrays.PHYSICAL}")
+        if not files.of(PICTURES) and files.folder is not None and files.of(arrays.ENDINGS):
+            yield _merged(take(files, arrays.ENDINGS), files.folder, labels)
+            return
+        beside = [name for name in files.shown if name.lower().endswith((*FITS, *arrays.ENDINGS))]
+        with _pictures(take(files, PICTURES, beside), labels) as found:
             yield found
 
 
+def _merged(listing: Listing, folder: Path, labels: bool) -> Collection:
+    """Several files of arrays as one collection, ``file/row``; ``file`` alone where it holds one image."""
+    opened = {key: arrays.open_arrays(folder / file, labels) for key, file in listing.names.items()}
+    place = {}
+    for stem, part in opened.items():
+        for key in part.keys:
+            place[stem if len(part.keys) == 1 else f"{stem}/{key}"] = (part, key)
+    classes: dict[str, int] = {}
+    if all(part.labels and part.class_names == next(iter(opened.values())).class_names for part in opened.values()):
+        classes = {key: part.labels[inner] for key, (part, inner) in place.items()}
+    return Collection(
+        listing.source,
+        tuple(sorted(place)),
+        lambda key: place[key][0].picture(place[key][1]),
+        lambda key: place[key][0].shape(place[key][1]),
+        classes,
+        next(iter(opened.values())).class_names if classes else (),
+    )
+
+
+def _check_pictures(path: Path) -> None:
+    if kind_of(path) == "fields":
+        raise FarfieldError(f"{path}: expected images, found physical fields; {arrays.PHYSICAL}")
+
+
 @contextlib.contextmanager
-def _pictures(path: Path, labels: bool) -> Iterator[Collection]:
+def _pictures(listing: Listing, labels: bool) -> Iterator[Collection]:
     coarse: list[str] = []
-    with image_files(path) as (names, opened):
+    names = listing.names
+    where = str(Path(listing.source))
 
-        def picture(key: str) -> np.ndarray:
-            with opened(names[key]) as file:
-                found, lossy = decode(file.read(), f"{path}: {names[key]}")
-            if lossy:
-                coarse.append(names[key])
-            return found
+    def content(key: str) -> bytes:
+        with listing.opened(names[key]) as file:
+            return file.read()
 
-        def shape(key: str) -> tuple[int, int, int]:
-            with opened(names[key]) as file:
-                return header_shape(file)
+    def picture(key: str) -> np.ndarray:
+        found, lossy = decode(content(key), f"{where}: {names[key]}")
+        if lossy:
+            coarse.append(names[key])
+        return found
 
-        container = path.is_dir() or zipfile.is_zipfile(path)
-        found = _labels(path, names, opened) if labels and container else {}
-        yield Collection(str(path), tuple(names), picture, shape, found)
+    def shape(key: str) -> tuple[int, int, int]:
+        return header_shape(io.BytesIO(content(key)) if listing.folder is None else listing.opened(names[key]))
+
+    found = read_classes(names, listing.opened, where) if labels else Classes()
+    kept = tuple(found.kept(names))
+    yield Collection(where, kept, picture, shape, found.of, found.names, names)
     if coarse:
-        lost = f"{path}: {len(coarse)} images of 16 bits a colour were read as 8 bits: {some(sorted(coarse))}"
+        lost = f"{where}: {len(coarse)} images of 16 bits a colour were read as 8 bits: {some(sorted(coarse))}"
         warnings.warn(FarfieldWarning(f"{lost}; an npz of uint16 or float keeps their precision"), stacklevel=4)
-
-
-def _labels(path: Path, names: dict[str, str], opened: Callable[[str], IO[bytes]]) -> dict[str, int]:
-    """From a dataset.json in the images' common folder or above it, else from class folders."""
-    top = PurePosixPath(posixpath.commonpath([posixpath.dirname(name) for name in names.values()]))
-    for folder in (top, *top.parents):
-        prefix = "" if folder == PurePosixPath() else f"{folder}/"
-        name = prefix + classes.FILE
-        try:
-            with opened(name) as file:
-                content = file.read()
-        except (KeyError, FileNotFoundError):
-            continue
-        relative = {key: n.removeprefix(prefix) for key, n in names.items()}
-        return classes.parse_labels(content, f"{path}: {name}", relative)
-    return classes.folder_labels(names)
-
-
-def _npz(path: Path, labels: bool) -> Collection:
-    size = npz_shape(path)
-    rows, pictures = npz_pictures(path, size[0])
-    found: dict[str, int] = {}
-    if labels:
-        with np.load(path, allow_pickle=False) as arrays:
-            given = arrays["labels"] if "labels" in arrays.files else None
-        if given is not None:
-            checked = classes.check_array(given, len(pictures), f"{path}: labels").tolist()
-            found = {key: checked[row] for key, row in rows.items()}
-    return Collection(str(path), tuple(sorted(rows)), lambda key: pictures[rows[key]], lambda _: size, found)
 
 
 def _domain(name: str, labels: bool) -> Collection:
@@ -118,16 +178,18 @@ def _domain(name: str, labels: bool) -> Collection:
         size = (1, bundled.CLOUD_SIDE, bundled.CLOUD_SIDE)
 
         def cloud(key: str) -> np.ndarray:
-            return bundled.load_domain(name, size, keys=[key]).values[0].permute(1, 2, 0).numpy()
+            found: np.ndarray = bundled.load_domain(name, size, keys=[key]).values[0].permute(1, 2, 0).numpy()
+            return found
 
-        return Collection(name, tuple(bundled.source_keys(name)), cloud, lambda _: size)
+        return Collection(name, tuple(bundled.domain_keys(name)), cloud, lambda _: size)
     pictures = bundled.domain_pictures(name)
 
     def shape(key: str) -> tuple[int, int, int]:
         height, width, channels = pictures[key].shape
         return channels, height, width
 
-    return Collection(name, tuple(pictures), pictures.__getitem__, shape, bundled.domain_labels(name) if labels else {})
+    found = bundled.domain_classes(name) if labels else Classes()
+    return Collection(name, tuple(pictures), pictures.__getitem__, shape, found.of, found.names)
 
 
 def _split(source: str | Path) -> tuple[str | Path, str]:

@@ -2,7 +2,8 @@
 
 EDM's layout (https://github.com/NVlabs/edm, dataset_tool) numbers the images in their order, ``00000/img00000000.png``,
 1,000 a folder, and holds their classes in ``dataset.json``, ``{"labels": [["00000/img00000000.png", 3], …]}`` or null.
-An npz holds ``images`` ``[n, H, W, C]``, uint8 or float32 in [0, 1], ``keys``, and ``labels`` where there are any.
+An npz holds ``images`` ``[n, H, W, C]``, uint8 or float32 with their ``range`` [0, 1], ``keys``, and ``labels`` with
+``class_names`` where there are any.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import shutil
 import tempfile
 import warnings
 import zipfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -44,7 +45,9 @@ def format_of(out: Path) -> str:
     return "folder"
 
 
-def write_dataset(out: Path, rows: Rows, labels: Mapping[str, int], format: str) -> int:
+def write_dataset(
+    out: Path, rows: Rows, labels: Mapping[str, int], format: str, class_names: Sequence[str] = ()
+) -> int:
     """Write images and their classes, all or nothing; how many there were.
 
     It is written beside and renamed. What is there already stays, and is an error unless it is the same to the byte.
@@ -53,16 +56,15 @@ def write_dataset(out: Path, rows: Rows, labels: Mapping[str, int], format: str)
         raise FarfieldError(f"format {format!r}: expected one of {', '.join(FORMATS)}")
     with _put_in_place(out, format == "folder") as temporary:
         if format == "npz":
-            return _write_npz(temporary, rows, labels)
-        if format == "zip":
-            return _write_zip(temporary, rows, labels)
-        return _write_folder(temporary, rows, labels)
+            return _write_npz(temporary, rows, labels, class_names)
+        members = _members(rows, labels, class_names)
+        return _write_zip(temporary, members) if format == "zip" else _write_folder(temporary, members)
 
 
-def _write_zip(path: Path, rows: Rows, labels: Mapping[str, int]) -> int:
+def _write_zip(path: Path, members: Iterable[tuple[str, bytes]]) -> int:
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
         n = 0
-        for name, content in _members(rows, labels):
+        for name, content in members:
             member = zipfile.ZipInfo(name)  # dated 1980, so that the same images give the same bytes
             member.external_attr = 0o644 << 16
             archive.writestr(member, content)
@@ -70,16 +72,16 @@ def _write_zip(path: Path, rows: Rows, labels: Mapping[str, int]) -> int:
     return n - 1  # dataset.json is no image
 
 
-def _write_folder(folder: Path, rows: Rows, labels: Mapping[str, int]) -> int:
+def _write_folder(folder: Path, members: Iterable[tuple[str, bytes]]) -> int:
     n = 0
-    for name, content in _members(rows, labels):
+    for name, content in members:
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_bytes(content)
         n += 1
     return n - 1  # dataset.json is no image
 
 
-def _members(rows: Rows, labels: Mapping[str, int]) -> Iterator[tuple[str, bytes]]:
+def _members(rows: Rows, labels: Mapping[str, int], class_names: Sequence[str]) -> Iterator[tuple[str, bytes]]:
     """The files of EDM's layout, the last of them its dataset.json."""
     classes: list[list[str | int]] = []
     rounded = False
@@ -92,7 +94,8 @@ def _members(rows: Rows, labels: Mapping[str, int]) -> Iterator[tuple[str, bytes
     if rounded:
         lost = "the source has more than 8 bits a value, a PNG has 8: rounded; an npz keeps them"
         warnings.warn(FarfieldWarning(lost), stacklevel=2)
-    yield FILE, json.dumps({"labels": classes or None}).encode()
+    names = {"class_names": list(class_names)} if classes and class_names else {}
+    yield FILE, json.dumps({"labels": classes or None, **names}).encode()
 
 
 def _png(image: Tensor, key: str) -> bytes:
@@ -106,14 +109,18 @@ def _png(image: Tensor, key: str) -> bytes:
     return buffer.getvalue()
 
 
-def _write_npz(path: Path, rows: Rows, labels: Mapping[str, int]) -> int:
+def _write_npz(path: Path, rows: Rows, labels: Mapping[str, int], class_names: Sequence[str]) -> int:
     keys, images = zip(*rows, strict=True)
     if any(image.dtype != torch.uint8 for image in images):
-        # between 0 and 1, as whatever reads it tells [0, 1] from [-1, 1] by a value below 0
-        images = tuple((from_uint8(image) + 1) / 2 for image in images)
+        # between 0 and 1, and said to be: other readers tell [0, 1] from [-1, 1] by a value below 0
+        images = tuple(((from_uint8(image) + 1) / 2).clamp(0, 1) for image in images)
     arrays = {"images": torch.stack(images).permute(0, 2, 3, 1).contiguous().numpy(), "keys": np.array(keys, dtype=str)}
+    if images[0].dtype != torch.uint8:
+        arrays["range"] = np.array([0.0, 1.0])
     if labels:
         arrays["labels"] = np.array([labels[key] for key in keys], dtype=np.int64)
+        if class_names:
+            arrays["class_names"] = np.array(list(class_names), dtype=str)
     with open(path, "wb") as file:
         np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
     return len(keys)

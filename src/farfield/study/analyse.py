@@ -19,8 +19,9 @@ from farfield.checkpoints.load import model_digest
 from farfield.core.artifact import Images, Latents, Score, save, write_json
 from farfield.core.error import FarfieldError
 from farfield.core.runtime import Advance, generator
-from farfield.data.bundled import choose, open_images, source_keys
+from farfield.data.image import list_keys, load_images
 from farfield.data.picture import as_shown
+from farfield.data.subset import choose
 from farfield.data.symmetry import apply, group, parse
 from farfield.diffusion.denoiser import Denoiser
 from farfield.study.bandwidth import search_level
@@ -284,13 +285,13 @@ def _examples(
 
 
 def _in_domain(source: str, denoiser: Denoiser, count: int, seed: int, strict: bool) -> Images:
-    keys = source_keys(source, strict=strict, channels=denoiser.image_shape[0])
+    keys = list_keys(source, strict=strict)
     if len(keys) < LEAST:
         raise FarfieldError(
             f"in-domain {source}: expected at least {LEAST} images of the training domain, found {len(keys)}; leave "
             "--in-domain out to compare with the model's own samples"
         )
-    found = open_images(
+    found = load_images(
         source, denoiser.image_shape, keys=choose(keys, min(max(count, LEAST), len(keys)), seed)[0], strict=strict
     )
     if len(found) < LEAST:

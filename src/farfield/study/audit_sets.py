@@ -8,11 +8,12 @@ from pathlib import Path
 import numpy as np
 
 from farfield.checkpoints.empirical import is_empirical
-from farfield.checkpoints.load import BUNDLED
+from farfield.checkpoints.load import is_bundled
 from farfield.core.artifact import Images, read_json
 from farfield.core.error import FarfieldError
-from farfield.data.bundled import is_domain, is_physical
+from farfield.data.bundled import is_domain
 from farfield.data.field_file import Unreadable, read_field_file
+from farfield.data.field_source import is_physical
 from farfield.data.picture import some
 from farfield.data.samples import open_samples, seed_keys
 from farfield.data.science import field_files, load_fields, locate
@@ -77,7 +78,7 @@ def seeds_of(samples: Images, source: str) -> list[int]:
 
 def _holds_model(name: str) -> bool:
     folder = Path(name).expanduser()
-    return name in BUNDLED or is_empirical(name) or any((folder / part).exists() for part in MODEL_PARTS)
+    return is_bundled(name) or is_empirical(name) or any((folder / part).exists() for part in MODEL_PARTS)
 
 
 def _check_real(source: str, what: str) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from farfield.core.artifact import Images, Latents, read_json, write_json
-from farfield.data.bundled import choose
 from farfield.data.picture import channel_law
+from farfield.data.subset import choose
 from farfield.diffusion.denoiser import Denoiser
 from farfield.study.calibration import calibrate
 from farfield.study.proposal import Chooser, Producer, SamplerSettings

@@ -17,7 +17,7 @@ from farfield.checkpoints.native import DESCRIPTION, is_native
 from farfield.core.artifact import Score
 from farfield.core.error import FarfieldError
 from farfield.core.runtime import progress, resolve_device
-from farfield.data.bundled import open_images, source_keys
+from farfield.data.image import list_keys, load_images
 from farfield.data.subset import shuffled
 from farfield.diffusion.denoiser import Denoiser
 from farfield.diffusion.precondition import Trainable
@@ -131,8 +131,8 @@ def _alternatives(
 
 def _pictures(source: str, denoiser: Denoiser, skip: int, n: int) -> Tensor:
     """Some images of a source, as the denoiser's x0; always the same ones."""
-    keys = shuffled(source_keys(source), 0)[skip : skip + n]
-    images = open_images(source, denoiser.image_shape, keys=sorted(keys)).values
+    keys = shuffled(list_keys(source), 0)[skip : skip + n]
+    images = load_images(source, denoiser.image_shape, keys=sorted(keys)).values
     return denoiser.encode(images.to(denoiser.device)).cpu()
 
 

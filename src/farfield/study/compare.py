@@ -16,7 +16,8 @@ import farfield
 from farfield.checkpoints.load import model_digest
 from farfield.core.artifact import write_json
 from farfield.core.error import FarfieldError
-from farfield.data.bundled import is_physical, open_fields, source_keys
+from farfield.data.field_source import is_physical, open_fields
+from farfield.data.image import list_keys
 from farfield.study.contest import METHODS, TUNINGS, Contest, Tuning
 from farfield.study.domain import open_domain
 from farfield.study.measure import check_descriptors
@@ -167,7 +168,7 @@ def _counts(
         how = {k: v for k, v in reading.items() if k != "stretch"}
         available = len(open_fields(source, shape, strict=strict, **how))
     else:
-        available = len(source_keys(source, strict=strict, channels=shape[0]))
+        available = len(list_keys(source, strict=strict))
     most = available if heldout else available - 12
     if asked is None:
         room = available if heldout else available // 2

@@ -15,8 +15,8 @@ from farfield.audit.named import open_descriptor
 from farfield.core.artifact import Images, Latents, Score, save
 from farfield.core.error import FarfieldError
 from farfield.core.runtime import progress
-from farfield.data.bundled import choose
 from farfield.data.picture import channel_law
+from farfield.data.subset import choose
 from farfield.diffusion.denoiser import Denoiser
 from farfield.diffusion.solver import network_calls
 from farfield.present.compare import advise

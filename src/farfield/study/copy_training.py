@@ -179,10 +179,10 @@ def train_descriptor(
 
     Args:
         source: images, see `data.dataset.open_dataset`; brought to 32×32 RGB.
-        most: train on the first so many of them.
+        most: train on so many of them, drawn by seed 0.
         minutes: between saved states: the most that an interruption loses.
     """
-    data = open_dataset(source, shape=(3, SIDE, SIDE), limit=most, labels=False)
+    data = open_dataset(source, shape=(3, SIDE, SIDE), limit=most, seed=None if most is None else 0, labels=False)
     request = {"data": source, "data_digest": data.digest(), "images": len(data), "recipe": asdict(recipe)}
     training = CopyTraining(data, recipe, resolve_device(device))
     run = Run(out, "train-descriptor", request, quiet)

@@ -48,8 +48,8 @@ def convert(
 ) -> Converted:
     """Write a source's images, with their classes, as a folder or zip in EDM's layout or as an npz.
 
-    Images keep the order of their keys; with a seed they are shuffled. Subsets are the first ``max_images`` of that
-    order, so they are nested, and image k of the smaller is image k of the larger. EDM's layout numbers the images, an
+    Images keep the order of their keys; with a seed they are shuffled. A subset is drawn at random, with seed 0 if none is
+    given, and nested: image k of the smaller is image k of the larger. EDM's layout numbers the images, an
     npz keeps their keys. The same source and options give the same bytes. A folder and a zip are written image by
     image, so that they may be larger than memory.
 
@@ -75,19 +75,20 @@ def convert(
     if inside and format == "folder" and Path(source).is_dir():
         raise FarfieldError(f"{out}: lies in the source, and would be read as part of it; choose another place")
     with open_collection(source, labels=labels) as collection:
+        seed = 0 if max_images is not None and seed is None else seed
         keys = first(collection.keys, max_images, seed, collection.name)
         shape = _shape(collection, keys, size, channels)
 
         def rows() -> Iterator[tuple[str, Tensor]]:
             with progress("converting", len(keys), quiet=quiet) as advance:
                 yield from collection.each(
-                    lambda key, picture: fit_stored(picture, shape, f"{collection.name}: {key}", mode),
+                    lambda key, picture: fit_stored(picture, shape, collection.label(key), mode),
                     keys,
                     strict=strict,
                     report=advance,
                 )
 
-        n = write_dataset(out, rows(), collection.labels, format)
+        n = write_dataset(out, rows(), collection.labels, format, collection.class_names)
         classes = len({collection.labels[key] for key in keys}) if collection.labels else 0
     return Converted(str(out), n, shape, classes)
 

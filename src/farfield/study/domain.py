@@ -5,7 +5,6 @@ The stretch and everything else that is learnt about a domain is learnt from the
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -14,11 +13,16 @@ from torch import Tensor
 
 from farfield.core.artifact import Images
 from farfield.core.error import FarfieldError
-from farfield.data.bundled import FIELD_DOMAINS, choose, is_physical, open_fields, open_images, source_keys
-from farfield.data.image import choose_keys
+from farfield.data.apart import apart
+from farfield.data.field_source import field_keys, is_physical, open_fields
+from farfield.data.image import list_keys, load_images
 from farfield.data.picture import as_shown, channel_law, some
 from farfield.data.science import Fields, fill
 from farfield.data.stretch import Stretch, fit_stretch
+from farfield.data.subset import choose, choose_keys
+
+LEAST_HELD = 12
+"""Held-out images, fewer than which tell nothing: they are not used, and that is said."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +53,9 @@ class Physical:
         fields = self.fields["examples"].select(images.keys).values
         apart = (self.to_fields(images).values - fields).abs()
         return torch.where(fields.isnan(), 0.0, apart).flatten(1).amax(1)
+
+
+UNSEEN = "held-out images that no method has seen"
 
 
 @dataclass(frozen=True)
@@ -97,17 +104,13 @@ def open_domain(
         heldout: a source of held-out images of its own, of the same kind.
         n: how many images will be made; at least a third of the held-out ones stay references.
         stretch: of physical fields, `data.stretch.KINDS` or ``auto``; given, the source is read as fields whatever
-            its kind, not given, fields are recognised (`data.bundled.is_physical`) and it is ``auto``.
+            its kind, not given, fields are recognised (`data.field_source.is_physical`) and it is ``auto``.
         patch, hdu: how fields are read (`data.science.load_fields`).
     """
     if _as_fields(source, stretch, patch, hdu):
         how = (stretch or "auto", patch, hdu)
-        domain = _fields(source, shape, heldout, examples, n, most_references, seed, strict, *how)
-    else:
-        domain = _pictures(source, shape, heldout, examples, n, most_references, seed, strict)
-    if heldout is not None:
-        _check_apart(domain, source, heldout)
-    return domain
+        return _fields(source, shape, heldout, examples, n, most_references, seed, strict, *how)
+    return _pictures(source, shape, heldout, examples, n, most_references, seed, strict)
 
 
 def open_source(
@@ -133,8 +136,8 @@ def open_source(
         fields = read(choose_keys(source, every, draw(every) if draw else None, limit))
         physical = Physical.fit(stretch or "auto", fields)
         return Domain(physical.to_model(fields, shape[0]), {}, len(every), physical=physical)
-    every = source_keys(source, strict=strict, channels=shape[0]) if draw else []
-    given = open_images(source, shape, keys=draw(every) if draw else None, limit=limit, strict=strict)
+    every = list_keys(source, strict=strict) if draw else []
+    given = load_images(source, shape, keys=draw(every) if draw else None, limit=limit, strict=strict)
     return Domain(given, {}, len(every) or len(given))
 
 
@@ -167,8 +170,8 @@ def divide_maps(keys: Sequence[str], count: int | None, seed: int, source: str) 
 
 
 def divide_held(keys: Sequence[str], n: int, most: int, seed: int) -> dict[str, list[str]]:
-    """Held-out keys as ``references`` (at most ``most``) and about ``n`` ``real`` ones; empty if fewer than 12."""
-    if len(keys) < 12:
+    """Held-out keys as ``references`` (at most ``most``) and about ``n`` ``real`` ones; empty if fewer than `LEAST_HELD`."""
+    if len(keys) < LEAST_HELD:
         return {}
     real, references = choose(keys, max(4, min(n, len(keys) // 3)), seed + 1)
     references, _ = choose(references, min(most, len(references)), seed + 2)
@@ -193,9 +196,9 @@ def _pictures(
     seed: int,
     strict: bool,
 ) -> Domain:
-    keys = source_keys(source, strict=strict, channels=shape[0])
+    keys = list_keys(source, strict=strict)
     chosen, rest = divide(keys, count, seed, source)
-    given = open_images(source, shape, keys=chosen, strict=strict)
+    given = load_images(source, shape, keys=chosen, strict=strict)
     if len(given) < 2:
         raise FarfieldError(
             f"{source}: only {len(given)} of the {len(chosen)} examples can be read; expected at least 2"
@@ -205,13 +208,18 @@ def _pictures(
     if heldout is not None:
         if is_physical(heldout):
             raise FarfieldError(f"{heldout}: holds physical fields, but {source} pictures; expected the same kind")
-        origin, rest = heldout, source_keys(heldout, strict=strict, channels=shape[0])
+        origin, rest = heldout, list_keys(heldout, strict=strict)
     held = divide_held(rest, n, most, seed)
-    if held:
-        both = open_images(origin, shape, keys=[*held["real"], *held["references"]], strict=strict)
-        readable = set(both.keys)
-        sets = {name: both.select([k for k in part if k in readable]) for name, part in held.items()}
-    return Domain(given, sets if held else {}, len(keys), channel_law(given.values))
+    wanted = [*held["real"], *held["references"]] if held else rest
+    sets: dict[str, Images] = {}
+    if wanted:
+        both = load_images(origin, shape, keys=wanted, strict=strict)
+        good = set(both.keys)
+        if heldout is not None:
+            rows = apart(both.keys, both.values, [given.values], heldout, f"the examples of {source}", UNSEEN)
+            good = {both.keys[i] for i in rows}
+        sets = {name: both.select([k for k in part if k in good]) for name, part in held.items()}
+    return Domain(given, sets, len(keys), channel_law(given.values), notes=_few(rest, origin))
 
 
 def _fields(
@@ -234,6 +242,9 @@ def _fields(
     physical = Physical.fit(stretch, examples)
     if heldout is not None:
         rest, read = _opened(heldout, shape, patch, hdu, strict)
+        both = read(rest)
+        seen = f"the examples of {source}"
+        rest = [rest[i] for i in apart(both.keys, both.values, [examples.values], heldout, seen, UNSEEN)]
     fields = {name: read(part) for name, part in divide_held(rest, n, most, seed).items()}
     for part in fields.values():
         if part.unit != examples.unit or part.values.shape[1] != examples.values.shape[1]:
@@ -243,7 +254,7 @@ def _fields(
     given = physical.to_model(examples, shape[0])
     _check_spread(given, source)
     held = {name: physical.to_model(part, shape[0]) for name, part in fields.items()}
-    notes = []
+    notes = [*_few(rest, heldout or source)]
     if by_map and (shared := sorted(_maps(chosen) & _maps(rest))):
         notes.append(
             f"Held-out patches come from the same maps as examples ({some(shared)}): they are neighbours, and the floor "
@@ -262,10 +273,17 @@ def _opened(
     source: str, shape: Sequence[int], patch: int | None, hdu: str | int | None, strict: bool
 ) -> tuple[list[str], Callable[[Sequence[str]], Fields]]:
     """The keys of a source, and what gives the fields of some: files are read once, clouds made as they are asked for."""
-    if source in FIELD_DOMAINS:
-        return source_keys(source), lambda keys: open_fields(source, shape, keys=keys, patch=patch, hdu=hdu)
+    if (made := field_keys(source)) is not None:
+        return made, lambda keys: open_fields(source, shape, keys=keys, patch=patch, hdu=hdu)
     every = open_fields(source, shape, patch=patch, hdu=hdu, strict=strict)
     return list(every.keys), every.select
+
+
+def _few(rest: Sequence[str], origin: str) -> tuple[str, ...]:
+    """Why held-out images that are there are not used."""
+    if not 0 < len(rest) < LEAST_HELD:
+        return ()
+    return (f"{origin}: {len(rest)} held-out images are too few to compare with, at least {LEAST_HELD} are needed.",)
 
 
 def _maps(keys: Sequence[str]) -> set[str]:
@@ -275,20 +293,3 @@ def _maps(keys: Sequence[str]) -> set[str]:
 def _check_spread(given: Images, source: str) -> None:
     if bool(torch.eq(given.values, given.values[0]).all()):
         raise FarfieldError(f"{source}: all {len(given)} examples are the same image; there is no spread to learn")
-
-
-def _check_apart(domain: Domain, source: str, heldout: str) -> None:
-    """Held-out images of another source must not be examples in another place: every measure would be flattered."""
-    seen = {_digest(row) for row in domain.examples.values}
-    twice = [
-        k for part in domain.held.values() for k, v in zip(part.keys, part.values, strict=True) if _digest(v) in seen
-    ]
-    if twice:
-        raise FarfieldError(
-            f"{heldout}: {len(twice)} of its images are among the examples of {source} ({twice[0]}); expected held-out "
-            "images that no method has seen"
-        )
-
-
-def _digest(image: Tensor) -> str:
-    return hashlib.sha256(image.contiguous().numpy().tobytes()).hexdigest()

@@ -80,7 +80,7 @@ def scan(
     Args:
         source: whatever `data.source.open_collection` takes; images may differ in size.
         near: the share of the median distance to the nearest other image up to which a pair is near; 0 for none.
-        max_images: scan the first so many, or with ``seed`` so many at random.
+        max_images: scan so many, drawn with ``seed`` (0 if not given).
 
     Raises:
         FarfieldError: a negative ``near``, or nothing to be read.
@@ -88,6 +88,7 @@ def scan(
     if not 0 <= near < 1:
         raise FarfieldError(f"near {near}: expected a share of the median distance, from 0 to below 1")
     with open_collection(source, labels=False) as collection:
+        seed = 0 if max_images is not None and seed is None else seed
         keys = first(collection.keys, max_images, seed, collection.name)
         digests, small = _described(collection, keys, strict, quiet)
     groups: dict[bytes, list[str]] = defaultdict(list)

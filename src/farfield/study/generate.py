@@ -18,7 +18,8 @@ from farfield.core.error import FarfieldError
 from farfield.core.runtime import Advance, exact_matmul, progress, resolve_device, resolve_dtype
 from farfield.core.seeds import show_numbers
 from farfield.data.picture import save_png, to_uint8
-from farfield.data.samples import FOLDER, open_samples
+from farfield.data.samples import open_samples
+from farfield.data.source import SAMPLES
 from farfield.diffusion.denoiser import Denoiser
 from farfield.diffusion.generation import Labelled, generate
 from farfield.diffusion.solver import Churn, check_noise, find_solver
@@ -123,7 +124,7 @@ def make_samples(
     }
     if run.ranks.main:
         if sampling.form == "npz":
-            _write_npz(run.store(FOLDER, Images), out / "images.npz")
+            _write_npz(run.store(SAMPLES, Images), out / "images.npz")
         sheet = io.BytesIO()
         grid(open_samples(out, limit=min(SHOWN, len(seeds)))).save(sheet, format="PNG")
         write_bytes(out / "sheet.png", sheet.getvalue())
@@ -170,7 +171,7 @@ def _fill(
 
     A batch that lacks one file is made again as a whole: a network's last bits depend on how many rows it is given.
     """
-    folder, store = run.folder / FOLDER, run.store(FOLDER, Images)
+    folder, store = run.folder / SAMPLES, run.store(SAMPLES, Images)
     parts = chunks(keys, sampling.batch_size)
 
     def finished(place: int) -> bool:
@@ -183,7 +184,7 @@ def _fill(
     if left:
         total = len(keys) * sampling.steps
         done = total - sum(map(len, left.values())) * sampling.steps
-        with run.stage(FOLDER), progress("generating", total, done=done, quiet=run.quiet) as advance:
+        with run.stage(SAMPLES), progress("generating", total, done=done, quiet=run.quiet) as advance:
             for place, part in left.items():
                 if place % run.ranks.world != run.ranks.rank:
                     continue

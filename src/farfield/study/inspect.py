@@ -16,7 +16,7 @@ from farfield.checkpoints.card import Card, card_of_file, find_card
 from farfield.checkpoints.checkpoint import Answers, Checkpoint, Finding, Question
 from farfield.checkpoints.empirical import is_empirical
 from farfield.checkpoints.file.stored import State, Stored
-from farfield.checkpoints.load import BUNDLED, locate, model_digest, split_name
+from farfield.checkpoints.load import is_bundled, locate, model_digest, split_name
 from farfield.checkpoints.native import WEIGHTS, Blueprint, is_native, read_blueprint
 from farfield.core.download import file_sha256, recorded_sha256
 from farfield.core.error import FarfieldError
@@ -216,7 +216,7 @@ def _of_folder(model: str, folder: Path) -> Description:
         image_shape=image_shape or plan.shape,
         classes=plan.classes,
         sha256=None,
-        licence="Apache-2.0" if model in BUNDLED else licence_of(model, folder),
+        licence="Apache-2.0" if is_bundled(model) else licence_of(model, folder),
         findings=findings,
         questions=(),
     )

@@ -28,7 +28,7 @@ from farfield.core.runtime import (
     seeded_noise,
     state_dtype,
 )
-from farfield.data.bundled import choose
+from farfield.data.subset import choose
 from farfield.diffusion.denoiser import Denoiser
 from farfield.diffusion.schedule import DiscreteSchedule, Schedule
 from farfield.diffusion.solver import integrate

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from farfield.core.artifact import Images, Latents
-from farfield.data.bundled import choose
+from farfield.data.subset import choose
 from farfield.data.symmetry import SAVED, apply, augment, group
 from farfield.study.interference import mean_score
 from farfield.study.ladder import Ladder

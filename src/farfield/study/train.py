@@ -12,11 +12,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from farfield.checkpoints.load import model_digest, open_network
-from farfield.checkpoints.native import Blueprint, save_model
+from farfield.checkpoints.load import locate, model_digest, open_network
+from farfield.checkpoints.native import Blueprint, save_model, told_classes
 from farfield.core.artifact import read_json, write_bytes, write_json
 from farfield.core.error import FarfieldError
 from farfield.core.runtime import generator, progress, resolve_device
+from farfield.data.apart import apart
 from farfield.data.dataset import Dataset, open_dataset
 from farfield.diffusion.generation import generate
 from farfield.diffusion.objective import heldout_loss
@@ -125,7 +126,7 @@ def train(
         origin: a model to train further, in place of a new network.
         family: train ``origin`` as another family than it is.
         heldout: images that are never trained on, for the held-out loss.
-        most: train on the nested subset of so many images.
+        most: train on a subset of so many images, drawn by seed 0 and nested.
         most_heldout: of the held-out images, so many at most, drawn at random.
         half: keep snapshots in float16.
 
@@ -139,16 +140,30 @@ def train(
     plan: Blueprint | None = None
     if origin is not None:
         plan, network = open_network(origin, family)
-    data = open_dataset(source, shape=plan.shape if plan else None, limit=most)
-    held = open_dataset(heldout, shape=data.shape) if heldout is not None else None
-    if held is not None:
-        held = held.subset(min(most_heldout, len(held)), 0)
+    data = open_dataset(source, shape=plan.shape if plan else None, limit=most, seed=None if most is None else 0)
     if plan is None:
+        if architecture.classes and data.labels is None:
+            raise FarfieldError(
+                f"{source}: --labels, but its images have no classes; leave --labels out, or add a dataset.json"
+            )
         plan, network = architecture.build(data, recipe.seed)
+    elif plan.classes:
+        data = data.with_classes_of(told_classes(locate(str(origin))), source, str(origin))
+        _check_classes(data, plan.classes, source, str(origin))
+    held = None
+    if heldout is not None:
+        held = open_dataset(heldout, shape=data.shape)
+        if plan.classes:
+            held = held.with_classes_of(data.class_names, heldout, source)
+            _check_classes(held, plan.classes, heldout, source)
+        rows = apart(held.keys, held.values(), [data.values()], heldout, source, "images that are never trained on")
+        held = held.rows(torch.tensor(rows))
+        held = held.subset(min(most_heldout, len(held)), 0)
     request = {
         "data": source,
         "data_digest": data.digest(),
         "images": len(data),
+        "class_names": list(data.class_names) if plan.classes else [],
         "heldout": heldout,
         "heldout_digest": held.digest() if held else None,
         "from": origin,
@@ -174,6 +189,16 @@ def train(
     session = _Session(run, training, plan, held, watch, half)
     session.go()
     return session.summary(source, len(data))
+
+
+def _check_classes(data: Dataset, classes: int, where: str, other: str) -> None:
+    """Every image of a conditional model's data has a class that it knows."""
+    if data.labels is None:
+        raise FarfieldError(f"{where}: has no classes, but the model is class-conditional; expected those of {other}")
+    if int(data.labels.max()) >= classes:
+        raise FarfieldError(
+            f"{where}: has a class {int(data.labels.max())}, but {other} has {classes} classes; leave those images out"
+        )
 
 
 class _Session:
@@ -311,6 +336,7 @@ class _Session:
             "command": self.run.request["command"],
             "data": self.run.request["data"],
             "data_digest": self.run.request["data_digest"],
+            "class_names": self.run.request["class_names"],
             "from": self.run.request["from"],
             "images_seen": self.training.seen,
             "recipe": self.run.request["recipe"],

@@ -1,0 +1,150 @@
+"""Pictures or physical fields: one rule for every container, the same in every command, and said where it is a guess.
+
+FITS, and whatever states a unit, hold fields. Whole numbers of 8 or 16 bits without a sign, and truth values, fill their
+range and are pictures. Floats are pictures where all lie in [0, 1], or in [-1, 1] and some near -1; otherwise they are
+physical numbers. ``--stretch`` reads anything as fields.
+"""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from farfield.core.error import FarfieldError
+from farfield.core.note import say
+from farfield.data.field_file import ENDINGS as FIELDS
+from farfield.data.field_file import FITS, TIFF, read_field_file
+from farfield.data.listing import PICTURES, Survey, survey
+
+Kind = Literal["pictures", "fields"]
+Range = tuple[float, float]
+
+UNIT, SIGNED = (0.0, 1.0), (-1.0, 1.0)
+NEAR = -0.5
+"""Floats that go below zero but not below this could be either: [-1, 1], or [0, 1] with what a resize overshoots."""
+
+
+def float_range(values: np.ndarray, where: str, stated: Range | None = None) -> Range | None:
+    """The range that float pictures fill, `UNIT` or `SIGNED`; None for physical numbers. What is not finite is ignored.
+
+    Rounding is granted at both ends of either range: 1e-6, and 1e-3 of 16-bit floats.
+
+    Args:
+        stated: what the file itself says.
+
+    Raises:
+        FarfieldError: the least value is between `NEAR` and 0, and the greatest at most 1.
+    """
+    finite = values[np.isfinite(values)]
+    if not finite.size:
+        return UNIT
+    slack = 1e-3 if values.dtype == np.float16 else 1e-6
+    low, high = float(finite.min()), float(finite.max())
+    if stated is not None:
+        if low < stated[0] - slack or high > stated[1] + slack:
+            raise FarfieldError(
+                f"{where}: its `range` says {stated[0]:g} to {stated[1]:g}, found {low:.4g} … {high:.4g}; mend one of them"
+            )
+        return stated
+    if high > 1 + slack or low < -1 - slack:
+        return None
+    if low >= -slack:
+        return UNIT
+    if low <= NEAR:
+        return SIGNED
+    raise FarfieldError(
+        f"{where}: floats from {low:.4g} to {high:.4g} can be pictures in [-1, 1], or in [0, 1] with overshoot; clip them "
+        "to [0, 1], save them as uint8, add an array `range` of two numbers to the npz, or give --stretch for physical fields"
+    )
+
+
+def kind_of(path: Path, found: Survey | None = None) -> Kind:
+    """What a path holds; a folder, zip or pattern by its files.
+
+    Raises:
+        FarfieldError: both kinds lie side by side, or numbers that could be either.
+    """
+    if found is None and not path.is_file():
+        with survey(path) as opened:
+            return kind_of(path, opened)
+    if found is None:
+        return file_kind(path)
+    fields = [n for n in found.of(FIELDS) if not n.lower().endswith(TIFF)]
+    pictures = [n for n in found.of(PICTURES) if not n.lower().endswith(TIFF)]
+    tiffs = found.of(TIFF)
+    if found.folder is None:  # files in a zip are read as pictures
+        return "pictures"
+    if not pictures:
+        return "fields" if any(file_kind(found.path(n)) == "fields" for n in (*fields, *tiffs)) else "pictures"
+    physical = [n for n in (*fields, *tiffs) if file_kind(found.path(n)) == "fields"]
+    few = max(1, (len(pictures) + len(physical)) // 100)
+    if len(physical) <= few < len(pictures) or not physical:
+        return "pictures"
+    if len(pictures) <= few < len(physical):
+        return "fields"
+    ends = [Path(names[0]).suffix for names in (physical, pictures)]
+    raise FarfieldError(
+        f"{found.source}: holds {len(physical)} {ends[0]} and {len(pictures)} {ends[1]}, two kinds of data; give "
+        f"'{found.source}/**/*{ends[0]}' or '{found.source}/**/*{ends[1]}'"
+    )
+
+
+def file_kind(path: Path) -> Kind:
+    """What one file holds. A file that cannot be read counts as pictures: their reader says what is wrong."""
+    lower = path.name.lower()
+    if lower.endswith(FITS):
+        return "fields"
+    if not lower.endswith(FIELDS):
+        return "pictures"
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            dtype, unit, stated = _peek(path)
+    except Exception:
+        return "pictures"
+    if unit:
+        return "fields"
+    if dtype in (np.uint8, np.uint16, np.bool_) or dtype.kind not in "fiu":
+        return "pictures"
+    try:
+        parts = read_field_file(path, 3).parts
+    except FarfieldError:
+        raise
+    except Exception:
+        return "pictures"
+    values = [v[np.isfinite(v)].astype(dtype, copy=False) for v in parts.values()]
+    joined = np.array([f(v) for v in values if v.size for f in (np.min, np.max)])
+    if not joined.size:
+        return "pictures"
+    if dtype.kind in "iu":
+        if joined.min() >= 0 and joined.max() <= 255:
+            raise FarfieldError(
+                f"{path}: {dtype} from {joined.min():g} to {joined.max():g} can be pictures or counts; save pictures as uint8, "
+                "or give --stretch for physical fields"
+            )
+        return "fields"
+    if lower.endswith(TIFF) and joined.min() < 0:  # maps of a signed quantity; pictures as TIFF are in [0, 1]
+        return "fields"
+    found = float_range(joined.astype(dtype), str(path), stated)
+    if found is None:
+        return "fields"
+    say(
+        f"{path.name}: floats are read as pictures in [{found[0]:g}, {found[1]:g}]; --stretch reads them as physical fields"
+    )
+    return "pictures"
+
+
+def _peek(path: Path) -> tuple[np.dtype, str, Range | None]:
+    """The type of a file's array, its unit and the range that it states, without reading the numbers."""
+    lower = path.name.lower()
+    if lower.endswith(TIFF):
+        import tifffile
+
+        with tifffile.TiffFile(path) as opened:
+            return np.dtype(opened.series[0].dtype), "", None
+    from farfield.data.arrays import peek
+
+    return peek(path)
