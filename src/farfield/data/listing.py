@@ -279,7 +279,7 @@ def _told_apart(source: str, shown: dict[str, str]) -> list[str]:
     if len(folders) < 2:
         return []
     lowered = {folder.lower() for folder in folders}
-    inside = posixpath.join(source, top)
+    inside = posixpath.join(source, top) if top else source
     if not loose and (lowered <= PARTS or (lowered <= MARKS | MARKED and lowered & MARKED)):
         asked = " or ".join(f"{posixpath.join(inside, f)}" for f in sorted(folders))
         raise FarfieldError(
