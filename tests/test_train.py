@@ -227,7 +227,7 @@ def test_half_the_bytes_in_float16(data: Path, tmp_path: Path):
 
 
 def test_classes_are_told_apart(data: Path, tmp_path: Path):
-    folder = trained(data, tmp_path / "run", "--labels", "--images", 32, "--heldout", data / "train")
+    folder = trained(data, tmp_path / "run", "--labels", "--images", 32)
     assert read_blueprint(folder).classes == 2
     x, sigma = torch.randn(2, 3, 8, 8), torch.tensor(1.0)
     a, b = (load_denoiser(str(folder), label=k)(x, sigma) for k in (0, 1))

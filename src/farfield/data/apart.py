@@ -16,7 +16,9 @@ MOST = 0.1
 """A larger share in common is no accident: it is refused."""
 
 
-def apart(keys: Sequence[str], values: Tensor, others: Sequence[Tensor], where: str, other: str, why: str) -> list[int]:
+def apart(
+    keys: Sequence[str], values: Tensor, others: Sequence[Tensor], where: str, other: str, why: str | None
+) -> list[int]:
     """The rows of a set that are in none of the others, to the bit, as both are at one size.
 
     Up to `MOST` of them are left out with a warning.
@@ -26,7 +28,7 @@ def apart(keys: Sequence[str], values: Tensor, others: Sequence[Tensor], where: 
         values: ``[n, C, H, W]``, of the same type and range as the others.
         others: sets of images or fields.
         where, other: what to call the two.
-        why: what the set is needed for, to end an error with.
+        why: what was expected, to end an error with; None where both come from one source, and any number is left out.
 
     Raises:
         FarfieldError: more than that are.
@@ -37,7 +39,7 @@ def apart(keys: Sequence[str], values: Tensor, others: Sequence[Tensor], where: 
     if not twice:
         return good
     named = f"{len(twice)} of its {len(values)} images are among {other} ({some([keys[i] for i in twice])})"
-    if len(twice) > MOST * len(values):
+    if why is not None and len(twice) > MOST * len(values):
         raise FarfieldError(f"{where}: {named}; expected {why}")
     warnings.warn(FarfieldWarning(f"{where}: {named}; left out"), stacklevel=3)
     return good

@@ -136,7 +136,10 @@ def take(found: Survey, endings: Sequence[str], beside: Sequence[str] = ()) -> L
     """
     names = found.of(endings)
     if not names:
-        raise FarfieldError(f"{found.source}: expected images ({' '.join(endings)}), found none; check the path")
+        there = ", ".join([*_counted(list(found.shown.values())), *found.passed])
+        raise FarfieldError(
+            f"{found.source}: expected images ({' '.join(endings)}), found none{f', but {there}' if there else ''}; check the path"
+        )
     shown = {name: found.shown[name] for name in names}
     loose = [] if found.chosen else _told_apart(found.source, shown)
     for name in loose:

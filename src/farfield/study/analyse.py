@@ -19,6 +19,7 @@ from farfield.checkpoints.load import model_digest
 from farfield.core.artifact import Images, Latents, Score, save, write_json
 from farfield.core.error import FarfieldError
 from farfield.core.runtime import Advance, generator
+from farfield.data.apart import apart
 from farfield.data.image import list_keys, load_images
 from farfield.data.picture import as_shown
 from farfield.data.subset import choose
@@ -134,6 +135,10 @@ def analyse(
     for name in group(analysis.symmetry) if analysis.symmetry else ():
         apply(given.values[:1], name)  # refuse a quarter turn of what is not square before the folder is begun
     training = _in_domain(in_domain, denoiser, limit or len(given), seed, strict) if in_domain else None
+    if in_domain and training is not None:
+        why = "images of the training domain"
+        rows = apart(training.keys, training.values, [given.values], in_domain, f"the examples of {source}", why)
+        training = training.select([training.keys[i] for i in rows])
     request = {
         "model": model,
         "model_digest": model_digest(model),

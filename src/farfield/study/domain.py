@@ -214,10 +214,9 @@ def _pictures(
     sets: dict[str, Images] = {}
     if wanted:
         both = load_images(origin, shape, keys=wanted, strict=strict)
-        good = set(both.keys)
-        if heldout is not None:
-            rows = apart(both.keys, both.values, [given.values], heldout, f"the examples of {source}", UNSEEN)
-            good = {both.keys[i] for i in rows}
+        why = None if heldout is None else UNSEEN
+        rows = apart(both.keys, both.values, [given.values], origin, f"the examples of {source}", why)
+        good = {both.keys[i] for i in rows}
         sets = {name: both.select([k for k in part if k in good]) for name, part in held.items()}
     return Domain(given, sets, len(keys), channel_law(given.values), notes=_few(rest, origin))
 
