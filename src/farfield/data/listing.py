@@ -137,9 +137,8 @@ def take(found: Survey, endings: Sequence[str], beside: Sequence[str] = ()) -> L
     names = found.of(endings)
     if not names:
         there = ", ".join([*_counted(list(found.shown.values())), *found.passed])
-        raise FarfieldError(
-            f"{found.source}: expected images ({' '.join(endings)}), found none{f', but {there}' if there else ''}; check the path"
-        )
+        there = f"found none, but {there}" if there else "found none"
+        raise FarfieldError(f"{found.source}: expected images ({' '.join(endings)}), {there}; check the path")
     shown = {name: found.shown[name] for name in names}
     loose = [] if found.chosen else _told_apart(found.source, shown)
     for name in loose:
