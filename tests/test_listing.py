@@ -156,9 +156,25 @@ def test_the_range_of_floats(tmp_path, low, kind):
         with kept() as said:
             found = open_dataset(tmp_path / name).images.permute(0, 2, 3, 1).double().numpy()
         assert np.abs(found - (x if kind == "signed" else x * 2 - 1)).max() < 1e-6
-        assert f"{name}: floats are read as pictures in [{-1 if kind == 'signed' else 0}, 1]" in said[0]
+        assert f"{tmp_path / name}: floats are read as pictures in [{-1 if kind == 'signed' else 0}, 1]" in said[0]
     np.savez(tmp_path / "told.npz", images=x, range=[-1, 1])
     assert np.abs(open_dataset(tmp_path / "told.npz").images.permute(0, 2, 3, 1).double().numpy() - x).max() < 1e-6
+
+
+def test_files_of_one_folder_are_of_one_kind_and_range(tmp_path):
+    x = np.random.default_rng(0).random((8, 8, 3))
+    for i in range(3):
+        np.save(tmp_path / f"{i}.npy", x[None])
+    with kept() as said:
+        assert open_dataset(tmp_path).keys == ("0", "1", "2")
+    assert said == [f"{tmp_path}: floats are read as pictures in [0, 1]; --stretch reads them as physical fields"]
+    np.save(tmp_path / "3.npy", x[None] * 2 - 1)
+    with pytest.raises(FarfieldError, match=r"floats of 0\.npy are in \[0, 1\], those of 3\.npy in \[-1, 1\]"):
+        open_dataset(tmp_path)
+    for name in ("3", "4"):
+        np.save(tmp_path / f"{name}.npy", x[None] * 40)
+    with pytest.raises(FarfieldError, match=r"3\.npy holds physical numbers, 0\.npy a picture's; give --stretch"):
+        open_dataset(tmp_path)
 
 
 def test_edm_s_folders_of_a_thousand_samples_are_seeds(tmp_path):

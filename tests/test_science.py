@@ -271,12 +271,13 @@ def test_fields_and_pictures_are_told_apart(tmp_path):
         tifffile.imwrite(tmp_path / name, array) if end == "tif" else write(tmp_path / name, array)
     assert {name: is_physical(tmp_path / name) for name in made} == made
     assert is_physical(f"{tmp_path}/a.fits[0]") and not is_physical(tmp_path / "absent.fits")
-    assert is_physical(tmp_path)
-    make_images(tmp_path, 1)  # a picture among many fields is passed over
-    assert is_physical(tmp_path)
-    make_images(tmp_path, 9)
+    for i in range(4):
+        write(tmp_path / "sky" / f"{i}.fits", numbers(i, 8, 8))
+    make_images(tmp_path / "sky", 1)  # a picture among many fields is passed over
+    assert is_physical(tmp_path / "sky")
+    make_images(tmp_path / "sky", 9)
     with pytest.raises(FarfieldError, match=r"two kinds of data; give '.*/\*\*/\*\.fits' or '.*/\*\*/\*\.png'"):
-        is_physical(tmp_path)
+        is_physical(tmp_path / "sky")
 
 
 def test_what_cannot_be_read_is_left_out_and_named(tmp_path):

@@ -71,69 +71,83 @@ def kind_of(path: Path, found: Survey | None = None) -> Kind:
         with survey(path) as opened:
             return kind_of(path, opened)
     if found is None:
-        return file_kind(path)
-    fields = [n for n in found.of(FIELDS) if not n.lower().endswith(TIFF)]
-    pictures = [n for n in found.of(PICTURES) if not n.lower().endswith(TIFF)]
-    tiffs = found.of(TIFF)
+        return _agreed(str(path), {path.name: judge(path)})
     if found.folder is None:  # files in a zip are read as pictures
         return "pictures"
-    if not pictures:
-        return "fields" if any(file_kind(found.path(n)) == "fields" for n in (*fields, *tiffs)) else "pictures"
-    physical = [n for n in (*fields, *tiffs) if file_kind(found.path(n)) == "fields"]
+    plain = [n for n in found.of(PICTURES) if not n.lower().endswith(TIFF)]
+    judged = {n: judge(found.path(n)) for n in dict.fromkeys((*found.of(FIELDS), *found.of(TIFF)))}
+    physical = [n for n, (kind, _) in judged.items() if kind == "fields"]
+    pictures = plain or [n for n in judged if n not in physical]
     few = max(1, (len(pictures) + len(physical)) // 100)
     if len(physical) <= few < len(pictures) or not physical:
-        return "pictures"
-    if len(pictures) <= few < len(physical):
+        return _agreed(
+            found.source, {n: told for n, told in judged.items() if told[0] == "pictures"} if not plain else {}
+        )
+    if len(pictures) <= few < len(physical) or not pictures:
         return "fields"
     ends = [Path(names[0]).suffix for names in (physical, pictures)]
     raise FarfieldError(
         f"{found.source}: holds {len(physical)} {ends[0]} and {len(pictures)} {ends[1]}, two kinds of data; give "
         f"'{found.source}/**/*{ends[0]}' or '{found.source}/**/*{ends[1]}'"
+        if ends[0] != ends[1]
+        else f"{found.source}: {physical[0]} holds physical numbers, {pictures[0]} a picture's; give --stretch to read all as "
+        "physical fields, or divide the folder"
     )
 
 
-def file_kind(path: Path) -> Kind:
-    """What one file holds. A file that cannot be read counts as pictures: their reader says what is wrong."""
+def judge(path: Path) -> tuple[Kind, Range | None]:
+    """What one file holds, and the range where that was told by its floats.
+
+    A file that cannot be read counts as pictures: their reader says what is wrong.
+    """
     lower = path.name.lower()
     if lower.endswith(FITS):
-        return "fields"
+        return "fields", None
     if not lower.endswith(FIELDS):
-        return "pictures"
+        return "pictures", None
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             dtype, unit, stated = _peek(path)
+            if unit:
+                return "fields", None
+            if dtype in (np.uint8, np.uint16, np.bool_) or dtype.kind not in "fiu":
+                return "pictures", None
+            parts = read_field_file(path, 3).parts
     except Exception:
-        return "pictures"
-    if unit:
-        return "fields"
-    if dtype in (np.uint8, np.uint16, np.bool_) or dtype.kind not in "fiu":
-        return "pictures"
-    try:
-        parts = read_field_file(path, 3).parts
-    except FarfieldError:
-        raise
-    except Exception:
-        return "pictures"
-    values = [v[np.isfinite(v)].astype(dtype, copy=False) for v in parts.values()]
-    joined = np.array([f(v) for v in values if v.size for f in (np.min, np.max)])
-    if not joined.size:
-        return "pictures"
+        return "pictures", None
+    values = [v[np.isfinite(v)] for v in parts.values()]
+    ends = np.array([end(v) for v in values if v.size for end in (np.min, np.max)])
+    if not ends.size:
+        return "pictures", None
     if dtype.kind in "iu":
-        if joined.min() >= 0 and joined.max() <= 255:
+        if ends.min() >= 0 and ends.max() <= 255:
             raise FarfieldError(
-                f"{path}: {dtype} from {joined.min():g} to {joined.max():g} can be pictures or counts; save pictures as uint8, "
+                f"{path}: {dtype} from {ends.min():g} to {ends.max():g} can be pictures or counts; save pictures as uint8, "
                 "or give --stretch for physical fields"
             )
+        return "fields", None
+    if lower.endswith(TIFF) and ends.min() < 0:  # maps of a signed quantity; pictures as TIFF are in [0, 1]
+        return "fields", None
+    found = float_range(ends.astype(dtype), str(path), stated)
+    return ("fields", None) if found is None else ("pictures", found)
+
+
+def _agreed(source: str, judged: dict[str, tuple[Kind, Range | None]]) -> Kind:
+    """The kind that all files are of, and a line where it was told by their floats."""
+    kinds = {kind for kind, _ in judged.values()}
+    if kinds == {"fields"}:
         return "fields"
-    if lower.endswith(TIFF) and joined.min() < 0:  # maps of a signed quantity; pictures as TIFF are in [0, 1]
-        return "fields"
-    found = float_range(joined.astype(dtype), str(path), stated)
-    if found is None:
-        return "fields"
-    say(
-        f"{path.name}: floats are read as pictures in [{found[0]:g}, {found[1]:g}]; --stretch reads them as physical fields"
-    )
+    ranges = {n: found for n, (_, found) in judged.items() if found is not None}
+    if len(set(ranges.values())) > 1:
+        first, other = (next(n for n, r in ranges.items() if r == found) for found in (UNIT, SIGNED))
+        raise FarfieldError(
+            f"{source}: floats of {first} are in [0, 1], those of {other} in [-1, 1]; bring them to one range, or give "
+            "--stretch for physical fields"
+        )
+    if ranges:
+        low, high = next(iter(ranges.values()))
+        say(f"{source}: floats are read as pictures in [{low:g}, {high:g}]; --stretch reads them as physical fields")
     return "pictures"
 
 
