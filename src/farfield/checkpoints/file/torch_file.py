@@ -128,6 +128,15 @@ def read_zip(file: Mapped, data: memoryview, words: Vocabulary = IN_TORCH) -> An
     top = pickles[0].partition("/")[0]
     if f"{top}/constants.pkl" in members or any(name.startswith(f"{top}/code/") for name in members):
         raise file.other("a program of TorchScript")
+    return read_members(file, members, top, words)
+
+
+def read_members(file: Mapped, members: dict[str, memoryview], top: str, words: Vocabulary) -> Any:
+    """What ``top/data.pkl`` in an archive holds, whose storages are ``top/data/KEY``.
+
+    Raises:
+        FarfieldError: damaged, or it holds what is not data.
+    """
     order = members.get(f"{top}/byteorder", memoryview(b"little"))
     if bytes(order[:16]) != b"little":
         raise file.other("a torch file of a big-endian machine")
@@ -139,7 +148,7 @@ def read_zip(file: Mapped, data: memoryview, words: Vocabulary = IN_TORCH) -> An
             raise file.damaged(f"storage {key[:40]!r} of {count} numbers has {found} in the archive")
         return Storage(dtype, count, piece)
 
-    raw = members[pickles[0]]
+    raw = members[f"{top}/data.pkl"]
     root, end = read_pickle(file, raw, words, partial(_persistent, file, storage))
     if end != len(raw):
         raise file.damaged("something follows the pickle in the archive")

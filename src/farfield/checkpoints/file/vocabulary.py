@@ -24,15 +24,18 @@ class Vocabulary:
         values: names of plain values.
         calls: calls with a known outcome, computed from their arguments by code of ours.
         builds: objects with a known outcome once their state is there, likewise.
+        under: beginnings of names that are inert, too: a TorchScript archive makes up its classes.
     """
 
     inert: frozenset[str] = frozenset()
     values: Mapping[str, Any] = field(default_factory=dict)
     calls: Mapping[str, Call] = field(default_factory=dict)
     builds: Mapping[str, Build] = field(default_factory=dict)
+    under: tuple[str, ...] = ()
 
     def __contains__(self, name: str) -> bool:
-        return any(name in words for words in (self.inert, self.values, self.calls, self.builds))
+        known = any(name in words for words in (self.inert, self.values, self.calls, self.builds))
+        return known or name.startswith(self.under)
 
     def __or__(self, other: Vocabulary) -> Vocabulary:
         return Vocabulary(
@@ -40,6 +43,7 @@ class Vocabulary:
             {**self.values, **other.values},
             {**self.calls, **other.calls},
             {**self.builds, **other.builds},
+            self.under + other.under,
         )
 
 

@@ -7,7 +7,7 @@ a member is a piece of the file, and no piece belongs to two.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import pairwise
 
 from farfield.checkpoints.file.mapped import Mapped
@@ -18,8 +18,8 @@ _UNKNOWN = 0xFFFFFFFF
 """A size that stands elsewhere, in 64 bits."""
 
 
-def zip_members(file: Mapped, data: memoryview) -> dict[str, memoryview]:
-    """The bytes of every member of an archive by its name.
+def zip_members(file: Mapped, data: memoryview, wanted: Callable[[str], bool] | None = None) -> dict[str, memoryview]:
+    """The bytes of every member of an archive by its name, or of those that are wanted; no other is looked at.
 
     Raises:
         FarfieldError: damaged; compressed; names that lead out of the archive, links, a name or a piece used twice.
@@ -28,6 +28,8 @@ def zip_members(file: Mapped, data: memoryview) -> dict[str, memoryview]:
     pieces: list[tuple[int, int]] = []
     for name, method, mode, size, start in _entries(file, data):
         file.spend(400 + 5 * len(name))
+        if wanted is not None and not wanted(name):
+            continue
         if name.startswith("/") or ".." in name.split("/") or "\\" in name or "\0" in name:
             raise file.refused(f"a member of the archive is called {name[:80]!r}, which leads out of it")
         if mode >> 12 == 0o12:
