@@ -70,4 +70,4 @@ def test_commands(source, tmp_path):
         app, ["describe", str(source), "--descriptor", spec, "-o", str(tmp_path / "own"), "-q", "--json"]
     )
     assert done.exit_code == 0 and '"length": 8' in done.output
-    assert "expected sscd" in str(runner.invoke(app, ["fetch", "inception"]).exception)
+    assert "expected sscd" in str(runner.invoke(app, ["fetch", "squeezenet"]).exception)

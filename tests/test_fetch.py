@@ -10,9 +10,11 @@ from pathlib import Path
 import pytest
 import torch
 from edm_files import saved_model, write_snapshot
+from test_network_file import Published
 from tiny import farfield
 
-from farfield.checkpoints.card import CARDS, card_of_file, find_card
+from farfield.audit.named import open_descriptor
+from farfield.checkpoints.card import CARDS, SSCD, card_of_file, find_card
 from farfield.checkpoints.load import locate
 from farfield.core.download import download, file_sha256, recorded_sha256
 from farfield.core.error import FarfieldError
@@ -201,7 +203,30 @@ def test_a_fetched_pickle_is_a_model(server, tmp_path, monkeypatch):
     said = farfield(
         "fetch", "edm-afhqv2-64x64-uncond-vp", "--url", "http://127.0.0.1:9/edm-afhqv2-64x64-uncond-vp.pkl", "-q"
     )
-    assert told["path"] in said.out and "its publisher states none" in said.out and "CC BY-NC-SA" in said.out
+    assert told["path"] in said.out and "unverified, no one has published one" in said.out and "CC BY-NC-SA" in said.out
+
+
+def test_a_fetched_descriptor_is_the_one_that_came(server, tmp_path, monkeypatch):
+    """SSCD's weights come as a file of another address; in its place the card's file is taken with the published hash alone."""
+    monkeypatch.setenv("FARFIELD_CACHE", str(tmp_path / "cache"))
+    with pytest.raises(FarfieldError, match="found none; run `farfield fetch sscd`"):
+        open_descriptor("sscd")
+    torch.save(Published().state_dict(), tmp_path / "made.pt")
+    made = (tmp_path / "made.pt").read_bytes()
+    server.files |= {f"/{SSCD.file}": made, "/page.pt": b"<html>not found</html>"}
+    said = farfield("fetch", "sscd", "--url", f"{server.address}/page.pt", "-q")
+    assert said.code == 2 and "a web page" in said.err and names(tmp_path / "cache") == []
+    address, digest = f"{server.address}/{SSCD.file}", hashlib.sha256(made).hexdigest()
+    said = farfield("fetch", "sscd", "--url", address, "--sha256", SSCD.sha256, "-q")
+    assert said.code == 2 and f"expected sha256 {SSCD.sha256}, found {digest}" in said.err
+    said = farfield("fetch", "sscd", "--url", address, "-q")
+    assert said.code == 0 and f"sha256 {digest}: unverified" in said.out
+    assert open_descriptor("sscd").name == open_descriptor(f"sscd:{tmp_path / 'made.pt'}").name
+    path = tmp_path / "cache" / SSCD.file
+    path.with_name(f"{SSCD.file}.sha256").unlink()
+    with pytest.raises(FarfieldError, match=f"expected sha256 {SSCD.sha256}, found {digest}; delete it"):
+        open_descriptor("sscd")
+    assert farfield("fetch", "sscd", "-q").code == 2  # neither does the place keep it as what was published
 
 
 def test_a_card_names_a_model_once_its_file_is_there(tmp_path, monkeypatch):

@@ -1,73 +1,20 @@
-"""Published descriptors: SSCD's file and its download, DINOv2 and CLIP from small random models of their own classes."""
+"""DINOv2, CLIP and the trunk of SSCD against transformers, from small random models of its own classes."""
 
-import hashlib
+import json
 
 import pytest
 import torch
-from torch import nn
+from test_network_file import shaken
 
 from farfield.audit.descriptor import IMAGENET_MEAN, IMAGENET_STD
 from farfield.audit.named import open_descriptor
-from farfield.audit.sscd import cached, fetch
 from farfield.core.error import FarfieldError
-
-pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit")
+from farfield.networks import sscd_net
 
 
 def pictures(n=3, channels=3, side=20):
     g = torch.Generator().manual_seed(0)
     return torch.rand(n, channels, side, side, generator=g) * 2 - 1
-
-
-@pytest.fixture
-def published(tmp_path):
-    """A network in the published form: TorchScript that gives vectors."""
-    torch.manual_seed(0)
-    network = nn.Sequential(nn.Conv2d(3, 6, 8, stride=8), nn.AdaptiveAvgPool2d(1), nn.Flatten()).eval()
-    path = tmp_path / "published" / "small.torchscript.pt"
-    path.parent.mkdir()
-    torch.jit.save(torch.jit.script(network), str(path))
-    return path, network
-
-
-def test_sscd_sees_what_its_authors_state(published):
-    path, network = published
-    descriptor = open_descriptor(f"sscd:{path}")
-    x = torch.nn.functional.interpolate(pictures(), (320, 320), mode="bilinear", antialias=True)
-    mean, std = (torch.tensor(v)[:, None, None] for v in (IMAGENET_MEAN, IMAGENET_STD))
-    expected = nn.functional.normalize(network(((x + 1) / 2 - mean) / std), dim=1)
-    assert torch.allclose(descriptor(pictures()), expected, atol=1e-5)
-    assert descriptor.default_threshold == 0.6 and "320" in descriptor.name
-
-
-def test_sscd_is_fetched_once(published, tmp_path, monkeypatch):
-    path, _ = published
-    monkeypatch.setenv("FARFIELD_CACHE", str(tmp_path / "cache"))
-    with pytest.raises(FarfieldError, match="farfield fetch sscd"):
-        open_descriptor("sscd")
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    with pytest.raises(FarfieldError, match="expected sha256 00"):
-        fetch(path.as_uri(), "00", quiet=True)
-    assert not cached(path.as_uri()).exists()
-    there, found = fetch(path.as_uri(), digest.upper(), quiet=True)
-    assert found == digest and there.read_bytes() == path.read_bytes()
-    path.unlink()
-    assert fetch(path.as_uri(), quiet=True) == (there, digest)
-    with pytest.raises(FarfieldError, match="expected sha256"):
-        fetch(path.as_uri(), "00", quiet=True)
-
-
-def test_what_is_no_network_is_not_kept(tmp_path, monkeypatch):
-    monkeypatch.setenv("FARFIELD_CACHE", str(tmp_path / "cache"))
-    page = tmp_path / "page.pt"
-    page.write_text("<html>not found</html>")
-    with pytest.raises(FarfieldError, match="expected a TorchScript file"):
-        fetch(page.as_uri(), quiet=True)
-    assert list((tmp_path / "cache").iterdir()) == []
-    with pytest.raises(FarfieldError, match="cannot be downloaded"):
-        fetch((tmp_path / "nothing.pt").as_uri(), quiet=True)
-    with pytest.raises(FarfieldError, match="cannot be downloaded"):
-        fetch("nonsense", quiet=True)
 
 
 SMALL = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "image_size": 28, "patch_size": 14}
@@ -130,3 +77,43 @@ def test_foundation_models_of_another_family_are_refused(folders, tmp_path):
         open_descriptor(f"clip:{folder / 'clip'}")
     with pytest.raises(FarfieldError, match=r"expected config\.json"):
         open_descriptor(f"dinov2:{tmp_path}")
+
+
+@pytest.mark.parametrize("what", ["code", "kernel"])
+def test_folders_that_bring_code_are_refused(what, folders):
+    folder = folders[0] / "dinov2"
+    if what == "code":
+        (folder / "modeling.py").write_text("raise SystemExit")
+    else:
+        config = json.loads((folder / "config.json").read_text())
+        (folder / "config.json").write_text(json.dumps({**config, "attn_implementation": "somebody/kernel"}))
+    with pytest.raises(FarfieldError, match="is not run; remove"):
+        open_descriptor(f"dinov2:{folder}")
+
+
+def test_the_trunk_of_sscd_is_a_resnet_50_of_transformers():
+    transformers = pytest.importorskip("transformers")
+    config = transformers.ResNetConfig(
+        embedding_size=8,
+        hidden_sizes=[16, 32, 64, 128],
+        depths=[2, 1, 1, 2],
+        layer_type="bottleneck",
+        hidden_act="relu",
+    )
+    theirs = shaken(transformers.ResNetModel(config))
+    state = {"fc.weight": torch.eye(128), "fc.bias": torch.zeros(128)}
+    for name, value in theirs.state_dict().items():
+        kind, end = ("conv" if ".convolution." in name else "bn"), name.rpartition(".")[2]
+        part = name.split(".")
+        if part[0] == "embedder":
+            state[f"{kind}1.{end}"] = value
+        elif "shortcut" in name:
+            state[f"layer{int(part[2]) + 1}.{part[4]}.downsample.{0 if kind == 'conv' else 1}.{end}"] = value
+        else:
+            state[f"layer{int(part[2]) + 1}.{part[4]}.{kind}{int(part[6]) + 1}.{end}"] = value
+    x = pictures(side=64)
+    with torch.no_grad():
+        last = theirs(pixel_values=x).last_hidden_state
+        pooled = last.clamp(min=1e-6).pow(3).mean((2, 3)).pow(1 / 3)
+        found = sscd_net.from_state_dict(state)(x)
+    assert torch.allclose(found, pooled / pooled.norm(dim=1, keepdim=True), atol=1e-5)

@@ -15,6 +15,7 @@ from torch.nn import functional
 
 from farfield.audit.descriptor import IMAGENET_MEAN, IMAGENET_STD, Descriptor, check_images, with_channels
 from farfield.checkpoints.hub import download
+from farfield.checkpoints.no_code import refuse_code
 from farfield.core.artifact import file_digest
 from farfield.core.error import FarfieldError
 
@@ -75,6 +76,7 @@ class Foundation(Descriptor):
             raise FarfieldError(
                 f"{place}: expected config.json and model.safetensors, found others; convert the weights"
             )
+        refuse_code(folder)
         try:
             kind = transformers.PretrainedConfig.get_config_dict(folder)[0].get("model_type")
             if kind not in self.family.kinds:

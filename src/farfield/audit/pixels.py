@@ -61,7 +61,9 @@ class Pixels(Descriptor):
         axes = axes * largest.sign()
         scale = (variances[:count] + ridge * variances[0]).rsqrt()
         content = hashlib.sha256(f"{explained} {ridge}".encode())
-        for one in sorted(hashlib.sha256(image.numpy().tobytes()).digest() for image in x):
+        content.update(f" {list(references.shape)} {references.dtype}".encode())
+        # of the images as they came, not of what arithmetic made of them, which another processor rounds otherwise
+        for one in sorted(hashlib.sha256(image.cpu().contiguous().numpy().tobytes()).digest() for image in references):
             content.update(one)
         return Pixels(mean, axes.T * scale, shape, content.hexdigest())
 

@@ -26,7 +26,8 @@ class Card:
         source: its address, or its id on the Hugging Face hub.
         about: what it is.
         licence: as its publisher states it.
-        sha256: as its publisher states it; None where none is stated. Those of the hub are checked by its own client.
+        sha256: as its publisher states it, or, where none does, as others who have the file published it; None where no one
+            did. Those of the hub are checked by its own client.
     """
 
     name: str
@@ -51,17 +52,31 @@ SSCD: Final = Card(
     "https://dl.fbaipublicfiles.com/sscd-copy-detection/sscd_disc_mixup.torchscript.pt",
     "copy-detection descriptor, ResNet-50 on DISC (arXiv 2202.10261)",
     "CC BY-NC 4.0: not for commercial use",
+    "9f26bd4c848cc19b73d2ae92eea6e04886f61a7b764ceb7a13aeee62e6a6db56",
 )
+INCEPTION: Final = Card(
+    "inception",
+    "https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/pt_inception-2015-12-05-6726825d.pth",
+    "Inception-v3 of Fréchet Inception distances (arXiv 1706.08500)",
+    "Apache-2.0",
+    "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2",
+)
+
+_SHA256: Final = {
+    "edm-cifar10-32x32-uncond-vp": "4d5dcc1f1d0d41c8934ad21626eeddbdc0460182becf9fc059a0631b1eedb4da",
+    "256x256_diffusion_uncond": "a37c32fffd316cd494cf3f35b339936debdc1576dad13fe57c42399a5dbc78b1",
+}
+"""Of files whose publishers state none."""
 
 
 def _edm(name: str, about: str) -> Card:
     folder = f"{_EDM}/baseline" if name.startswith("baseline") else _EDM
-    return Card(name, f"{folder}/{name}.pkl", f"{about} (arXiv 2206.00364)", NON_COMMERCIAL)
+    return Card(name, f"{folder}/{name}.pkl", f"{about} (arXiv 2206.00364)", NON_COMMERCIAL, _SHA256.get(name))
 
 
 def _openai(name: str, folder: str, file: str, about: str) -> Card:
     paper = "2105.05233" if folder == _ADM else "2102.09672"
-    return Card(name, f"{folder}/{file}.pt", f"{about} (arXiv {paper})", "MIT")
+    return Card(name, f"{folder}/{file}.pt", f"{about} (arXiv {paper})", "MIT", _SHA256.get(file))
 
 
 def _google(name: str, about: str) -> Card:
@@ -70,6 +85,7 @@ def _google(name: str, about: str) -> Card:
 
 CARDS: Final[tuple[Card, ...]] = (
     SSCD,
+    INCEPTION,
     _edm("edm-cifar10-32x32-uncond-vp", "EDM, DDPM++, CIFAR-10"),
     _edm("edm-cifar10-32x32-uncond-ve", "EDM, NCSN++, CIFAR-10"),
     _edm("edm-cifar10-32x32-cond-vp", "EDM, DDPM++, CIFAR-10, 10 classes"),

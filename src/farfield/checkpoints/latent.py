@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from farfield.checkpoints import text_to_image
 from farfield.checkpoints.hub import read_config, read_weights
 from farfield.checkpoints.native import Blueprint
+from farfield.checkpoints.no_code import refuse_code
 from farfield.core.error import FarfieldError, FarfieldWarning
 from farfield.diffusion.codec import Codec
 from farfield.diffusion.denoiser import Denoiser
@@ -161,6 +162,8 @@ def embed(folder: Path, prompts: Sequence[str]) -> Tensor:
         raise FarfieldError(
             f"{folder}: text encoders need the package transformers; install it with `pip install 'farfield[features]'`"
         )
+    for part in ("tokenizer", "text_encoder"):
+        refuse_code(folder / part)
     with text_to_image.quietly():
         from transformers import CLIPTextModel, CLIPTokenizer
 

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from farfield.checkpoints.hub import download, read_config
+from farfield.checkpoints.no_code import refuse_code
 from farfield.core.artifact import file_digest
 from farfield.core.error import FarfieldError
 from farfield.core.runtime import generator
@@ -174,6 +175,8 @@ def _check(folder: Path) -> None:
         )
     if missing := [part for part in PARTS if not (folder / part).is_dir()]:
         raise FarfieldError(f"{folder}: {', '.join(missing)} missing; expected the folders {', '.join(PARTS)}")
+    for part in PARTS:  # older releases of diffusers run a part's own diffusers.py
+        refuse_code(folder / part)
     if bare := [part for part in WEIGHTS if not any((folder / part).glob("*.safetensors"))]:
         raise FarfieldError(
             f"{folder}: no safetensors weights in {', '.join(bare)}; pickled ones are not read, convert them with "

@@ -22,9 +22,11 @@ from farfield.cli.options import (
     Steps,
     Stretch,
     Strict,
+    Trust,
     app,
     finish,
     numbers,
+    trusted,
 )
 
 
@@ -65,7 +67,10 @@ def analyse(
     down_steps: Annotated[
         int, typer.Option(help="Steps of a decoding from the last level; fewer from lower ones.")
     ] = 14,
-    descriptor: Annotated[str, typer.Option(help="pixels, model, or a TorchScript / CIFAR-ResNet file.")] = "model",
+    descriptor: Annotated[
+        str, typer.Option(help="pixels, model, copy, sscd, inception, dinov2, clip, or a network's file.")
+    ] = "model",
+    trust: Trust = None,
     steps: Steps = 24,
     solver: SolverName = "multistep",
     seed: Annotated[int, typer.Option(help="Of the choice of examples, the folds and the nulls.")] = 0,
@@ -94,7 +99,7 @@ def analyse(
         symmetry=parse(symmetry) if symmetry is not None else (),
         decoded=decoded,
         down_steps=down_steps,
-        descriptor=descriptor,
+        descriptor=trusted([descriptor], trust)[0],
     )
     analyse(
         model,

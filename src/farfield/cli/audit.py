@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from farfield.cli.options import AsJson, Batch, Device, Dtype, Out, Quiet, app, finish
+from farfield.cli.options import AsJson, Batch, Device, Dtype, Out, Quiet, Trust, app, finish, trusted
 from farfield.core.error import FarfieldError
 
 
@@ -35,8 +35,9 @@ def audit(
         bool, typer.Option("--theory", help="RP with the empirical denoiser of TRAIN too: the model that memorizes.")
     ] = False,
     descriptor: Annotated[
-        str, typer.Option(help="copy, sscd, dinov2, clip, pixels, or a TorchScript / CIFAR-ResNet file.")
+        str, typer.Option(help="copy, sscd, inception, dinov2, clip, pixels, or a network's file.")
     ] = "copy",
+    trust: Trust = None,
     threshold: Annotated[
         float | None, typer.Option(help="Cosine above which two images are alike, reported beside the calibrated one.")
     ] = None,
@@ -92,7 +93,7 @@ def audit(
         train,
         out,
         sampling,
-        Likeness(descriptor, threshold, alpha),
+        Likeness(trusted([descriptor], trust)[0], threshold, alpha),
         heldout=heldout,
         others=other or [],
         theory=theory,

@@ -22,8 +22,10 @@ from farfield.cli.options import (
     Steps,
     Stretch,
     Strict,
+    Trust,
     app,
     finish,
+    trusted,
 )
 from farfield.core.error import FarfieldError
 
@@ -62,9 +64,11 @@ def compare(
     descriptor: Annotated[
         list[str] | None,
         typer.Option(
-            help="pixels, model, or a TorchScript / CIFAR-ResNet file; may be repeated \\[default: pixels, model]."
+            help="pixels, model, copy, sscd, inception, dinov2, clip, or a network's file; may be repeated \\[default: "
+            "pixels, model]."
         ),
     ] = None,
+    trust: Trust = None,
     stretch: Stretch = None,
     patch: Patch = None,
     hdu: Hdu = None,
@@ -92,7 +96,7 @@ def compare(
         methods=[m.strip() for m in methods.split(",")],
         tuning=Tuning(tuning_budget, epochs, learning_rate=learning_rate, rank=rank),
         n=n,
-        descriptors=descriptor or ["pixels", "model"],
+        descriptors=trusted(descriptor or ["pixels", "model"], trust),
         seed=seed,
         strict=strict,
         quiet=quiet,

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from farfield.cli.options import AsJson, Batch, Device, Limit, Out, Quiet, app, finish
+from farfield.cli.options import AsJson, Batch, Device, Limit, Out, Quiet, Trust, app, finish, trusted
 
 
 @app.command()
@@ -16,11 +16,12 @@ def describe(
     descriptor: Annotated[
         str,
         typer.Option(
-            help="copy, pixels, model, sscd, dinov2, clip (each of the last three also with :PATH), copy:FOLDER, or a "
-            "TorchScript / CIFAR-ResNet file."
+            help="copy, pixels, model, sscd, inception, dinov2, clip (each of the last four also with :PATH), copy:FOLDER, or "
+            "a network's file."
         ),
     ] = "copy",
     out: Out = Path("runs/describe"),
+    trust: Trust = None,
     references: Annotated[
         str | None, typer.Option(help="Of pixels: images to whiten on \\[default: the source].")
     ] = None,
@@ -37,7 +38,7 @@ def describe(
     describe_source(
         source,
         out,
-        descriptor,
+        trusted([descriptor], trust)[0],
         references=references,
         model=model,
         limit=limit,

@@ -22,9 +22,11 @@ from farfield.cli.options import (
     Steps,
     Stretch,
     Strict,
+    Trust,
     app,
     finish,
     numbers,
+    trusted,
 )
 
 
@@ -83,9 +85,11 @@ def expand(
     descriptor: Annotated[
         list[str] | None,
         typer.Option(
-            help="pixels, model, or a TorchScript / CIFAR-ResNet file; may be repeated \\[default: pixels, model]."
+            help="pixels, model, copy, sscd, inception, dinov2, clip, or a network's file; may be repeated \\[default: "
+            "pixels, model]."
         ),
     ] = None,
+    trust: Trust = None,
     stretch: Stretch = None,
     patch: Patch = None,
     hdu: Hdu = None,
@@ -108,7 +112,7 @@ def expand(
     numerics = Numerics(chosen, steps, solver, batch_size, device, dtype, label)
     ends = numbers(t, "t", "a number such as 0.5, or a range such as 0.25,0.5")
     settings = SamplerSettings(sampler, prior, (ends[0], ends[-1]), centre, partner, candidates, reach, calibrate)
-    descriptors = descriptor or ["pixels", "model"]
+    descriptors = trusted(descriptor or ["pixels", "model"], trust)
     expand(
         model,
         examples_source,

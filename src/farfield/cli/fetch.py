@@ -39,10 +39,12 @@ def fetch(
     if found.sha256 is None:
         typer.echo("a folder of the hub, checked by the hub's own client")
     elif sha256 or (found.card.sha256 and not url):
-        typer.echo(f"sha256 {found.sha256}, as stated")
+        typer.echo(f"sha256 {found.sha256}, as published")
     else:
-        kept = "its publisher states none to compare with; it is kept beside the file, and compared from now on"
-        typer.echo(f"sha256 {found.sha256} ({kept})")
+        typer.echo(
+            f"sha256 {found.sha256}: unverified, no one has published one to compare with; it is kept in "
+            f"{found.path.name}.sha256, and a file that changes is refused from now on"
+        )
 
 
 def _list(as_json: bool) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -70,6 +71,13 @@ Hdu = Annotated[
     str | None,
     typer.Option(help="Physical fields: the FITS HDU, or the array of an npz or HDF5 \\[default: first]."),
 ]
+Trust = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="FILE",
+        help="Run the TorchScript program in this file of --descriptor, which can do whatever you can; may be repeated.",
+    ),
+]
 Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="No progress bars.")]
 
 
@@ -81,6 +89,19 @@ def numbers(text: str, name: str, expected: str, most: int = 2) -> list[float]:
     if not 1 <= len(found) <= most:
         raise FarfieldError(f"{name} {text!r}: expected {expected}")
     return found
+
+
+def trusted(descriptors: Sequence[str], files: Sequence[str] | None) -> list[str]:
+    """The descriptors as `audit.named` knows them: those whose file is named by --trust with ``trust:`` before it.
+
+    Raises:
+        FarfieldError: a file that is none of the descriptors.
+    """
+    from farfield.audit.named import TRUST
+
+    if strange := [file for file in files or () if file not in descriptors]:
+        raise FarfieldError(f"--trust {strange[0]}: expected the file of a --descriptor, as it is given there")
+    return [TRUST + name if name in (files or ()) else name for name in descriptors]
 
 
 def finish(out: Path, as_json: bool, write_report: Any = None) -> None:

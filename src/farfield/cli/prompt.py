@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from farfield.cli.options import AsJson, Batch, Device, Dtype, Out, Quiet, Strict, app, finish
+from farfield.cli.options import AsJson, Batch, Device, Dtype, Out, Quiet, Strict, Trust, app, finish, trusted
 
 
 @app.command()
@@ -40,6 +40,7 @@ def prompt(
             help="pixels, model (with --judge), or a file; may be repeated \\[default: pixels, and the judge's]."
         ),
     ] = None,
+    trust: Trust = None,
     seed: Annotated[int, typer.Option(help="First seed; image k depends on seed k only.")] = 0,
     batch_size: Batch = 8,
     device: Device = "auto",
@@ -63,7 +64,7 @@ def prompt(
         heldout=heldout,
         examples=examples,
         judge=judge,
-        descriptors=descriptor or (),
+        descriptors=trusted(descriptor or [], trust),
         seed=seed,
         batch_size=batch_size,
         device=device,

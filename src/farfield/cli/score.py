@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from farfield.cli.options import AsJson, Batch, Device, Limit, Out, Quiet, app, finish
+from farfield.cli.options import AsJson, Batch, Device, Limit, Out, Quiet, Trust, app, finish, trusted
 
 score = typer.Typer(
     no_args_is_help=True,
@@ -16,9 +16,7 @@ score = typer.Typer(
 app.add_typer(score, name="score")
 
 SETS = "a run folder, a folder of images named by seed, a zip or npz, or a folder of features"
-Descriptor = Annotated[
-    str, typer.Option(help="copy, sscd, dinov2, clip, pixels, or a TorchScript / CIFAR-ResNet file.")
-]
+Descriptor = Annotated[str, typer.Option(help="copy, sscd, inception, dinov2, clip, pixels, or a network's file.")]
 Threshold = Annotated[
     float | None,
     typer.Option(help="Cosine above which two images are alike \\[default: the descriptor's published one]."),
@@ -39,6 +37,7 @@ def rp(
     second: Annotated[str, typer.Argument(metavar="B", help="Samples of another from the same seeds.")],
     out: Out = Path("runs/score-rp"),
     descriptor: Descriptor = "copy",
+    trust: Trust = None,
     threshold: Threshold = None,
     calibrate: Annotated[
         str | None,
@@ -62,7 +61,7 @@ def rp(
         first,
         second,
         out,
-        Likeness(descriptor, threshold, rate),
+        Likeness(trusted([descriptor], trust)[0], threshold, rate),
         calibrate_on=calibrate,
         mae_limit=mae_limit / 255,
         common=common,
@@ -88,6 +87,7 @@ def gl(
         ),
     ] = None,
     descriptor: Descriptor = "copy",
+    trust: Trust = None,
     threshold: Threshold = None,
     rate: Rate = 0.01,
     search: Annotated[
@@ -108,7 +108,7 @@ def gl(
         samples,
         training,
         out,
-        Likeness(descriptor, threshold, rate),
+        Likeness(trusted([descriptor], trust)[0], threshold, rate),
         heldout=heldout,
         search=search,
         limit=limit,
@@ -125,6 +125,7 @@ def matrix(
     sources: Annotated[list[str], typer.Argument(metavar="A B ...", help=f"Samples of several models: {SETS}.")],
     out: Out = Path("runs/score-matrix"),
     descriptor: Descriptor = "copy",
+    trust: Trust = None,
     threshold: Threshold = None,
     rate: Rate = 0.01,
     mae_limit: MaeLimit = 15,
@@ -143,7 +144,7 @@ def matrix(
     score_matrix(
         sources,
         out,
-        Likeness(descriptor, threshold, rate),
+        Likeness(trusted([descriptor], trust)[0], threshold, rate),
         mae_limit=mae_limit / 255,
         common=common,
         limit=limit,

@@ -19,9 +19,11 @@ from farfield.cli.options import (
     SolverName,
     Steps,
     Strict,
+    Trust,
     app,
     finish,
     numbers,
+    trusted,
 )
 
 
@@ -58,6 +60,7 @@ def transfer(
         list[str] | None,
         typer.Option(help="pixels, model, or a file; may be repeated \\[default: pixels, model]."),
     ] = None,
+    trust: Trust = None,
     batch_size: Batch = 64,
     device: Device = "auto",
     dtype: Dtype = "float32",
@@ -82,7 +85,7 @@ def transfer(
         n=n,
         examples=examples,
         heldout=heldout,
-        descriptors=descriptor or ("pixels", "model"),
+        descriptors=trusted(descriptor or ["pixels", "model"], trust),
         seed=seed,
         strict=strict,
         quiet=quiet,

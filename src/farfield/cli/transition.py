@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from farfield.cli.options import AsJson, Device, Out, Quiet, app, finish, numbers
+from farfield.cli.options import AsJson, Device, Out, Quiet, Trust, app, finish, numbers, trusted
 
 OWN = (
     "out",
@@ -57,9 +57,10 @@ def transition(
     descriptor: Annotated[
         str | None,
         typer.Option(
-            help=f"copy, sscd, dinov2, clip, pixels, or a network's file \\[default: copy; pixels for {DEFAULT}]."
+            help=f"copy, sscd, inception, dinov2, clip, pixels, or a network's file \\[default: copy; pixels for {DEFAULT}]."
         ),
     ] = None,
+    trust: Trust = None,
     threshold: Annotated[
         float | None,
         typer.Option(help="Cosine above which two images are alike \\[default: the descriptor's published one]."),
@@ -103,7 +104,7 @@ def transition(
         out,
         Grid(_whole(sizes or SIZES, "sizes"), _whole(widths or WIDTHS, "widths"), _whole(seeds, "seeds")),
         Design(options, samples, heldout=heldout_images),
-        Likeness(descriptor or ("pixels" if standard else "copy"), threshold, rate),
+        Likeness(trusted([descriptor or ("pixels" if standard else "copy")], trust)[0], threshold, rate),
         jobs=jobs,
         device=device,
         mae_limit=mae_limit / 255,

@@ -14,7 +14,7 @@ from typing import Any
 from torch import Tensor
 
 import farfield
-from farfield.audit.named import open_descriptor
+from farfield.audit.named import identity, open_descriptor
 from farfield.checkpoints.load import model_digest
 from farfield.core.artifact import Images, Latents, Score, save, write_json
 from farfield.core.error import FarfieldError
@@ -93,7 +93,7 @@ class Analysis:
             "symmetry": ",".join(self.symmetry) or None,
             "decoded": self.decoded,
             "down_steps": self.down_steps,
-            "descriptor": self.descriptor,
+            "descriptor": identity(self.descriptor),
         }
 
 
@@ -128,8 +128,6 @@ def analyse(
     levels = find_levels(denoiser.schedule, analysis.levels)
     ladder = Ladder(denoiser, levels, numerics.steps, analysis.down_steps, numerics.solver)
     ladder.check()
-    if analysis.descriptor not in ("pixels", "model"):
-        open_descriptor(analysis.descriptor)
     domain = _examples(source, denoiser, examples, seed, strict, {"stretch": stretch, "patch": patch, "hdu": hdu})
     given, physical = domain.examples, domain.physical
     for name in group(analysis.symmetry) if analysis.symmetry else ():

@@ -98,7 +98,7 @@ def audit(
             "seeds": show_numbers(seeds) if seeds else None,
             "limit": limit,
             **(sampling.request() if named else {}),
-            **likeness.request(),
+            **likeness.request(real.values()),
             "seed": seed,
         },
         quiet,

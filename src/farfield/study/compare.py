@@ -20,7 +20,7 @@ from farfield.data.field_source import is_physical, open_fields
 from farfield.data.image import list_keys
 from farfield.study.contest import METHODS, TUNINGS, Contest, Tuning
 from farfield.study.domain import open_domain
-from farfield.study.measure import check_descriptors
+from farfield.study.measure import identities
 from farfield.study.reconstruct import Numerics, describe_model
 from farfield.study.run import Run
 
@@ -65,7 +65,7 @@ def compare(
             f"{model}: a latent diffusion model, which is not tuned here; leave {', '.join(tuned)} out, such as "
             f"--methods {','.join(m for m in methods if m not in TUNINGS) or 'ours'}"
         )
-    check_descriptors(descriptors)
+    named = identities(descriptors)
     held_out: list[str | None] = [*heldout] if heldout else [None] * len(sources)
     pairs = list(zip(sources, held_out, strict=True))
     places = [_counts(source, held, denoiser.image_shape, counts, strict, reading) for source, held in pairs]
@@ -77,7 +77,7 @@ def compare(
         "most_examples": [max(numbers) for numbers in places],
         "n": n,
         "most_references": most_references,
-        "descriptors": list(descriptors),
+        "descriptors": named,
         "seed": seed,
         **reading,
         **numerics.request(),

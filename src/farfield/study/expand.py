@@ -20,7 +20,7 @@ from farfield.diffusion.denoiser import Denoiser
 from farfield.study.bandwidth import Level, search_level, usual_level
 from farfield.study.calibration import calibrate
 from farfield.study.domain import open_domain
-from farfield.study.measure import SHOWN, check_descriptors, geometry, measure
+from farfield.study.measure import SHOWN, geometry, identities, measure
 from farfield.study.physical import compare, describe_fields, write_fields
 from farfield.study.proposal import Producer, SamplerSettings, fit_chooser, produce, sampler_calls
 from farfield.study.reconstruct import (
@@ -73,7 +73,7 @@ def expand(
     if seed < 0:
         raise FarfieldError(f"seed {seed}: expected a whole number of at least 0")
     denoiser = numerics.load(model)
-    check_descriptors(descriptors)
+    named = identities(descriptors)
     domain = open_domain(
         source,
         denoiser.image_shape,
@@ -99,7 +99,7 @@ def expand(
         "level": level,
         "heldout": heldout,
         "most_references": most_references,
-        "descriptors": list(descriptors),
+        "descriptors": named,
         "seed": seed,
         **({"stretch": stretch, "patch": patch, "hdu": hdu} if domain.physical else {}),
         **settings.request(),

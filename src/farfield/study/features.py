@@ -10,6 +10,7 @@ from farfield.audit.descriptor import Descriptor, describe
 from farfield.audit.named import open_descriptor
 from farfield.checkpoints.load import load_denoiser
 from farfield.core.artifact import Features, Images, write_json
+from farfield.core.error import FarfieldError
 from farfield.core.runtime import Advance, resolve_device
 from farfield.data.samples import open_samples
 from farfield.study.run import Run
@@ -63,12 +64,29 @@ def describe_source(
     return summary
 
 
-def features(run: Run, descriptor: Descriptor, images: Images, batch_size: int = 256) -> Features:
-    """Features of all images under the run's ``features/``, shard by shard."""
+def features(
+    run: Run,
+    descriptor: Descriptor,
+    images: Images,
+    batch_size: int = 256,
+    folder: str = "features",
+    label: str = "describing",
+) -> Features:
+    """Features of all images under a folder of the run, shard by shard.
+
+    Raises:
+        FarfieldError: the folder holds those of another descriptor.
+    """
 
     def work(keys: tuple[str, ...], advance: Advance) -> Features:
         part = describe(descriptor, images.select(keys), batch_size)
         advance(len(keys))
         return part
 
-    return run.compute("features", Features, images.keys, 8 * batch_size, work, "describing")
+    found = run.compute(folder, Features, images.keys, 8 * batch_size, work, label)
+    if found.descriptor != descriptor.name:
+        raise FarfieldError(
+            f"{run.folder / folder}: expected features of {descriptor.name}, found those of {found.descriptor}; "
+            "delete that folder and run the command again"
+        )
+    return found

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from farfield.audit.sscd import SSCD
+from farfield.audit.named import PUBLISHED
 from farfield.checkpoints.card import CARDS, Card, find_card
-from farfield.checkpoints.card import SSCD as SSCD_CARD
 from farfield.core.download import cache_folder, download
 from farfield.core.error import FarfieldError
 
@@ -56,7 +55,7 @@ def fetch(name: str, *, url: str | None = None, sha256: str | None = None, quiet
         return Fetched(card, from_hub(card.source), None)
     address = url or card.source
     path = cache_folder() / address.rpartition("/")[2]
-    check: Callable[[Path], Any] = SSCD if card is SSCD_CARD else _opens
+    check: Callable[[Path], Any] = PUBLISHED[card.name][0] if card.name in PUBLISHED else _opens
     stated = sha256 or (None if url else card.sha256)
     return Fetched(card, path, download(address, path, sha256=stated, check=check, quiet=quiet))
 

@@ -81,7 +81,7 @@ def score_gl(
         "heldout": heldout,
         **digests(rows),
         **({"training_digest": file_digest(store.shards())} if store else {}),
-        **likeness.request(),
+        **likeness.request(rows.values()),
         "search": search,
         "limit": limit,
         "seed": seed,

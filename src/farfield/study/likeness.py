@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 import farfield
-from farfield.audit.named import open_descriptor
+from farfield.audit.named import identity, open_descriptor
 from farfield.audit.similarity import check_threshold
 from farfield.audit.threshold import RATE, Threshold, calibrate
 from farfield.core.artifact import Features, Images, Store, read_json, write_json
@@ -53,8 +53,11 @@ class Likeness:
         if not 0 < self.rate < 1:
             raise FarfieldError(f"rate {self.rate:g}: expected a number between 0 and 1; the default is {RATE:g}")
 
-    def request(self) -> dict[str, Any]:
-        return {"descriptor": self.descriptor, "threshold": self.threshold, "rate": self.rate}
+    def request(self, rows: Iterable[Images | Features]) -> dict[str, Any]:
+        """What a run's request says, the descriptor by its content; of features that are there none is taken."""
+        taken = any(isinstance(part, Images) for part in rows)
+        descriptor = identity(self.descriptor) if taken else self.descriptor
+        return {"descriptor": descriptor, "threshold": self.threshold, "rate": self.rate}
 
     def thresholds(self, published: float | None, different: Tensor, notes: list[str]) -> dict[str, Any]:
         """The thresholds to report, and the calibration on similarities of images that are known to be different.

@@ -10,14 +10,15 @@ from typing import Any
 import torch
 
 from farfield.audit.coverage import density_coverage, precision_recall
-from farfield.audit.descriptor import Descriptor, describe
+from farfield.audit.descriptor import Descriptor
 from farfield.audit.distribution import frechet_distance, kernel_distance
 from farfield.audit.memorization import duplicates, novelty
-from farfield.audit.named import open_descriptor
+from farfield.audit.named import TRUST, identity, open_descriptor
 from farfield.core.artifact import Features, Images, Latents
 from farfield.core.error import FarfieldWarning
 from farfield.core.runtime import generator
 from farfield.diffusion.denoiser import Denoiser
+from farfield.study.features import features as described
 from farfield.study.run import Run
 from farfield.unseen.geometry import expectation, norms, pair_angles, pair_distances, triangle_angles
 from farfield.unseen.prior import IsotropicPrior
@@ -62,18 +63,12 @@ def features(
     run: Run, descriptor: Descriptor, label: str, sets: dict[str, Images], batch_size: int
 ) -> dict[str, Features]:
     """Features of each set, kept under ``features/<label>/<set>``."""
-    found = {}
-    for name, images in sets.items():
-
-        def work(keys: tuple[str, ...], advance: Any, images: Images = images) -> Features:
-            part = describe(descriptor, images.select(keys), batch_size)
-            advance(len(keys))
-            return part
-
-        found[name] = run.compute(
-            f"features/{label}/{name}", Features, images.keys, 8 * batch_size, work, f"describing {name} by {label}"
+    return {
+        name: described(
+            run, descriptor, images, batch_size, f"features/{label}/{name}", f"describing {name} by {label}"
         )
-    return found
+        for name, images in sets.items()
+    }
 
 
 def compare(references: Features, sets: dict[str, Features]) -> dict[str, dict[str, Any]]:
@@ -106,7 +101,7 @@ def newness(samples: Features, examples: Features, held_out: Features | None) ->
 
 def descriptor_label(spec: str, taken: Sequence[str]) -> str:
     """A short, unique folder name for a descriptor: the word itself, or the file's stem."""
-    label = Path(spec).stem or spec
+    label = Path(spec.removeprefix(TRUST)).stem or spec
     return label if label not in taken else f"{label}-{len(taken)}"
 
 
@@ -139,8 +134,6 @@ def geometry(latents: Latents, drawn: Latents, most: int = 2000) -> dict[str, An
     }
 
 
-def check_descriptors(specs: Sequence[str]) -> None:
-    """A file that is no descriptor is refused before anything is computed."""
-    for spec in specs:
-        if spec not in ("pixels", "model"):
-            open_descriptor(spec)
+def identities(specs: Sequence[str]) -> list[str]:
+    """What a run's request says of its descriptors, see `audit.named.identity`; what is none is refused here."""
+    return [identity(spec) for spec in specs]

@@ -21,7 +21,7 @@ from farfield.core.error import FarfieldError
 from farfield.core.runtime import Advance, exact_matmul, resolve_device, resolve_dtype
 from farfield.data.picture import as_shown, fit, save_pngs, to_uint8
 from farfield.study.domain import Domain, open_domain
-from farfield.study.measure import SHOWN, check_descriptors, compare, descriptor_label, features, usable
+from farfield.study.measure import SHOWN, compare, descriptor_label, features, identities, usable
 from farfield.study.run import Run
 
 PROMPTS: dict[str, tuple[str, ...]] = {
@@ -87,7 +87,7 @@ def prompt(
     specs = list(descriptors) or ["pixels", *(["model"] if judge else [])]
     if "model" in specs and not judge:
         raise FarfieldError("descriptor model: expected a model whose features to take; name one with --judge")
-    check_descriptors(specs)
+    named = identities(specs)
     request = {
         "model": model,
         "model_digest": digest(model),
@@ -101,7 +101,7 @@ def prompt(
         "count": len(domain.examples) if domain else None,
         "judge": judge,
         "judge_digest": model_digest(judge) if judge else None,
-        "descriptors": specs,
+        "descriptors": named,
         "seed": seed,
         "batch_size": batch_size,
         "dtype": dtype,

@@ -56,7 +56,7 @@ def score_rp(
         "second": second,
         "calibrate_on": calibrate_on,
         **digests(rows),
-        **likeness.request(),
+        **likeness.request(rows.values()),
         "mae_limit": mae_limit,
         "common": common,
         "limit": limit,
@@ -143,7 +143,7 @@ def score_matrix(
     request = {
         "sources": list(sources),
         **digests(rows),
-        **likeness.request(),
+        **likeness.request(rows.values()),
         "mae_limit": mae_limit,
         "common": common,
         "limit": limit,

@@ -23,7 +23,7 @@ from farfield.data.picture import as_shown, save_pngs
 from farfield.diffusion.denoiser import Denoiser
 from farfield.diffusion.solver import network_calls
 from farfield.study.domain import Domain, open_domain
-from farfield.study.measure import SHOWN, check_descriptors, compare, descriptor_label, features, newness, usable
+from farfield.study.measure import SHOWN, compare, descriptor_label, features, identities, newness, usable
 from farfield.study.reconstruct import Numerics, Shuttle, certificate, describe_model, solved, spread
 from farfield.study.run import Run
 from farfield.unseen.inversion import round_trip
@@ -67,7 +67,7 @@ def transfer(
         seed: of the choice of both.
     """
     strengths = _check(kind, strengths, seed)
-    check_descriptors(descriptors)
+    named = identities(descriptors)
     numerics = replace(numerics, sigma=SIGMA) if numerics.sigma is None else numerics
     denoiser = numerics.load(model)
     source = open_domain(content, denoiser.image_shape, examples=n, n=1, most_references=1, seed=seed, strict=strict)
@@ -93,7 +93,7 @@ def transfer(
         "heldout": heldout,
         "kind": kind,
         "strength": list(strengths),
-        "descriptors": list(descriptors),
+        "descriptors": named,
         "seed": seed,
         **numerics.request(),
     }

@@ -111,7 +111,8 @@ def transition(
         "data_digest": whole.digest(),
         **asdict(design),
         "held_out": len(held),
-        **likeness.request(),
+        **likeness.request([]),
+        "descriptor": descriptor.name,
         "mae_limit": mae_limit,
     }
     run = Run(out, "transition", request, quiet)
