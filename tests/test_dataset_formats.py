@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 from test_dataset import GREY, RGB, folder
 
-from farfield.core.error import FarfieldError
+from farfield.core.error import FarfieldError, FarfieldWarning
 from farfield.data.dataset import open_dataset
 from farfield.data.idx import read_idx
 from farfield.data.shape import natural_shape
@@ -233,6 +233,9 @@ def test_damaged_cifar(tmp_path):
         open_dataset(f"{folder(tmp_path / 'images')}[test]")
 
 
+DEEP = b"P6\n2 2\n65535\n" + bytes(range(24))
+"""A picture of 16 bits a colour, which are read as 8."""
+
 # --- LMDB -------------------------------------------------------------------------------------------------------------
 
 
@@ -251,6 +254,10 @@ def test_an_lsun_folder(tmp_path):
     (tmp_path / "bedroom" / "data.mdb").write_bytes(b"damaged")
     with pytest.raises(FarfieldError, match="found damage"):
         open_dataset(tmp_path / "bedroom")
+    with lmdb.open(str(tmp_path / "deep"), map_size=1 << 20) as store, store.begin(write=True) as write:
+        write.put(b"a", DEEP)
+    with open_collection(tmp_path / "deep") as deep, pytest.warns(FarfieldWarning, match="8 bits a colour are read as"):
+        assert deep.picture("a").shape == (2, 2, 3)
     lmdb.open(str(tmp_path / "empty")).close()
     with pytest.raises(FarfieldError, match="empty LMDB"):
         open_dataset(tmp_path / "empty")
@@ -281,6 +288,11 @@ def test_a_data_set_of_hugging_face(tmp_path, monkeypatch):
     assert train.labels.tolist() == [0, 0, 0, 1, 1, 1] and train.keys[5] == "000005"
     with pytest.raises(FarfieldError, match=r"cannot be had \(.*nosplit"):
         open_dataset(f"hf:{tmp_path / 'set'}:nosplit")
+    datasets.Dataset.from_dict(
+        {"image": [{"bytes": DEEP}]}, features=datasets.Features(image=datasets.Image())
+    ).to_parquet(tmp_path / "deep" / "train.parquet")
+    with open_collection(f"hf:{tmp_path / 'deep'}") as deep, pytest.warns(FarfieldWarning, match="8 bits a colour are"):
+        assert deep.picture("000000").shape == (2, 2, 3)
     datasets.Dataset.from_dict({"text": ["no", "pictures"]}).to_parquet(tmp_path / "texts" / "train.parquet")
     with pytest.raises(FarfieldError, match=r"column of images, found .*text"):
         open_dataset(f"hf:{tmp_path / 'texts'}")

@@ -269,7 +269,7 @@ class TestOtherCommands:
     @pytest.mark.parametrize(
         ("command", "source", "options", "says"),
         [
-            ("reconstruct", "pictures", ("--patch", 8), "--patch and --hdu are for physical fields"),
+            ("reconstruct", "pictures", ("--patch", 8), "--patch, --hdu and --field-mask are for physical fields"),
             ("invert", "pictures", ("--stretch", "auto"), "pictures: expected files of fields"),
             ("invert", "sky", ("--limit", 0), "limit 0: expected at least 1"),
             ("reconstruct", "sky", ("--stretch", "log"), "use --stretch asinh"),
@@ -309,8 +309,6 @@ def bad(root: Path, name: str) -> Path:
     }
     if name in arrays:
         np.save(folder / "odd.npy", arrays[name])
-    if name == "mask":
-        np.savez(folder / "odd.npz", images=sky(9, 16), mask=np.zeros((15, 16)))
     return folder
 
 
@@ -320,7 +318,6 @@ def bad(root: Path, name: str) -> Path:
         ("all-nan", "odd.npy: expected a field that has a spread, found odd (100% masked)"),
         ("flat", "odd.npy: expected a field that has a spread, found odd (constant)"),
         ("colour", "expected as many channels in every field, found [1, 3]"),
-        ("mask", "odd.npz: its mask has shape (1, 15, 16), the data (1, 16, 16); expected the same"),
     ],
 )
 def test_bad_fields_are_one_clear_line(root, name, says):
@@ -333,7 +330,7 @@ def test_bad_requests_are_one_clear_line(root):
     make_images(root / "png", 4)
     fits.HDUList([fits.PrimaryHDU()]).writeto(root / "empty.fits")
     cases = [
-        (("png", "--patch", 8), "--patch and --hdu are for physical fields"),
+        (("png", "--patch", 8), "--patch, --hdu and --field-mask are for physical fields"),
         (("png", "--stretch", "auto"), "png: expected files of fields"),
         (("sky", "--stretch", "sqrt"), "stretch 'sqrt': expected auto, linear, log, asinh, percentile"),
         (("sky", "--patch", 1), "patch 1: expected a side of at least 2 pixels"),
@@ -342,7 +339,7 @@ def test_bad_requests_are_one_clear_line(root):
         (("sky", "--heldout", root / "png"), "png: expected files of fields"),
         (("png", "--heldout", root / "sky"), "holds physical fields, but"),
         (("empty.fits",), "no HDU with an image; it holds 0 PrimaryHDU"),
-        (("clouds", "--patch", 8), "clouds: --patch and --hdu are for files"),
+        (("clouds", "--patch", 8), "clouds: --patch, --hdu and --field-mask are for files"),
         (("hubble", "--stretch", "log"), "hubble: expected physical fields, found a domain of pictures"),
     ]
     for i, (arguments, says) in enumerate(cases):

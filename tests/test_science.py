@@ -121,28 +121,6 @@ def test_masked_and_constant_patches_are_left_out_and_named(tmp_path):
     assert found.keys == ("m/0000-0000",) and found.values.isnan().sum() == 1 and found.masked == 1 / 64
 
 
-@pytest.mark.parametrize("kind", ["fits", "npz", "h5"])
-def test_a_file_s_own_mask_makes_gaps(tmp_path, kind):
-    array, mask = numbers(0, 8, 8), np.zeros((8, 8), np.uint8)
-    mask[2:4, 5] = 4
-
-    def put(mask: np.ndarray) -> Path:
-        path = tmp_path / f"{len(list(tmp_path.iterdir()))}.{kind}"
-        if kind == "fits":
-            fits.HDUList([fits.PrimaryHDU(array), fits.ImageHDU(mask, name="MASK")]).writeto(path)
-        elif kind == "npz":
-            np.savez(path, images=array, mask=mask)
-        else:
-            with h5py.File(path, "w") as file:
-                file["data"], file["mask"] = array, mask
-        return path
-
-    values = load_fields(put(mask), (1, 8, 8)).values[0, 0].numpy()
-    assert np.array_equal(np.isnan(values), mask > 0) and np.array_equal(values[mask == 0], array[mask == 0])
-    with pytest.raises(FarfieldError, match=r"its mask has shape .*7, 8\), the data .*8, 8\)"):
-        load_fields(put(mask[:7]), (1, 8, 8))
-
-
 def test_shrinking_is_the_mean_of_blocks():
     from skimage.transform import downscale_local_mean
 

@@ -14,6 +14,7 @@ from farfield.cli.options import (
     Dtype,
     Hdu,
     Label,
+    Mask,
     Model,
     Out,
     Patch,
@@ -77,6 +78,7 @@ def analyse(
     stretch: Stretch = None,
     patch: Patch = None,
     hdu: Hdu = None,
+    mask: Mask = None,
     batch_size: Batch = 64,
     device: Device = "auto",
     dtype: Dtype = "float32",
@@ -116,5 +118,6 @@ def analyse(
         stretch=stretch,
         patch=patch,
         hdu=hdu,
+        mask=mask,
     )
     finish(out, as_json, write_report)

@@ -14,6 +14,7 @@ from farfield.cli.options import (
     Dtype,
     Hdu,
     Label,
+    Mask,
     Model,
     Out,
     Patch,
@@ -72,6 +73,7 @@ def compare(
     stretch: Stretch = None,
     patch: Patch = None,
     hdu: Hdu = None,
+    mask: Mask = None,
     batch_size: Batch = 64,
     device: Device = "auto",
     dtype: Dtype = "float32",
@@ -100,7 +102,7 @@ def compare(
         seed=seed,
         strict=strict,
         quiet=quiet,
-        reading={"stretch": stretch, "patch": patch, "hdu": hdu},
+        reading={"stretch": stretch, "patch": patch, "hdu": hdu, "mask": mask},
     )
     finish(out, as_json, write_report)
 

@@ -14,6 +14,7 @@ from farfield.cli.options import (
     Dtype,
     Hdu,
     Label,
+    Mask,
     Model,
     Out,
     Patch,
@@ -93,6 +94,7 @@ def expand(
     stretch: Stretch = None,
     patch: Patch = None,
     hdu: Hdu = None,
+    mask: Mask = None,
     batch_size: Batch = 64,
     device: Device = "auto",
     dtype: Dtype = "float32",
@@ -130,5 +132,6 @@ def expand(
         stretch=stretch,
         patch=patch,
         hdu=hdu,
+        mask=mask,
     )
     finish(out, as_json, write_report)

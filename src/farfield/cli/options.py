@@ -78,6 +78,14 @@ Trust = Annotated[
         help="Run the TorchScript program in this file of --descriptor, which can do whatever you can; may be repeated.",
     ),
 ]
+Mask = Annotated[
+    str | None,
+    typer.Option(
+        "--field-mask",
+        help="Physical fields: none, or the array that masks them: NAME (where it is not 0), NAME:valid (where it is 0), "
+        "NAME:SAT,CR or NAME:1,3 (bits) \\[default: only masks whose meaning a standard fixes].",
+    ),
+]
 Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="No progress bars.")]
 
 

@@ -15,6 +15,7 @@ from farfield.cli.options import (
     Hdu,
     Label,
     Limit,
+    Mask,
     Model,
     Out,
     Patch,
@@ -67,6 +68,7 @@ def reconstruct(
     stretch: Stretch = None,
     patch: Patch = None,
     hdu: Hdu = None,
+    mask: Mask = None,
     batch_size: Batch = 64,
     device: Device = "auto",
     dtype: Dtype = "float32",
@@ -93,6 +95,7 @@ def reconstruct(
         stretch=stretch,
         patch=patch,
         hdu=hdu,
+        mask=mask,
     )
     finish(out, as_json, write_report)
 
@@ -114,6 +117,7 @@ def invert(
     stretch: Stretch = None,
     patch: Patch = None,
     hdu: Hdu = None,
+    mask: Mask = None,
     batch_size: Batch = 64,
     device: Device = "auto",
     dtype: Dtype = "float32",
@@ -140,6 +144,7 @@ def invert(
         stretch=stretch,
         patch=patch,
         hdu=hdu,
+        mask=mask,
     )
     finish(out, as_json)
 

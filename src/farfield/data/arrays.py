@@ -13,8 +13,13 @@ import numpy as np
 
 from farfield.core.error import FarfieldError
 from farfield.core.note import say
+from farfield.data.array_file import load_npy, open_npz, read_header
+from farfield.data.budget import TooLarge
 from farfield.data.collection import Collection, positions
+from farfield.data.decode import PHYSICAL as PHYSICAL
+from farfield.data.decode import hint
 from farfield.data.field_file import HDF5
+from farfield.data.hdf5_file import load
 from farfield.data.kind import SIGNED, UNIT, Range, float_range
 from farfield.data.labels import Classes, check_array
 from farfield.data.picture import some
@@ -25,7 +30,6 @@ IMAGES = ("images", "image", "arr_0")
 KEYS = ("keys", "objid")
 CLASSES = ("labels", "label", "targets", "target", "classes", "class", "y", "ans", "arr_1")
 OTHERS = ("unit", "range", "class_names", "provenance")
-PHYSICAL = "physical data need --stretch (`farfield expand --stretch auto`), or rescale them first"
 
 
 @dataclass(frozen=True)
@@ -138,6 +142,7 @@ def _scaled(images: np.ndarray, keys: Sequence[str], path: Path, stated: Range |
     if images.dtype == bool:
         return images.astype(np.uint8) * np.uint8(255)
     if images.dtype == np.uint16:
+        hint(images, 65535, f"{path}: ")
         return (images * (2 / 65535) - 1).astype(np.float32)
     if images.dtype.kind != "f":
         raise FarfieldError(f"{path}: expected uint8, uint16, bool or float images, found {images.dtype}; convert them")
@@ -168,6 +173,8 @@ def _opened(path: Path) -> Iterator[_Arrays]:
             yield arrays
     except FarfieldError:
         raise
+    except TooLarge as error:
+        raise FarfieldError(f"{path}: {error}") from error
     except ImportError as error:
         raise FarfieldError(
             f"{path}: reading it needs {error.name}, which is not installed: pip install h5py"
@@ -179,13 +186,8 @@ def _opened(path: Path) -> Iterator[_Arrays]:
 
 @contextmanager
 def _npz(path: Path) -> Iterator[_Arrays]:
-    with zipfile.ZipFile(path) as archive:
-        heads = {}
-        for member in archive.namelist():
-            if member.endswith(".npy"):
-                with archive.open(member) as file:
-                    heads[member.removesuffix(".npy")] = _head(file)
-    with np.load(path, allow_pickle=False) as arrays:
+    with open_npz(path) as arrays:
+        heads = {name: arrays.header(name) for name in arrays.files}
         yield _Arrays(
             path, {n: h[0] for n, h in heads.items()}, {n: h[1] for n, h in heads.items()}, arrays.__getitem__, {}
         )
@@ -194,8 +196,8 @@ def _npz(path: Path) -> Iterator[_Arrays]:
 @contextmanager
 def _npy(path: Path) -> Iterator[_Arrays]:
     with open(path, "rb") as file:
-        shape, dtype = _head(file)
-    yield _Arrays(path, {"images": shape}, {"images": dtype}, lambda _: np.load(path, allow_pickle=False), {})
+        shape, dtype = read_header(file)
+    yield _Arrays(path, {"images": shape}, {"images": dtype}, lambda _: load_npy(path), {})
 
 
 @contextmanager
@@ -210,11 +212,4 @@ def _hdf5(path: Path) -> Iterator[_Arrays]:
         attributes = dict(next(iter(images.values())).attrs) if len(images) == 1 else {}
         unit = next((attributes[n] for n in ("unit", "units", "BUNIT") if n in attributes), "")
         dtypes = {name: item.dtype for name, item in found.items()}
-        yield _Arrays(path, shapes, dtypes, lambda name: np.asarray(found[name]), {**attributes, "unit": unit})
-
-
-def _head(file: Any) -> tuple[tuple[int, ...], np.dtype]:
-    version = np.lib.format.read_magic(file)
-    read: Any = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-    shape, _, dtype = read(file)
-    return tuple(shape), dtype
+        yield _Arrays(path, shapes, dtypes, lambda name: load(path, name, found[name]), {**attributes, "unit": unit})

@@ -43,6 +43,7 @@ def open_fields(
     keys: Sequence[str] | None = None,
     patch: int | None = None,
     hdu: str | int | None = None,
+    mask: str | None = None,
     strict: bool = False,
     report: Advance | None = None,
 ) -> Fields:
@@ -56,8 +57,8 @@ def open_fields(
             f"{source}: expected physical fields, found a domain of pictures; leave out --stretch and --patch"
         )
     if domain:
-        if patch is not None or hdu is not None:
-            raise FarfieldError(f"{source}: --patch and --hdu are for files; leave them out")
+        if patch is not None or hdu is not None or mask is not None:
+            raise FarfieldError(f"{source}: --patch, --hdu and --field-mask are for files; leave them out")
         return bundled.cloud_fields(choose_keys(source, bundled.domain_keys(domain), keys, None), shape, report)
-    found = science.load_fields(source, shape, patch=patch, hdu=hdu, strict=strict, report=report)
+    found = science.load_fields(source, shape, patch=patch, hdu=hdu, mask=mask, strict=strict, report=report)
     return found if keys is None else found.select(keys)

@@ -10,7 +10,7 @@ import numpy as np
 
 from farfield.core.error import FarfieldError
 from farfield.data.collection import Collection, positions
-from farfield.data.decode import decode
+from farfield.data.decode import decode, warn_coarse
 from farfield.data.header import Shape, header_shape
 from farfield.data.labels import COLUMNS, Classes, check_array, named
 
@@ -55,7 +55,10 @@ def open_hub(source: str, labels: bool = True) -> Collection:
         return found["bytes"] or Path(found["path"]).read_bytes()
 
     def picture(key: str) -> np.ndarray:
-        return decode(content(key), f"{source}: {key}")[0]
+        found, coarse = decode(content(key), f"{source}: {key}")
+        if coarse:
+            warn_coarse(source)
+        return found
 
     def shape(key: str) -> Shape:
         return header_shape(io.BytesIO(content(key)))

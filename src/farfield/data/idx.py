@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from farfield.core.error import FarfieldError
+from farfield.data.budget import check_gzip
 from farfield.data.collection import Collection
 
 NAME = re.compile(r".*[-.]idx[13]-ubyte(\.gz)?")
@@ -47,6 +48,7 @@ def read_idx(path: Path) -> np.ndarray:
     try:
         content = path.read_bytes()
         if content[:2] == b"\x1f\x8b":
+            check_gzip(path)
             content = gzip.decompress(content)
     except (OSError, EOFError, zlib.error) as error:
         raise FarfieldError(f"{path}: cannot be read ({error}); fetch it again") from error

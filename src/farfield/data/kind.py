@@ -18,6 +18,7 @@ from farfield.core.note import say
 from farfield.data.field_file import ENDINGS as FIELDS
 from farfield.data.field_file import FITS, TIFF, read_field_file
 from farfield.data.listing import PICTURES, Survey, survey
+from farfield.data.tiff_file import open_tiff
 
 Kind = Literal["pictures", "fields"]
 Range = tuple[float, float]
@@ -155,9 +156,7 @@ def _peek(path: Path) -> tuple[np.dtype, str, Range | None]:
     """The type of a file's array, its unit and the range that it states, without reading the numbers."""
     lower = path.name.lower()
     if lower.endswith(TIFF):
-        import tifffile
-
-        with tifffile.TiffFile(path) as opened:
+        with open_tiff(path) as opened:
             return np.dtype(opened.series[0].dtype), "", None
     from farfield.data.arrays import peek
 

@@ -18,9 +18,11 @@ from torch import Tensor
 
 from farfield.core.artifact import Artifact
 from farfield.core.error import FarfieldError, FarfieldWarning
+from farfield.core.note import say
 from farfield.core.runtime import Advance
 from farfield.data.field_file import ENDINGS, TIFF, FieldFile, Unreadable, ending, read_field_file
 from farfield.data.listing import PICTURES, existing, survey, take
+from farfield.data.mask import Tally
 from farfield.data.picture import checked_shape, some
 
 MOST_MASKED = 0.1
@@ -62,13 +64,15 @@ def load_fields(
     *,
     patch: int | None = None,
     hdu: str | int | None = None,
+    mask: str | None = None,
     strict: bool = False,
     report: Advance | None = None,
 ) -> Fields:
     """Fields of a source at the model's height and width, float64 ``[n, c, H, W]``, sorted by key.
 
     Source: a file of FITS, npy, npz, HDF5 or TIFF, or a folder of them (its own, or else those of its subfolders).
-    ``file.fits[1]`` or ``hdu`` name an HDU, or an array of HDF5 and npz; the first image HDU if not given. How axes
+    ``file.fits[1]`` or ``hdu`` name an HDU, or an array of HDF5 and npz; the one of the data if not given. ``mask`` says
+    which array beside them masks them (`data.mask`); how much is masked and by what is said. How axes
     are read says `data.field_file.read_field_file`. c is 1 or the model's C, alike in all files.
 
     A key is the file's stem; ``stem/0004`` for slice 4 of a cube; ``key/0064-0128`` for the ``patch`` whose corner is
@@ -90,10 +94,11 @@ def load_fields(
     headers: dict[str, str] = {}
     sizes: set[tuple[int, int]] = set()
     units: dict[str, str] = {}
-    broken, left, kinds = [], [], set()
+    broken, left, kinds, tally = [], [], set(), Tally()
     for stem, file in files.items():
         try:
-            found = read_field_file(file, channels, part)
+            found = read_field_file(file, channels, part, mask)
+            tally.add(found.tally)
         except Unreadable as error:
             broken.append(f"{file.name} ({error})")
             continue
@@ -121,6 +126,8 @@ def load_fields(
             sizes.add((values.shape[1], values.shape[2]))
             rows[key] = fit_field(values, height, width)
     _complain(path, broken, left, bool(rows), strict, len(files))
+    for line in tally.lines():
+        say(f"{path}: {line}")
     if len(counts := {len(v) for v in rows.values()}) > 1:
         raise FarfieldError(
             f"{path}: expected as many channels in every field, found {sorted(counts)}; divide the folder"

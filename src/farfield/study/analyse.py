@@ -113,6 +113,7 @@ def analyse(
     stretch: str | None = None,
     patch: int | None = None,
     hdu: str | int | None = None,
+    mask: str | None = None,
 ) -> dict[str, Any]:
     """Look at a domain's latents; the summary, as written to ``summary.json``.
 
@@ -121,14 +122,16 @@ def analyse(
             ``seed``.
         in_domain: a source of images of the training domain, up to ``limit`` of them (as many as there are examples, if
             not given); without it the model's own samples stand for them.
-        stretch, patch, hdu: of physical examples (see `study.domain.open_domain`); the stretch is fitted on those drawn
+        stretch, patch, hdu, mask: of physical examples (see `study.domain.open_domain`); the stretch is fitted on those drawn
             and written to ``stretch.json``. Images of the training domain are pictures.
     """
     denoiser = numerics.load(model)
     levels = find_levels(denoiser.schedule, analysis.levels)
     ladder = Ladder(denoiser, levels, numerics.steps, analysis.down_steps, numerics.solver)
     ladder.check()
-    domain = _examples(source, denoiser, examples, seed, strict, {"stretch": stretch, "patch": patch, "hdu": hdu})
+    domain = _examples(
+        source, denoiser, examples, seed, strict, {"stretch": stretch, "patch": patch, "hdu": hdu, "mask": mask}
+    )
     given, physical = domain.examples, domain.physical
     for name in group(analysis.symmetry) if analysis.symmetry else ():
         apply(given.values[:1], name)  # refuse a quarter turn of what is not square before the folder is begun
@@ -147,7 +150,7 @@ def analyse(
         "in_domain_digest": training.digest() if training else None,
         "limit": limit,
         "seed": seed,
-        **({"stretch": stretch, "patch": patch, "hdu": hdu} if physical else {}),
+        **({"stretch": stretch, "patch": patch, "hdu": hdu, "mask": mask} if physical else {}),
         **analysis.request(),
         **{k: v for k, v in numerics.request().items() if k != "sigma"},
     }
@@ -182,7 +185,7 @@ def analyse(
             "farfield": farfield.__version__,
             "model": {"name": model, "digest": request["model_digest"], "shape": list(denoiser.image_shape)},
             "examples": {"source": source, "n": len(given), "available": domain.available, "digest": domain.digest()},
-            **({"physical": describe_fields(physical, stretch, patch, hdu)} if physical else {}),
+            **({"physical": describe_fields(physical, stretch, patch, hdu, mask)} if physical else {}),
             "in_domain": {
                 "source": in_domain,
                 "n": len(training),

@@ -55,7 +55,7 @@ def compare(
         counts: numbers of examples; `COUNTS`, if not given.
         methods: some of `METHODS`.
         n: images that each method makes.
-        reading: ``stretch``, ``patch`` and ``hdu`` of physical fields, as `study.domain.open_domain` takes them.
+        reading: ``stretch``, ``patch``, ``hdu`` and ``mask`` of physical fields, as `study.domain.open_domain` takes them.
     """
     tuning, reading = tuning or Tuning(), {k: v for k, v in (reading or {}).items() if v is not None}
     _check(sources, heldout, counts, methods, n, seed)

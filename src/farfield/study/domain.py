@@ -95,6 +95,7 @@ def open_domain(
     stretch: str | None = None,
     patch: int | None = None,
     hdu: str | int | None = None,
+    mask: str | None = None,
 ) -> Domain:
     """Open a source for a model of ``shape`` [C, H, W].
 
@@ -105,10 +106,10 @@ def open_domain(
         n: how many images will be made; at least a third of the held-out ones stay references.
         stretch: of physical fields, `data.stretch.KINDS` or ``auto``; given, the source is read as fields whatever
             its kind, not given, fields are recognised (`data.field_source.is_physical`) and it is ``auto``.
-        patch, hdu: how fields are read (`data.science.load_fields`).
+        patch, hdu, mask: how fields are read (`data.science.load_fields`).
     """
-    if _as_fields(source, stretch, patch, hdu):
-        how = (stretch or "auto", patch, hdu)
+    if _as_fields(source, stretch, patch, hdu, mask):
+        how = (stretch or "auto", patch, hdu, mask)
         return _fields(source, shape, heldout, examples, n, most_references, seed, strict, *how)
     return _pictures(source, shape, heldout, examples, n, most_references, seed, strict)
 
@@ -123,16 +124,17 @@ def open_source(
     stretch: str | None = None,
     patch: int | None = None,
     hdu: str | int | None = None,
+    mask: str | None = None,
 ) -> Domain:
     """A source as examples alone, for a model of ``shape`` [C, H, W]: none held out, no channel law.
 
     Args:
         draw: takes some of the source's keys, or refuses them; without it all are taken, or the first ``limit``. The
             stretch of fields is fitted on those taken.
-        stretch, patch, hdu: as `open_domain` takes them.
+        stretch, patch, hdu, mask: as `open_domain` takes them.
     """
-    if _as_fields(source, stretch, patch, hdu):
-        every, read = _opened(source, shape, patch, hdu, strict)
+    if _as_fields(source, stretch, patch, hdu, mask):
+        every, read = _opened(source, shape, patch, hdu, mask, strict)
         fields = read(choose_keys(source, every, draw(every) if draw else None, limit))
         physical = Physical.fit(stretch or "auto", fields)
         return Domain(physical.to_model(fields, shape[0]), {}, len(every), physical=physical)
@@ -178,11 +180,13 @@ def divide_held(keys: Sequence[str], n: int, most: int, seed: int) -> dict[str, 
     return {"references": references, "real": real}
 
 
-def _as_fields(source: str, stretch: str | None, patch: int | None, hdu: str | int | None) -> bool:
+def _as_fields(source: str, stretch: str | None, patch: int | None, hdu: str | int | None, mask: str | None) -> bool:
     """Whether a source is read as fields: it is recognised as such, or ``stretch`` says so."""
     found = stretch is not None or is_physical(source)
-    if not found and (patch is not None or hdu is not None):
-        raise FarfieldError(f"{source}: --patch and --hdu are for physical fields; add --stretch to read it as such")
+    if not found and (patch is not None or hdu is not None or mask is not None):
+        raise FarfieldError(
+            f"{source}: --patch, --hdu and --field-mask are for physical fields; add --stretch to read it as such"
+        )
     return found
 
 
@@ -233,14 +237,15 @@ def _fields(
     stretch: str,
     patch: int | None,
     hdu: str | int | None,
+    mask: str | None,
 ) -> Domain:
-    keys, read = _opened(source, shape, patch, hdu, strict)
+    keys, read = _opened(source, shape, patch, hdu, mask, strict)
     by_map = patch is not None and heldout is None
     chosen, rest = (divide_maps if by_map else divide)(keys, count, seed, source)
     examples = read(chosen)
     physical = Physical.fit(stretch, examples)
     if heldout is not None:
-        rest, read = _opened(heldout, shape, patch, hdu, strict)
+        rest, read = _opened(heldout, shape, patch, hdu, mask, strict)
         both = read(rest)
         seen = f"the examples of {source}"
         rest = [rest[i] for i in apart(both.keys, both.values, [examples.values], heldout, seen, UNSEEN)]
@@ -269,12 +274,12 @@ def _fields(
 
 
 def _opened(
-    source: str, shape: Sequence[int], patch: int | None, hdu: str | int | None, strict: bool
+    source: str, shape: Sequence[int], patch: int | None, hdu: str | int | None, mask: str | None, strict: bool
 ) -> tuple[list[str], Callable[[Sequence[str]], Fields]]:
     """The keys of a source, and what gives the fields of some: files are read once, clouds made as they are asked for."""
     if (made := field_keys(source)) is not None:
-        return made, lambda keys: open_fields(source, shape, keys=keys, patch=patch, hdu=hdu)
-    every = open_fields(source, shape, patch=patch, hdu=hdu, strict=strict)
+        return made, lambda keys: open_fields(source, shape, keys=keys, patch=patch, hdu=hdu, mask=mask)
+    every = open_fields(source, shape, patch=patch, hdu=hdu, mask=mask, strict=strict)
     return list(every.keys), every.select
 
 

@@ -56,6 +56,7 @@ def expand(
     stretch: str | None = None,
     patch: int | None = None,
     hdu: str | int | None = None,
+    mask: str | None = None,
 ) -> dict[str, Any]:
     """Make ``n`` new images of a domain and measure them; the summary, as written to ``summary.json``.
 
@@ -66,7 +67,7 @@ def expand(
         level: the noise level where ``numerics`` has none: the ``usual`` one, the ``last`` one, or ``auto``, searched on the
             examples.
         seed: of the choice of examples, and the first of the samples' seeds.
-        stretch, patch, hdu: of physical data (see `study.domain.open_domain`); its samples leave in physical units too.
+        stretch, patch, hdu, mask: of physical data (see `study.domain.open_domain`); its samples leave in physical units too.
     """
     if n < 1:
         raise FarfieldError(f"n = {n}: expected at least 1 image to make")
@@ -86,6 +87,7 @@ def expand(
         stretch=stretch,
         patch=patch,
         hdu=hdu,
+        mask=mask,
     )
     given = domain.examples
     settings.check(len(given))
@@ -101,7 +103,7 @@ def expand(
         "most_references": most_references,
         "descriptors": named,
         "seed": seed,
-        **({"stretch": stretch, "patch": patch, "hdu": hdu} if domain.physical else {}),
+        **({"stretch": stretch, "patch": patch, "hdu": hdu, "mask": mask} if domain.physical else {}),
         **settings.request(),
         **numerics.request(),
     }
@@ -170,7 +172,7 @@ def expand(
         "model": describe_model(request, denoiser),
         "examples": {"source": source, "n": len(given), "available": domain.available, "digest": domain.digest()},
         "references": {"source": heldout or source, "n": len(sets["references"])} if "references" in sets else None,
-        "physical": describe_fields(domain.physical, stretch, patch, hdu) if domain.physical else None,
+        "physical": describe_fields(domain.physical, stretch, patch, hdu, mask) if domain.physical else None,
         "sampler": settings.request(),
         "sigma_asked": asked,
         **solved(shuttle),

@@ -43,7 +43,9 @@ def write_fields(folder: Path, physical: Physical, samples: Images, model: str, 
         )
 
 
-def describe_fields(physical: Physical, asked: str | None, patch: int | None, hdu: str | int | None) -> dict[str, Any]:
+def describe_fields(
+    physical: Physical, asked: str | None, patch: int | None, hdu: str | int | None, mask: str | None = None
+) -> dict[str, Any]:
     """What the summary says of the data: kind, unit, masked share, range, and the stretch with its numbers."""
     examples = physical.fields["examples"]
     finite = examples.values[examples.values.isfinite()]
@@ -58,6 +60,7 @@ def describe_fields(physical: Physical, asked: str | None, patch: int | None, hd
         "stretch": physical.stretch.to_json(),
         "patch": patch,
         "hdu": hdu,
+        "mask": mask,
     }
 
 

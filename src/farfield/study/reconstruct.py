@@ -116,6 +116,7 @@ def reconstruct(
     stretch: str | None = None,
     patch: int | None = None,
     hdu: str | int | None = None,
+    mask: str | None = None,
 ) -> dict[str, Any]:
     """Invert images, decode them again, and say how well both went.
 
@@ -125,7 +126,7 @@ def reconstruct(
         back: decode as well; without it (`farfield invert`) only the latents and their certificate are made.
         choice: the method; explicit if not given. What a method needs beside the latents is written to ``second/`` or
             ``noise_maps/``, and the trials of ``auto`` are in the summary.
-        stretch, patch, hdu: of physical data (see `study.domain.open_domain`). The stretch is fitted on all the images
+        stretch, patch, hdu, mask: of physical data (see `study.domain.open_domain`). The stretch is fitted on all the images
             and written to ``stretch.json``; the largest error is stated in physical units too, the rest in the model's.
     """
     choice = choice or Choice()
@@ -134,7 +135,7 @@ def reconstruct(
     if method:
         method.check(numerics.steps)
     domain = open_source(
-        source, denoiser.image_shape, limit=limit, strict=strict, stretch=stretch, patch=patch, hdu=hdu
+        source, denoiser.image_shape, limit=limit, strict=strict, stretch=stretch, patch=patch, hdu=hdu, mask=mask
     )
     images, physical = domain.examples, domain.physical
     request = {
@@ -142,7 +143,7 @@ def reconstruct(
         "model_digest": model_digest(model),
         "images": source,
         "images_digest": domain.digest(),
-        **({"stretch": stretch, "patch": patch, "hdu": hdu} if physical else {}),
+        **({"stretch": stretch, "patch": patch, "hdu": hdu, "mask": mask} if physical else {}),
         **numerics.request(),
         **choice.request(),
     }
@@ -163,7 +164,7 @@ def reconstruct(
         "network_calls": carrier.calls(run),
     }
     if physical:
-        summary["physical"] = describe_fields(physical, stretch, patch, hdu)
+        summary["physical"] = describe_fields(physical, stretch, patch, hdu, mask)
     if choice.method != "explicit":
         summary["method"] = method.name
     if tried:
