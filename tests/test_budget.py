@@ -3,6 +3,7 @@
 import gzip
 import io
 import struct
+import tracemalloc
 import zipfile
 import zlib
 from pathlib import Path
@@ -138,6 +139,21 @@ def test_pictures_that_claim_much_are_refused_by_their_header(tmp_path):
     for content in (png(400, 1000), claim(tmp_path / "a.tif", 600).read_bytes()):
         with pytest.raises(budget.TooLarge, match=r"unpacks to 1\.\d+ MiB from"):
             decode(content, "a: a")
+
+
+def test_a_zip_whose_directory_lies(tmp_path):
+    path = tmp_path / "a.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
+        file.writestr("a.png", bytes(1 << 22))
+    content = bytearray(path.read_bytes())
+    struct.pack_into("<I", content, content.rindex(b"a.png") - 46 + 24, 100)  # its size in the directory
+    path.write_bytes(content)
+    tracemalloc.start()
+    with pytest.raises(FarfieldError, match=r"expected readable images, .*a\.png"):
+        load_images(path, (1, 8, 8))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 1 << 21
 
 
 def test_a_gzipped_idx_that_unpacks_to_much(tmp_path):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from farfield.core.error import FarfieldError, FarfieldNote
-from farfield.data.field_file import read_field_file, write_npz
+from farfield.data.field_file import Unreadable, read_field_file, write_npz
 from farfield.data.science import load_fields
 
 fits = pytest.importorskip("astropy.io.fits")
@@ -98,6 +98,13 @@ def test_planes_that_a_standard_explains(tmp_path, name, plane, primary):
     plane = plane.astype(np.int32) if name == "DQ" else plane
     path = write_fits(tmp_path / "a.fits", (name, plane), ("ERR", A * 0 + 1), **primary)
     assert np.array_equal(gaps(path), HOLE)  # and the weights before it were not taken for the image
+
+
+def test_a_file_of_weights_alone_is_asked_about(tmp_path):
+    path = write_fits(tmp_path / "a.fits", ("WHT", A), image="")
+    with pytest.raises(Unreadable, match=r"it holds 0 \(PRIMARY\), 1 \(WHT\); --hdu takes one all the same"):
+        read_field_file(path, 1)
+    assert not gaps(path, part="WHT").any()
 
 
 def test_several_planes_mask_together_and_another_chip_s_do_not(tmp_path):

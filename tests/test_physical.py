@@ -338,7 +338,7 @@ def test_bad_requests_are_one_clear_line(root):
         (("sky", "--hdu", 3), "expected an image in HDU 3, found none; those with one: [0]"),
         (("sky", "--heldout", root / "png"), "png: expected files of fields"),
         (("png", "--heldout", root / "sky"), "holds physical fields, but"),
-        (("empty.fits",), "no HDU with an image; it holds 0 PrimaryHDU"),
+        (("empty.fits",), "no HDU with an image; it holds 0 (PRIMARY)"),
         (("clouds", "--patch", 8), "clouds: --patch, --hdu and --field-mask are for files"),
         (("hubble", "--stretch", "log"), "hubble: expected physical fields, found a domain of pictures"),
     ]

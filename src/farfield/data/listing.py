@@ -8,6 +8,7 @@ passed over and said. What cannot be told is asked: two kinds of data side by si
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import os
 import posixpath
@@ -22,6 +23,7 @@ from typing import IO
 
 from farfield.core.error import FarfieldError, FarfieldWarning
 from farfield.core.note import say
+from farfield.data import budget
 from farfield.data.field_file import ENDINGS as FIELDS
 from farfield.data.picture import some
 
@@ -224,6 +226,7 @@ def _zip(path: Path) -> Iterator[Survey]:
     except (zipfile.BadZipFile, OSError) as error:
         raise FarfieldError(f"{path}: expected a zip of images, found damage ({error}); make it again") from error
     with archive:
+        length = path.stat().st_size
         members: dict[str, str] = {}
         plain: dict[str, str] = {}
         for member in archive.infolist():
@@ -237,17 +240,15 @@ def _zip(path: Path) -> Iterator[Survey]:
         # in EDM's layout 00000 is in an image's key, however few folders there are
         top = re.sub(r"(^|/)\d{5}$", "", posixpath.commonpath(folders)) if folders else ""
         shown = {member: name.removeprefix(f"{top}/") for member, name in plain.items()}
-        yield Survey(str(path), shown, (), lambda name: _member(archive, members[name]))
+        yield Survey(str(path), shown, (), lambda name: _member(archive, members[name], length))
 
 
-MEMBER_LIMIT = 1 << 29
-"""Bytes: nothing in a zip may unpack to more than 512 MiB."""
-
-
-def _member(archive: zipfile.ZipFile, name: str) -> IO[bytes]:
-    if archive.getinfo(name).file_size > MEMBER_LIMIT:
-        raise OSError(f"unpacks to more than {MEMBER_LIMIT >> 20} MiB")
-    return archive.open(name)
+def _member(archive: zipfile.ZipFile, name: str, length: int) -> IO[bytes]:
+    """A file of a zip of ``length`` bytes, in memory: it may not be what the directory of the zip says."""
+    said = archive.getinfo(name)
+    budget.check(said.file_size, min(said.compress_size, length))
+    with archive.open(name) as file:
+        return io.BytesIO(file.read(said.file_size))
 
 
 def _plain(name: str) -> str:
