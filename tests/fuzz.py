@@ -1,4 +1,5 @@
-"""Good files spoilt at random, and known words in any order: they are refused or open, and do nothing else.
+"""Good files spoilt at random, known words in any order, and pickles made for hard work: they are refused or open, and do
+nothing else; memory and work are linear in their size.
 
 ``python tests/fuzz.py [SECONDS] [SEED]`` goes on for that long; whatever goes wrong is kept in the folder it names.
 """
@@ -17,8 +18,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from adversary import program
 from forge import Call, Global, loaded, pickled, storage, tensor, torch_old, torch_zip
-from guard import CONSTANT, open_all, understand_all, warm_up, watched
+from guard import CONSTANT, LINES, open_all, understand_all, warm_up, watched
 from hostile import valid
 
 from farfield.checkpoints.file.torch_file import IN_PICKLE
@@ -131,7 +133,7 @@ def fuzz(
     """Try so many files, or for so long.
 
     Args:
-        traced: measure the memory that each fourth file takes.
+        traced: measure the memory that each fourth file takes, and the work of each fourth.
 
     Raises:
         AssertionError: one of them did something, took too much, or failed without a message; it is left in the folder.
@@ -139,18 +141,29 @@ def fuzz(
     good, began, tried, opened = list(valid().values()), time.monotonic(), 0, 0
     while (cases is None or tried < cases) and time.monotonic() - began < seconds:
         chance = random.Random(f"{seed} {tried}")
-        content = made_up(chance) if tried % 2 else spoilt(chance, good)
+        match tried % 3:
+            case 0:
+                content = spoilt(chance, good)
+            case 1:
+                content = made_up(chance)
+            case _:
+                content = program(chance, chance.choice((2_000, 20_000)))
         path = folder / f"spoilt-{seed}-{tried}"
         path.write_bytes(content)
         for action in (open_all, understand_all):
             try:
-                seen = watched(lambda action=action, path=path: action(path), memory=traced and tried % 4 == 0)
+                seen = watched(
+                    lambda action=action, path=path: action(path),
+                    memory=traced and tried % 4 == 0,
+                    work=traced and tried % 4 == 1,
+                )
             except BaseException as error:
                 if isinstance(error, KeyboardInterrupt):
                     raise
                 raise AssertionError(f"{path}: {action.__name__} failed without a message") from error
             assert not seen.done, (path, seen.done)
             assert seen.peak <= 4 * len(content) + CONSTANT, (path, seen.peak)
+            assert seen.lines <= LINES + 16 * len(content), (path, seen.lines)
             assert seen.seconds < 10, (path, seen.seconds)
             opened += action is open_all and seen.said is None
         path.unlink()

@@ -1,4 +1,4 @@
-"""Opening a file under watch: whatever is done beside reading it is noticed and stopped, and its memory is measured."""
+"""Opening a file under watch: whatever is done beside reading it is noticed and stopped, and its memory and work are measured."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import sys
 import time
 import tracemalloc
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -38,6 +38,9 @@ FORBIDDEN = (
 CONSTANT = 12 << 20
 """Bytes that a file may take in memory beside four times its size."""
 
+LINES = 1 << 20
+"""Lines of Python that reading a file may take beside 16 times its size."""
+
 
 class CaughtError(BaseException):
     """Something was about to be done that is not reading."""
@@ -51,11 +54,13 @@ class Seen:
         said: the message of the refusal; None where it opened.
         done: audit events that reading does not raise.
         peak: bytes of Python's memory, of which the file itself is none.
+        lines: how many lines of Python were carried out; 0 where they were not counted.
     """
 
     said: str | None = None
     done: list[str] = field(default_factory=list)
     peak: int = 0
+    lines: int = 0
     seconds: float = 0.0
 
 
@@ -80,14 +85,30 @@ def _watch(done: list[str]) -> Iterator[None]:
         _watching.pop()
 
 
-def watched(action: Callable[[], Any], *, memory: bool = True) -> Seen:
+@contextmanager
+def _counting(seen: Seen) -> Iterator[None]:
+    """Count the lines carried out; a comprehension has one for each value that it goes through."""
+
+    def count(frame: Any, event: str, argument: Any) -> Any:
+        seen.lines += event == "line"
+        return count
+
+    before = sys.gettrace()
+    sys.settrace(count)
+    try:
+        yield
+    finally:
+        sys.settrace(before)
+
+
+def watched(action: Callable[[], Any], *, memory: bool = True, work: bool = False) -> Seen:
     """Carry out an action; any error but a refusal, or what the watch stops, is raised."""
     seen = Seen()
     if memory:
         tracemalloc.start()
     began = time.process_time()
     try:
-        with _watch(seen.done):
+        with _counting(seen) if work else nullcontext(), _watch(seen.done):
             action()
     except CaughtError as error:
         seen.said = f"stopped at {error}"

@@ -14,7 +14,7 @@ import ddpm_files
 import guided_files
 import torch
 from edm_files import Saved
-from forge import Call, Global, Raw, edm, loaded, pickled, tensor, torch_old, torch_zip
+from forge import Call, Global, edm, loaded, pickled, tensor, torch_old, torch_zip
 from hostile_calls import calls
 from hostile_containers import archives, inner_storages, old_files, safetensors, tensors
 
@@ -154,6 +154,9 @@ def pickles() -> dict[str, bytes]:
         "keys that are long": b"\x80\x02}((" + b"K\x01" * 1000 + b"t\x94Nh\x00Nu.",
         "a key that is a list": b"\x80\x02}]Ns.",
         "an unknown memo": b"\x80\x02h\x07.",
+        "a memo far out": b"\x80\x02Nr\xff\xff\xff\xff.",
+        "a memo before the first": b"Np-1\n.",
+        "a memo between others": b"Nq\x05h\x04.",
         "nothing on the stack": b"\x80\x02R.",
         "no mark": b"\x80\x02u.",
         "values left over": b"\x80\x02NN.",
@@ -199,7 +202,6 @@ def strangers() -> dict[str, bytes]:
         "an empty object": Call(Global("argparse", "Namespace"), (), {}),
         "weights of something else": {"state_dict": {"fc.weight": torch.zeros(2, 3), "fc.bias": torch.zeros(2)}},
         "one number": {"w": torch.tensor(1.0)},
-        "a memo far out": Raw(b"Nr\xff\xff\xff\xff"),
         "EDM's object without arguments": Call(own, ()),
         "EDM's object of a number": Call(own, (5,)),
         "EDM's object of nothing": Call(own, ({},)),

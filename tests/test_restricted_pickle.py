@@ -251,6 +251,7 @@ def test_no_module_of_the_reader_can_call_what_a_file_names():
     )
     for name in (
         "pickle_machine",
+        "key",
         "pickle_values",
         "restricted_pickle",
         "vocabulary",

@@ -1,4 +1,4 @@
-"""A file seen through the page cache, and how much memory its contents may take."""
+"""A file seen through the page cache, and the meter of what reading it may take: memory, and work."""
 
 from __future__ import annotations
 
@@ -13,14 +13,21 @@ BASE = 8 << 20
 TIMES = 3
 """How often a file's size its contents may take on top: the same weights under three names, and no bomb."""
 
+WORK_BASE, WORK_TIMES = 1 << 18, 4
+"""The same of work, in steps: what takes an opcode, or a look at one value in a list, some tens of nanoseconds."""
+
 
 class Mapped:
     """A file's bytes, read only when they are touched, with a budget for what is made of them.
+
+    Whatever makes, copies or goes through something of a length that the file decides takes it from here beforehand, so that
+    memory and time are linear in the file's size.
 
     Attributes:
         path: of the file, for messages.
         data: its bytes, read-only.
         left: how many bytes of memory its contents may still take.
+        steps: how many steps of work may still be done on them.
 
     Raises:
         FarfieldError: no such file, it cannot be read, or it is empty.
@@ -39,6 +46,7 @@ class Mapped:
         if not size:
             raise FarfieldError(f"{path}: an empty file; expected a checkpoint, so fetch or copy it again")
         self.left = BASE + TIMES * size
+        self.steps = WORK_BASE + WORK_TIMES * size
 
     def spend(self, size: int) -> None:
         """Take ``size`` bytes from the budget; called before they are allocated.
@@ -49,6 +57,16 @@ class Mapped:
         self.left -= size
         if self.left < 0:
             raise self.refused(f"its contents would take more than {TIMES} times its size in memory")
+
+    def work(self, steps: int) -> None:
+        """Take so many steps from the budget; called before they are done.
+
+        Raises:
+            FarfieldError: the file would take far more work than it is long.
+        """
+        self.steps -= steps
+        if self.steps < 0:
+            raise self.refused("reading it would take far more work than a file of its size needs")
 
     def damaged(self, what: str) -> FarfieldError:
         """The error of a file that cannot be what it set out to be."""

@@ -2,6 +2,10 @@
 
 What they do is as ``pickletools`` of the standard library documents it (protocols 0 to 5). Where an unpickler would import a
 name, this machine writes down a `Name`; where it would call it, a `Made`.
+
+An opcode takes a few bytes of the file, but can refer back to a value of any size. So each takes from the file's budget
+before it is carried out: a step and its own memory, each value that it takes from the stack a few bytes, and what code of
+ours gets to see, `_show`, as much as that code could do with it.
 """
 
 from __future__ import annotations
@@ -9,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from farfield.checkpoints.file.key import collisions, is_key
 from farfield.checkpoints.file.pickle_values import NAMES, VALUES, Reader
 from farfield.checkpoints.file.stored import Made, Name
 from farfield.checkpoints.file.vocabulary import Vocabulary
@@ -27,7 +32,8 @@ class Machine:
         self.file, self.reader, self.words, self.persistent = reader.file, reader, words, persistent
         self.stack: list[Any] = []
         self.marks: list[int] = []
-        self.memo: dict[int, Any] = {}
+        self.memo: list[Any] = []  # a list: a file could choose places that collide in a dictionary
+        self.memoized = 0
         self.places: dict[int, int] = {}  # of what is made, by id: where in the memo it stands
         self.interned: dict[str, Name] = {}
 
@@ -35,6 +41,7 @@ class Machine:
         """The value that the pickle stands for; the reader is left behind its end."""
         while (code := self.reader.number("<B")) != ord("."):
             self.file.spend(_COSTS.get(code, _STEP))
+            self.file.work(1)
             if code in VALUES:
                 self.stack.append(VALUES[code](self.reader))
             elif code in _STEPS:
@@ -137,8 +144,10 @@ class Machine:
         self.file.spend(60 * len(values))
         into = target.pairs if isinstance(target, Made) else target
         for key, value in zip(values[::2], values[1::2], strict=True):
-            if not _is_key(key):
+            if not is_key(key):
                 raise self.file.refused(f"a dictionary in it has a key of type {type(key).__name__}, or a huge one")
+            if not isinstance(key, str):
+                self.file.work(collisions(key, len(into)))
             into[key] = value
 
     # the memo
@@ -156,18 +165,24 @@ class Machine:
         self.stack.append(self._top())
 
     def _put(self, place: int) -> None:
-        value = self._top()
+        value, new = self._top(), place + 1 - len(self.memo)
+        if place < 0:
+            raise self.file.damaged("its pickle remembers something before its first place")
+        if new > 0:
+            self.file.spend(9 * new)  # a list grows by an eighth
+            self.memo.extend([_NOTHING] * new)
+        self.memoized += self.memo[place] is _NOTHING
         self.memo[place] = value
         if isinstance(value, Made):
             self.places[id(value)] = place
 
     def _get(self, place: int) -> None:
-        if place not in self.memo:
+        if not 0 <= place < len(self.memo) or self.memo[place] is _NOTHING:
             raise self.file.damaged("its pickle refers back to what is not there")
         self.stack.append(self.memo[place])
 
     def op_memoize(self) -> None:
-        self._put(len(self.memo))
+        self._put(self.memoized)
 
     def op_put(self) -> None:
         self._put(self.reader.parsed(int))
@@ -219,10 +234,27 @@ class Machine:
         qualified, module = self._pop(), self._pop()
         self._named(module, qualified)
 
+    def _show(self, values: Any) -> int:
+        """Take from the budget that code of ours goes through a value, and through each that it holds.
+
+        Everything of a length that such code may look at is two levels deep at most.
+
+        Returns:
+            What a copy of all of it would take, in bytes.
+        """
+        self.file.work(_length(values))
+        copy = 0
+        for part in values if isinstance(values, tuple | list) else (values,):
+            self.file.work(_length(part))
+            copy += len(part) if isinstance(part, str) else 120 * len(part) if isinstance(part, dict | list) else 0
+        return copy
+
     def _call(self, what: Any, arguments: Any) -> None:
         if not isinstance(what, Name) or not isinstance(arguments, tuple):
             raise self.file.refused("its pickle calls what is no name")
         known = self.words.calls.get(what.name)
+        if known:
+            self.file.spend(self._show(arguments))
         self.stack.append(known(self.file, arguments) if known else Made(what.name, arguments))
 
     def op_reduce(self) -> None:
@@ -249,6 +281,7 @@ class Machine:
 
     def op_build(self) -> None:
         state, target = self._pop(), self._top()
+        self._show(state)
         if isinstance(target, dict) and isinstance(state, dict) and set(state) <= {"_metadata"}:
             return  # versions of the modules, that torch hangs on a state dict
         if not isinstance(target, Made) or target.state is not None:
@@ -267,7 +300,9 @@ class Machine:
     def op_binpersid(self) -> None:
         if self.persistent is None:
             raise self.file.refused("its pickle refers to something outside of it (a persistent id)")
-        self.stack.append(self.persistent(self._pop()))
+        told = self._pop()
+        self._show(told)
+        self.stack.append(self.persistent(told))
 
 
 _STEPS: dict[int, Callable[[Machine], None]] = {
@@ -283,7 +318,7 @@ _COSTS = {
         (40, "BININT BININT2 BINFLOAT MARK"),
         (64, "INT FLOAT GET TUPLE TUPLE1 TUPLE2 TUPLE3"),
         (104, "EMPTY_LIST LIST EMPTY_SET FROZENSET"),
-        (136, "PUT BINPUT LONG_BINPUT MEMOIZE"),
+        (128, "PUT BINPUT LONG_BINPUT MEMOIZE"),
         (232, "EMPTY_DICT DICT"),
         (256, "GLOBAL STACK_GLOBAL PERSID BINPERSID"),
         (480, "REDUCE NEWOBJ NEWOBJ_EX OBJ INST"),
@@ -294,10 +329,12 @@ _COSTS = {
 """Memory that an opcode may take in CPython, in bytes; what depends on a length is added where that is read."""
 
 
-def _is_key(value: Any) -> bool:
-    """Whether a value may be a dictionary's key: hashed fast, and hard to make collide."""
-    if isinstance(value, tuple):
-        return len(value) <= 16 and all(_is_key(part) and not isinstance(part, tuple) for part in value)
-    if isinstance(value, int):
-        return abs(value) < 1 << 60
-    return value is None or isinstance(value, str | float | bytes | Name)
+_NOTHING = object()
+"""At a place of the memo where nothing was put."""
+
+
+def _length(value: Any) -> int:
+    """Steps that it takes to go through a value once; of text, a step goes through more."""
+    if isinstance(value, dict | list | tuple):
+        return len(value)
+    return len(value) >> 6 if isinstance(value, str) else 0

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import codecs
 import pickletools
+import re
 import struct
 from collections.abc import Callable
-from sys import getsizeof
 from typing import Any
 
 from farfield.checkpoints.file.mapped import Mapped
@@ -57,7 +57,7 @@ class Reader:
     def decoded(self, raw: bytes | memoryview) -> str:
         """Bytes as the text that they are."""
         try:
-            return str(raw, "utf-8", "surrogatepass")
+            return str(raw, "utf-8")  # strictly: half a character (a lone surrogate) could not be printed
         except UnicodeDecodeError as error:
             raise self.file.damaged("text in its pickle is not UTF-8") from error
 
@@ -88,12 +88,15 @@ def _line(parse: Callable[[bytes], Any]) -> Value:
 def _text(form: str) -> Value:
     def read(reader: Reader) -> str:
         raw = reader.take(reader.number(form))
-        reader.file.spend(80 + 4 * len(raw))  # one wide character would widen them all
-        text = reader.decoded(raw)
-        reader.file.left += 80 + 4 * len(raw) - getsizeof(text)
-        return text
+        reader.file.spend(80 + _width(raw) * len(raw))
+        return reader.decoded(raw)
 
     return read
+
+
+def _width(raw: memoryview) -> int:
+    """Bytes that Python takes for a character of a text: as many as for its widest one."""
+    return 4 if re.search(rb"[\xf0-\xff]", raw) else 2 if re.search(rb"[\xc4-\xef]", raw) else 1
 
 
 def _bytes(form: str) -> Value:
@@ -134,6 +137,12 @@ def _int(line: bytes) -> int:
     return line == b"01" if line in (b"00", b"01") else int(line)  # how protocol 0 writes False and True
 
 
+def _unicode(line: bytes) -> str:
+    text = codecs.raw_unicode_escape_decode(line)[0]
+    text.encode()  # raises where half a character is in it
+    return text
+
+
 def _string(line: bytes) -> str:
     if len(line) < 2 or line[0] != line[-1] or line[0] not in b"'\"":
         raise ValueError("no quotes")
@@ -149,7 +158,7 @@ _BY_NAME: dict[str, Value] = {
     "LONG": _line(lambda line: int(line.removesuffix(b"L"))),
     "FLOAT": _line(float),
     "STRING": _line(_string),
-    "UNICODE": _line(lambda line: codecs.raw_unicode_escape_decode(line)[0]),
+    "UNICODE": _line(_unicode),
     "BININT": _number("<i"),
     "BININT1": _number("<B"),
     "BININT2": _number("<H"),

@@ -15,8 +15,9 @@ from farfield.checkpoints.file.vocabulary import Vocabulary
 DEPTH = 200
 """How deep data may be nested; EDM's networks reach 40."""
 
-EXPANDED = 1_000_000
-"""How many values data may have if everything that is shared were written out; EDM's networks have some 50,000."""
+EXPANDED, EXPANDED_BASE = 1_000_000, 50_000
+"""How many values data may have if everything that is shared were written out, and a small file besides one for each of its
+bytes; EDM's networks have some 50,000, in files of 200 MB."""
 
 
 def read_pickle(
@@ -39,6 +40,7 @@ def read_pickle(
 
 def _measure(file: Mapped, root: Any) -> None:
     """Refuse data that contains itself, is nested beyond `DEPTH`, or would be beyond `EXPANDED` if written out."""
+    most = min(EXPANDED, EXPANDED_BASE + len(file.data))
     sizes: dict[int, tuple[int, int]] = {}  # of what is done, by id: its depth and how many values it has
     path = [_Open(root)]
     above = {id(root)}
@@ -62,7 +64,7 @@ def _measure(file: Mapped, root: Any) -> None:
             if path:
                 path[-1].depth = max(path[-1].depth, here.depth + 1)
                 path[-1].size += here.size
-        if len(path) + here.depth > DEPTH or here.size > EXPANDED:
+        if len(path) + here.depth > DEPTH or here.size > most:
             raise file.refused("data in it is nested or repeated beyond reason")
 
 

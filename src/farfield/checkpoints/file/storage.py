@@ -58,18 +58,22 @@ def lay(file: Mapped, storage: Any, offset: Any, shape: Any, strides: Any, dtype
     if not (are_counts(shape) and are_counts(strides) and are_counts((offset,)) and len(shape) == len(strides)):
         raise file.damaged("a tensor in it has a shape, strides or an offset that no tensor has")
     size = prod(shape)
+    if prod(max(n, 1) for n in shape) >= LARGEST:
+        raise file.damaged(f"a tensor of shape {list(shape)} in it is larger than any")
     last = offset + sum((n - 1) * step for n, step in zip(shape, strides, strict=True))
     if size and last >= count:
         raise file.damaged(f"a tensor of shape {list(shape)} in it reaches beyond the {count} numbers that it lies on")
     file.spend(640 + size * dtype.itemsize)
+    file.work(1 + ((last + 1 - offset) * dtype.itemsize >> 6 if size else 0))  # reads all that it is spread over
 
     def read() -> Tensor:
         assert storage.data is not None
         if size == 0:
             return torch.empty(shape, dtype=dtype)
         raw = storage.data[offset * dtype.itemsize : (last + 1) * dtype.itemsize]
-        flat = torch.frombuffer(bytearray(raw), dtype=dtype)
-        return flat.as_strided(shape, strides).contiguous()
+        flat = torch.frombuffer(bytearray(raw), dtype=torch.uint8 if dtype == torch.bool else dtype)
+        tensor = flat.as_strided(shape, strides).contiguous()
+        return tensor != 0 if dtype == torch.bool else tensor  # a truth is any byte but 0
 
     return Stored(shape, dtype, read)
 

@@ -67,12 +67,14 @@ class Tree:
     root: Any
 
 
-def states(root: Any, depth: int = 4) -> Iterator[tuple[str, dict[str, Stored]]]:
+def states(root: Any, depth: int = 4, seen: set[int] | None = None) -> Iterator[tuple[str, dict[str, Stored]]]:
     """Every state dict in a tree, outermost first, with where it stands (``ema``, ``4``, ``model.state_dict``; "" for the root).
 
-    The prefix ``module.`` that parallel training leaves is taken off its names.
+    The prefix ``module.`` that parallel training leaves is taken off its names. One that stands at several places comes once.
     """
-    if isinstance(root, dict):
+    seen = set() if seen is None else seen
+    if isinstance(root, dict) and id(root) not in seen:
+        seen.add(id(root))
         tensors = {k: v for k, v in root.items() if isinstance(k, str) and isinstance(v, Stored)}
         if tensors:
             parallel = all(name.startswith("module.") for name in tensors)
@@ -81,5 +83,5 @@ def states(root: Any, depth: int = 4) -> Iterator[tuple[str, dict[str, Stored]]]
         return
     inner = root.items() if isinstance(root, dict) else enumerate(root) if isinstance(root, list | tuple) else ()
     for key, value in inner:
-        for place, state in states(value, depth - 1):
+        for place, state in states(value, depth - 1, seen):
             yield ".".join(part for part in (str(key), place) if part), state

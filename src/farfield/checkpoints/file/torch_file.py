@@ -13,10 +13,11 @@ from typing import Any
 
 import torch
 
+from farfield.checkpoints.file.key import is_key
 from farfield.checkpoints.file.mapped import Mapped
 from farfield.checkpoints.file.numpy_pickle import NUMPY
 from farfield.checkpoints.file.restricted_pickle import read_pickle
-from farfield.checkpoints.file.storage import Storage, lay
+from farfield.checkpoints.file.storage import LARGEST, Storage, lay
 from farfield.checkpoints.file.stored import Name, Stored
 from farfield.checkpoints.file.vocabulary import PLAIN, Vocabulary
 from farfield.checkpoints.file.zip_directory import zip_members
@@ -141,8 +142,10 @@ def read_members(file: Mapped, members: dict[str, memoryview], top: str, words: 
     if bytes(order[:16]) != b"little":
         raise file.other("a torch file of a big-endian machine")
 
+    pieces = {name[len(f"{top}/data/") :]: piece for name, piece in members.items() if name.startswith(f"{top}/data/")}
+
     def storage(dtype: torch.dtype, key: str, count: int) -> Storage:
-        piece = members.get(f"{top}/data/{key}")
+        piece = pieces.get(key)
         if piece is None or len(piece) != count * dtype.itemsize:
             found = "no bytes" if piece is None else f"{len(piece)} bytes"
             raise file.damaged(f"storage {key[:40]!r} of {count} numbers has {found} in the archive")
@@ -189,10 +192,12 @@ def read_old(file: Mapped, data: memoryview, words: Vocabulary = IN_TORCH) -> An
 
     root, at = read_pickle(file, data, words, partial(_persistent, file, storage), at)
     keys, at = read_pickle(file, data, nothing, at=at)
-    if not isinstance(keys, list) or sorted(storages) != sorted(keys, key=str):
+    if not isinstance(keys, list) or len(keys) != len(storages):
         raise file.damaged("its storages are not those that its tensors lie on")
     for key in keys:
-        known = storages[key]
+        known = storages.pop(key, None) if isinstance(key, str) else None
+        if known is None:
+            raise file.damaged("its storages are not those that its tensors lie on")
         size = known.count * known.dtype.itemsize
         if at + 8 + size > len(data) or struct.unpack_from("<q", data, at) != (known.count,):
             raise file.damaged(f"storage {key[:40]!r} of {known.count} numbers is not there as a whole")
@@ -206,8 +211,8 @@ def read_old(file: Mapped, data: memoryview, words: Vocabulary = IN_TORCH) -> An
 def _persistent(file: Mapped, storage: Any, told: Any) -> Storage:
     """The storage of a persistent id: kind, key, where it was, how many numbers; in old files None for no view."""
     match told:
-        case ("storage", Name(kind), str() as key, str(), int() as count, *view) if kind in _STORAGES:
-            if 0 <= count < 1 << 48 and view in ([], [None]):
+        case ("storage", Name(kind), str() as key, str(), int() as count, *view) if kind in _STORAGES and is_key(key):
+            if 0 <= count < LARGEST and view in ([], [None]):
                 file.spend(256)
                 return storage(_STORAGES[kind], key, count)
     raise file.refused("its pickle refers to something outside of it that is no storage")

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 
+from farfield.checkpoints.file.key import is_key
 from farfield.checkpoints.file.mapped import Mapped
 from farfield.checkpoints.file.stored import Made, Name
 
 Call = Callable[[Mapped, tuple[Any, ...]], Any]
+"""Computes an outcome from arguments. That it looks through each of them, and copies each, is in the file's budget already;
+what it looks at or makes beyond that it takes from there itself."""
+
 Build = Callable[[Mapped, Made], Any]
+"""The same from a state."""
 
 
 @dataclass(frozen=True)
@@ -53,12 +59,11 @@ def _dictionary(file: Mapped, arguments: tuple[Any, ...]) -> dict[Any, Any]:
         case ():
             return {}
         case (dict() as items,):
-            file.spend(120 * len(items))
             return dict(items)
-        case ([*pairs],) if all(
-            isinstance(pair, list | tuple) and len(pair) == 2 and isinstance(pair[0], str) for pair in pairs
+        case (list() as pairs,) if all(
+            isinstance(pair, list | tuple) and len(pair) == 2 and isinstance(pair[0], str) and is_key(pair[0])
+            for pair in pairs
         ):
-            file.spend(120 * len(pairs))
             return dict(pairs)
     raise file.refused("a dictionary in it is made from what is no items")
 
@@ -74,9 +79,8 @@ def _listed(file: Mapped, arguments: tuple[Any, ...]) -> list[Any]:
     match arguments:
         case ():
             return []
-        case ([*members],):
-            file.spend(8 * len(members))
-            return members
+        case (list() as members,):
+            return list(members)
     raise file.refused("a set in it is made from what is no list")
 
 
@@ -89,9 +93,9 @@ def _shape(file: Mapped, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
 
 def _device(file: Mapped, arguments: tuple[Any, ...]) -> str:
     match arguments:
-        case (str() as kind,):
+        case (str() as kind,) if re.fullmatch(r"[\w:]{1,40}", kind):
             return kind
-        case (str() as kind, int() as index):
+        case (str() as kind, int() as index) if re.fullmatch(r"\w{1,40}", kind) and abs(index) < 1 << 16:
             return f"{kind}:{index}"
     raise file.refused("a device in it has no name")
 
@@ -107,7 +111,6 @@ def _encoded(file: Mapped, arguments: tuple[Any, ...]) -> bytes:
     """Of ``_codecs.encode``: how protocols below 3 write bytes."""
     match arguments:
         case (str() as text, "latin1" | "latin-1"):
-            file.spend(64 + len(text))
             try:
                 return text.encode("latin-1")
             except UnicodeEncodeError as error:
