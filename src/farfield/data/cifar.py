@@ -1,24 +1,23 @@
 """CIFAR-10 and CIFAR-100 as they are given out: the "python" batches, the "binary" ones, and tars of either.
 
 (https://www.cs.toronto.edu/~kriz/cifar.html.) Pixels are bytes, channel by channel, 3×32×32 an image. A record of a
-binary batch is one class (two in CIFAR-100: coarse, fine) and the pixels. A python batch is a pickle; it is read by an
-unpickler that can make numbers, text, lists, dicts and arrays of numbers, and nothing else: no name in it is looked up.
+binary batch is one class (two in CIFAR-100: coarse, fine) and the pixels. A python batch is a pickle, read in cifar_pickle.
 """
 
 from __future__ import annotations
 
+import gzip
 import io
-import pickle
 import re
 import tarfile
-import zlib
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
 from farfield.core.error import FarfieldError
+from farfield.data.cifar_pickle import read_batch
 from farfield.data.collection import Collection, positions
 from farfield.data.labels import check_array
 
@@ -26,7 +25,8 @@ SHAPE = (3, 32, 32)
 PIXELS = 3 * 32 * 32
 BATCHES = {"train": re.compile(r"(data_batch_\d+|train)(\.bin)?"), "test": re.compile(r"(test_batch|test)(\.bin)?")}
 TAR = re.compile(r"cifar-100?[-\w]*\.(tar|tar\.gz|tgz)")
-MOST = 1 << 30  # bytes of one batch
+MOST = 160 << 20  # bytes of the batches of a split; those of both have 148 MiB
+IN_TAR, MEMBERS = 2 * MOST, 1000  # bytes of a tar, unpacked, and what is in it; CIFAR's have 178 MiB and 8 members
 
 
 def is_cifar(path: Path) -> bool:
@@ -47,40 +47,109 @@ def open_cifar(path: Path, split: str, labels: bool = True) -> Collection:
 
     Classes are CIFAR-10's, and CIFAR-100's fine ones.
     """
-    pixels, classes = [], []
-    for name, content in sorted(_batches(path, split), key=lambda batch: (len(batch[0]), batch[0])):
-        where = f"{path}: {name}"
-        found = _read_binary(content, name, where) if name.endswith(".bin") else _read_python(content, where)
-        pixels.append(found[0])
-        check_array(found[1], positions(len(found[0])), where)
-        classes.append(found[1])
-    if not pixels:
+    found = []
+    try:
+        for name, file, size in _batches(path, split):
+            where = f"{path}: {name}"
+            pixels, classes = (
+                _read_binary(file, name, where) if name.endswith(".bin") else _read_python(file, size, where)
+            )
+            check_array(classes, positions(len(pixels)), where)
+            found.append((len(name), name, pixels, classes))
+    except (FarfieldError, MemoryError):
+        raise
+    except Exception as error:  # damaged tars raise almost anything
+        raise FarfieldError(
+            f"{path}: expected a tar of CIFAR, or its batches, found damage ({error}); fetch it again"
+        ) from error
+    if not found:
         raise FarfieldError(f"{path}: expected {split} batches of CIFAR, found none; unpack it again")
-    images = np.concatenate(pixels).reshape(-1, *SHAPE).transpose(0, 2, 3, 1)
-    return Collection.of_array(str(path), images, np.concatenate(classes) if labels else None)
+    found.sort(key=lambda batch: batch[:2])
+    pixels = found[0][2] if len(found) == 1 else np.concatenate([batch[2] for batch in found])
+    images = pixels.reshape(-1, *SHAPE).transpose(0, 2, 3, 1)
+    return Collection.of_array(str(path), images, np.concatenate([batch[3] for batch in found]) if labels else None)
 
 
-def _batches(path: Path, split: str) -> Iterator[tuple[str, bytes]]:
+def _batches(path: Path, split: str) -> Iterator[tuple[str, IO[bytes], int]]:
+    """The batches of a split, open one after the other, with their names and sizes."""
+    names: set[str] = set()
+    left = MOST
+    for name, file, size in (
+        _in_tar(path, split) if TAR.fullmatch(path.name) and path.is_file() else _in_folder(path, split)
+    ):
+        left -= size
+        if left < 0:
+            raise _too_large(path, f"{MOST - left} bytes")
+        if name in names:
+            raise FarfieldError(f"{path}: expected each batch once, found {name} twice; unpack the right one")
+        names.add(name)
+        yield name, file, size
+
+
+def _in_folder(path: Path, split: str) -> Iterator[tuple[str, IO[bytes], int]]:
+    files = [path]
     if path.is_dir():
         files = [p for p in path.iterdir() if _is_batch(p) and BATCHES[split].fullmatch(p.name)]
-        yield from ((p.name, p.read_bytes()) for p in files)
-    elif TAR.fullmatch(path.name):
-        try:
-            with tarfile.open(path) as archive:
-                for member in archive:
-                    name = PurePosixPath(member.name).name
-                    if member.isfile() and BATCHES[split].fullmatch(name) and member.size <= MOST:
-                        file = archive.extractfile(member)
-                        assert file is not None  # it is a regular file
-                        yield name, file.read()
-        except (tarfile.TarError, OSError, EOFError, zlib.error) as error:
-            raise FarfieldError(f"{path}: expected a tar of CIFAR, found damage ({error}); fetch it again") from error
-    else:
-        yield path.name, path.read_bytes()
+    for file in files:
+        with file.open("rb") as opened:
+            yield file.name, opened, file.stat().st_size
 
 
-def _read_binary(content: bytes, name: str, where: str) -> tuple[np.ndarray, np.ndarray]:
+def _in_tar(path: Path, split: str) -> Iterator[tuple[str, IO[bytes], int]]:
+    with _Unpacked(path) as unpacked, tarfile.open(fileobj=unpacked, mode="r:") as archive:
+        for count, member in enumerate(archive):
+            if count > MEMBERS or not 0 <= member.size <= IN_TAR - member.offset_data:
+                raise _too_large(path, f"{count} members, the last of {member.size} bytes")
+            name = PurePosixPath(member.name).name
+            if member.isreg() and not member.issparse() and BATCHES[split].fullmatch(name):
+                file = archive.extractfile(member)
+                assert file is not None  # it is a regular file
+                yield name, file, member.size
+        unpacked.seek(archive.offset)
+        if unpacked.read(512) != bytes(512):
+            raise EOFError("it ends without the mark of its end, so that batches may be missing")
+
+
+class _Unpacked(io.RawIOBase):
+    """A tar's bytes, out of gzip if they are in it; whoever reads or goes beyond `IN_TAR` is stopped."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        with path.open("rb") as file:
+            packed = file.read(2) == b"\x1f\x8b"
+        self.file: Any = gzip.open(path) if packed else path.open("rb")  # noqa: SIM115 — closed in close
+
+    def read(self, size: int = -1) -> bytes:
+        if size < 0 or self.file.tell() + size > IN_TAR:
+            raise _too_large(self.path, f"{self.file.tell() + size} bytes")
+        found: bytes = self.file.read(size)
+        return found
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        if whence or not 0 <= offset <= IN_TAR:
+            raise _too_large(self.path, f"{offset} bytes")
+        at: int = self.file.seek(offset)
+        return at
+
+    def tell(self) -> int:
+        at: int = self.file.tell()
+        return at
+
+    def close(self) -> None:
+        self.file.close()
+        super().close()
+
+
+def _too_large(path: Path, found: str) -> FarfieldError:
+    return FarfieldError(
+        f"{path}: expected {MOST >> 20} MiB of batches at most, in a tar of {IN_TAR >> 20} MiB and {MEMBERS} members, found "
+        f"{found}; it is not CIFAR"
+    )
+
+
+def _read_binary(file: IO[bytes], name: str, where: str) -> tuple[np.ndarray, np.ndarray]:
     """Pixels ``[n, 3072]`` and classes: the last byte before the pixels."""
+    content = file.read()
     before = 2 if name in ("train.bin", "test.bin") else 1
     if not content or len(content) % (before + PIXELS):
         found = f"found {len(content)}"
@@ -89,16 +158,17 @@ def _read_binary(content: bytes, name: str, where: str) -> tuple[np.ndarray, np.
     return records[:, before:], records[:, before - 1]
 
 
-def _read_python(content: bytes, where: str) -> tuple[np.ndarray, np.ndarray]:
+def _read_python(file: IO[bytes], size: int, where: str) -> tuple[np.ndarray, np.ndarray]:
     try:
-        found = _Unpickler(io.BytesIO(content), encoding="latin-1").load()
-        batch = {_text(key): value for key, value in found.items()}
+        batch = read_batch(file, size)
         pixels = _numbers(batch["data"])
         classes = _numbers(batch.get("fine_labels", batch.get("labels")))
     except FarfieldError as error:
         raise FarfieldError(f"{where}: {error}") from error
+    except MemoryError:
+        raise
     except Exception as error:  # damaged pickles raise almost anything
-        found_instead = f"found another or a damaged file ({error or type(error).__name__})"
+        found_instead = f"found another or a damaged file ({ascii(str(error))[1:-1][:80] or type(error).__name__})"
         raise FarfieldError(f"{where}: expected a batch of CIFAR, {found_instead}; fetch it again") from error
     if pixels.dtype != np.uint8 or pixels.ndim != 2 or pixels.shape[1] != PIXELS or not len(pixels):
         instead = f"{pixels.dtype} {list(pixels.shape)}"
@@ -106,68 +176,8 @@ def _read_python(content: bytes, where: str) -> tuple[np.ndarray, np.ndarray]:
     return pixels, classes
 
 
-class _Array:
-    """Stands for an array while its batch is unpickled; only bytes that numpy reads as numbers become one."""
-
-    def __init__(self) -> None:
-        self.value = np.empty(0)
-
-    def __setstate__(self, state: tuple[Any, ...]) -> None:
-        _, shape, dtype, fortran, data = state
-        data = data.encode("latin-1") if isinstance(data, str) else data  # Python 2's bytes
-        self.value = np.frombuffer(data, dtype.value).reshape(shape, order="F" if fortran else "C")
-
-
-class _Dtype:
-    """Stands for the type of an array."""
-
-    def __init__(self, name: str, *_: Any) -> None:
-        if not re.fullmatch(r"[iu][1248]", name):
-            raise FarfieldError(f"expected arrays of whole numbers, found {name!r}; convert it to the binary version")
-        self.value = np.dtype(name)
-
-    def __setstate__(self, state: tuple[Any, ...]) -> None:
-        self.value = self.value.newbyteorder(state[1] if state[1] in ("<", ">") else "=")
-
-
-def _reconstruct(*_: Any) -> _Array:
-    return _Array()
-
-
-def _frombuffer(data: bytes, dtype: _Dtype, shape: tuple[int, ...], order: str) -> _Array:
-    array = _Array()
-    array.__setstate__((1, shape, dtype, order == "F", data))
-    return array
-
-
-def _encode(text: str, *_: Any) -> bytes:
-    return text.encode("latin-1")
-
-
-class _Unpickler(pickle.Unpickler):
-    """Gives these stand-ins for the names that pickled arrays call, and refuses every other name."""
-
-    STAND_INS = {  # noqa: RUF012 — never changed
-        "numpy ndarray": _Array,
-        "numpy dtype": _Dtype,
-        "multiarray _reconstruct": _reconstruct,
-        "numeric _frombuffer": _frombuffer,
-        "_codecs encode": _encode,
-    }
-
-    def find_class(self, module: str, name: str) -> Any:
-        short = re.sub(r"^numpy\._?core\.", "", module)
-        if f"{short} {name}" not in self.STAND_INS:
-            raise FarfieldError(
-                f"found {module}.{name}, which a batch of CIFAR has no use for and which might run code; "
-                "nothing of it was run: get the file from its authors"
-            )
-        return self.STAND_INS[f"{short} {name}"]
-
-
-def _text(key: Any) -> str:
-    return key.decode("latin-1") if isinstance(key, bytes) else str(key)
-
-
 def _numbers(found: Any) -> np.ndarray:
-    return found.value if isinstance(found, _Array) else np.array(found)
+    """An array, or a list of whole numbers as one; anything else is none."""
+    if isinstance(found, list) and all(isinstance(value, int) for value in found):
+        return np.array(found, np.int64)
+    return found if isinstance(found, np.ndarray) else np.zeros(0)
