@@ -46,6 +46,63 @@ def test_nearest_equals_the_full_matrix(dtype):
     assert torch.equal(nearest(x, y, exclude=own)[1][:, 0], without.argmin(1))
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("size", [1e-30, 1e-22, 1e-10, 1.0, 1e10, 1e19, 1e29])
+def test_the_size_of_vectors_changes_no_neighbour(size, dtype):
+    """float32, in which candidates are searched, squares neither 1e-25 nor 1e25."""
+    g = torch.Generator().manual_seed(2)
+    x, y = (torch.randn(n, 4, generator=g, dtype=torch.float64) for n in (20, 90))
+    x, y = ((v / v.abs().max() * size).to(dtype) for v in (x, y))
+    full = (x.double()[:, None] / size - y.double()[None] / size).square().sum(2).sqrt()
+    distances, indices = nearest(x, y, 2)
+    assert torch.equal(indices, full.argsort(1)[:, :2])
+    assert torch.allclose(distances / size, full.sort(1).values[:, :2], rtol=1e-9)
+
+
+@pytest.mark.parametrize("far", [1e-29, 1e-6, 1e6, 1e21, 1e30])
+def test_queries_far_out_find_what_the_full_matrix_finds(far):
+    """Where the squares of a query overflow in float32, faiss proposes nothing."""
+    g = torch.Generator().manual_seed(3)
+    x, y = (torch.randn(n, 4, generator=g, dtype=torch.float64) for n in (20, 90))
+    x, y = x.clamp(-1, 1) * far, y.clamp(-1, 1)
+    full = (x[:, None] - y[None]).square().sum(2)
+    assert torch.equal(nearest(x, y)[1][:, 0], full.argmin(1))
+    assert torch.equal(nearest(y, x.repeat(5, 1))[1][:, 0] % 20, full.argmin(0))
+
+
+@pytest.mark.parametrize("kind", ["ivf", "hnsw"])
+@pytest.mark.parametrize("size", [1e-28, 1e28])
+def test_the_size_of_vectors_changes_no_approximate_search(kind, size, tmp_path):
+    queries, whole = clustered(40, 1), clustered(600, 2)
+    _, usual = neighbours_in_shards(queries, [whole], Approximate(kind, tmp_path / "usual"))
+    queries, whole = (Features(f.keys, f.values / 16 * size, f.descriptor) for f in (queries, whole))
+    found, recall = neighbours_in_shards(queries, [whole], Approximate(kind, tmp_path))
+    assert recall.value >= usual.value - 0.1 > 0.7 and all(found.nearest_keys)
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf, 1e31, 1e155, 1.7e308])
+def test_features_that_cannot_be_computed_with_are_refused_by_key(value):
+    """A flipped bit made such a number; the search among them never ended."""
+    x, y = features(40, 0), features(200, 1)
+    values = x.values.double()
+    values[7, 3] = value
+    for pair in ((named(values), y), (y, named(values))):
+        with pytest.raises(FarfieldError, match="k00007"):
+            nearest(*pair)
+    with pytest.raises(FarfieldError, match="row 7"):
+        nearest(values, y)
+
+
+@pytest.mark.parametrize("value", [5e-324, 1e-170, 1e-40])
+def test_vectors_whose_squares_vanish_are_refused(value):
+    with pytest.raises(FarfieldError, match="ordinary size"):
+        nearest(torch.full((3, 4), value, dtype=torch.float64), torch.randn(5, 4).double())
+    rows = torch.randn(60, 4, generator=torch.Generator().manual_seed(0)).double()
+    rows[10:] *= value  # beside others they are as good as 0
+    assert nearest(rows, rows)[0].tolist() == [[0.0]] * 60
+    assert nearest(torch.zeros(3, 4), torch.zeros(50, 4))[1][:, 0].tolist() == [0, 0, 0]
+
+
 @pytest.mark.parametrize("same", [10, 80, 700])
 def test_more_equals_than_candidates_come_in_order(same):
     """Among so many equal vectors any candidates look right: the first ones must be found all the same."""

@@ -7,7 +7,7 @@ from farfield.core.error import FarfieldError
 from farfield.diffusion.exact import EmpiricalDenoiser, GaussianDenoiser, molrg
 from farfield.manifold.jacobian import Jacobian
 from farfield.manifold.rank import effective_rank, numerical_rank
-from farfield.manifold.spectrum import Spectrum, TooFlatError, exact, matrix_free, spectrum
+from farfield.manifold.spectrum import Spectrum, TooFlatError, _needed, exact, matrix_free, spectrum
 from farfield.manifold.trace import Estimate
 from tests.test_jacobian import F64, Formula, seeded
 
@@ -87,6 +87,13 @@ def test_the_matrix_free_rank_is_the_exact_one_or_refused(decay):
         assert f"of {d} directions" in str(error) and truth > 0.05 * d
     else:
         assert abs(found.value - truth) <= max(1, 0.02 * truth) and found.low <= truth <= found.high + 1
+
+
+@pytest.mark.parametrize("left", [0.5, 0.4999, 0.4999999999, 0.5000001, 1e-3])
+def test_the_pace_of_a_spectrum_that_hardly_falls_is_a_number(left):
+    """At 64 × 64 pixels a block misses as much as the one before it, but for the seventh digit."""
+    needed = _needed((480, 0.5), (512, left), 0.02)
+    assert needed == 512 if left < 0.02 else needed > 1e6
 
 
 def test_auto_takes_the_cheaper_way_and_says_which():

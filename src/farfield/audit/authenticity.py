@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from farfield.audit.interval import bootstrap, proportion, resample
-from farfield.audit.search import Neighbours, nearest
+from farfield.audit.search import Neighbours, nearest, unit_scale
 from farfield.audit.vectors import matrix
 from farfield.core.artifact import Features, Score
 from farfield.core.error import FarfieldError
@@ -130,7 +130,8 @@ def partition(training: Features, cells: int, seed: int = 0) -> Tensor:
     if not 1 <= cells <= len(training):
         raise FarfieldError(f"{cells} cells: expected 1 to {len(training)}, the number of training images")
     order = sorted(range(len(training)), key=lambda i: training.keys[i])
-    vectors = matrix(training, "training").cpu().float()[order].contiguous().numpy()
+    values = matrix(training, "training").cpu()[order]
+    vectors = (values * unit_scale(values)).float().contiguous().numpy()
     means = faiss.Kmeans(vectors.shape[1], cells, niter=20, seed=seed, min_points_per_centroid=1)
     means.train(vectors)
     found = torch.empty(len(order), dtype=torch.long)

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from farfield.audit.interval import proportion
-from farfield.audit.search import QUERIES, SPARE, Neighbours, nearest, rank
+from farfield.audit.search import QUERIES, SPARE, Neighbours, nearest, rank, unit_scale
 from farfield.audit.vectors import check_same_descriptor, matrix
 from farfield.core.artifact import Features, Score, write_bytes
 from farfield.core.error import FarfieldError
@@ -114,9 +114,9 @@ def _approximate(x: Tensor, shard: Features, search: Approximate) -> tuple[Tenso
     """Distance and place of the nearest of the candidates that the index proposes."""
     y = matrix(shard, "references").cpu()
     index = _opened(shard, search)
-    distances, places = [], []
+    distances, places, scale = [], [], unit_scale(y)
     for part in x.split(QUERIES):
-        _, candidates = index.search(part.float().contiguous().numpy(), min(1 + SPARE, len(y)))
+        _, candidates = index.search((part * scale).float().contiguous().numpy(), min(1 + SPARE, len(y)))
         at = torch.from_numpy(candidates).clamp(min=0).sort(1).values  # -1 where fewer were found: try the first
         squares, best = rank(part, y, at, 1)
         distances.append(squares[:, 0].sqrt())
@@ -147,7 +147,7 @@ def _opened(shard: Features, search: Approximate) -> Any:
 def _built(y: Tensor, kind: str) -> Any:
     import faiss
 
-    vectors = y.cpu().float().contiguous().numpy()
+    vectors = (y.cpu() * unit_scale(y)).float().contiguous().numpy()
     size, length = vectors.shape
     if kind == "ivf":
         cells = max(1, min(round(4 * math.sqrt(size)), size // 39))  # fewer vectors a cell are too few for its mean

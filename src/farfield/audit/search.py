@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -16,6 +18,7 @@ SPARE: Final = 8  # candidates beyond k
 MORE: Final = 8  # times as many for queries whose neighbours are not certain yet
 QUERIES: Final = 4096  # that are searched at a time
 ROUNDING: Final = 1e-5  # of a squared distance in float32, as a share of the squared lengths
+ORDINARY: Final = 20  # powers of two: vectors up to a million, and down to a millionth, are searched as they are
 
 
 @dataclass(frozen=True)
@@ -82,16 +85,26 @@ def nearest(
         raise FarfieldError(f"k = {k}: expected 1 to {most} neighbours among {len(y)} vectors; give more of them")
     flat = _Flat(y)
     distances, indices = torch.empty(len(x), k, dtype=torch.float64), torch.empty(len(x), k, dtype=torch.long)
-    left, count = torch.arange(len(x)), k + (own is not None) + SPARE
-    while len(left):
+    left = torch.arange(len(x))
+    for count in _counts(k + (own is not None) + SPARE, len(y)):
         uncertain = []
         for some in left.split(QUERIES):
             places, sure_up_to = flat.propose(x[some], count)
             squares, indices[some] = rank(x[some], y, places, k, None if own is None else own[some])
             distances[some] = squares.sqrt()
             uncertain.append(some[~(squares[:, -1] < sure_up_to)])
-        left, count = torch.cat(uncertain), MORE * count
+        left = torch.cat(uncertain)
+        if not len(left):
+            break
     return distances, indices
+
+
+def _counts(least: int, size: int) -> Iterator[int]:
+    """How many candidates each round looks at, ever more of them; the last round looks at all, so no further one is needed."""
+    while 2 * least < size:
+        yield least
+        least *= MORE
+    yield size
 
 
 class _Flat:
@@ -101,6 +114,7 @@ class _Flat:
         import faiss
 
         self.size = len(y)
+        self.scale = unit_scale(y)
         self.centre = torch.stack([part.double().sum(0) for part in y.split(QUERIES)]).sum(0) / len(y)
         self.largest = 0.0
         self.index: Any = faiss.IndexFlatL2(y.shape[1])
@@ -111,15 +125,24 @@ class _Flat:
 
     def propose(self, x: Tensor, count: int) -> tuple[Tensor, Tensor]:
         """Places ``[n, count]`` in ascending order, and the squared distance ``[n]`` below which none is missing."""
-        if 2 * count >= self.size:
+        if count == self.size:
             return torch.arange(self.size).expand(len(x), -1), torch.full((len(x),), torch.inf, dtype=torch.float64)
         centred = self._centred(x)
         rough, places = (torch.from_numpy(a) for a in self.index.search(centred.numpy(), count))
-        slack = ROUNDING * (centred.double().square().sum(1) + self.largest)
-        return places.sort(1).values, rough[:, -1].double() - slack
+        vanished = x.shape[1] * torch.finfo(torch.float32).tiny
+        slack = ROUNDING * (centred.double().square().sum(1) + self.largest) + vanished
+        sure = (rough[:, -1].double() - slack) / self.scale**2
+        # queries so far out that their squares overflow in float32: nothing is sure, some places are -1
+        return places.clamp(min=0).sort(1).values, torch.where(rough[:, -1].isfinite(), sure, -torch.inf)
 
     def _centred(self, x: Tensor) -> Tensor:
-        return (x.double() - self.centre).float().contiguous()
+        return ((x.double() - self.centre) * self.scale).float().contiguous()
+
+
+def unit_scale(y: Tensor) -> float:
+    """A power of two that brings vectors into the range in which float32 holds squares; 1 for those of ordinary size."""
+    exponent = math.frexp(float(torch.linalg.vector_norm(y, math.inf)))[1]
+    return 2.0**-exponent if abs(exponent) > ORDINARY else 1.0
 
 
 def rank(x: Tensor, y: Tensor, places: Tensor, k: int, own: Tensor | None = None) -> tuple[Tensor, Tensor]:

@@ -36,7 +36,8 @@ def unit(features: Features) -> Features:
         raise FarfieldError(
             f"{features.descriptor}: expected features with a direction, found zeros for image {bad!r}; look at it"
         )
-    return Features(features.keys, values / lengths.to(values.dtype), f"{features.descriptor}/unit")
+    wide = torch.promote_types(values.dtype, torch.float32)  # float16 holds no length above 65504
+    return Features(features.keys, (values / lengths.to(wide)).to(values.dtype), f"{features.descriptor}/unit")
 
 
 def paired(first: A, second: A, common: bool = False) -> tuple[A, A]:

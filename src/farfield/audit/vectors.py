@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Final
 
+import torch
 from torch import Tensor
 
 from farfield.core.artifact import Features
 from farfield.core.error import FarfieldError, NonFiniteError
 
 BLOCK: Final = 1 << 21  # entries of a distance or kernel matrix that are held at once: 16 MB
+LARGEST: Final = (
+    1e30  # size of an entry: its powers in kernels and covariances stay finite, and no descriptor gives more
+)
+SMALLEST: Final = 1e-30  # size of the largest entry: the squares of smaller ones vanish
 
 
 def rows(features: Features | Tensor, name: str = "features") -> Tensor:
@@ -22,15 +28,28 @@ def matrix(features: Features | Tensor, name: str = "features") -> Tensor:
     """The vectors ``[n, d]`` as they are: a large set is not held twice.
 
     Raises:
-        FarfieldError: not a matrix with at least one row and column.
+        FarfieldError: not a matrix with at least one row and column, or numbers too large or too small to be computed with.
         NonFiniteError: NaN or infinity among them.
     """
     values = features.values if isinstance(features, Features) else features
     if values.ndim != 2 or 0 in values.shape:
         raise FarfieldError(f"{name}: expected vectors [n, d], found shape {list(values.shape)}; describe images first")
     values = values.detach()
-    if not bool(values.isfinite().all()):
-        raise NonFiniteError(f"{name}: expected finite vectors, found NaN or infinity; look for broken images")
+    sizes = torch.linalg.vector_norm(values, math.inf, dim=1).double()
+
+    def which(bad: Tensor) -> str:
+        row = int(bad.nonzero()[0, 0])
+        return f"in image {features.keys[row]!r}" if isinstance(features, Features) else f"in row {row}"
+
+    if not bool(sizes.isfinite().all()):
+        raise NonFiniteError(
+            f"{name}: expected finite vectors, found NaN or infinity {which(~sizes.isfinite())}; look for broken images"
+        )
+    if bool((sizes > LARGEST).any()) or 0 < float(sizes.max()) < SMALLEST:
+        raise FarfieldError(
+            f"{name}: expected numbers of ordinary size, found {float(sizes.max()):.1e} {which(sizes == sizes.max())}; no "
+            "descriptor gives such: the file is damaged, or not of features"
+        )
     return values
 
 

@@ -23,6 +23,11 @@ from farfield.core.error import FarfieldError
 RAMP = 0.05
 """The half-life never exceeds this share of the training so far."""
 
+NARROWEST = 1e-6
+"""Relative width of an average that hardly averages."""
+MOST = 1e18
+"""Images, which no training sees."""
+
 _UNITS = {"": 1, "k": 1_000, "m": 1_000_000}
 
 
@@ -37,7 +42,7 @@ class Average:
 
     def __init__(self, spec: str, weights: Mapping[str, Tensor]):
         self.spec = spec
-        power = re.fullmatch(r"power:([\d.]+)", spec)
+        power = re.fullmatch(r"power:(\d*\.?\d+)", spec)
         self.gamma = gamma_of(float(power[1])) if power else 0.0
         self.half_life = None if power else count(spec, "average")
         self.values = {k: v.detach().clone() for k, v in weights.items()}
@@ -79,8 +84,8 @@ def gamma_of(width: float) -> float:
     Raises:
         FarfieldError: no exponent of at least 0 has it.
     """
-    if not 0 < width <= (1 / 12) ** 0.5:
-        raise FarfieldError(f"average power:{width:g}: expected a relative width above 0 and up to 0.288")
+    if not NARROWEST <= width <= (1 / 12) ** 0.5:
+        raise FarfieldError(f"average power:{width:g}: expected a relative width from {NARROWEST:g} to 0.288")
     low, high = 0.0, 1.0
     while _width(high) > width:
         high *= 2
@@ -101,7 +106,8 @@ def count(text: str, name: str) -> int:
         FarfieldError: something else, or less than 1.
     """
     found = re.fullmatch(r"(\d+(?:\.\d*)?)([kKmM]?)", text.strip())
-    number = round(float(found[1]) * _UNITS[found[2].lower()]) if found else 0
+    amount = float(found[1]) * _UNITS[found[2].lower()] if found else 0.0
+    number = round(amount) if amount < MOST else 0
     if number < 1:
         raise FarfieldError(f"{name} {text!r}: expected a number of images such as 20000, 500k or 0.5M")
     return number

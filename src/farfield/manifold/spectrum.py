@@ -37,6 +37,10 @@ LARGEST = 16_384
 """Dimensions up to which J is made whole: 2 GiB in float64, of which a few copies are needed."""
 
 
+_MOST = 50
+"""Logarithm of the growth of a basis beyond which it is more than any J has directions."""
+
+
 class TooFlatError(FarfieldError):
     """The spectrum falls off too slowly for the matrix-free way to be the cheaper one."""
 
@@ -156,7 +160,9 @@ def matrix_free(jacobian: Jacobian, g: torch.Generator, share: float = 0.99) -> 
     """
     d, missed = jacobian.dimension, 1 - share**2
     right = _wide(jacobian.x.new_zeros((d, 0)))
-    while True:
+    known = -1
+    while known < right.shape[1]:  # each round adds a block, or nothing is left to be found
+        known = right.shape[1]
         right = grow(right, jacobian, g, missed)
         left = torch.linalg.qr(_wide(jacobian.columns(right.T)).T).Q
         product = _wide(jacobian.rows(left.T))
@@ -199,7 +205,7 @@ def grow(basis: Tensor, jacobian: Jacobian, g: torch.Generator, missed: float) -
     d, begun = jacobian.dimension, basis.shape[1]
     energies: list[Tensor] = []
     past: tuple[int, float] | None = None
-    while True:
+    while True:  # at most until a fifth of all directions, as the basis grows by a block each time
         k = basis.shape[1]
         block = _wide(jacobian.rows(rademacher(min(max(jacobian.batch, k // 4), d), d, g)))
         rest = block - block @ basis @ basis.T
@@ -225,7 +231,9 @@ def _needed(past: tuple[int, float] | None, now: tuple[int, float], missed: floa
     if left <= missed or past is None or past[0] == 0:
         return k
     power = math.log(past[1] / left) / math.log(k / past[0])
-    return k * (left / missed) ** (1 / power) if power > 0 else math.inf
+    growth = math.log(left / missed)
+    # a spectrum that hardly falls has a power of hardly more than 0
+    return k * math.exp(growth / power) if growth < power * _MOST else math.inf
 
 
 def _wide(values: Tensor) -> Tensor:
