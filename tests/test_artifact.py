@@ -69,7 +69,7 @@ def test_json_keeps_scores_and_turns_nan_into_null(tmp_path):
     found = read_json(tmp_path / "s.json")
     assert found["a"] == {"value": 0.5, "n": 10, "low": 0.1, "high": 0.9} and found["b"] is None and found["c"][0] == 1
     (tmp_path / "s.json").write_text("{")
-    with pytest.raises(FarfieldError, match="expected a JSON file"):
+    with pytest.raises(FarfieldError, match="expected JSON"):
         read_json(tmp_path / "s.json")
     json.dumps(found, allow_nan=False)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import os
 import random
 import signal
 import subprocess
@@ -79,6 +80,7 @@ def farfield(*arguments: Any) -> Outcome:
     out, err, code = io.StringIO(), io.StringIO(), 0
     with (
         patch.object(sys, "argv", ["farfield", *map(str, arguments)]),
+        patch.dict(os.environ, {"FARFIELD_TRACEBACK": "1"}),
         contextlib.redirect_stdout(out),
         contextlib.redirect_stderr(err),
         warnings.catch_warnings(),

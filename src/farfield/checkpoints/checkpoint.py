@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -86,9 +87,8 @@ class Checkpoint:
         if self.questions:
             asked = "; ".join(f"{q.name}: {q.ask} ({_offer(q)})" for q in self.questions)
             likely = " ".join(f"--set {q.name}={q.likely}" for q in self.questions)
-            raise FarfieldError(
-                f"{self.path}: does not say everything. {asked}. Answer once: `farfield inspect {self.path} {likely}`"
-            )
+            command = f"farfield inspect {shlex.quote(str(self.path))} {likely}"
+            raise FarfieldError(f"{self.path}: does not say everything. {asked}. Answer once: `{command}`")
         with torch.device("meta"):  # its own first weights would be drawn for nothing
             network = from_config(self.plan.network)
         state = {

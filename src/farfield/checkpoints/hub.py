@@ -8,7 +8,6 @@ safetensors or from torch's files by our own reader, whole or in shards, and not
 from __future__ import annotations
 
 import inspect
-import json
 import re
 import warnings
 from collections.abc import Sequence
@@ -23,6 +22,7 @@ from farfield.checkpoints.native import Blueprint
 from farfield.checkpoints.scheduler import VE
 from farfield.checkpoints.scheduler import scheduled as scheduled
 from farfield.core.error import FarfieldError, FarfieldWarning
+from farfield.core.json_file import read_json
 from farfield.diffusion.precondition import Trainable
 
 WANTED = (
@@ -288,10 +288,7 @@ def read_config(path: Path) -> dict[str, Any]:
         raise FarfieldError(
             f"{path}: missing; expected a diffusers pipeline folder with model_index.json, unet/ and scheduler/"
         )
-    try:
-        config: dict[str, Any] = json.loads(path.read_text())
-    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise FarfieldError(f"{path}: not JSON ({error})") from error
+    config: dict[str, Any] = read_json(path, "download it again")
     if not isinstance(config, dict):
         raise FarfieldError(f"{path}: expected a JSON object, found {type(config).__name__}")
     return config

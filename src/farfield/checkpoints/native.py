@@ -113,7 +113,7 @@ def read_blueprint(folder: Path) -> Blueprint:
         FarfieldError: it is missing, damaged, or not of a farfield model.
     """
     path = folder / DESCRIPTION
-    told = read_json(path)
+    told = read_json(path, "copy the model anew")
     try:
         plan = Blueprint(
             dict(told["network"]),

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import io
+import os
+import re
 import sys
 import warnings
+from collections.abc import MutableMapping
 from typing import Annotated, Any
 
 import typer
@@ -30,21 +34,32 @@ from farfield.cli import score as score
 from farfield.cli import train as train
 from farfield.cli import transfer as transfer
 from farfield.cli import transition as transition
+from farfield.cli.failure import TRACEBACK, failure
 from farfield.cli.options import app
 from farfield.core.error import FarfieldError, FarfieldNote, FarfieldWarning
+from farfield.core.terminal import echo, tell
 
 
 @app.callback(invoke_without_command=True)
 def root(version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
     if version:
-        typer.echo(__version__)
+        echo(__version__)
         raise typer.Exit
 
 
-def main() -> None:
-    """Entry point: bad input is one clear line and exit code 2."""
+def _settle(environment: MutableMapping[str, str]) -> None:
+    """Take out of the environment what would stop a library that reads it."""
+    # Jupyter and Colab export a backend that only a notebook's own process can use.
+    environment["MPLBACKEND"] = "Agg"
+    for name in ("COLUMNS", "LINES", "TERMINAL_WIDTH"):
+        if not re.fullmatch(r"[1-9]\d{1,3}", environment.get(name, "80")):
+            del environment[name]
 
-    def show(
+
+def main() -> None:
+    """Entry point: whatever goes wrong is one line; exit code 2 for bad input, 1 where the machine failed."""
+
+    def heard(
         message: Warning | str,
         category: type[Warning],
         filename: str,
@@ -53,11 +68,27 @@ def main() -> None:
         line: str | None = None,
     ) -> None:
         if issubclass(category, FarfieldWarning | FarfieldNote):
-            print(f"farfield: {message}", file=sys.stderr)
+            tell(f"farfield: {message}")
 
-    warnings.showwarning = show
+    warnings.showwarning = heard
+    _settle(os.environ)
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:  # closed
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
+        elif isinstance(stream, io.TextIOWrapper):  # its encoding may not know every character
+            stream.reconfigure(errors="backslashreplace")
     try:
-        app()
-    except FarfieldError as error:
-        print(f"farfield: {error}", file=sys.stderr)
-        sys.exit(2)
+        try:
+            app()
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:  # whoever reads has had enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except Exception as error:
+        line, code = failure(error)
+        if os.environ.get(TRACEBACK) and not isinstance(error, FarfieldError):
+            raise
+        tell(f"farfield: {line}")
+        sys.exit(code)

@@ -10,6 +10,7 @@ import typer
 
 from farfield.cli.inspect import Set, pairs
 from farfield.cli.options import Quiet, app
+from farfield.core.terminal import echo
 
 
 @app.command()
@@ -32,10 +33,10 @@ def convert(
 
     done = convert(model, out, half=half, format=format, answers=pairs(answers), quiet=quiet)
     if as_json:
-        typer.echo(json.dumps(done.to_json(), indent=1))
+        echo(json.dumps(done.to_json(), indent=1))
         return
     kind = "a diffusers pipeline" if done.format == "diffusers" else "a farfield model"
     exact = "exactly the weights of its source" if done.exact else "weights rounded"
-    typer.echo(f"{done.out}: {kind}, {done.dtype}, {exact}")
+    echo(f"{done.out}: {kind}, {done.dtype}, {exact}")
     if done.source.licence:
-        typer.echo(f"licence: {done.source.licence}")
+        echo(f"licence: {done.source.licence}")

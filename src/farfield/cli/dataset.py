@@ -11,6 +11,7 @@ import typer
 
 from farfield.cli.options import AsJson, Quiet, Strict, app
 from farfield.core.error import FarfieldError
+from farfield.core.terminal import echo
 
 dataset = typer.Typer(no_args_is_help=True, help="Data sets: convert them, and find what occurs twice in them.")
 app.add_typer(dataset, name="dataset")
@@ -67,7 +68,7 @@ def convert(
     )
     classes = f"{done.classes} classes" if done.classes else "no classes"
     size = "×".join(map(str, done.shape))
-    typer.echo(json.dumps(done.to_json()) if as_json else f"{done.out}: {done.images} images of {size}, {classes}")
+    echo(json.dumps(done.to_json()) if as_json else f"{done.out}: {done.images} images of {size}, {classes}")
 
 
 @dataset.command()
@@ -89,16 +90,16 @@ def scan(
 
     found = scan(source, near=near, max_images=max_images, seed=seed, strict=strict, quiet=quiet)
     if as_json:
-        typer.echo(json.dumps(found.to_json(), indent=1))
+        echo(json.dumps(found.to_json(), indent=1))
         return
-    typer.echo(f"{found.source}: {found.images} images, {found.copies} exact copies in {len(found.exact)} groups")
+    echo(f"{found.source}: {found.images} images, {found.copies} exact copies in {len(found.exact)} groups")
     for group in found.exact[:show]:
-        typer.echo(f"  {' = '.join(group)}")
+        echo(f"  {' = '.join(group)}")
     nearest = ", ".join(f"{float(share):.1%} up to {distance:.3g}" for share, distance in found.quantiles.items())
-    typer.echo(f"nearest other image, in 8-bit levels: {nearest or 'there is none'}")
-    typer.echo(f"{len(found.near)} near pairs in {len(found.near_groups)} groups, up to {found.threshold:.3g}")
+    echo(f"nearest other image, in 8-bit levels: {nearest or 'there is none'}")
+    echo(f"{len(found.near)} near pairs in {len(found.near_groups)} groups, up to {found.threshold:.3g}")
     for pair in found.near[:show]:
-        typer.echo(f"  {pair.first} ~ {pair.second}  {pair.distance:.3g}")
+        echo(f"  {pair.first} ~ {pair.second}  {pair.distance:.3g}")
 
 
 def _size(text: str | None) -> tuple[int, int] | None:

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from farfield.cli.options import Quiet, app
+from farfield.core.terminal import echo
 
 
 @app.command()
@@ -32,16 +33,16 @@ def fetch(
     found = fetch(name, url=url, sha256=sha256, quiet=quiet)
     if as_json:
         told = {"name": found.card.name, "path": str(found.path), "sha256": found.sha256, "licence": found.card.licence}
-        typer.echo(json.dumps(told, indent=1))
+        echo(json.dumps(told, indent=1))
         return
-    typer.echo(found.path)
-    typer.echo(f"licence: {found.card.licence}")
+    echo(found.path)
+    echo(f"licence: {found.card.licence}")
     if found.sha256 is None:
-        typer.echo("a folder of the hub, checked by the hub's own client")
+        echo("a folder of the hub, checked by the hub's own client")
     elif sha256 or (found.card.sha256 and not url):
-        typer.echo(f"sha256 {found.sha256}, as published")
+        echo(f"sha256 {found.sha256}, as published")
     else:
-        typer.echo(
+        echo(
             f"sha256 {found.sha256}: unverified, no one has published one to compare with; it is kept in "
             f"{found.path.name}.sha256, and a file that changes is refused from now on"
         )
@@ -54,6 +55,6 @@ def _list(as_json: bool) -> None:
     from farfield.cli.table import show_table
 
     if as_json:
-        typer.echo(json.dumps([asdict(card) for card in CARDS], indent=1))
+        echo(json.dumps([asdict(card) for card in CARDS], indent=1))
         return
     show_table(["name", "what", "licence"], [[c.name, c.about, c.licence.partition(":")[0]] for c in CARDS])

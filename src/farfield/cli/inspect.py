@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import shlex
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from farfield.cli.options import Device, Label, Quiet, app
 from farfield.core.error import FarfieldError
+from farfield.core.json_file import parse_json
+from farfield.core.terminal import echo
 
 if TYPE_CHECKING:
     from farfield.diffusion.sanity import Tried
@@ -62,10 +65,10 @@ def inspect(
         raise FarfieldError("--data and --images are for --check; add it, or leave them out")
     if as_json:
         told = {**found.to_json(), "check": checked and checked.to_json()}
-        typer.echo(json.dumps(told, indent=1, default=str))
+        echo(json.dumps(told, indent=1, default=str))
         return
     if kept:
-        typer.echo(f"answers kept in {kept}")
+        echo(f"answers kept in {kept}")
     _show(found)
     if checked:
         _show_check(checked)
@@ -79,8 +82,8 @@ def pairs(given: list[str] | None) -> dict[str, Any]:
         if not equals or not name.strip() or not value.strip():
             raise FarfieldError(f"--set {text!r}: expected NAME=VALUE, such as schedule=linear")
         try:
-            found[name.strip()] = json.loads(value)
-        except json.JSONDecodeError:
+            found[name.strip()] = parse_json(value)
+        except ValueError:
             found[name.strip()] = value.strip()
     return found
 
@@ -109,7 +112,7 @@ def _show(found: Description) -> None:
         asked = [(q.name, _value(q.likely), "; ".join(_question(q))) for q in found.questions]
         show_table(["not in the file", "likely", "what is asked"], asked)
         likely = " ".join(f"--set {q.name}={_value(q.likely)}" for q in found.questions)
-        typer.echo(f"Answer once: farfield inspect {found.model} {likely}")
+        echo(f"Answer once: farfield inspect {shlex.quote(found.model)} {likely}")
 
 
 def _question(question: Any) -> list[str]:
@@ -130,11 +133,11 @@ def _show_check(checked: Checked) -> None:
         *((t.name, *_tried(t)) for t in sanity.others[:SHOWN]),
     ]
     show_table(heads, rows)
-    typer.echo(f"{sanity.n} images of {checked.source}; intervals are of 95 % over them")
+    echo(f"{sanity.n} images of {checked.source}; intervals are of 95 % over them")
     if sanity.far:
-        typer.echo(f"{sanity.far} more readings were several times as far off at first look")
+        echo(f"{sanity.far} more readings were several times as far off at first look")
     for sentence in checked.sentences:
-        typer.echo(f"{sanity.verdict}: {sentence}" if sentence is checked.sentences[0] else sentence)
+        echo(f"{sanity.verdict}: {sentence}" if sentence is checked.sentences[0] else sentence)
 
 
 def _tried(tried: Tried) -> list[str]:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import sys
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,17 +11,34 @@ import typer
 from typer.core import TyperGroup
 
 from farfield.core.error import FarfieldError
+from farfield.core.terminal import echo, plain, tell
 
 
 class Commands(TyperGroup):
-    """Typer ends silently at Ctrl-C (older ones with "Aborted!" and exit code 1); a run can be continued, so say it."""
+    """All commands: how they end at Ctrl-C, and how a command line that cannot be parsed is quoted."""
+
+    def make_context(self, *args: Any, **extra: Any) -> Any:
+        with _quoted():
+            return super().make_context(*args, **extra)
 
     def invoke(self, ctx: Any) -> Any:
         try:
-            return super().invoke(ctx)
-        except KeyboardInterrupt:
-            print("farfield: interrupted; give the same command again to continue", file=sys.stderr)
+            with _quoted():
+                return super().invoke(ctx)
+        except KeyboardInterrupt:  # which typer passes over in silence; a run can be continued, so say it
+            tell("farfield: interrupted; give the same command again to continue")
             raise typer.Exit(130) from None
+
+
+@contextlib.contextmanager
+def _quoted() -> Iterator[None]:
+    """Usage errors quote arguments, which a shell may have made from the names of files."""
+    try:
+        yield
+    except Exception as error:
+        if hasattr(error, "format_message"):
+            error.message = plain(str(error.message))  # type: ignore[attr-defined]
+        raise
 
 
 app = typer.Typer(
@@ -114,7 +130,9 @@ def trusted(descriptors: Sequence[str], files: Sequence[str] | None) -> list[str
 
 def finish(out: Path, as_json: bool, write_report: Any = None) -> None:
     """Say where the result is, from the main process only."""
-    if os.environ.get("RANK", "0") != "0":
+    from farfield.core.runtime import Ranks
+
+    if not Ranks.current().main:
         return
     shown = write_report(out) if write_report else out
-    typer.echo((out / "summary.json").read_text() if as_json else str(shown))
+    echo((out / "summary.json").read_text() if as_json else str(shown))

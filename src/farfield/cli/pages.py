@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from farfield.cli.options import app
+from farfield.core.terminal import echo
 
 
 @app.command()
@@ -15,7 +16,7 @@ def report(run: Annotated[Path, typer.Argument(help="A run folder.")]) -> None:
     """Write report.html anew from what a run left on disk; needs neither the model nor the images."""
     from farfield.present.report import write_report
 
-    typer.echo(write_report(run))
+    echo(write_report(run))
 
 
 @app.command()
@@ -24,4 +25,4 @@ def domains() -> None:
     from farfield.data.bundled import DOMAINS, FIELD_DOMAINS
 
     for name, description in {**DOMAINS, **FIELD_DOMAINS}.items():
-        typer.echo(f"{name:<8} {description}")
+        echo(f"{name:<8} {description}")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
+from farfield.core.terminal import plain
+
 WIDE = 120
 """Columns where standard output is no terminal."""
 
@@ -28,8 +30,3 @@ def show_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     for row in rows:
         table.add_row(*(Text(plain(cell)) for cell in row))
     console.print(table)
-
-
-def plain(text: str) -> str:
-    """A text with its control characters written out; line breaks stay."""
-    return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text)

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from farfield.cli.options import AsJson, Device, Out, Quiet, Trust, app, finish, numbers, trusted
+from farfield.core.terminal import echo
 
 OWN = (
     "out",
@@ -112,7 +113,7 @@ def transition(
         quiet=quiet,
     )
     if commands:
-        typer.echo("\n".join(done))
+        echo("\n".join(done))
     else:
         finish(out, as_json, write_report)
 

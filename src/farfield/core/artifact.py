@@ -20,6 +20,8 @@ import torch
 from torch import Tensor
 
 from farfield.core.error import FarfieldError
+from farfield.core.json_file import parse_json
+from farfield.core.json_file import read_json as read_json
 
 A = TypeVar("A", bound="Artifact")
 
@@ -125,15 +127,6 @@ def write_json(path: Path, value: Any) -> None:
     write_bytes(path, (json.dumps(plain(value), indent=1, allow_nan=False) + "\n").encode())
 
 
-def read_json(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text())
-    except (OSError, json.JSONDecodeError) as error:
-        raise FarfieldError(
-            f"{path}: expected a JSON file written by farfield ({error}); delete it to start anew"
-        ) from error
-
-
 class Store(Generic[A]):
     """A folder that holds one artifact as shards: written piece by piece, read as a whole.
 
@@ -190,10 +183,10 @@ class Store(Generic[A]):
 
         try:
             with safe_open(path, framework="pt") as f:
-                header = json.loads((f.metadata() or {})["farfield"])
+                header = parse_json((f.metadata() or {})["farfield"])
                 values = f.get_tensor("values")
             kind, keys = header.pop("kind"), tuple(header.pop("keys"))
-        except (OSError, SafetensorError, KeyError, json.JSONDecodeError) as error:
+        except (OSError, SafetensorError, KeyError, ValueError) as error:
             raise FarfieldError(
                 f"{path}: not a shard written by farfield, or damaged ({error}); delete it and run the command again"
             ) from error

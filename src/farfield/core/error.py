@@ -7,6 +7,10 @@ class FarfieldError(ValueError):
     """Bad input. The command line prints the message alone and exits with code 2."""
 
 
+class MachineError(FarfieldError):
+    """The machine failed, not the input: a full disk, no memory. The command line exits with code 1."""
+
+
 class FarfieldWarning(UserWarning):
     """Something was put right or left out on the way; it is named, never silent."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import sys
 import zlib
 from collections.abc import Callable, Iterator, Sequence
@@ -15,6 +16,7 @@ import torch
 from torch import Tensor
 
 from farfield.core.error import FarfieldError
+from farfield.core.terminal import plain, tell
 
 Advance = Callable[[int], None]
 """Called with the number of units of work just finished."""
@@ -101,11 +103,26 @@ class Ranks:
 
     @staticmethod
     def current() -> Ranks:
-        """As torchrun or ``accelerate launch`` set it; one process otherwise."""
-        world = int(os.environ.get("WORLD_SIZE", "1"))
+        """As torchrun or ``accelerate launch`` set it; one process otherwise.
+
+        Raises:
+            FarfieldError: the variables of a launcher contradict each other, or some are missing.
+        """
+        world = _told("WORLD_SIZE", 1)
         if world == 1:
             return Ranks()
-        return Ranks(int(os.environ["RANK"]), world, int(os.environ.get("LOCAL_RANK", "0")))
+        if missing := [name for name in ("RANK", "MASTER_ADDR", "MASTER_PORT") if not os.environ.get(name)]:
+            raise FarfieldError(
+                f"environment variable WORLD_SIZE={world} without {' and '.join(missing)}: expected all that torchrun or "
+                "`accelerate launch` sets; start the command with one of these, or unset WORLD_SIZE for one process"
+            )
+        rank, local = _told("RANK", 0), _told("LOCAL_RANK", 0)
+        if not 0 <= rank < world or not 0 <= local < world:
+            raise FarfieldError(
+                f"environment variables WORLD_SIZE={world}, RANK={rank} and LOCAL_RANK={local}: expected ranks from 0 to "
+                f"{world - 1}; start the command with torchrun or `accelerate launch`, or unset WORLD_SIZE for one process"
+            )
+        return Ranks(rank, world, local)
 
     @property
     def main(self) -> bool:
@@ -120,6 +137,18 @@ class Ranks:
             PartialState(cpu=not torch.cuda.is_available(), timeout=timedelta(days=7)).wait_for_everyone()
 
 
+def _told(name: str, default: int) -> int:
+    """A whole number from the environment, where a launcher may have left it empty."""
+    text = os.environ.get(name, "").strip()
+    if not text:
+        return default
+    if not re.fullmatch(r"\d{1,6}", text) or (name == "WORLD_SIZE" and int(text) == 0):
+        raise FarfieldError(
+            f"environment variable {name}={text!r}: expected a whole number, as a launcher sets it; unset it for one process"
+        )
+    return int(text)
+
+
 @contextlib.contextmanager
 def progress(label: str, total: int, *, done: int = 0, quiet: bool = False) -> Iterator[Advance]:
     """A bar with the time left on stderr, from the main process only; plain lines where stderr is no terminal."""
@@ -127,8 +156,7 @@ def progress(label: str, total: int, *, done: int = 0, quiet: bool = False) -> I
         yield lambda n: None
         return
     if not sys.stderr.isatty():
-        sys.stderr.write(f"{label}: {total - done} to do\n")
-        sys.stderr.flush()
+        tell(f"{label}: {total - done} to do")
         yield lambda n: None
         return
     from rich.console import Console
@@ -142,7 +170,7 @@ def progress(label: str, total: int, *, done: int = 0, quiet: bool = False) -> I
     )
 
     columns = (
-        TextColumn("{task.description:<28}"),
+        TextColumn("{task.description:<28}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
@@ -150,5 +178,5 @@ def progress(label: str, total: int, *, done: int = 0, quiet: bool = False) -> I
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=Console(stderr=True)) as bars:
-        task = bars.add_task(label, total=total, completed=done)
+        task = bars.add_task(plain(label), total=total, completed=done)
         yield lambda n: bars.update(task, advance=n)

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from farfield.core.artifact import write_bytes
 from farfield.core.error import FarfieldError
+from farfield.core.json_file import parse_json
 
 
 def write_state(
@@ -40,7 +41,7 @@ def read_state(path: Path, kind: str, settings: Mapping[str, Any]) -> tuple[dict
 
     try:
         with safe_open(path, framework="pt") as f:
-            header = json.loads((f.metadata() or {})["farfield"])
+            header = parse_json((f.metadata() or {})["farfield"])
             tensors = {key: f.get_tensor(key) for key in f.keys()}  # noqa: SIM118
         found, plain = dict(header["settings"]), dict(header["plain"])
         if header["kind"] != kind:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import posixpath
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -19,6 +18,7 @@ from typing import IO, Any
 import numpy as np
 
 from farfield.core.error import FarfieldError
+from farfield.core.json_file import parse_json
 from farfield.core.note import say
 from farfield.data.listing import natural
 from farfield.data.picture import some
@@ -96,7 +96,7 @@ def parse_labels(content: bytes, where: str, names: Mapping[str, str]) -> Classe
         FarfieldError: not of that form, a class that is no whole number, or names other than those of the images.
     """
     try:
-        found = json.loads(content)
+        found = parse_json(content)
         rows = found["labels"]
         given: dict[str, Any] = {} if rows is None else {name: label for name, label in rows}  # noqa: C416 — checks pairs
         titles = [str(name) for name in found.get("class_names") or []]
@@ -120,7 +120,7 @@ def parse_table(content: bytes, where: str, names: Mapping[str, str]) -> Classes
         if where.endswith(".csv"):
             rows = list(csv.DictReader(io.StringIO(text)))
         else:
-            rows = [json.loads(line) for line in text.splitlines() if line.strip()]
+            rows = [parse_json(line) for line in text.splitlines() if line.strip()]
         column = next((c for c in COLUMNS if rows and c in rows[0]), None)
         if column is None:
             return None

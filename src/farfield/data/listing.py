@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import json
 import os
 import posixpath
 import re
@@ -22,6 +21,7 @@ from pathlib import Path
 from typing import IO
 
 from farfield.core.error import FarfieldError, FarfieldWarning
+from farfield.core.json_file import parse_json
 from farfield.core.note import say
 from farfield.data import budget
 from farfield.data.field_file import ENDINGS as FIELDS
@@ -169,9 +169,9 @@ def is_run(folder: Path) -> bool:
 def run_command(folder: Path) -> str:
     """The command that a run folder comes from; "" if it is none."""
     try:
-        told = json.loads((folder / "config.json").read_bytes())
+        told = parse_json((folder / "config.json").read_bytes())
         return str(told["request"]["command"])
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+    except (OSError, ValueError, KeyError, TypeError):
         return ""
 
 

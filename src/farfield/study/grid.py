@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -133,8 +134,8 @@ def run_jobs(jobs: Sequence[Job], at_once: int | None = None, quiet: bool = Fals
         FarfieldError: some failed; they are named, the first with its last words.
     """
     ranks = Ranks.current()
-    on_machine = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-    cores = int(os.environ.get("OMP_NUM_THREADS") or max(1, len(os.sched_getaffinity(0)) // on_machine))
+    on_machine = _whole("LOCAL_WORLD_SIZE") or 1
+    cores = _whole("OMP_NUM_THREADS") or max(1, len(os.sched_getaffinity(0)) // on_machine)
     at_once = at_once or cores
     gpus = visible_gpus()
     mine = jobs[ranks.rank :: ranks.world]
@@ -163,6 +164,12 @@ def run_jobs(jobs: Sequence[Job], at_once: int | None = None, quiet: bool = Fals
             f"{len(missing)} of {len(jobs)} jobs failed: {names} ({missing[0].folder / 'log.txt'}: "
             f"{missing[0].last_words()}); the others are done, give the same command to continue"
         )
+
+
+def _whole(name: str) -> int | None:
+    """The first number of a variable; None where it has none, as its own readers do with nonsense. OpenMP takes lists."""
+    found = re.match(r"[1-9]\d{0,4}", os.environ.get(name, "").strip())
+    return int(found[0]) if found else None
 
 
 def environment(around: Mapping[str, str], threads: int, gpus: Sequence[str], slot: int) -> dict[str, str]:

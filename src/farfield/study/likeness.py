@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from farfield.audit.similarity import check_threshold
 from farfield.audit.threshold import RATE, Threshold, calibrate
 from farfield.core.artifact import Features, Images, Store, read_json, write_json
 from farfield.core.error import FarfieldError
+from farfield.core.json_file import parse_json
 from farfield.core.runtime import resolve_device
 from farfield.data.samples import open_samples
 from farfield.data.subset import shuffled
@@ -170,7 +170,7 @@ def _kind(shard: Path) -> str | None:
 
     try:
         with safe_open(shard, framework="pt") as f:
-            kind: str | None = json.loads((f.metadata() or {}).get("farfield", "{}")).get("kind")
-    except (OSError, SafetensorError, json.JSONDecodeError):
+            header = parse_json((f.metadata() or {}).get("farfield", "{}"))
+    except (OSError, SafetensorError, ValueError):
         return None
-    return kind
+    return header.get("kind") if isinstance(header, dict) else None

@@ -45,7 +45,7 @@ class Run:
         """Take the folder for this request, or refuse it untouched."""
         config = self.folder / "config.json"
         if config.exists():
-            found = read_json(config)
+            found = read_json(config, "restore it, or choose another folder with -o")
             before = found.get("request") if isinstance(found, dict) else None
             if not isinstance(before, dict):
                 raise FarfieldError(f"{config}: not the configuration of a farfield run; choose another folder with -o")
