@@ -122,6 +122,8 @@ OPTIMIZER = {"state": {0: {"step": 3, "exp_avg": torch.zeros(4)}}, "param_groups
     [
         (A, {None: A, "net": A}),
         (behind("module.", A), {None: A, "net": A}),
+        (behind("module._orig_mod.", A), {None: A, "net": A}),
+        ({"state_dict": {**behind("model._orig_mod.", A), "betas": torch.zeros(9)}}, {None: A, "net": A}),
         ([behind("module.", A), OPTIMIZER, 7, 100, B], {None: B, "ema": B, "net": A}),
         ([behind("module.", A), OPTIMIZER, 7, 100], {None: A, "net": A}),
         ({"model": A, "ema": B, "step": 10}, {None: B, "ema": B, "net": A}),
@@ -134,6 +136,8 @@ OPTIMIZER = {"state": {0: {"step": 3, "exp_avg": torch.zeros(4)}}, "param_groups
     ids=[
         "plain",
         "parallel",
+        "compiled",
+        "lightning",
         "ddim",
         "ddim without ema",
         "dict",

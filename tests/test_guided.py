@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from guided_files import Flags, answer, layout, weights
+from tiny import farfield
 from torch.func import jvp, vjp
 
 from farfield.checkpoints.file.stored import Stored, Tree
@@ -15,6 +16,7 @@ from farfield.checkpoints.foreign import open_checkpoint
 from farfield.checkpoints.guided import ANSWERS, read, recognises
 from farfield.checkpoints.guided_architecture import read_architecture
 from farfield.checkpoints.guided_published import PUBLISHED
+from farfield.checkpoints.wrapped import alone, bare
 from farfield.core.error import FarfieldError
 from farfield.networks.build import from_config
 from farfield.networks.guided_unet import GuidedUNet
@@ -271,6 +273,53 @@ def test_the_average_comes_first_and_the_network_on_request(tmp_path):
     torch.save(weights(flags), tmp_path / "one.pt")
     with pytest.raises(FarfieldError, match="no network 'ema'; it holds net"):
         open_checkpoint(tmp_path / "one.pt", part="ema")
+
+
+@pytest.mark.parametrize("prefix", ["", "module.", "_orig_mod.", "model.", "model._orig_mod.module.", "net.diffusion."])
+def test_the_words_of_wrappers_are_taken_off(prefix, tmp_path):
+    flags = Flags(heads=1)
+    state = {f"{prefix}{k}": v for k, v in weights(flags, 1).items()}
+    if prefix.startswith("model"):  # what Lightning keeps beside
+        state |= {"betas": torch.zeros(10), "loss.weight": torch.ones(3)}
+    torch.save({"state_dict": state, "epoch": 3, "pytorch-lightning_version": "2.0"}, tmp_path / "m.ckpt")
+    found = open_checkpoint(tmp_path / "m.ckpt", flags.answers()).weights()
+    torch.save(weights(flags, 1), tmp_path / "bare.pt")
+    want = open_checkpoint(tmp_path / "bare.pt", flags.answers()).weights()
+    assert found.keys() == want.keys() and all(torch.equal(found[name], want[name]) for name in want)
+
+
+def test_two_names_that_would_become_one_stay_as_they_are():
+    assert bare({"module.a": 1, "a": 2}) == {"module.a": 1, "a": 2}
+    assert alone({"model.module.a": 1, "model.b": 2}) == {"a": 1, "b": 2} and alone({"model.a": 1}) == {"model.a": 1}
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        (("model.init_conv.weight", "betas"), "lucidrains"),
+        (("first_stage_model.encoder.conv_in.weight", "model.diffusion_model.time_embed.0.weight"), "latent diffusion"),
+        (("x_embedder.proj.weight", "blocks.0.adaLN_modulation.1.weight"), "diffusion transformer"),
+        (("module.all_modules.0.weight", "sigmas"), "score_sde_pytorch"),
+        (("inner_model.mapping.0.weight",), "k-diffusion"),
+        (("encoder.conv_in.weight", "decoder.conv_out.weight"), "autoencoder"),
+        (("unet.down_blocks.0.attn.to_q.lora_A.weight",), "LoRA"),
+    ],
+)
+def test_files_whose_network_is_not_rebuilt_are_named(names, said, tmp_path):
+    torch.save({"step": 1, "ema": {f"ema_model.{n}": torch.zeros(2, 3) for n in names}}, tmp_path / "m.pt")
+    if "lora" not in names[0]:
+        torch.save({n: torch.zeros(2, 3) for n in names}, tmp_path / "m.pt")
+    shown = farfield("inspect", tmp_path / "m.pt")
+    assert shown.code == 0 and said in shown.out and f"{6 * len(names)} of float32" in shown.out
+    done = farfield("generate", tmp_path / "m.pt", "--seeds", "0", "-o", tmp_path / "run")
+    assert done.code == 2 and said in done.err and "not rebuilt here; " in done.err
+
+
+def test_the_network_of_latent_diffusion_is_no_model_of_pixels(tmp_path):
+    """It has the names and shapes of guided-diffusion's, but lives in another space, at other levels."""
+    torch.save({f"model.diffusion_model.{k}": v for k, v in weights(Flags()).items()}, tmp_path / "m.pt")
+    with pytest.raises(FarfieldError, match="latent diffusion in its authors' format"):
+        open_checkpoint(tmp_path / "m.pt", Flags().answers())
 
 
 @pytest.mark.parametrize(

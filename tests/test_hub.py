@@ -1,14 +1,17 @@
 """diffusers folders of every layout, precision and kind: the same denoiser as diffusers' own network and scheduler."""
 
 import json
+import shlex
 import shutil
+import warnings
 
 import pytest
 import torch
+from tiny import farfield
 
 from farfield.checkpoints.hub import load_folder, open_folder, read_plan
-from farfield.checkpoints.load import load_denoiser
-from farfield.core.error import FarfieldError, FarfieldWarning
+from farfield.checkpoints.load import load_denoiser, model_digest, open_network
+from farfield.core.error import FarfieldError, FarfieldNote, FarfieldWarning
 from farfield.networks.build import from_config
 
 
@@ -233,7 +236,7 @@ def damaged(folder, path, **change):
 
 BREAK = {
     "no network": (lambda m: shutil.rmtree(m / "unet"), "config.json: missing"),
-    "no scheduler": (lambda m: shutil.rmtree(m / "scheduler"), "scheduler_config.json: missing.*write"),
+    "no scheduler": (lambda m: shutil.rmtree(m / "scheduler"), "scheduler_config.json: missing.*farfield inspect"),
     "no weights": (lambda m: (m / "unet/diffusion_pytorch_model.safetensors").unlink(), "no weights"),
     "no size": (lambda m: damaged(m, "unet/config.json", sample_size=None), "no sample_size"),
     "a size of nothing": (lambda m: damaged(m, "unet/config.json", sample_size=[8, 0]), r"sample_size \[8, 0\]"),
@@ -260,7 +263,7 @@ BREAK = {
         "unet is mine.UNet2DModel",
     ),
     "a latent model": (lambda m: damaged(m, "model_index.json", vae=["diffusers", "AutoencoderKL"]), "the part vae"),
-    "not JSON": (lambda m: (m / "unet/config.json").write_text("{"), "not JSON"),
+    "not JSON": (lambda m: (m / "unet/config.json").write_text("{"), "expected JSON"),
     "cut off": (
         lambda m: (m / "unet/diffusion_pytorch_model.safetensors").write_bytes(
             (m / "unet/diffusion_pytorch_model.safetensors").read_bytes()[:-100]
@@ -277,6 +280,175 @@ def test_folders_that_cannot_be_read_say_why(tmp_path, name):
     change(tmp_path / "m")
     with pytest.raises(FarfieldError, match=said):
         load_folder(tmp_path / "m")
+
+
+DOWN = ("DownBlock2D", "ResnetDownsampleBlock2D", "AttnDownBlock2D", "SkipDownBlock2D", "KDownBlock2D")
+ODD = [
+    *({"down_block_types": (d, d), "up_block_types": (d.replace("Down", "Up"),) * 2} for d in DOWN),
+    {
+        "down_block_types": ("AttnSkipDownBlock2D",),
+        "up_block_types": ("AttnSkipUpBlock2D",),
+        "block_out_channels": (32,),
+    },
+    {"down_block_types": ("DownEncoderBlock2D",) * 2, "up_block_types": ("UpBlock2D",) * 2},
+    {"down_block_types": ("AttnDownEncoderBlock2D",) * 2, "up_block_types": ("UpBlock2D",) * 2},
+    {"down_block_types": ("KCrossAttnDownBlock2D",) * 2, "up_block_types": ("KCrossAttnUpBlock2D",) * 2},
+    {"down_block_types": ("KDownBlock2D", "DownBlock2D"), "up_block_types": ("UpBlock2D", "KUpBlock2D")},
+    *({"mid_block_type": m} for m in ("UNetMidBlock2DCrossAttn", "UNetMidBlock2DSimpleCrossAttn", None)),
+    *({"downsample_type": t, "upsample_type": t} for t in ("resnet", "conv")),
+    *({"class_embed_type": t, "num_class_embeds": 4} for t in ("timestep", "identity", "projection")),
+    {"num_class_embeds": 4},
+    {"resnet_time_scale_shift": "scale_shift"},
+    {"attn_norm_num_groups": 4},
+    {"center_input_sample": True},
+    {"add_attention": False},
+    {"attention_head_dim": 3},
+    {"sample_size": 7},
+    {"sample_size": (8, 12)},
+    {"layers_per_block": 3},
+]
+
+
+@pytest.mark.parametrize("choices", ODD, ids=lambda c: " ".join(map(str, c.values()))[:40])
+def test_every_network_that_diffusers_builds_is_read_rightly_or_refused(tmp_path, choices):
+    """diffusers fills constants that stand in no file itself, such as those of K blocks."""
+    from diffusers import DDPMScheduler, UNet2DModel
+
+    torch.manual_seed(0)
+    unet(**choices).save_pretrained(tmp_path)
+    DDPMScheduler().save_config(tmp_path)
+    size = choices.get("sample_size", 8)
+    x = torch.randn(2, 3, *((size, size) if isinstance(size, int) else size))
+    label = 1 if choices.get("num_class_embeds") else None
+    try:
+        denoiser = load_folder(tmp_path, label=label)
+    except FarfieldError as error:
+        assert str(tmp_path) in str(error) and "\n" not in str(error)
+        with pytest.raises(Exception):  # noqa: B017 — diffusers cannot run it either, or it is no denoiser of images alone
+            assert choices.get("class_embed_type") is None
+            unet(**choices)(x, torch.ones(2))
+        return
+    labels = None if label is None else torch.full((2,), label)
+    with torch.no_grad():
+        want = UNet2DModel.from_pretrained(tmp_path).eval()(x, torch.tensor([3.0, 500.0]), class_labels=labels).sample
+        assert torch.allclose(denoiser.network(x, torch.tensor([3.0, 500.0]), labels), want, atol=1e-6)
+
+
+WRONG = [
+    {"down_block_types": ["NoBlock2D", "DownBlock2D"]},
+    {"down_block_types": ["DownBlock2D"]},
+    {"down_block_types": None},
+    {"down_block_types": ["__import__('os')", {}]},
+    {"block_out_channels": [8, -16]},
+    {"block_out_channels": [8, 10**9]},
+    {"block_out_channels": []},
+    {"block_out_channels": [8] * 10_000},
+    {"block_out_channels": "816"},
+    {"layers_per_block": 10**6},
+    {"layers_per_block": 0},
+    {"layers_per_block": "many"},
+    {"layers_per_block": None},
+    {"sample_size": 10**7},
+    {"sample_size": [8, 8, 8]},
+    {"in_channels": 10**9, "out_channels": 10**9},
+    {"norm_num_groups": 0},
+    {"norm_eps": "small"},
+    {"act_fn": "evil"},
+    {"act_fn": None},
+    {"dropout": 5.0},
+    {"resnet_time_scale_shift": "spatial"},
+    {"time_embedding_type": "learned"},
+    {"time_embedding_type": "x"},
+    {"time_embedding_dim": -1},
+    {"attention_head_dim": 0},
+    {"num_class_embeds": 10**12},
+    {"freq_shift": "a"},
+]
+
+
+@pytest.mark.parametrize("change", WRONG, ids=lambda c: str(c)[:40])
+def test_configurations_that_lie_are_one_line(tmp_path_factory, change):
+    folder = tmp_path_factory.getbasetemp() / "lying"
+    if not folder.exists():
+        pipeline(folder)
+    config = folder / "unet/config.json"
+    whole = config.read_text()
+    try:
+        damaged(folder, "unet/config.json", **change)
+        with pytest.raises(FarfieldError) as caught:
+            load_folder(folder, label=1 if "num_class_embeds" in change else None)
+        assert str(folder) in str(caught.value) and "\n" not in str(caught.value) and len(str(caught.value)) < 700
+    finally:
+        config.write_text(whole)
+
+
+def checkpoint(folder, scheduler=True):
+    """As a training script of diffusers keeps it: the network, its average with what EMAModel adds, and mostly no scheduler."""
+    from diffusers import DDPMScheduler
+    from diffusers.training_utils import EMAModel
+
+    network = unet()
+    network.save_pretrained(folder / "unet")
+    average = EMAModel(network.parameters(), model_cls=type(network), model_config=network.config)
+    average.shadow_params = [p * 1.5 for p in average.shadow_params]
+    average.save_pretrained(folder / "unet_ema")
+    if scheduler:
+        DDPMScheduler(num_train_timesteps=100).save_config(folder / "scheduler")
+    return network
+
+
+@pytest.mark.filterwarnings("error::farfield.core.error.FarfieldWarning")
+def test_the_average_beside_a_network_is_taken_and_said(tmp_path):
+    network = checkpoint(tmp_path / "m")
+    name, first = str(tmp_path / "m"), "conv_in.weight"
+    with pytest.warns(FarfieldNote, match="unet_ema.* is taken; .*@net takes unet"):
+        average = load_denoiser(name)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        again, other = load_denoiser(f"{name}@ema"), load_denoiser(f"{name}@net")
+    weight = network.get_parameter(first)
+    assert torch.equal(again.network.unet.get_parameter(first), weight * 1.5)
+    assert torch.equal(average.network.unet.get_parameter(first), weight * 1.5)
+    assert torch.equal(other.network.unet.get_parameter(first), weight)
+    assert torch.equal(open_network(f"{name}@net")[1].unet.get_parameter(first), weight)
+    assert model_digest(name) == model_digest(f"{name}@ema") != model_digest(f"{name}@net")
+    with pytest.raises(FarfieldError, match="no network 'best'; it holds ema and net"):
+        load_denoiser(f"{name}@best")
+    told = farfield("inspect", name, "--json")
+    assert json.loads(told.out)["findings"][0]["value"] == "unet_ema"
+
+
+def test_a_scheduler_that_is_missing_is_answered_for_once(tmp_path):
+    checkpoint(tmp_path / "m y", scheduler=False)
+    name = str(tmp_path / "m y")
+    with pytest.raises(FarfieldError, match="answer once") as caught:
+        load_denoiser(name)
+    advised = shlex.split(str(caught.value).split("`")[1])
+    shown = farfield("inspect", name)
+    assert shown.code == 0 and "--set schedule=linear" in shown.out
+    assert "beta" in farfield("inspect", name, "--set", "beta=1").err
+    assert (
+        "add --set prediction=epsilon" in farfield("inspect", name, "--set", "schedule=cosine", "--set", "steps=10").err
+    )
+    assert "steps=1" in farfield("inspect", name, *advised[3:], "--set", "steps=1").err
+    assert not (tmp_path / "m y" / "scheduler_config.json").exists()
+    done = farfield(*advised[1:])
+    assert done.code == 0 and "answers kept" in done.out and "not in the file" not in done.out
+    assert len(load_denoiser(name).schedule.levels) == 1000
+    assert "says everything" in farfield(*advised[1:]).err
+
+
+@pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "module._orig_mod.", "model.", "unet._orig_mod.", ""])
+def test_what_wrappers_put_before_names_is_taken_off(tmp_path, prefix):
+    from safetensors.torch import save_file
+
+    pipeline(tmp_path / "m")
+    state = {prefix + k: v for k, v in unet().state_dict().items()}
+    if not prefix:  # blocks that were compiled each for itself
+        state = {k.replace("resnets.0.", "resnets.0._orig_mod."): v for k, v in state.items()}
+    save_file(state, tmp_path / "m/unet/diffusion_pytorch_model.safetensors")
+    found, want = load_folder(tmp_path / "m").network.unet.state_dict(), unet().state_dict()
+    assert found.keys() == want.keys() and all(torch.equal(found[name], want[name]) for name in want)
 
 
 def test_shards_are_files_beside_their_index(tmp_path):

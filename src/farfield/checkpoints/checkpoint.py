@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from farfield.checkpoints.assembly import assemble, first_line
 from farfield.checkpoints.native import Blueprint
 from farfield.core.error import FarfieldError
 from farfield.diffusion.precondition import Trainable
@@ -89,19 +90,15 @@ class Checkpoint:
             likely = " ".join(f"--set {q.name}={q.likely}" for q in self.questions)
             command = f"farfield inspect {shlex.quote(str(self.path))} {likely}"
             raise FarfieldError(f"{self.path}: does not say everything. {asked}. Answer once: `{command}`")
-        with torch.device("meta"):  # its own first weights would be drawn for nothing
-            network = from_config(self.plan.network)
         state = {
             name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in self.weights().items()
         }
         try:
-            network.load_state_dict(state, assign=True)
+            return assemble(lambda: from_config(self.plan.network), state)
         except RuntimeError as error:
-            first = " ".join(str(error).split())[:300]
             raise FarfieldError(
-                f"{self.path}: the weights do not fit the network that was inferred ({first})"
+                f"{self.path}: the weights do not fit the network that was inferred ({first_line(error)})"
             ) from error
-        return network
 
     def denoiser(self, *, dtype: torch.dtype = torch.float32, label: int | None = None) -> Trainable:
         """The denoiser, frozen, on the CPU; files kept in half precision are widened to ``dtype``.

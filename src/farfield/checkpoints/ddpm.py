@@ -26,9 +26,10 @@ from farfield.checkpoints.ddpm_unet2d import (
     linear,
     resampling,
 )
-from farfield.checkpoints.file.stored import State, Tree, states
+from farfield.checkpoints.file.stored import State, Tree
 from farfield.checkpoints.inquiry import Inquiry
 from farfield.checkpoints.native import Blueprint
+from farfield.checkpoints.wrapped import networks
 from farfield.core.error import FarfieldError
 
 PUBLISHED: Final[dict[tuple[tuple[int, ...], tuple[int, ...]], int]] = {
@@ -38,7 +39,7 @@ PUBLISHED: Final[dict[tuple[tuple[int, ...], tuple[int, ...]], int]] = {
 }
 """The size of the published networks (CIFAR-10; CelebA; LSUN and CelebA-HQ), by multipliers and levels with attention."""
 
-_MARKS: Final = ("conv_in.weight", "temb.dense.0.weight", "mid.block_1.conv1.weight", "conv_out.weight")
+_MARKS: Final = ("temb.dense.0.weight", "conv_in.weight", "mid.block_1.conv1.weight", "conv_out.weight")
 _SCHEDULES: Final = {
     "linear": "linear",
     "quad": "scaled_linear",
@@ -111,15 +112,8 @@ def read(tree: Tree, answers: Answers, part: str | None) -> Checkpoint:
 
 
 def _candidates(tree: Tree) -> dict[str, State]:
-    """The state dicts of this family in a file by their places, also those that are kept under a common prefix."""
-    found: dict[str, State] = {}
-    for place, state in states(tree.root):
-        prefixes = [name.removesuffix(_MARKS[1]) for name in state if name.endswith(_MARKS[1])]
-        for prefix in prefixes[:8]:
-            if all(prefix + mark in state for mark in _MARKS):
-                where = ".".join(filter(None, (place, prefix.rstrip("."))))
-                found[where] = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
-    return found
+    """The state dicts of this family in a file by their places."""
+    return {**networks(tree.root, _MARKS)}
 
 
 def _choose(tree: Tree, part: str | None) -> tuple[State, str]:

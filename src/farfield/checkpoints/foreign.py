@@ -27,12 +27,15 @@ def open_checkpoint(
     Raises:
         FarfieldError: no such file, of no family that is read here, damaged, or it holds what is not data.
     """
-    from farfield.checkpoints import ddpm, edm, guided
+    from farfield.checkpoints import ddpm, edm, guided, recognised
     from farfield.checkpoints.file.tree import open_tree
 
     told = {**(kept_answers(path) if kept else {}), **(answers or {})}
     tree = open_tree(path)
-    for family in (edm, guided, ddpm):
+    if edm.recognises(tree):
+        return edm.read(tree, told, part)
+    recognised.refuse(tree)
+    for family in (guided, ddpm):
         if family.recognises(tree):
             return family.read(tree, told, part)
     raise FarfieldError(

@@ -16,12 +16,13 @@ import torch
 from torch import Tensor
 
 from farfield.checkpoints.checkpoint import Answers, Checkpoint, Finding, Question
-from farfield.checkpoints.file.stored import State, Tree, states
+from farfield.checkpoints.file.stored import State, Tree
 from farfield.checkpoints.guided_architecture import FIRST, Architecture, read_architecture
 from farfield.checkpoints.guided_published import PUBLISHED, alike, published
 from farfield.checkpoints.guided_unet2d import obstacle, unet2d_config, unet2d_weights
 from farfield.checkpoints.inquiry import Inquiry
 from farfield.checkpoints.native import Blueprint
+from farfield.checkpoints.wrapped import networks
 from farfield.core.error import FarfieldError
 
 ANSWERS: Final = ("size", "schedule", "steps", "rescale", "heads", "head_channels", "order", "prediction")
@@ -105,7 +106,7 @@ def read(tree: Tree, answers: Answers, part: str | None) -> Checkpoint:
 
 def _candidates(tree: Tree) -> dict[str, State]:
     """The state dicts of this family in a file, by their places."""
-    return {place: state for place, state in states(tree.root) if all(name in state for name in FIRST)}
+    return {**networks(tree.root, FIRST)}
 
 
 def _chosen(tree: Tree, part: str | None) -> tuple[str, State]:

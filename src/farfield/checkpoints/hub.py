@@ -17,12 +17,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from farfield.checkpoints.assembly import assemble, check_runs, first_line
 from farfield.checkpoints.file.stored import Stored
 from farfield.checkpoints.native import Blueprint
+from farfield.checkpoints.parts import NETWORK, average_folder, network_folder, scheduler_file
 from farfield.checkpoints.scheduler import VE
 from farfield.checkpoints.scheduler import scheduled as scheduled
+from farfield.checkpoints.wrapped import alone
 from farfield.core.error import FarfieldError, FarfieldWarning
 from farfield.core.json_file import read_json
+from farfield.core.note import say
 from farfield.diffusion.precondition import Trainable
 
 WANTED = (
@@ -40,73 +44,67 @@ WANTED = (
 _STEM = "diffusion_pytorch_model"
 _OLD_NAMES = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
 """Of attention's weights, in files from before diffusers 0.15."""
+_OF_AVERAGES = (
+    "decay", "inv_gamma", "min_decay", "optimization_step", "power", "update_after_step", "use_ema_warmup",
+)  # fmt: skip
+"""What diffusers' EMAModel adds to the configuration of the network that it averages."""
 
 
-def load_folder(folder: Path, *, dtype: torch.dtype = torch.float32, label: int | None = None) -> Trainable:
+def load_folder(
+    folder: Path, *, dtype: torch.dtype = torch.float32, label: int | None = None, part: str | None = None
+) -> Trainable:
     """A pipeline folder as a denoiser on the CPU, in evaluation mode.
 
     Args:
+        part: ``ema`` or ``net``, of a folder that holds a moving average too; the average if not given.
         dtype: precision to run in; files kept in float16 are widened to it.
         label: class index, required by class-conditional networks.
 
     Raises:
         FarfieldError: a part is missing, damaged, or of a kind that is not read here.
     """
-    plan = read_plan(folder)
+    plan = read_plan(folder, part)
     plan.check_label(label, str(folder))
-    network = _network(plan, folder, dtype)
-    denoiser = scheduled(network, plan.scheduler or {}, plan.shape, label, str(_places(folder)[1]))
+    network = _network(plan, network_folder(folder, part), dtype)
+    denoiser = scheduled(network, plan.scheduler or {}, plan.shape, label, str(scheduler_file(folder)))
+    if part is None and (average := average_folder(folder)) is not None:
+        say(f"{folder}: its moving average ({average.name}) is taken; {folder}@net takes {NETWORK}")
     return denoiser.eval().requires_grad_(False)
 
 
-def open_folder(folder: Path) -> tuple[Blueprint, nn.Module]:
+def open_folder(folder: Path, part: str | None = None) -> tuple[Blueprint, nn.Module]:
     """What a pipeline folder is built like, and its network with its weights, in float32 on the CPU.
 
     Raises:
         FarfieldError: as of `load_folder`.
     """
-    plan = read_plan(folder)
-    return plan, _network(plan, folder, torch.float32)
+    plan = read_plan(folder, part)
+    return plan, _network(plan, network_folder(folder, part), torch.float32)
 
 
-def read_plan(folder: Path) -> Blueprint:
+def read_plan(folder: Path, part: str | None = None, levels: dict[str, Any] | None = None) -> Blueprint:
     """All of a pipeline folder but its weights.
+
+    Args:
+        levels: the configuration of its scheduler; its own if not given.
 
     Raises:
         FarfieldError: a part is missing, damaged, or of a kind that is not read here.
     """
     _check_index(folder)
-    network, scheduler = _places(folder)
+    network = network_folder(folder, part)
     config = read_config(network / "config.json")
     kind = config.get("_class_name")
     if kind != "UNet2DModel":
         raise FarfieldError(
             f"{folder}: its network is {kind}; expected UNet2DModel (unconditional or class-conditional, in pixels)"
         )
-    levels = read_config(scheduler)
+    levels = read_config(scheduler_file(folder)) if levels is None else levels
     config = _arguments(config, folder)
     _check_network(config, levels.get("_class_name"), str(network / "config.json"))
     size, channels = config["sample_size"], config["in_channels"]
     shape = (channels, size, size) if isinstance(size, int) else (channels, *size)
     return Blueprint({"kind": "unet2d", **config}, shape, None, config["num_class_embeds"] or 0, scheduler=levels)
-
-
-def _places(folder: Path) -> tuple[Path, Path]:
-    """The folder of the network, and the configuration of the scheduler."""
-    network = folder / "unet" if (folder / "unet").is_dir() else folder
-    if not (network / "config.json").is_file():
-        raise FarfieldError(
-            f"{network / 'config.json'}: missing; expected a diffusers pipeline folder with unet/ and scheduler/, or the "
-            "config.json and weights of a UNet2DModel with a scheduler_config.json beside them"
-        )
-    for scheduler in (folder / "scheduler" / "scheduler_config.json", folder / "scheduler_config.json"):
-        if scheduler.is_file():
-            return network, scheduler
-    likely = '{"_class_name": "DDPMScheduler", "beta_schedule": "linear", "prediction_type": "epsilon"}'
-    raise FarfieldError(
-        f"{scheduler}: missing; a network does not say what it was trained at. Expected the configuration of its scheduler; "
-        f"where that was DDPM's usual one write {likely} there"
-    )
 
 
 def _check_index(folder: Path) -> None:
@@ -138,7 +136,7 @@ def _arguments(config: dict[str, Any], folder: Path) -> dict[str, Any]:
     from diffusers import UNet2DModel
 
     known = {k: p.default for k, p in inspect.signature(UNet2DModel.__init__).parameters.items() if k != "self"}
-    if strange := sorted(k for k in config if k not in known and not k.startswith("_")):
+    if strange := sorted(k for k in config if k not in known and k not in _OF_AVERAGES and not k.startswith("_")):
         warnings.warn(
             f"{folder}: its network's configuration has {', '.join(strange)}, which this version of diffusers does not know; "
             "left out",
@@ -176,21 +174,22 @@ def _check_network(config: dict[str, Any], scheduler: Any, name: str) -> None:
         )
 
 
-def _network(plan: Blueprint, folder: Path, dtype: torch.dtype) -> nn.Module:
+def _network(plan: Blueprint, place: Path, dtype: torch.dtype) -> nn.Module:
     from farfield.networks.build import from_config
 
-    place = _places(folder)[0]
+    def build() -> nn.Module:
+        try:
+            return from_config(plan.network)
+        except Exception as error:  # diffusers raises whatever its parts raise
+            raise FarfieldError(
+                f"{place / 'config.json'}: not the configuration of a UNet2DModel ({first_line(error)})"
+            ) from error
+
     try:
-        with torch.device("meta"):  # its own first weights would be drawn for nothing
-            network = from_config(plan.network)
-    except Exception as error:  # diffusers raises whatever its parts raise
-        raise FarfieldError(
-            f"{place / 'config.json'}: not the configuration of a UNet2DModel ({_first(error)})"
-        ) from error
-    try:
-        network.get_submodule("unet").load_state_dict(read_weights(place, dtype), assign=True)
+        network = assemble(build, read_weights(place, dtype), "unet")
     except RuntimeError as error:
-        raise FarfieldError(f"{place}: its weights are not those of its config.json ({_first(error)})") from error
+        raise FarfieldError(f"{place}: its weights are not those of its config.json ({first_line(error)})") from error
+    check_runs(network, plan.shape, plan.classes, str(place / "config.json"))
     return network
 
 
@@ -198,7 +197,7 @@ def read_weights(folder: Path, dtype: torch.dtype) -> dict[str, Tensor]:
     """The weights that ``save_pretrained`` left in a folder, tensor by tensor into the precision that is asked for."""
     attention = re.compile(rf"(\battentions\.\d+)\.({'|'.join(_OLD_NAMES)})\.")
     found = {}
-    for name, stored in stored_weights(folder).items():
+    for name, stored in alone(stored_weights(folder)).items():
         tensor = stored.load()
         name = attention.sub(lambda match: f"{match[1]}.{_OLD_NAMES[match[2]]}.", name)
         found[name] = tensor.to(dtype) if tensor.is_floating_point() else tensor
@@ -256,10 +255,6 @@ def _shards(index: Path) -> list[Path]:
             f"{index.parent}: {', '.join(missing)} missing, which {index.name} names; download it again"
         )
     return paths
-
-
-def _first(error: Exception) -> str:
-    return " ".join(str(error).split())[:300] or type(error).__name__
 
 
 def download(name: str, wanted: Sequence[str] = WANTED) -> Path:

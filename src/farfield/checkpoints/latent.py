@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from farfield.checkpoints import text_to_image
+from farfield.checkpoints.assembly import assemble, check_runs, first_line
 from farfield.checkpoints.hub import read_config, read_weights
 from farfield.checkpoints.native import Blueprint
 from farfield.checkpoints.no_code import refuse_code
@@ -120,6 +121,7 @@ def load_latent(
         prompts = [prompt or ""] if guidance == 1 else ["", prompt or ""]
         network = Prompted(unet, embed(folder, prompts).to(dtype), guidance)
     coder = _part(folder, _CODER[kind], classes, torch.promote_types(dtype, torch.float32))
+    check_runs(network, plan.shape, plan.classes, str(folder / "unet" / "config.json"))
     denoiser = plan.denoiser(network, label)
     denoiser.codec = Codec(
         coder,
@@ -177,7 +179,7 @@ def embed(folder: Path, prompts: Sequence[str]) -> Tensor:
                 raise ValueError(f"no weights of {min(told['missing_keys'])}")
         except Exception as error:  # transformers raises whatever its parts raise
             raise FarfieldError(
-                f"{folder}: its tokenizer or text_encoder cannot be read ({_first(error)}); download them again"
+                f"{folder}: its tokenizer or text_encoder cannot be read ({first_line(error)}); download them again"
             ) from error
         for prompt in prompts:
             tokens = tokenizer(prompt).input_ids
@@ -195,12 +197,11 @@ def _part(folder: Path, part: str, classes: Mapping[str, str], dtype: torch.dtyp
 
     weights = read_weights(folder / part, dtype)
     try:
-        with torch.device("meta"):  # its own first weights would be drawn for nothing
-            network: Any = getattr(diffusers, classes[part]).from_config(_config(folder, part))
-        network.load_state_dict(weights, assign=True)
+        config = _config(folder, part)
+        network: Any = assemble(lambda: getattr(diffusers, classes[part]).from_config(config), weights)
     except Exception as error:  # diffusers raises whatever its parts raise
         raise FarfieldError(
-            f"{folder / part}: its config.json and weights are not those of a {classes[part]} ({_first(error)}); download "
+            f"{folder / part}: its config.json and weights are not those of a {classes[part]} ({first_line(error)}); download "
             "them again"
         ) from error
     return network
@@ -234,7 +235,3 @@ def _config(folder: Path, part: str) -> dict[str, Any]:
 def _factor(coder: Mapping[str, Any]) -> int:
     """Every level of an autoencoder but the last halves the sides."""
     return 2 ** (len(coder["block_out_channels"]) - 1)
-
-
-def _first(error: Exception) -> str:
-    return " ".join(str(error).split())[:300] or type(error).__name__

@@ -104,11 +104,12 @@ def load_denoiser(
         return open_checkpoint(folder, part=part).denoiser(dtype=dtype, label=label).to(device)
     if is_latent(folder):
         return load_latent(folder, dtype=dtype, label=label, prompt=part).to(device)
-    if part is not None:
-        raise FarfieldError(f"{name}: this model reads no prompt, and holds no parts to choose from; leave @{part} out")
+    if is_native(folder):
+        _refuse_part(name, part)
+        return load_native(folder, dtype=dtype, label=label).to(device)
     from farfield.checkpoints.hub import load_folder
 
-    return (load_native if is_native(folder) else load_folder)(folder, dtype=dtype, label=label).to(device)
+    return load_folder(folder, dtype=dtype, label=label, part=part).to(device)
 
 
 def open_network(name: str, family: Family | None = None) -> tuple[Blueprint, nn.Module]:
@@ -125,13 +126,19 @@ def open_network(name: str, family: Family | None = None) -> tuple[Blueprint, nn
         checkpoint = open_checkpoint(path, part=part)
         plan, network = checkpoint.plan, checkpoint.network()
     elif is_native(path):
+        _refuse_part(name, part)
         plan = read_blueprint(path)
         network = read_network(plan, path)
     else:
         from farfield.checkpoints.hub import open_folder
 
-        plan, network = open_folder(path)
+        plan, network = open_folder(path, part)
     return (plan if family is None else replace(plan, family=family, scheduler=None, levels={})), network
+
+
+def _refuse_part(name: str, part: str | None) -> None:
+    if part is not None:
+        raise FarfieldError(f"{name}: this model reads no prompt, and holds no parts to choose from; leave @{part} out")
 
 
 def model_digest(name: str) -> str:
@@ -146,6 +153,10 @@ def model_digest(name: str) -> str:
         weights, told = file_digest([path]), [part, kept_answers(path)]
     else:
         weights = file_digest(p for p in path.rglob("*") if p.suffix in _DIGESTED and p.is_file())
+        from farfield.checkpoints.parts import average_folder
+
+        if part is None and not is_native(path) and not is_latent(path) and average_folder(path) is not None:
+            part = "ema"
         if part is None:
             return weights
         told = [part]

@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from farfield.checkpoints.assembly import assemble, check_runs, first_line
 from farfield.core.artifact import read_json, write_bytes, write_json
 from farfield.core.error import FarfieldError
 from farfield.diffusion.precondition import FAMILIES, Family, Trainable, precondition
@@ -157,14 +158,20 @@ def read_network(plan: Blueprint, folder: Path) -> nn.Module:
 
     from farfield.networks.build import from_config
 
-    network = from_config(plan.network)
+    def build() -> nn.Module:
+        try:
+            return from_config(plan.network)
+        except Exception as error:  # diffusers raises whatever its parts raise
+            raise FarfieldError(f"{folder / DESCRIPTION}: a network that cannot be ({first_line(error)})") from error
+
     try:
-        network.load_state_dict({k: v.float() for k, v in load_file(folder / WEIGHTS).items()})
+        network = assemble(build, {k: v.float() for k, v in load_file(folder / WEIGHTS).items()})
     except (OSError, SafetensorError, RuntimeError) as error:
-        first = str(error).strip().splitlines()[0]
         raise FarfieldError(
-            f"{folder / WEIGHTS}: expected the weights of the network in {DESCRIPTION}, found none or others ({first})"
+            f"{folder / WEIGHTS}: expected the weights of the network in {DESCRIPTION}, found none or others "
+            f"({first_line(error)})"
         ) from error
+    check_runs(network, plan.shape, plan.classes, str(folder / DESCRIPTION))
     return network
 
 

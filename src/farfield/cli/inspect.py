@@ -92,14 +92,19 @@ def _show(found: Description) -> None:
     from farfield.cli.table import show_table
 
     schedule = found.schedule
-    levels = f"{schedule['levels']}; noise levels {schedule['sigma_min']:.4g} to {schedule['sigma_max']:.4g}"
+    levels = schedule["levels"]
+    if schedule["sigma_min"] is not None:
+        levels += f"; noise levels {schedule['sigma_min']:.4g} to {schedule['sigma_max']:.4g}"
     rows = [
         ("model", f"{found.model} ({found.path})" if str(found.path) != found.model else found.model),
         ("family", found.family),
         ("network", found.architecture),
         ("weights", f"{found.parameters:,} of {found.dtype}, {_bytes(found.size)}"),
-        ("images", _images(found)),
-        ("classes", str(found.classes) if found.classes else "none (unconditional)"),
+        ("images", _images(found) if found.image_shape else "not known here"),
+        (
+            "classes",
+            str(found.classes) if found.classes else "none (unconditional)" if found.shape else "not known here",
+        ),
         ("prediction", found.prediction),
         ("schedule", levels),
         ("sha256", found.sha256 or "not computed (--hash)"),

@@ -125,6 +125,12 @@ def network_config(
     }
 
 
+MOST_LEVELS, MOST_BLOCKS = 16, 256
+"""Of a network; published ones have up to 7, with up to 8 blocks each."""
+_LEVELS = ("block_out_channels", "channel_mult", "widths")
+_DEPTHS = ("layers_per_block", "num_blocks", "num_res_blocks")
+
+
 def from_config(config: dict[str, Any]) -> nn.Module:
     """A new network with the configuration of `network_config`; of ``unet2d`` any configuration of a UNet2DModel.
 
@@ -135,6 +141,7 @@ def from_config(config: dict[str, Any]) -> nn.Module:
     """
     arguments = {name: value for name, value in config.items() if name != "kind"}
     kind = config.get("kind")
+    _check_size(config)
     try:
         if kind == "unet2d":
             return unet2d(arguments)
@@ -151,6 +158,16 @@ def from_config(config: dict[str, Any]) -> nn.Module:
             f"configuration of a network {kind}: {error}; give that of the same kind, unchanged"
         ) from error
     raise FarfieldError(f"configuration of a network of kind {kind!r}: expected one of {', '.join(KINDS)}, guided")
+
+
+def _check_size(config: dict[str, Any]) -> None:
+    """Refuse what would take for ever to be laid out; widths take no time."""
+    for names, most in (((*_LEVELS,), MOST_LEVELS), ((*_DEPTHS,), MOST_BLOCKS)):
+        for name in names:
+            given = config.get(name, 1)
+            found = len(given) if isinstance(given, list | tuple) else given
+            if not isinstance(found, int) or not 1 <= found <= most:
+                raise FarfieldError(f"configuration of a network: {name} of {given!r:.80}: expected 1 to {most}")
 
 
 def _multipliers(kind: str, height: int, columns: int) -> tuple[int, ...]:

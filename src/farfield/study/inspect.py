@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
@@ -11,13 +12,15 @@ from typing import Any, Final
 
 from torch import nn
 
-from farfield.checkpoints import foreign, hub, latent
+from farfield.checkpoints import foreign, hub, latent, parts
 from farfield.checkpoints.card import Card, card_of_file, find_card
 from farfield.checkpoints.checkpoint import Answers, Checkpoint, Finding, Question
 from farfield.checkpoints.empirical import is_empirical
 from farfield.checkpoints.file.stored import State, Stored
 from farfield.checkpoints.load import is_bundled, locate, model_digest, split_name
 from farfield.checkpoints.native import WEIGHTS, Blueprint, is_native, read_blueprint
+from farfield.checkpoints.recognised import UnreadError
+from farfield.checkpoints.wrapped import alone
 from farfield.core.download import file_sha256, recorded_sha256
 from farfield.core.error import FarfieldError
 from farfield.diffusion.denoiser import EDMDenoiser, NetworkDenoiser
@@ -96,31 +99,36 @@ def describe(
     bare, part = split_name(model)
     path = locate(bare)
     if path.is_file():
-        checkpoint = _answered(path, answers, part) if answers else foreign.open_checkpoint(path, part=part)
-        found = _of_file(model, checkpoint)
+        try:
+            checkpoint = _answered(path, answers, part) if answers else foreign.open_checkpoint(path, part=part)
+            found = _of_file(model, checkpoint)
+        except UnreadError as error:
+            found = _unread(model, path, error)
         digest, changed = _file_hash(path, hashed, quiet)
         return replace(found, sha256=digest, findings=(*found.findings, *changed))
-    if answers:
-        raise FarfieldError(f"{model}: a folder says everything; leave --set out, or change its .json files")
-    found = _of_folder(model, path)
+    found = _of_folder(model, path, part, answers or {})
     wanted = found.size <= HASHED if hashed is None else hashed
-    return replace(found, sha256=model_digest(bare) if wanted else None)
+    return replace(found, sha256=model_digest(model) if wanted else None)
 
 
 def keep(model: str, answers: Answers) -> Path:
-    """Keep answers beside a model's file, when it is sure that they answer something; where they are kept.
+    """Keep answers beside a model's file, or in its folder, when it is sure that they answer something; where they are kept.
 
     Raises:
-        FarfieldError: a folder, an answer that cannot be or that answers nothing, or a place that cannot be written.
+        FarfieldError: a folder that says everything, an answer that cannot be or that answers nothing, or a place that
+            cannot be written.
     """
     bare, part = split_name(model)
     path = locate(bare)
     if not path.is_file():
-        raise FarfieldError(f"{model}: a folder says everything; leave --set out, or change its .json files")
-    _answered(path, answers, part)
+        _of_folder(model, path, part, answers)
+    else:
+        _answered(path, answers, part)
     try:
-        return foreign.keep_answers(path, answers)
+        return foreign.keep_answers(path, answers) if path.is_file() else parts.keep_scheduler(path, answers)
     except FarfieldError as error:
+        if path.is_dir() and os.access(path, os.W_OK):
+            raise
         raise FarfieldError(
             f"{path.parent}: cannot write here, and answers are kept beside the file; link or copy it to a folder of your "
             "own, and answer there"
@@ -180,9 +188,42 @@ def _of_file(model: str, checkpoint: Checkpoint) -> Description:
     )
 
 
-def _of_folder(model: str, folder: Path) -> Description:
+def _unread(model: str, path: Path, error: UnreadError) -> Description:
+    """A file that is known for what it is, though it is not read."""
+    unknown = "not known here"
+    return Description(
+        model=model,
+        path=path,
+        family=error.kind.name,
+        architecture="not rebuilt here",
+        network={},
+        parameters=error.parameters,
+        dtype=str(error.dtype).removeprefix("torch."),
+        size=path.stat().st_size,
+        prediction=unknown,
+        schedule={"levels": unknown, "sigma_min": None, "sigma_max": None, "steps": None},
+        shape=(),
+        image_shape=(),
+        classes=0,
+        sha256=None,
+        licence=licence_of(model, path),
+        findings=(
+            Finding("family", error.kind.name, "names of its weights"),
+            Finding("to measure it", error.kind.advice, ""),
+        ),
+        questions=(),
+    )
+
+
+def _of_folder(model: str, folder: Path, part: str | None, answers: Answers) -> Description:
     image_shape: tuple[int, ...] | None = None
     findings: tuple[Finding, ...] = ()
+    questions: tuple[Question, ...] = ()
+    ours = is_native(folder) or latent.is_latent(folder)
+    if answers and (ours or parts.find_scheduler(folder) is not None):
+        raise FarfieldError(f"{model}: a folder says everything; leave --set out, or change its .json files")
+    if part is not None and is_native(folder):
+        raise FarfieldError(f"{model}: it holds no parts to choose from; leave @{part} out")
     if is_native(folder):
         plan, family, stored = read_blueprint(folder), "farfield", _tensors(folder / WEIGHTS)
         findings = (Finding("network", plan.network.get("kind"), "model.json says so"),)
@@ -191,14 +232,18 @@ def _of_folder(model: str, folder: Path) -> Description:
         family, stored = "latent diffusion", hub.stored_weights(folder / "unet")
         findings = (Finding("pictures", image_shape, "an autoencoder stands between them and the network"),)
     else:
-        plan, family = hub.read_plan(folder), "diffusers"
-        stored = hub.stored_weights(folder / "unet" if (folder / "unet").is_dir() else folder)
-        named = (plan.scheduler or {}).get("_class_name", "none")
-        findings = (
-            Finding(
-                "scheduler", named, "its configuration says so; of it the levels and the prediction alone are used"
-            ),
-        )
+        family, levels = "diffusers", None
+        if parts.find_scheduler(folder) is None:
+            levels, questions, findings = parts.asked(folder, answers)
+        plan = hub.read_plan(folder, part, levels)
+        place = parts.network_folder(folder, part)
+        stored = alone(hub.stored_weights(place))
+        if levels is None:
+            named, why = (plan.scheduler or {}).get("_class_name", "none"), "its configuration says so"
+            findings = (Finding("scheduler", named, f"{why}; of it the levels and the prediction alone are used"),)
+        if (average := parts.average_folder(folder)) is not None:
+            why = "the moving average comes first; MODEL@net takes the other" if place == average else "asked for by @"
+            findings = (Finding("part", place.name, why), *findings)
     counts = Counter({t.dtype: 0 for t in stored.values()})
     for tensor in stored.values():
         counts[tensor.dtype] += math.prod(tensor.shape)
@@ -218,7 +263,7 @@ def _of_folder(model: str, folder: Path) -> Description:
         sha256=None,
         licence="Apache-2.0" if is_bundled(model) else licence_of(model, folder),
         findings=findings,
-        questions=(),
+        questions=questions,
     )
 
 

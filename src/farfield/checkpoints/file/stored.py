@@ -68,17 +68,16 @@ class Tree:
 
 
 def states(root: Any, depth: int = 4, seen: set[int] | None = None) -> Iterator[tuple[str, dict[str, Stored]]]:
-    """Every state dict in a tree, outermost first, with where it stands (``ema``, ``4``, ``model.state_dict``; "" for the root).
+    """Every state dict in a tree, outermost first, with where it stands: ``ema``, ``4``, ``model.state_dict``, "" (the root).
 
-    The prefix ``module.`` that parallel training leaves is taken off its names. One that stands at several places comes once.
+    One that stands at several places comes once.
     """
     seen = set() if seen is None else seen
     if isinstance(root, dict) and id(root) not in seen:
         seen.add(id(root))
         tensors = {k: v for k, v in root.items() if isinstance(k, str) and isinstance(v, Stored)}
         if tensors:
-            parallel = all(name.startswith("module.") for name in tensors)
-            yield "", {name.removeprefix("module.") if parallel else name: v for name, v in tensors.items()}
+            yield "", tensors
     if depth == 0:
         return
     inner = root.items() if isinstance(root, dict) else enumerate(root) if isinstance(root, list | tuple) else ()
