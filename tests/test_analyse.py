@@ -56,7 +56,7 @@ def descended(grid: torch.Tensor, eta: float, mean: float, variance: float) -> t
 def test_a_climb_passes_the_exact_latents_of_every_level(isotropic, examples, tmp_path):
     levels = find_levels(isotropic.schedule, [1.0, 5.0, HIGH])
     ladder = Ladder(isotropic, levels, 120, 30)
-    found = ladder.climb(Run(tmp_path / "run", "test", {}, quiet=True), "latents", examples, 400)
+    found = ladder.climb(Run(tmp_path / "run", "test", {}, {}, quiet=True), "latents", examples, 400)
     for level in levels:
         exact = examples.values * stretch(level) / math.sqrt(1 + level**2)
         assert found[level].sigma == pytest.approx(level)

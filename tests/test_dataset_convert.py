@@ -185,12 +185,13 @@ def test_a_killed_conversion_leaves_no_half_and_can_be_given_again(tmp_path):
     np.savez(source, np.random.default_rng(0).integers(0, 256, (3000, 32, 32, 3), dtype=np.uint8))
     command = [sys.executable, "-m", "farfield", "dataset", "convert", source, out, "-q"]
     process = subprocess.Popen(list(map(str, command)))
-    while process.poll() is None and not [p for p in out.parent.rglob("a.zip") if p.stat().st_size > 1 << 19]:
+    while process.poll() is None and not [p for p in out.parent.rglob(".writing-*") if p.stat().st_size > 1 << 19]:
         time.sleep(0.01)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
-    assert not out.exists()
+    assert not out.exists() and len(list(out.parent.iterdir())) == 1
     convert(str(source), out, quiet=True)
+    assert [p.name for p in out.parent.iterdir()] == ["a.zip"]
     convert(str(source), tmp_path / "unbroken.zip", quiet=True)
     assert out.read_bytes() == (tmp_path / "unbroken.zip").read_bytes()
 
@@ -221,7 +222,7 @@ def test_wrong_places(tmp_path):
         convert(source, tmp_path / "d.zip", quiet=True)
     (tmp_path / "f").write_text("")
     for out in (tmp_path / "f", tmp_path / "f" / "a.zip"):
-        with pytest.raises(FarfieldError, match=r"expected a folder|cannot be written"):
+        with pytest.raises(FarfieldError, match=r"expected a folder|cannot write here"):
             convert(source, out, quiet=True)
 
 

@@ -242,7 +242,7 @@ class BreaksDown(GaussianDenoiser):
         return torch.where(hit[:, None, None, None], torch.nan, super().forward(x, sigma))
 
 
-def test_a_lost_file_is_made_again_and_a_damaged_shard_is_named(model, tmp_path):
+def test_what_is_lost_or_damaged_is_made_again_and_said(model, tmp_path):
     common = ("generate", model, "--seeds", "0-4", "--steps", 2, "--batch-size", 2, "-q", "-o")
     assert farfield(*common, tmp_path / "png").code == 0
     lost = tmp_path / "png" / "samples" / "000003.png"
@@ -253,7 +253,30 @@ def test_a_lost_file_is_made_again_and_a_damaged_shard_is_named(model, tmp_path)
     shard = Store(tmp_path / "shards" / "samples", Images).shards()[0]
     shard.write_bytes(shard.read_bytes()[:40])
     outcome = farfield(*common, tmp_path / "shards", "--format", "shards")
-    assert outcome.code == 2 and shard.name in outcome.err
+    assert outcome.code == 0 and outcome.err.count("damaged; made again") == 1 and shard.name in outcome.err
+    whole = lost.read_bytes()
+    flipped = bytearray(whole)
+    flipped[len(whole) // 2] ^= 64
+    for damage in (b"", whole[:60], bytes(flipped), lost.with_name("000001.png").read_bytes()):
+        lost.write_bytes(damage)
+        outcome = farfield(*common, tmp_path / "png")
+        assert outcome.code == 0 and outcome.err.count("farfield:") == 1 and "00001.txt" in outcome.err
+        assert lost.read_bytes() == whole
+
+
+def test_images_of_a_version_without_checksums_are_kept_as_they_are(model, tmp_path):
+    common = ("generate", model, "--seeds", "0-3", "--steps", 2, "--batch-size", 2, "-q", "-o", tmp_path)
+    assert farfield(*common).code == 0
+    lists = sorted((tmp_path / "checksums").iterdir())
+    before, first = [path.read_bytes() for path in lists], tmp_path / "samples" / "000000.png"
+    for path in lists:
+        path.unlink()
+    stamp = first.stat().st_mtime_ns
+    assert farfield(*common).code == 0 and first.stat().st_mtime_ns == stamp
+    assert [path.read_bytes() for path in lists] == before
+    lists[0].unlink()
+    first.write_bytes(first.read_bytes()[:60])
+    assert farfield(*common).code == 0 and lists[0].read_bytes() == before[0]
 
 
 def kill_and_continue(model: Path, folder: Path, form: str, moments: list[int]) -> None:

@@ -333,7 +333,7 @@ def test_a_ladder_climbs_from_the_latents_and_comes_down_to_pictures(models, tmp
     denoiser = load_latent(models["stable"], dtype=F64)
     ladder = Ladder(denoiser, [2.0, 5.0], steps=8, down_steps=8)
     images = Images(("a", "b"), pictures(2, 16, 16).float())
-    climbed = ladder.climb(Run(tmp_path / "run", "climb", {}, True), "latents", images, 2)
+    climbed = ladder.climb(Run(tmp_path / "run", "climb", {}, {}, True), "latents", images, 2)
     x = denoiser.encode(images.values.double())
     for level, grid in zip((2.0, 5.0), ladder.grids(), strict=True):
         x = integrate(denoiser, x, grid.flip(0))

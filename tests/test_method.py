@@ -1,6 +1,5 @@
 """Every method through one contract and through the command line; the choice of the cheapest."""
 
-import json
 from unittest.mock import patch
 
 import pytest
@@ -8,7 +7,7 @@ import torch
 from test_implicit import Random, images
 from tiny import differences, farfield, make_images, make_model, summary
 
-from farfield.core.artifact import Latents, load
+from farfield.core.artifact import Latents, load, read_kept, write_kept
 from farfield.core.error import FarfieldError
 from farfield.diffusion.schedule import karras
 from farfield.study.method import Choice, key_seed, parse_budgets
@@ -134,10 +133,10 @@ def test_auto_finds_a_method_and_says_what_it_tried(root, tmp_path):
     assert found["reconstruction"]["psnr"]["min"] == pytest.approx(chosen["psnr"], abs=0.5)  # all images are the probe
     assert found["latent_certificate"]["error"]["max"] < 0.1
     # continued from half of its table, it ends as it did
-    probe = json.loads((tmp_path / "run" / "probe.json").read_text())
+    probe = read_kept(tmp_path / "run" / "probe.json")
     whole = tmp_path / "whole"
     assert run(root, whole, *options).code == 0
-    (whole / "probe.json").write_text(json.dumps(probe[: len(probe) // 2]))
+    write_kept(whole / "probe.json", probe[: len(probe) // 2])
     (whole / "summary.json").unlink()
     assert run(root, whole, *options).code == 0
     assert summary(whole) == found

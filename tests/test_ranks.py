@@ -95,7 +95,7 @@ def test_a_second_process_is_not_put_off_by_the_half_written_folder_of_the_first
     (tmp_path / "run" / ".writing-abcdefconfig.json").touch()
     finish = lambda ranks: write_json(config, {"request": {"command": "expand", "n": 4}})  # noqa: E731
     monkeypatch.setattr("farfield.core.runtime.Ranks.wait", finish)
-    assert Run(tmp_path / "run", "expand", {"n": 4}).folder == tmp_path / "run"
+    assert Run(tmp_path / "run", "expand", {"n": 4}, {}).folder == tmp_path / "run"
 
 
 def test_bad_input_ends_both_processes_and_is_said(runs: Runs, tmp_path: Path):

@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -140,6 +140,34 @@ def test_given_again_it_is_already_done(data: Path, unbroken: Path):
     outcome = train(data, unbroken, "--heldout", data / "heldout", *LOOKED)
     assert (outcome.code, outcome.err) == (0, "")
     assert decided(unbroken) == before
+
+
+def _flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 64
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("name", "damage"),
+    [
+        ("state.safetensors", _flip),
+        ("log.json", lambda path: path.write_bytes(path.read_bytes()[:-20])),
+        ("log.json", Path.unlink),
+        ("log.json", lambda path: path.write_text(path.read_text().replace('"images": 32', '"images": 33'))),
+        ("snapshots/0000000096/weights.safetensors", _flip),
+        ("snapshots/0000000096/weights.safetensors", Path.unlink),
+        ("snapshots/0000000096", shutil.rmtree),
+    ],
+)
+def test_what_is_damaged_after_its_end_is_made_again(
+    data: Path, unbroken: Path, tmp_path: Path, name: str, damage: Callable[[Path], object]
+):
+    shutil.copytree(unbroken, tmp_path / "run")
+    damage(tmp_path / "run" / name)
+    outcome = train(data, tmp_path / "run", "--heldout", data / "heldout", *LOOKED, "-q")
+    assert outcome.code == 0 and differing(unbroken, tmp_path / "run") == []
+    assert outcome.err.count("made again") == (not name.startswith("snapshots"))
 
 
 def test_it_tells_what_it_did(data: Path, unbroken: Path):

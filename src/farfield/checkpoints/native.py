@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -20,6 +19,7 @@ from torch import Tensor, nn
 
 from farfield.checkpoints.assembly import assemble, check_runs, first_line
 from farfield.core.artifact import read_json, write_bytes, write_json
+from farfield.core.disk import beside
 from farfield.core.error import FarfieldError
 from farfield.diffusion.precondition import FAMILIES, Family, Trainable, precondition
 
@@ -192,10 +192,8 @@ def save_model(
             ``training.json``.
         pipeline: as a diffusers pipeline where that can say it, or else ours in any case.
     """
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".writing-"))
     scheduler = plan.pipeline() if pipeline else None
-    try:
+    with beside(folder, folder=True) as temporary:
         if scheduler is not None:
             _write_pipeline(temporary, network.get_submodule("unet"), scheduler, dtype)
         else:
@@ -203,11 +201,8 @@ def save_model(
             write_json(temporary / DESCRIPTION, {k: v for k, v in asdict(plan).items() if v or k in _ALWAYS})
         if told:
             write_json(temporary / TOLD, dict(told))
-        os.chmod(temporary, 0o755)
         shutil.rmtree(folder, ignore_errors=True)
         os.replace(temporary, folder)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _write_pipeline(folder: Path, unet: Any, scheduler: dict[str, Any], dtype: torch.dtype) -> None:

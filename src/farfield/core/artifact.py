@@ -2,15 +2,15 @@
 
 An artifact is a row per key. A key is a file's stem or a seed; pairing is always by key, never by position. A folder
 holds one artifact as ``shard-00000.safetensors``, ``shard-00001.safetensors`` … Each shard carries its own keys and is
-put in place by one atomic rename, so a killed job leaves whole shards or nothing.
+put in place by one atomic rename, so a killed job leaves whole shards or nothing. It carries the digest of what it holds,
+which is compared whenever it is read; shards of versions before that have none, and are read as they are.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
-import tempfile
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,7 +19,8 @@ from typing import Any, ClassVar, Generic, Self, TypeVar
 import torch
 from torch import Tensor
 
-from farfield.core.error import FarfieldError
+from farfield.core.disk import write_bytes as write_bytes
+from farfield.core.error import DamagedError, FarfieldError, FarfieldWarning
 from farfield.core.json_file import parse_json
 from farfield.core.json_file import read_json as read_json
 
@@ -59,9 +60,11 @@ class Artifact:
         return type(self)(tuple(keys), self.values[rows], **self.attributes())
 
     def digest(self) -> str:
-        """sha256 over keys, shape, dtype and bytes: the same rows give the same digest, whatever file they came from."""
-        h = hashlib.sha256(json.dumps([list(self.keys), list(self.values.shape), str(self.values.dtype)]).encode())
-        h.update(self.values.detach().cpu().contiguous().numpy().tobytes())
+        """sha256 over keys, shape, dtype, attributes and bytes: the same rows, whatever file they came from."""
+        told = [list(self.keys), list(self.values.shape), str(self.values.dtype)]
+        attributes = self.attributes()
+        h = hashlib.sha256(json.dumps([*told, attributes] if attributes else told).encode())
+        h.update(tensor_bytes(self.values))
         return h.hexdigest()
 
 
@@ -110,21 +113,49 @@ class Score:
 
 def write_json(path: Path, value: Any) -> None:
     """Write JSON atomically; ``Score`` and other dataclasses become objects, NaN becomes null."""
+    write_bytes(path, (json.dumps(_plain(value), indent=1, allow_nan=False) + "\n").encode())
 
-    def plain(v: Any) -> Any:
-        if hasattr(v, "__dataclass_fields__"):
-            return plain(asdict(v))
-        if isinstance(v, dict):
-            return {str(k): plain(w) for k, w in v.items()}
-        if isinstance(v, list | tuple):
-            return [plain(w) for w in v]
-        if isinstance(v, Path):
-            return str(v)
-        if isinstance(v, float) and (v != v or v in (float("inf"), float("-inf"))):
-            return None
-        return v
 
-    write_bytes(path, (json.dumps(plain(value), indent=1, allow_nan=False) + "\n").encode())
+def _plain(value: Any) -> Any:
+    """What JSON has a word for."""
+    if hasattr(value, "__dataclass_fields__"):
+        return _plain(asdict(value))
+    if isinstance(value, dict):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(v) for v in value]
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
+        return None
+    return value
+
+
+def write_kept(path: Path, value: Any) -> None:
+    """JSON that a run reads again instead of computing it, with its checksum."""
+    value = _plain(value)
+    write_json(path, {"sha256": hashlib.sha256(json.dumps(value).encode()).hexdigest(), "value": value})
+
+
+def read_kept(path: Path) -> Any:
+    """What `write_kept` wrote; None where there is nothing, or where it is damaged, which is said."""
+    if not path.exists():
+        return None
+    try:
+        found = read_json(path)
+        if not isinstance(found, dict) or "sha256" not in found:
+            return found  # of a version without checksums
+        if hashlib.sha256(json.dumps(found["value"]).encode()).hexdigest() != found["sha256"]:
+            raise DamagedError("its checksum differs")
+    except (DamagedError, KeyError):
+        made_again(path)
+        return None
+    return found["value"]
+
+
+def made_again(path: Path, what: str = "damaged") -> None:
+    """Say that a piece of a run is not what was written, in one line."""
+    warnings.warn(FarfieldWarning(f"{path}: {what}; made again"), stacklevel=3)
 
 
 class Store(Generic[A]):
@@ -144,13 +175,31 @@ class Store(Generic[A]):
     def has(self, index: int) -> bool:
         return self._shard(index).exists()
 
+    def whole(self, index: int, keys: Sequence[str]) -> bool:
+        """Whether shard ``index`` is there and holds these keys as they were written; that it is there and does not is said."""
+        if not self.has(index):
+            return False
+        try:
+            if self._read(self._shard(index)).keys == tuple(keys):
+                return True
+            made_again(self._shard(index), "holds other rows")
+        except DamagedError:
+            made_again(self._shard(index))
+        return False
+
+    def trim(self, count: int) -> None:
+        """Remove shards beyond the first ``count``, of a job that was divided otherwise."""
+        for path in self.shards()[count:]:
+            warnings.warn(FarfieldWarning(f"{path}: one shard too many; removed"), stacklevel=2)
+            path.unlink()
+
     def write(self, index: int, artifact: A) -> None:
         """Put shard ``index`` in place with one atomic rename."""
         from safetensors.torch import save
 
         header = {"kind": artifact.kind, "keys": list(artifact.keys), **artifact.attributes()}
         # One entry: safetensors writes several in an order left to chance.
-        metadata = {"farfield": json.dumps(header)}
+        metadata = {"farfield": json.dumps({**header, "sha256": artifact.digest()})}
         values = artifact.values.detach().cpu().contiguous()
         write_bytes(self._shard(index), save({"values": values}, metadata=metadata))
 
@@ -185,14 +234,17 @@ class Store(Generic[A]):
             with safe_open(path, framework="pt") as f:
                 header = parse_json((f.metadata() or {})["farfield"])
                 values = f.get_tensor("values")
-            kind, keys = header.pop("kind"), tuple(header.pop("keys"))
-        except (OSError, SafetensorError, KeyError, ValueError) as error:
-            raise FarfieldError(
+            kind, keys, digest = header.pop("kind"), tuple(header.pop("keys")), header.pop("sha256", None)
+            if kind != self.kind.kind:
+                raise FarfieldError(f"it holds {kind!r}, expected {self.kind.kind!r}")
+            found = self.kind(keys, values, **header)
+            if digest not in (None, found.digest()):
+                raise FarfieldError("its checksum differs")
+        except (OSError, SafetensorError, LookupError, TypeError, ValueError, AttributeError, RecursionError) as error:
+            raise DamagedError(
                 f"{path}: not a shard written by farfield, or damaged ({error}); delete it and run the command again"
             ) from error
-        if kind != self.kind.kind:
-            raise FarfieldError(f"{path}: holds {kind!r}, expected {self.kind.kind!r}")
-        return self.kind(keys, values, **header)
+        return found
 
 
 def save(artifact: Artifact, folder: Path) -> None:
@@ -220,22 +272,7 @@ def file_digest(paths: Iterable[Path]) -> str:
     return h.hexdigest()
 
 
-def write_bytes(path: Path, content: bytes) -> None:
-    """Write beside, flush to disk, rename over: readers see the old file or the new one, never half of it."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".writing-", suffix=path.name)
-    except OSError as error:
-        raise FarfieldError(
-            f"{path.parent}: cannot write here ({error.strerror}); choose another output folder with -o"
-        ) from error
-    try:
-        with os.fdopen(handle, "wb") as f:
-            f.write(content)
-            f.flush()
-            os.fsync(f.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+def tensor_bytes(values: Tensor) -> memoryview:
+    """A tensor's bytes, of any dtype, without a copy of what is on the CPU."""
+    found: Any = values.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
+    return memoryview(found)

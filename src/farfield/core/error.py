@@ -8,7 +8,11 @@ class FarfieldError(ValueError):
 
 
 class MachineError(FarfieldError):
-    """The machine failed, not the input: a full disk, no memory. The command line exits with code 1."""
+    """The machine could not do it: a full disk, a folder deleted under a run. Exit code 1; the same command goes on."""
+
+
+class DamagedError(FarfieldError):
+    """A file of ours does not hold what was written; whoever can make it again does."""
 
 
 class FarfieldWarning(UserWarning):

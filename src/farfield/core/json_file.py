@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any, Final
 
-from farfield.core.error import FarfieldError
+from farfield.core.error import DamagedError
 
 DEEPEST: Final = 100
 """Lists and objects within each other; what reads them on calls itself at each."""
@@ -37,16 +37,16 @@ def read_json(path: Path, advice: str = "restore it, or delete it and give the c
         advice: what to do where it is damaged.
 
     Raises:
-        FarfieldError: no such file, or its content is none of `parse_json`.
+        DamagedError: no such file, or its content is none of `parse_json`.
     """
     try:
         return parse_json(path.read_bytes())
     except OSError as error:
-        raise FarfieldError(
+        raise DamagedError(
             f"{path}: expected a JSON file, which cannot be read ({error.strerror}); {advice}"
         ) from error
     except ValueError as error:
-        raise FarfieldError(f"{path}: expected JSON, found damage ({error}); {advice}") from error
+        raise DamagedError(f"{path}: expected JSON, found damage ({error}); {advice}") from error
 
 
 def _inside(outer: dict[str, Any] | list[Any]) -> Any:

@@ -82,7 +82,9 @@ def generator(seed: int, stream: str = "") -> torch.Generator:
     if seed < 0:
         raise FarfieldError(f"seed {seed}: expected a whole number of at least 0")
     if stream:
-        words = np.random.SeedSequence([seed, zlib.crc32(stream.encode())]).generate_state(2, np.uint32)
+        words = np.random.SeedSequence([seed, zlib.crc32(stream.encode(errors="surrogateescape"))]).generate_state(
+            2, np.uint32
+        )
         seed = int(words[0]) << 31 | int(words[1]) >> 1
     return torch.Generator("cpu").manual_seed(seed)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,9 +10,12 @@ from typing import Any
 
 from torch import Tensor
 
-from farfield.core.artifact import write_bytes
-from farfield.core.error import FarfieldError
+from farfield.core.artifact import made_again, tensor_bytes, write_bytes
+from farfield.core.error import DamagedError, FarfieldError
 from farfield.core.json_file import parse_json
+
+State = tuple[dict[str, Any], dict[str, Tensor]]
+"""The plain part and the tensors."""
 
 
 def write_state(
@@ -28,14 +32,31 @@ def write_state(
 
     header = {"kind": kind, "settings": settings, "plain": plain}
     contiguous = {k: v.detach().cpu().contiguous() for k, v in tensors.items()}
-    write_bytes(path, save(contiguous, metadata={"farfield": json.dumps(header)}))
+    told = {**header, "sha256": _digest(header, contiguous)}
+    write_bytes(path, save(contiguous, metadata={"farfield": json.dumps(told)}))
 
 
-def read_state(path: Path, kind: str, settings: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """The plain part and the tensors of a state.
+def resume(path: Path, kind: str, settings: Mapping[str, Any]) -> State | None:
+    """The state to go on from; None, to begin anew, where there is none, or a damaged one, which is said.
 
     Raises:
-        FarfieldError: not the state of such a job, damaged, or of a job with other settings.
+        FarfieldError: of a job with other settings.
+    """
+    if not path.exists():
+        return None
+    try:
+        return read_state(path, kind, settings)
+    except DamagedError:
+        made_again(path)
+        return None
+
+
+def read_state(path: Path, kind: str, settings: Mapping[str, Any]) -> State:
+    """A state. Those of versions without a checksum are read as they are.
+
+    Raises:
+        DamagedError: not the state of such a job, or damaged.
+        FarfieldError: of a job with other settings.
     """
     from safetensors import SafetensorError, safe_open
 
@@ -43,11 +64,14 @@ def read_state(path: Path, kind: str, settings: Mapping[str, Any]) -> tuple[dict
         with safe_open(path, framework="pt") as f:
             header = parse_json((f.metadata() or {})["farfield"])
             tensors = {key: f.get_tensor(key) for key in f.keys()}  # noqa: SIM118
+        digest = header.pop("sha256", None)
+        if digest not in (None, _digest(header, tensors)):
+            raise ValueError("its checksum differs")
         found, plain = dict(header["settings"]), dict(header["plain"])
         if header["kind"] != kind:
             raise ValueError(f"it is of a {header['kind']}")
-    except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
-        raise FarfieldError(
+    except (OSError, SafetensorError, LookupError, TypeError, ValueError, AttributeError, RecursionError) as error:
+        raise DamagedError(
             f"{path}: expected the state of a {kind}, found another file or damage ({error}); delete it to start anew"
         ) from error
     wanted = json.loads(json.dumps(settings))
@@ -58,3 +82,12 @@ def read_state(path: Path, kind: str, settings: Mapping[str, Any]) -> tuple[dict
             f"{wanted.get(changed[0])!r}); give the same ones to continue it, or another place for it"
         )
     return plain, tensors
+
+
+def _digest(header: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> str:
+    """sha256 over the header and every tensor's name, shape, dtype and bytes."""
+    h = hashlib.sha256(json.dumps(header).encode())
+    for name, values in sorted(tensors.items()):
+        h.update(json.dumps([name, list(values.shape), str(values.dtype)]).encode())
+        h.update(tensor_bytes(values))
+    return h.hexdigest()

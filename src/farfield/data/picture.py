@@ -7,8 +7,6 @@ is resampled, so ``to_uint8`` returns an 8-bit picture to the bit.
 from __future__ import annotations
 
 import io
-import re
-from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -19,6 +17,7 @@ from torch import Tensor
 from farfield.core.artifact import Images, write_bytes
 from farfield.core.error import FarfieldError, NonFiniteError
 from farfield.core.runtime import Advance
+from farfield.data.file_name import file_names
 
 LUMINANCE = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R 601, as Pillow has it
 MODES = ("center-crop", "stretch", "pad")
@@ -132,12 +131,21 @@ def save_png(image: Tensor, path: str | Path) -> None:
     write_bytes(Path(path), buffer.getvalue())
 
 
+def decodes(path: Path) -> bool:
+    """Whether a picture's file can be read to its end."""
+    from PIL import Image
+
+    try:
+        with Image.open(path) as picture:
+            picture.load()
+    except (OSError, SyntaxError, ValueError):  # what Pillow makes of damage
+        return False
+    return True
+
+
 def save_pngs(images: Images, folder: str | Path) -> list[Path]:
-    """One ``<key>.png`` a row; ``sub/stem`` goes into a subfolder, what is unsafe in a file name becomes ``_``."""
-    safe = [[re.sub(r'^$|^\.|[\x00-\x1f\x7f<>:"\\|?*]', "_", part) for part in key.split("/")] for key in images.keys]
-    paths = [Path(folder, *parts[:-1], parts[-1] + ".png") for parts in safe]
-    if twice := [str(p) for p, n in Counter(paths).items() if n > 1]:
-        raise FarfieldError(f"{folder}: expected a file for each key, found several for {some(twice)}; rename keys")
+    """One ``<key>.png`` a row, see `data.file_name.file_names`."""
+    paths = [Path(folder, name + ".png") for name in file_names(images.keys, ".png")]
     for path, value in zip(paths, images.values, strict=True):
         save_png(value, path)
     return paths

@@ -14,8 +14,6 @@ import io
 import json
 import os
 import re
-import shutil
-import tempfile
 import warnings
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -25,6 +23,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from farfield.core.disk import beside, sweep, writing
 from farfield.core.error import FarfieldError, FarfieldWarning
 from farfield.data.labels import FILE
 from farfield.data.picture import from_uint8, to_uint8
@@ -129,17 +128,13 @@ def _write_npz(path: Path, rows: Rows, labels: Mapping[str, int], class_names: S
 @contextlib.contextmanager
 def _put_in_place(out: Path, folder: bool) -> Iterator[Path]:
     """A temporary file or folder beside ``out``, which is renamed to it at the end."""
-    if out.exists() and out.is_dir() != folder:
-        raise FarfieldError(
-            f"{out}: expected {'a folder' if folder else 'a file'}, found the other; choose another name"
-        )
-    beside = None
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        beside = Path(tempfile.mkdtemp(dir=out.parent, prefix=".writing-", suffix=out.name))
-        temporary = beside / out.name
-        if folder:
-            temporary.mkdir()
+    with writing(out):
+        if out.exists() and out.is_dir() != folder:
+            raise FarfieldError(
+                f"{out}: expected {'a folder' if folder else 'a file'}, found the other; choose another name"
+            )
+        sweep(out.parent)
+    with beside(out, folder=folder) as temporary:
         yield temporary
         if folder and out.exists() and not any(out.iterdir()):
             out.rmdir()
@@ -149,11 +144,6 @@ def _put_in_place(out: Path, folder: bool) -> Iterator[Path]:
             raise FarfieldError(
                 f"{out}: holds something else, which was left as it is; choose another name or delete it"
             )
-    except OSError as error:
-        raise FarfieldError(f"{out}: cannot be written ({error.strerror}); choose another place") from error
-    finally:
-        if beside:
-            shutil.rmtree(beside, ignore_errors=True)
 
 
 def _same(a: Path, b: Path) -> bool:

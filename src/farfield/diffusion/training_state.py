@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from farfield.core.state import read_state, write_state
+from farfield.core.state import resume, write_state
 from farfield.diffusion.training import Training
 
 
@@ -33,13 +33,16 @@ def save_training(training: Training, path: Path, settings: dict[str, Any], besi
     write_state(path, "training", settings, plain, tensors)
 
 
-def load_training(training: Training, path: Path, settings: dict[str, Any]) -> dict[str, Any]:
-    """Set a fresh `Training` to where the file's was; returns what was put beside it.
+def load_training(training: Training, path: Path, settings: dict[str, Any]) -> dict[str, Any] | None:
+    """Set a fresh `Training` to where the file's was; returns what was put beside it, or None if there is no whole state.
 
     Raises:
-        FarfieldError: not such a file, damaged, or of another training.
+        FarfieldError: the state of another training.
     """
-    plain, tensors = read_state(path, "training", settings)
+    state = resume(path, "training", settings)
+    if state is None:
+        return None
+    plain, tensors = state
     with torch.no_grad():
         for group, values in _groups(training).items():
             for name, v in values.items():

@@ -142,19 +142,17 @@ def analyse(
         training = training.select([training.keys[i] for i in rows])
     request = {
         "model": model,
-        "model_digest": model_digest(model),
         "examples": source,
-        "examples_digest": domain.digest(),
         "count": len(given),
         "in_domain": in_domain,
-        "in_domain_digest": training.digest() if training else None,
         "limit": limit,
         "seed": seed,
         **({"stretch": stretch, "patch": patch, "hdu": hdu, "mask": mask} if physical else {}),
         **analysis.request(),
         **{k: v for k, v in numerics.request().items() if k != "sigma"},
     }
-    run = Run(out, "analyse", request, quiet)
+    inputs = {"model": model_digest(model), **domain.inputs("examples"), "in_domain": training}
+    run = Run(out, "analyse", request, inputs, quiet)
     size = numerics.batch_size
     if training is None:
         fewer = replace(numerics, steps=analysis.down_steps)
@@ -183,7 +181,7 @@ def analyse(
         summary = {
             "command": "analyse",
             "farfield": farfield.__version__,
-            "model": {"name": model, "digest": request["model_digest"], "shape": list(denoiser.image_shape)},
+            "model": {"name": model, "digest": run.request["model_digest"], "shape": list(denoiser.image_shape)},
             "examples": {"source": source, "n": len(given), "available": domain.available, "digest": domain.digest()},
             **({"physical": describe_fields(physical, stretch, patch, hdu, mask)} if physical else {}),
             "in_domain": {

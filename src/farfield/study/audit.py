@@ -26,7 +26,7 @@ from farfield.study.audit_sets import holds_fields, is_model, open_sets, seeds_o
 from farfield.study.evidence import deciding, distances_of, duplicates_of, judged, notes_on, reproduced, strangers
 from farfield.study.generalization import Compared, Training, compared
 from farfield.study.generate import Sampling, make_samples
-from farfield.study.likeness import Likeness, describe, digests, finished
+from farfield.study.likeness import Likeness, describe, finished
 from farfield.study.run import Run
 
 CLOSEST = 36
@@ -84,6 +84,8 @@ def audit(
     if theory:
         sources["theory"] = f"empirical:{training}"
     named = {name for name in (subject, *sources.values()) if is_model(name)}
+    opened = {folder: open_samples(source) for folder, source in sources.items() if source not in named}
+    models = {folder: model_digest(name) for folder, name in {"subject": subject, **sources}.items() if name in named}
     run = Run(
         out,
         "audit",
@@ -91,16 +93,15 @@ def audit(
             "subject": subject,
             "training": training,
             "heldout": heldout,
-            **digests({**real, **({} if given is None else {"samples": given})}),
             "others": list(others),
             "theory": theory,
-            "model_digests": {name: model_digest(name) for name in sorted(named)},
             "seeds": show_numbers(seeds) if seeds else None,
             "limit": limit,
             **(sampling.request() if named else {}),
             **likeness.request(real.values()),
             "seed": seed,
         },
+        {**real, "samples": given, **opened, **models},
         quiet,
     )
     batch, device = sampling.batch_size, sampling.device
@@ -108,8 +109,8 @@ def audit(
     _check_enough(real, likeness, published)
 
     def made(folder: str, source: str) -> Images:
-        if source not in named:
-            return open_samples(source)
+        if folder in opened:
+            return opened[folder]
         with run.stage(f"made/{folder}"):
             make_samples(source, seeds, out / "made" / folder, sampling, quiet=quiet)
         return open_samples(out / "made" / folder)

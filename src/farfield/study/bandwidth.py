@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from farfield.core.artifact import Images, Latents, read_json, write_json
+from farfield.core.artifact import Images, Latents, read_kept, write_kept
 from farfield.data.picture import channel_law
 from farfield.data.subset import choose
 from farfield.diffusion.denoiser import Denoiser
@@ -34,8 +34,8 @@ def search_level(
     """Which level to sample at, judged on the examples alone: first candidates made from one half of them are held
     against the other half in the model's own features, copies of the first half left out. The least discrepancy wins."""
     kept = run.folder / "search.json"
-    if kept.exists():
-        found: list[dict[str, Any]] = read_json(kept)
+    found: list[dict[str, Any]] | None = read_kept(kept)
+    if found:
         return found
     levels = sorted({min(s, denoiser.schedule.sigma_max) for s in SEARCHED})
     if len(given) < 8:  # two halves of fewer than four say nothing
@@ -70,6 +70,6 @@ def search_level(
         )
     min(rows, key=lambda row: row["discrepancy"])["chosen"] = True
     if run.ranks.main:
-        write_json(kept, rows)
+        write_kept(kept, rows)
     run.ranks.wait()
     return rows

@@ -17,6 +17,7 @@ from farfield.checkpoints.load import model_digest
 from farfield.core.artifact import write_json
 from farfield.core.error import FarfieldError
 from farfield.data.field_source import is_physical, open_fields
+from farfield.data.file_name import file_names
 from farfield.data.image import list_keys
 from farfield.study.contest import METHODS, TUNINGS, Contest, Tuning
 from farfield.study.domain import open_domain
@@ -71,7 +72,6 @@ def compare(
     places = [_counts(source, held, denoiser.image_shape, counts, strict, reading) for source, held in pairs]
     request = {
         "model": model,
-        "model_digest": model_digest(model),
         "examples": list(sources),
         "heldout": list(heldout),
         "most_examples": [max(numbers) for numbers in places],
@@ -82,7 +82,8 @@ def compare(
         **reading,
         **numerics.request(),
     }
-    run = Run(out, "compare", request, quiet)
+    # the images of a domain are in the request of its own folder: only one domain is held at a time
+    run = Run(out, "compare", request, {"model": model_digest(model)}, quiet)
     found = []
     for i, ((source, held), numbers) in enumerate(zip(pairs, places, strict=True)):
         domain = open_domain(
@@ -101,12 +102,12 @@ def compare(
                 f"{held or source}: fewer than 12 held-out images; nothing can be measured against so few, give --heldout "
                 "more"
             )
-        contest = Contest(run, f"{i + 1}-{Path(source).stem}", denoiser, domain, numerics, tuning)
+        contest = Contest(run, file_names([f"{i + 1}-{Path(source).stem}"])[0], denoiser, domain, numerics, tuning)
         found.append({"source": source, "heldout": held, **contest.measured(numbers, methods, descriptors)})
     summary = {
         "command": "compare",
         "farfield": farfield.__version__,
-        "model": describe_model(request, denoiser),
+        "model": describe_model(run.request, denoiser),
         "n": n,
         "steps": numerics.steps,
         "solver": numerics.solver,

@@ -91,8 +91,7 @@ class Contest:
     def __init__(self, parent: Run, name: str, denoiser: Denoiser, domain: Domain, numerics: Numerics, tuning: Tuning):
         self.denoiser, self.domain, self.numerics, self.tuning = denoiser, domain, numerics, tuning
         self.settings = {k: v for k, v in parent.request.items() if k not in ("command", "examples", "heldout")}
-        held = {f"{part}_digest": images.digest() for part, images in domain.held.items()}
-        self.run = Run(parent.folder / name, "compare", {**self.settings, **held}, parent.quiet)
+        self.run = Run(parent.folder / name, "compare", self.settings, domain.inputs("examples"), parent.quiet)
         self.seed, n = self.settings["seed"], self.settings["n"]
         self.keys = [f"{s:06d}" for s in range(self.seed, self.seed + n)]
         self.calls = network_calls(numerics.solver, numerics.steps)
@@ -256,8 +255,10 @@ class Contest:
         return Made(run, self.domain.shown(images), {**row, **cost, "measures": {}, "novelty": {}})
 
     def _folder(self, name: str, given: Images, settings: dict[str, Any]) -> Run:
-        request = {**self.settings, "method": name, "examples_digest": given.digest(), **settings}
-        return Run(self.run.folder / f"{len(given):04d}-{name}", "compare", request, self.run.quiet)
+        request = {**self.settings, "method": name, **settings}
+        return Run(
+            self.run.folder / f"{len(given):04d}-{name}", "compare", request, {"examples": given}, self.run.quiet
+        )
 
     def _finish(self, given: Images) -> Callable[[Tensor], Tensor] | None:
         """The domain's channel law, for every method alike."""

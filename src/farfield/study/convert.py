@@ -16,6 +16,7 @@ from farfield.checkpoints.checkpoint import Answers
 from farfield.checkpoints.load import open_network, split_name
 from farfield.checkpoints.native import DESCRIPTION, TOLD, WEIGHTS, Blueprint, save_model
 from farfield.core.artifact import read_json
+from farfield.core.disk import sweep, writing
 from farfield.core.error import FarfieldError
 from farfield.diffusion.denoiser import NetworkDenoiser
 from farfield.diffusion.schedule import DiscreteSchedule
@@ -86,7 +87,9 @@ def convert(
     """
     if format not in FORMATS:
         raise FarfieldError(f"format {format!r}: expected one of {', '.join(FORMATS)}")
-    _check_free(out)
+    with writing(out):
+        sweep(out.parent)
+        _check_free(out)
     found = describe(model, answers, hashed=True, quiet=quiet)
     if out.resolve() == found.path.resolve():
         raise FarfieldError(f"{out}: is the model itself; choose another place")

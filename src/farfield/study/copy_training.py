@@ -22,7 +22,7 @@ from farfield.audit.copy_views import light_copies, mixed_copies, strong_copies
 from farfield.core.artifact import write_json
 from farfield.core.error import FarfieldError
 from farfield.core.runtime import generator, progress, resolve_device
-from farfield.core.state import read_state, write_state
+from farfield.core.state import resume, write_state
 from farfield.data.dataset import Dataset, open_dataset
 from farfield.networks.copy_net import SIDE, CopyNet
 from farfield.study.run import Run
@@ -143,9 +143,12 @@ class CopyTraining:
             tensors |= {f"adam/{key}/{name}": v for key, v in self.optimizer.state[p].items()}
         write_state(path, "copy training", settings, {"count": self.count, "beside": beside}, tensors)
 
-    def load(self, path: Path, settings: dict[str, Any]) -> dict[str, Any]:
-        """Set a fresh training to where the file's was; returns what was put beside it."""
-        plain, tensors = read_state(path, "copy training", settings)
+    def load(self, path: Path, settings: dict[str, Any]) -> dict[str, Any] | None:
+        """Set a fresh training to where the file's was; returns what was put beside it, or None if there is no whole state."""
+        state = resume(path, "copy training", settings)
+        if state is None:
+            return None
+        plain, tensors = state
         groups: dict[str, dict[str, Tensor]] = {"network": {}, "adam": {}}
         for key, value in tensors.items():
             group, _, rest = key.partition("/")
@@ -183,13 +186,13 @@ def train_descriptor(
         minutes: between saved states: the most that an interruption loses.
     """
     data = open_dataset(source, shape=(3, SIDE, SIDE), limit=most, seed=None if most is None else 0, labels=False)
-    request = {"data": source, "data_digest": data.digest(), "images": len(data), "recipe": asdict(recipe)}
+    request = {"data": source, "images": len(data), "recipe": asdict(recipe)}
     training = CopyTraining(data, recipe, resolve_device(device))
-    run = Run(out, "train-descriptor", request, quiet)
+    run = Run(out, "train-descriptor", request, {"data": data}, quiet)
     if run.ranks.world > 1:
         raise FarfieldError(f"{run.ranks.world} processes: a copy descriptor is trained by one; start a single one")
     state = out / STATE
-    kept = training.load(state, run.request) if state.exists() else {"log": [], "recent": []}
+    kept = training.load(state, run.request) or {"log": [], "recent": []}
     log, recent = kept["log"], kept["recent"]
     saved, every, b = time.monotonic(), max(1, recipe.steps // ROWS), recipe.batch_size
     with (

@@ -81,9 +81,7 @@ def dimension(
     images = open_source(source, denoiser.image_shape, limit=limit, strict=strict).examples
     request = {
         "model": model,
-        "model_digest": model_digest(model),
         "images": source,
-        "images_digest": images.digest(),
         "sigmas": grid,
         "probes": probes,
         "copies": copies,
@@ -92,7 +90,7 @@ def dimension(
         "batch_size": batch_size,
         "dtype": dtype,
     }
-    run = Run(out, "dimension", request, quiet)
+    run = Run(out, "dimension", request, {"model": model_digest(model), "images": images}, quiet)
 
     def encoded(key: str) -> Tensor:
         x = images.select([key]).values.to(denoiser.device, state_dtype(denoiser.device))
@@ -131,7 +129,7 @@ def dimension(
         bundle = run.compute("bundle", Dimensions, images.keys, 1, bundled, "normal bundles").values
     summary = {
         "command": "dimension",
-        "model": {"name": model, "digest": request["model_digest"], "shape": list(denoiser.image_shape)},
+        "model": {"name": model, "digest": run.request["model_digest"], "shape": list(denoiser.image_shape)},
         "examples": {"source": source, "n": len(images)},
         "n": len(images),
         "dimension": d,

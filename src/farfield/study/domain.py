@@ -79,7 +79,17 @@ class Domain:
 
     def digest(self) -> str:
         """Of the examples' keys and pixels, or physical values."""
-        return self.physical.fields["examples"].digest() if self.physical else self.examples.digest()
+        return self._part("examples").digest()
+
+    def inputs(self, name: str) -> dict[str, Images | Fields]:
+        """All that was read of it, as `study.run.Run` takes it: the examples under this name, and what was held out."""
+        return {name: self._part("examples"), **{f"{name}_{part}": self._part(part) for part in self.held}}
+
+    def _part(self, name: str) -> Images | Fields:
+        """A set as it was read: fields before their stretch."""
+        if self.physical:
+            return self.physical.fields[name]
+        return self.examples if name == "examples" else self.held[name]
 
 
 def open_domain(

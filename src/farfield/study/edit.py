@@ -125,9 +125,7 @@ def edit(
     images = open_source(source, denoiser.image_shape, limit=limit, strict=strict).examples
     request = {
         "model": model,
-        "model_digest": digest,
         "images": source,
-        "images_digest": images.digest(),
         **numerics.request(),
         "sigma": wanted,
         "directions": list(moves.directions),
@@ -135,14 +133,13 @@ def edit(
         "composed": [[list(pair) for pair in one] for one in moves.composed],
         "control": moves.control,
         "mask": mask,
-        "mask_pixels": int(inside.sum()),
         "keep": kept if given is None else given.kept,
         "load": None if loaded is None else str(loaded),
-        "load_digest": None if given is None else given.digest(),
         "seed": seed,
     }
     shuttle = Shuttle(denoiser, denoiser.schedule.sigmas(numerics.steps, wanted), numerics.solver)
-    run = Run(out, "edit", request, quiet)
+    masked = Images(("mask",), inside[None, None].float())
+    run = Run(out, "edit", request, {"model": digest, "images": images, "mask": masked, "load": given}, quiet)
     latents = run.compute(
         "latents", Latents, images.keys, numerics.batch_size, shuttle.up(images), "inverting", shuttle.steps
     )
@@ -174,12 +171,12 @@ def edit(
     )
     if run.ranks.main:
         save(images, out / "images")
-        save(Images(("mask",), inside[None, None].float()), out / "mask")
+        save(masked, out / "mask")
     base = edits.select([_key(key, 0) for key in images.keys])
     trip = round_trip(images.values, base.values)
     summary = {
         "command": "edit",
-        "model": describe_model(request, denoiser),
+        "model": describe_model(run.request, denoiser),
         "images": source,
         "n": len(images),
         **solved(shuttle),

@@ -93,9 +93,7 @@ def expand(
     settings.check(len(given))
     request = {
         "model": model,
-        "model_digest": model_digest(model),
         "examples": source,
-        "examples_digest": domain.digest(),
         "n": n,
         "count": len(given),
         "level": level,
@@ -107,7 +105,7 @@ def expand(
         **settings.request(),
         **numerics.request(),
     }
-    run = Run(out, "expand", request, quiet)
+    run = Run(out, "expand", request, {"model": model_digest(model), **domain.inputs("examples")}, quiet)
     notes = list(domain.notes)
     if settings.candidates > 1 and len(given) < 3:
         settings = replace(settings, candidates=1)
@@ -169,7 +167,7 @@ def expand(
     summary = {
         "command": "expand",
         "farfield": farfield.__version__,
-        "model": describe_model(request, denoiser),
+        "model": describe_model(run.request, denoiser),
         "examples": {"source": source, "n": len(given), "available": domain.available, "digest": domain.digest()},
         "references": {"source": heldout or source, "n": len(sets["references"])} if "references" in sets else None,
         "physical": describe_fields(domain.physical, stretch, patch, hdu, mask) if domain.physical else None,
@@ -202,7 +200,7 @@ def expand(
         if denoiser.image_shape[0] in (1, 3):
             save_pngs(samples, out / "png")
         if domain.physical:
-            write_fields(out, domain.physical, samples, model, request["model_digest"])
+            write_fields(out, domain.physical, samples, model, run.request["model_digest"])
         write_json(out / "geometry.json", geometry(latents, drawn))
         write_json(out / "summary.json", {**summary, "cost_seconds": run.cost()})
     run.ranks.wait()

@@ -8,7 +8,7 @@ from typing import Any
 import farfield
 from farfield.audit.descriptor import Descriptor, describe
 from farfield.audit.named import open_descriptor
-from farfield.checkpoints.load import load_denoiser
+from farfield.checkpoints.load import load_denoiser, model_digest
 from farfield.core.artifact import Features, Images, write_json
 from farfield.core.error import FarfieldError
 from farfield.core.runtime import Advance, resolve_device
@@ -46,8 +46,13 @@ def describe_source(
         whitened = images if references is None else open_samples(references)
     denoiser = None if model is None else load_denoiser(model).to(place)
     descriptor = open_descriptor(spec, references=whitened, denoiser=denoiser, device=place)
-    request = {"source": source, "images_digest": images.digest(), "descriptor": descriptor.name, "limit": limit}
-    run = Run(out, "describe", request, quiet)
+    request = {"source": source, "descriptor": descriptor.name, "limit": limit}
+    inputs = {
+        "images": images,
+        "references": None if references is None else whitened,
+        "model": None if model is None else model_digest(model),
+    }
+    run = Run(out, "describe", request, inputs, quiet)
     found = features(run, descriptor, images, batch_size)
     summary = {
         "command": "describe",

@@ -27,7 +27,7 @@ from farfield.core.runtime import progress
 from farfield.data.picture import some
 from farfield.data.subset import shuffled
 from farfield.present.sheet import pairs
-from farfield.study.likeness import Likeness, describe, digests, feature_store, finished, open_set
+from farfield.study.likeness import Likeness, describe, feature_store, finished, open_set
 from farfield.study.reconstruct import spread
 from farfield.study.run import Run
 
@@ -79,14 +79,13 @@ def score_gl(
         "samples": samples,
         "training": training,
         "heldout": heldout,
-        **digests(rows),
-        **({"training_digest": file_digest(store.shards())} if store else {}),
         **likeness.request(rows.values()),
         "search": search,
         "limit": limit,
         "seed": seed,
     }
-    run = Run(out, "score gl", request, quiet)
+    inputs = {**rows, **({"training": file_digest(store.shards())} if store else {})}
+    run = Run(out, "score gl", request, inputs, quiet)
     found, published = describe(run, rows, ("training",), likeness, batch_size, device)
     references = Training(store, found.get("training"))
 

@@ -14,10 +14,11 @@ from torch import Tensor
 
 from farfield.checkpoints.load import load_denoiser, model_digest
 from farfield.core.artifact import Images, Store, chunks, write_bytes, write_json
+from farfield.core.checksum import sums_hold, write_sums
 from farfield.core.error import FarfieldError
 from farfield.core.runtime import Advance, exact_matmul, progress, resolve_device, resolve_dtype
 from farfield.core.seeds import show_numbers
-from farfield.data.picture import save_png, to_uint8
+from farfield.data.picture import decodes, save_png, to_uint8
 from farfield.data.samples import open_samples
 from farfield.data.source import SAMPLES
 from farfield.diffusion.denoiser import Denoiser
@@ -101,16 +102,19 @@ def make_samples(
     sigmas = denoiser.schedule.sigmas(sampling.steps, sampling.sigma_max, sampling.sigma_min)
     request = {
         "model": model,
-        "model_digest": model_digest(model),
         "seeds": show_numbers(seeds),
         **sampling.request(),
     }
-    run = Run(out, "generate", request, quiet)
-    _fill(run, [str(s) for s in seeds], sampling, _work(denoiser, sigmas, sampling))
+    run = Run(out, "generate", request, {"model": model_digest(model)}, quiet)
+    keys, work = [str(s) for s in seeds], _work(denoiser, sigmas, sampling)
+    if sampling.form == "png":
+        _fill_pngs(run, keys, sampling, work)
+    else:
+        run.fill(SAMPLES, Images, keys, sampling.batch_size, work, "generating", sampling.steps)
     calls = find_solver(sampling.rule).calls(sampling.steps) + 1
     summary = {
         "command": "generate",
-        "model": describe_model(request, denoiser),
+        "model": describe_model(run.request, denoiser),
         "seeds": request["seeds"],
         "n": len(seeds),
         "solver": sampling.rule,
@@ -164,36 +168,31 @@ def _work(denoiser: Denoiser, sigmas: Tensor, sampling: Sampling) -> Callable[[t
     return work
 
 
-def _fill(
+def _fill_pngs(
     run: Run, keys: Sequence[str], sampling: Sampling, work: Callable[[tuple[str, ...], Advance], Images]
 ) -> None:
     """Make the batches that are not on disk; they are given out to the processes by position and never gathered.
 
-    A batch that lacks one file is made again as a whole: a network's last bits depend on how many rows it is given.
+    A batch that lacks one file, or has a damaged one, is made again as a whole: a network's last bits depend on how many rows
+    it is given. Its files are listed with their checksums in ``checksums/``.
     """
-    folder, store = run.folder / SAMPLES, run.store(SAMPLES, Images)
     parts = chunks(keys, sampling.batch_size)
-
-    def finished(place: int) -> bool:
-        if sampling.form == "png":
-            return all(_png(folder, key).exists() for key in parts[place])
-        return store.has(place)
-
-    left = {place: part for place, part in enumerate(parts) if not finished(place)}
-    run.ranks.wait()  # a process that is ahead must not change what another finds missing
+    lists = {i: run.folder / "checksums" / f"{i:05d}.txt" for i in range(run.ranks.rank, len(parts), run.ranks.world)}
+    files = {i: [_png(run.folder / SAMPLES, key) for key in parts[i]] for i in lists}
+    left = [i for i, path in lists.items() if not sums_hold(path, run.folder, files[i], decodes)]
     if left:
-        total = len(keys) * sampling.steps
-        done = total - sum(map(len, left.values())) * sampling.steps
-        with run.stage(SAMPLES), progress("generating", total, done=done, quiet=run.quiet) as advance:
-            for place, part in left.items():
-                if place % run.ranks.world != run.ranks.rank:
-                    continue
-                images = work(part, advance)
-                if sampling.form == "png":
-                    for key, image in zip(images.keys, images.values, strict=True):
-                        save_png(image, _png(folder, key))
-                else:
-                    store.write(place, images)
+        done = len(keys) - sum(len(parts[i]) for i in left)
+        steps = sampling.steps
+        with (
+            run.stage(SAMPLES),
+            progress("generating", len(keys) * steps, done=done * steps, quiet=run.quiet) as advance,
+        ):
+            for i in left:
+                images = work(parts[i], advance)
+                run.check()
+                for path, image in zip(files[i], images.values, strict=True):
+                    save_png(image, path)
+                write_sums(lists[i], run.folder, files[i])
     run.ranks.wait()
 
 

@@ -160,4 +160,4 @@ def toward_noise(latents: Latents, share: float) -> Latents:
 
 
 def _seed(key: str) -> int:
-    return zlib.crc32(key.encode())
+    return zlib.crc32(key.encode(errors="surrogateescape"))

@@ -143,11 +143,6 @@ def describe(
     return found | features(run, descriptor, label, images, batch_size), descriptor.default_threshold
 
 
-def digests(rows: Mapping[str, Images | Features]) -> dict[str, str]:
-    """What a run's request says of the sets: their content."""
-    return {f"{name}_digest": part.digest() for name, part in rows.items()}
-
-
 def finished(run: Run, work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     """Let the main process do the work and write the summary; every process returns it as written."""
     if run.ranks.main:

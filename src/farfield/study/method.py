@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import Tensor
 
-from farfield.core.artifact import Features, Images, Latents, chunks, read_json, write_json
+from farfield.core.artifact import Features, Images, Latents, chunks, read_kept, write_kept
 from farfield.core.error import FarfieldError
 from farfield.core.runtime import Advance, exact_matmul, progress, state_dtype
 from farfield.diffusion.denoiser import Denoiser
@@ -90,7 +90,7 @@ def parse_budgets(round_trip: str, latent: str) -> tuple[float, float]:
 
 def key_seed(key: str, seed: int) -> int:
     """A seed of an image's own, from its key and the run's seed."""
-    return int.from_bytes(hashlib.sha256(f"{seed}:{key}".encode()).digest()[:8]) >> 1
+    return int.from_bytes(hashlib.sha256(f"{seed}:{key}".encode(errors="surrogateescape")).digest()[:8]) >> 1
 
 
 class Carrier:
@@ -110,16 +110,11 @@ class Carrier:
 
         What stands beside is written before the latents, shard by shard: where the latents' shard is, so is the other.
         """
-        keys, store = images.keys, run.store(name, Latents)
+        keys = images.keys
         other = run.store(self.method.beside, Latents) if beside and self.method.beside else None
         asked = run.store("calls", Features) if beside and self.method.name == "fixed-point" else None
         place = {part[0]: i for i, part in enumerate(chunks(keys, size))}
-        needed = [s.folder for s in (other, asked) if s]
-        if run.ranks.main:
-            for path in store.shards():
-                if any(not (folder / path.name).exists() for folder in needed):
-                    path.unlink()  # a latent without its other half cannot be decoded: both are made again
-        run.ranks.wait()
+        needed = [s for s in (other, asked) if s]
 
         def work(part: tuple[str, ...], advance: Advance) -> Latents:
             x = images.select(part).values.to(self.device, state_dtype(self.device))
@@ -133,7 +128,7 @@ class Carrier:
                 asked.write(place[part[0]], Features(part, found.calls[:, None].double(), "network calls up"))
             return Latents(part, found.latents.cpu(), sigma=self.sigma)
 
-        return run.compute(name, Latents, keys, size, work, label, self.steps)
+        return run.compute(name, Latents, keys, size, work, label, self.steps, beside=needed)
 
     def calls(self, run: Run) -> int:
         """Network calls an image on the way up; of a fixed point, the mean as counted."""
@@ -182,7 +177,7 @@ def search_method(
         )
     path = run.folder / "probe.json"
     if run.ranks.main:
-        rows: list[dict[str, Any]] = read_json(path) if path.exists() else []
+        rows: list[dict[str, Any]] = read_kept(path) or []
         candidates = _candidates(choice, most)
         with run.stage("probe"), progress("trying methods", len(candidates), quiet=run.quiet) as advance:
             for method, steps in candidates:
@@ -191,10 +186,10 @@ def search_method(
                 known = any((r["method"], r["solver"], r["steps"]) == (method.name, method.label, steps) for r in rows)
                 if not known and (best is None or sum(method.calls(steps)) < best):
                     rows.append(_try(denoiser, probe, grid(steps, sigma), method, truth))
-                    write_json(path, rows)
+                    write_kept(path, rows)
                 advance(1)
     run.ranks.wait()
-    rows = read_json(path)
+    rows = read_kept(path)
     chosen = choose([Trial(**r) for r in rows if "failed" not in r], choice.round_trip, choice.latent)
     table = [r if "failed" in r else as_row(Trial(**r), Trial(**r) == chosen) for r in rows]
     method = next(m for m, steps in _candidates(choice, most) if (m.name, m.label) == (chosen.method, chosen.solver))

@@ -132,7 +132,7 @@ def molrg(
         "network_counts": list(network_counts),
         "network_seeds": network_seeds,
     }
-    run = Run(out, "molrg", request, quiet)
+    run = Run(out, "molrg", request, {}, quiet)
     recovery = _recovery(run, setting)
     networks = [] if schooling is None else _networks(run, setting, schooling, network_counts, network_seeds, place)
     ranks = _ranks(run, setting, schooling, place)
@@ -250,10 +250,10 @@ def _ranks(run: Run, setting: Setting, schooling: Schooling | None, device: torc
 
 def _trained(run: Run, setting: Setting, schooling: Schooling | None, model: str, device: torch.device) -> Denoiser:
     law = setting.law(0)
+    samples, labels = law.draw([setting.per_class] * len(law.bases), 0)
     if model == "network" and schooling is not None:
         path = run.folder / "networks" / f"{_network_key(setting.per_class, 0)}.safetensors"
-        return load_network(law, schooling, path, device)
-    samples, labels = law.draw([setting.per_class] * len(law.bases), 0)
+        return load_network(law, samples, schooling, 0, device, path)
     return low_rank_denoiser(find(samples, labels, setting.dimensions, "low_rank", 0, 1))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
@@ -14,9 +14,10 @@ from farfield.audit.interval import bootstrap, resample
 from farfield.audit.search import neighbours
 from farfield.audit.similarity import unit
 from farfield.audit.threshold import calibrate
-from farfield.core.artifact import Features, write_bytes
+from farfield.core.artifact import Features
 from farfield.core.error import FarfieldError
 from farfield.core.runtime import Ranks, exact_matmul, generator
+from farfield.core.state import read_state, resume, write_state
 from farfield.diffusion.denoiser import Denoiser, NetworkDenoiser
 from farfield.diffusion.generation import generate
 from farfield.diffusion.schedule import ContinuousSchedule
@@ -111,8 +112,6 @@ def train_network(
     law: Law, samples: Tensor, schooling: Schooling, seed: int, device: torch.device, path: Path
 ) -> list[float]:
     """Train a network on samples ``[N, n]``, keep its weights, and score it: COLUMNS."""
-    from safetensors.torch import save
-
     denoiser = new_denoiser(law, schooling, seed)
     recipe = Recipe(
         images=schooling.images,
@@ -130,18 +129,22 @@ def train_network(
     while not training.done:
         losses.append(training.step())
     with training.averaged() as trained:
-        write_bytes(path, save({k: v.cpu().contiguous() for k, v in trained.network.state_dict().items()}))
+        write_state(path, "network", asdict(schooling), {}, trained.network.state_dict())
         made = sample(trained, schooling.made, device)
     last = losses[-max(1, len(losses) // 10) :]
     return [*score(law, samples, made, seed, schooling.rate), sum(last) / len(last)]
 
 
-def load_network(law: Law, schooling: Schooling, path: Path, device: torch.device) -> NetworkDenoiser:
-    """The network that `train_network` kept, frozen."""
-    from safetensors.torch import load
-
+def load_network(
+    law: Law, samples: Tensor, schooling: Schooling, seed: int, device: torch.device, path: Path
+) -> NetworkDenoiser:
+    """The network that `train_network` kept, frozen; trained again if it was lost or damaged."""
+    kept = resume(path, "network", asdict(schooling))
+    if kept is None:
+        train_network(law, samples, schooling, seed, device, path)
+        kept = read_state(path, "network", asdict(schooling))
     denoiser = new_denoiser(law, schooling, 0)
-    denoiser.network.load_state_dict(load(path.read_bytes()))
+    denoiser.network.load_state_dict(kept[1])
     return denoiser.to(device).eval().requires_grad_(False)
 
 

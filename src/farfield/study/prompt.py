@@ -90,23 +90,25 @@ def prompt(
     named = identities(specs)
     request = {
         "model": model,
-        "model_digest": digest(model),
         "prompts": list(prompts),
         "n": n,
         "steps": steps,
         "guidance": guidance,
         "size": size,
         "heldout": heldout,
-        "heldout_digest": domain.digest() if domain else None,
         "count": len(domain.examples) if domain else None,
         "judge": judge,
-        "judge_digest": model_digest(judge) if judge else None,
         "descriptors": named,
         "seed": seed,
         "batch_size": batch_size,
         "dtype": dtype,
     }
-    run = Run(out, "prompt", request, quiet)
+    inputs = {
+        "model": digest(model),
+        "judge": model_digest(judge) if judge else None,
+        **(domain.inputs("heldout") if domain else {}),
+    }
+    run = Run(out, "prompt", request, inputs, quiet)
     keys = [f"{s:06d}" for s in range(seed, seed + n)]
 
     def work(part: tuple[str, ...], advance: Advance) -> Images:
@@ -122,7 +124,7 @@ def prompt(
         "farfield": farfield.__version__,
         "model": {
             "name": model,
-            "digest": request["model_digest"],
+            "digest": run.request["model_digest"],
             "shape": [3, painter.side, painter.side],
             "parameters": painter.parameters,
         },

@@ -197,7 +197,8 @@ def produce(run: Run, producer: Producer, chooser: Chooser | None, keys: list[st
         sampled.write(keys.index(part[0]) // size, latents)
         return images
 
-    return run.compute("samples", Images, keys, size, work, "sampling", producer.shuttle.steps * count)
+    steps = producer.shuttle.steps * count
+    return run.compute("samples", Images, keys, size, work, "sampling", steps, beside=[sampled])
 
 
 def sampler_calls(settings: SamplerSettings, count: int, n: int, numerics: Numerics) -> dict[str, int]:

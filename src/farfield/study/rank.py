@@ -104,9 +104,7 @@ def rank(
     images = None if points.along == "trajectory" else _images(points, denoiser)
     request = {
         "model": model,
-        "model_digest": model_digest(model),
         **asdict(points),
-        "images_digest": images.digest() if images else None,
         "sigmas": sigmas,
         "method": method,
         "share": share,
@@ -114,7 +112,7 @@ def rank(
         "batch_size": batch_size,
         "dtype": dtype,
     }
-    run = Run(out, "rank", request, quiet)
+    run = Run(out, "rank", request, {"model": model_digest(model), "images": images}, quiet)
     names = images.keys if images else tuple(str(points.seed + i) for i in range(points.count))
     keys = [f"{name}@{i}" for name in names for i in range(len(sigmas))]
 
@@ -133,7 +131,7 @@ def rank(
     spectra = run.compute("spectra", Spectra, keys, 1, work, "spectra")
     summary = {
         "command": "rank",
-        "model": {"name": model, "digest": request["model_digest"], "shape": list(denoiser.image_shape)},
+        "model": {"name": model, "digest": run.request["model_digest"], "shape": list(denoiser.image_shape)},
         "along": points.along,
         "images": None if images is None else points.images or PICTURES,
         "n": len(names),

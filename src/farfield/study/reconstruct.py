@@ -140,14 +140,13 @@ def reconstruct(
     images, physical = domain.examples, domain.physical
     request = {
         "model": model,
-        "model_digest": model_digest(model),
         "images": source,
-        "images_digest": domain.digest(),
         **({"stretch": stretch, "patch": patch, "hdu": hdu, "mask": mask} if physical else {}),
         **numerics.request(),
         **choice.request(),
     }
-    run = Run(out, "reconstruct" if back else "invert", request, quiet)
+    inputs = {"model": model_digest(model), **domain.inputs("images")}
+    run = Run(out, "reconstruct" if back else "invert", request, inputs, quiet)
     size, steps, tried = numerics.batch_size, numerics.steps, None
     if method is None:
         method, steps, tried = search_method(run, denoiser, images, numerics.sigma, choice, size)

@@ -6,71 +6,131 @@ import contextlib
 import json
 import platform
 import time
-from collections.abc import Callable, Iterator, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import torch
 
 import farfield
 from farfield.core.artifact import Artifact, Store, chunks, read_json, write_json
-from farfield.core.error import FarfieldError
+from farfield.core.disk import PREFIX, sweep, write_bytes, writing
+from farfield.core.error import DamagedError, FarfieldError, FarfieldWarning, MachineError
+from farfield.core.hold import Hold, check_holds
 from farfield.core.runtime import Advance, Ranks, progress
 
 A = TypeVar("A", bound=Artifact)
 
 
+class Digested(Protocol):
+    """What knows the digest of its content: artifacts, data sets, domains."""
+
+    def digest(self) -> str: ...
+
+
+Inputs = Mapping[str, "Digested | str | None"]
+"""All that a run reads from outside of its folder, by name: each itself, or the sha256 of its content; None was not given."""
+
+
 class Run:
-    """The folder of one run.
+    """The folder of one run, in which one process works at a time (or all ranks of one launch).
 
     ``config.json`` holds the request (everything that changes the result), versions and hashes; ``cost.json`` the
-    seconds of each stage, summed over interruptions.
+    seconds of each stage, summed over interruptions. It is the first file of a run and is never written again: of
+    several processes that begin in one new folder, one wins.
 
     Args:
         folder: created if absent; refused if it holds anything but a run of the same request.
         command: the farfield command.
         request: its settings, JSON values only.
+        inputs: every source and model, by content: it joins the request as ``<name>_digest``, so that a file which has
+            changed under its name is never taken for the one that the folder's numbers come from.
+
+    Raises:
+        FarfieldError: the folder is another run's, or another process works in it.
     """
 
-    def __init__(self, folder: Path, command: str, request: dict[str, Any], quiet: bool = False):
+    def __init__(self, folder: Path, command: str, request: Mapping[str, Any], inputs: Inputs, quiet: bool = False):
         self.folder = folder
         self.quiet = quiet
         self.ranks = Ranks.current()
-        self.request = json.loads(json.dumps({"command": command, **request}))  # as it will be read: lists, no tuples
+        contents = {f"{name}_digest": _digest(given) for name, given in inputs.items()}
+        # as it will be read: lists, no tuples
+        self.request = json.loads(json.dumps({"command": command, **request, **contents}))
         if self.ranks.main:
             self._claim()
+            self._hold = Hold(self._config, alone=True)
+            sweep(folder, below=True)
         self.ranks.wait()
+        if not self.ranks.main:
+            self._hold = Hold(self._config, alone=False)
+
+    @property
+    def _config(self) -> Path:
+        return self.folder / "config.json"
 
     def _claim(self) -> None:
         """Take the folder for this request, or refuse it untouched."""
-        config = self.folder / "config.json"
-        if config.exists():
-            found = read_json(config, "restore it, or choose another folder with -o")
-            before = found.get("request") if isinstance(found, dict) else None
-            if not isinstance(before, dict):
-                raise FarfieldError(f"{config}: not the configuration of a farfield run; choose another folder with -o")
-            changed = sorted(
-                (k for k in {*before, *self.request} if before.get(k) != self.request.get(k)),
-                key=lambda k: (k != "command", k),
+        with writing(self.folder):
+            if self.folder.is_file():
+                raise FarfieldError(f"{self.folder}: a file; expected a folder for the run, choose another with -o")
+            if not self._config.exists():
+                if self.folder.is_dir():
+                    self._check_empty()
+                check_holds(self.folder.parent)  # not its own: a run that is over may have been deleted
+                self.folder.mkdir(parents=True, exist_ok=True)
+                write_bytes(self._config, self._begun(), new=True)
+        self._compare()
+
+    def _check_empty(self) -> None:
+        others = any(not p.name.startswith(PREFIX) for p in self.folder.iterdir())
+        if others and not self._config.exists():  # another process may just have begun
+            raise FarfieldError(
+                f"{self.folder}: not empty and not a farfield run (no config.json); choose another folder with -o, or empty "
+                "this one"
             )
-            if changed:
-                first = changed[0]
-                raise FarfieldError(
-                    f"{self.folder}: holds a run with other settings ({first} was {before.get(first)!r}, now "
-                    f"{self.request.get(first)!r}); give the same command to continue it, or another folder with -o"
-                )
-        elif self.folder.is_file():
-            raise FarfieldError(f"{self.folder}: a file; expected a folder for the run, choose another with -o")
-        elif self.folder.is_dir() and any(p for p in self.folder.iterdir() if not p.name.startswith(".writing-")):
-            raise FarfieldError(f"{self.folder}: not empty and not a farfield run; choose another folder with -o")
-        else:
-            versions = {
-                "farfield": farfield.__version__,
-                "python": platform.python_version(),
-                "torch": torch.__version__,
-            }
-            started = time.strftime("%Y-%m-%dT%H:%M:%S%z")
-            write_json(config, {"request": self.request, "versions": versions, "started": started})
+
+    def _begun(self) -> bytes:
+        versions = {
+            "farfield": farfield.__version__,
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+        }
+        started = time.strftime("%Y-%m-%dT%H:%M:%S%z")
+        return (
+            json.dumps({"request": self.request, "versions": versions, "started": started}, indent=1) + "\n"
+        ).encode()
+
+    def _compare(self) -> None:
+        """Refuse the folder of another request."""
+        try:
+            found = read_json(self._config)
+        except DamagedError as error:
+            raise FarfieldError(
+                f"{self._config}: damaged, so what else is in the folder belongs to nothing; delete the whole folder to start "
+                "anew, or choose another with -o"
+            ) from error
+        before = found.get("request") if isinstance(found, dict) else None
+        if not isinstance(before, dict):
+            raise FarfieldError(
+                f"{self._config}: not the configuration of a farfield run; choose another folder with -o"
+            )
+        changed = sorted(
+            (k for k in {*before, *self.request} if before.get(k) != self.request.get(k)),
+            key=lambda k: (k != "command", k.endswith("_digest"), k),
+        )
+        if changed:
+            first = changed[0]
+            was, now = (repr(r.get(first))[:80] for r in (before, self.request))
+            told = f"other settings ({first} was {was}, now {now}); give the same command to continue it"
+            if first.endswith("_digest"):
+                told = f"other data under the same names ({first} was {was[:14]}…, now {now[:14]}…); bring those back to go on"
+            raise FarfieldError(f"{self.folder}: holds a run with {told}, or give another folder with -o")
+
+    def check(self) -> None:
+        """Raise MachineError if the folder was deleted under the run."""
+        self._hold.check()
 
     def store(self, name: str, kind: type[A]) -> Store[A]:
         return Store(self.folder / name, kind)
@@ -84,8 +144,28 @@ class Run:
         work: Callable[[tuple[str, ...], Advance], A],
         label: str,
         units: int = 1,
+        beside: Sequence[Store[Any]] = (),
     ) -> A:
-        """An artifact of these keys, shard by shard; what is on disk is not done again.
+        """An artifact of these keys, whole in memory; see `fill`."""
+        found = self.fill(name, kind, keys, size, work, label, units, beside).read()
+        if found.keys != tuple(keys):
+            raise MachineError(
+                f"{self.folder / name}: holds other rows than were written there; give the same command again"
+            )
+        return found
+
+    def fill(
+        self,
+        name: str,
+        kind: type[A],
+        keys: Sequence[str],
+        size: int,
+        work: Callable[[tuple[str, ...], Advance], A],
+        label: str,
+        units: int = 1,
+        beside: Sequence[Store[Any]] = (),
+    ) -> Store[A]:
+        """An artifact of these keys on disk, shard by shard; what is there and whole is not done again.
 
         Shards are given out to the processes by position and gathered from disk, so any number of them ends alike.
 
@@ -93,22 +173,24 @@ class Run:
             size: rows per shard.
             work: rows of some keys; it may tell its progress in units.
             units: units of progress per row.
+            beside: what ``work`` writes besides, a shard for a shard, before it returns: both are made again if one is lost.
         """
         store, parts = self.store(name, kind), chunks(keys, size)
-        done = sum(len(part) for i, part in enumerate(parts) if store.has(i)) * units
-        if done < len(keys) * units:
+        mine = range(self.ranks.rank, len(parts), self.ranks.world)
+        left = [i for i in mine if not all(s.whole(i, parts[i]) for s in (store, *beside))]
+        if left:
+            done = (len(keys) - sum(len(parts[i]) for i in left)) * units
             with self.stage(name), progress(label, len(keys) * units, done=done, quiet=self.quiet) as advance:
-                for i, part in enumerate(parts):
-                    if i % self.ranks.world == self.ranks.rank and not store.has(i):
-                        store.write(i, work(part, advance))
+                for i in left:
+                    made = work(parts[i], advance)
+                    self.check()
+                    store.write(i, made)
         self.ranks.wait()
-        found = store.read()
-        if found.keys != tuple(keys):
-            raise FarfieldError(
-                f"{self.folder / name}: holds other rows than this command makes; delete that folder and run the "
-                "command again"
-            )
-        return found
+        if self.ranks.main:
+            for one in (store, *beside):
+                one.trim(len(parts))
+        self.ranks.wait()
+        return store
 
     @contextlib.contextmanager
     def stage(self, name: str) -> Iterator[None]:
@@ -116,14 +198,36 @@ class Run:
         start = time.perf_counter()
         try:
             yield
-        finally:
-            if self.ranks.main:
-                path = self.folder / "cost.json"
-                seconds = read_json(path) if path.exists() else {}
-                seconds[name] = round(seconds.get(name, 0.0) + time.perf_counter() - start, 3)
-                write_json(path, seconds)
+        except BaseException:
+            with contextlib.suppress(FarfieldError):  # the first error is the one to be read
+                self._spent(name, time.perf_counter() - start)
+            raise
+        self._spent(name, time.perf_counter() - start)
+
+    def _spent(self, name: str, seconds: float) -> None:
+        if self.ranks.main:
+            found = self.cost()
+            found[name] = round(found.get(name, 0.0) + seconds, 3)
+            write_json(self.folder / "cost.json", found)
 
     def cost(self) -> dict[str, float]:
+        """Seconds of each stage so far.
+
+        Raises:
+            MachineError: the folder was deleted under the run.
+        """
+        self.check()
         path = self.folder / "cost.json"
-        seconds: dict[str, float] = read_json(path) if path.exists() else {}
-        return seconds
+        if not path.exists():
+            return {}
+        with contextlib.suppress(DamagedError):
+            found = read_json(path)
+            if isinstance(found, dict) and all(type(v) in (int, float) for v in found.values()):
+                return found
+        warnings.warn(FarfieldWarning(f"{path}: damaged; seconds are counted from here on"), stacklevel=2)
+        path.unlink()
+        return {}
+
+
+def _digest(given: Digested | str | None) -> str | None:
+    return given if given is None or isinstance(given, str) else given.digest()

@@ -17,7 +17,7 @@ from farfield.audit.similarity import paired, repaired, similarity
 from farfield.core.artifact import Features, Images, Score, write_bytes, write_json
 from farfield.core.error import FarfieldError
 from farfield.present.score import heat_map
-from farfield.study.likeness import Likeness, describe, digests, finished, open_set
+from farfield.study.likeness import Likeness, describe, finished, open_set
 from farfield.study.reconstruct import spread
 from farfield.study.run import Run
 
@@ -55,14 +55,13 @@ def score_rp(
         "first": first,
         "second": second,
         "calibrate_on": calibrate_on,
-        **digests(rows),
         **likeness.request(rows.values()),
         "mae_limit": mae_limit,
         "common": common,
         "limit": limit,
         "seed": seed,
     }
-    run = Run(out, "score rp", request, quiet)
+    run = Run(out, "score rp", request, rows, quiet)
     found, published = describe(run, rows, ("first", "second"), likeness, batch_size, device)
 
     def work() -> dict[str, Any]:
@@ -142,14 +141,13 @@ def score_matrix(
     rows: dict[str, Images | Features] = {name: s.rows.select(keys) for name, s in zip(names, sets, strict=True)}
     request = {
         "sources": list(sources),
-        **digests(rows),
         **likeness.request(rows.values()),
         "mae_limit": mae_limit,
         "common": common,
         "limit": limit,
         "seed": seed,
     }
-    run = Run(out, "score matrix", request, quiet)
+    run = Run(out, "score matrix", request, rows, quiet)
     found, published = describe(run, rows, names, likeness, batch_size, device)
 
     def work() -> dict[str, Any]:

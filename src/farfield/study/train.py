@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
-import shutil
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,8 +14,8 @@ from torch import Tensor
 
 from farfield.checkpoints.load import locate, model_digest, open_network
 from farfield.checkpoints.native import Blueprint, save_model, told_classes
-from farfield.core.artifact import read_json, write_bytes, write_json
-from farfield.core.error import FarfieldError
+from farfield.core.artifact import made_again, read_json, write_bytes, write_json
+from farfield.core.error import DamagedError, FarfieldError
 from farfield.core.runtime import generator, progress, resolve_device
 from farfield.data.apart import apart
 from farfield.data.dataset import Dataset, open_dataset
@@ -161,13 +161,10 @@ def train(
         held = held.subset(min(most_heldout, len(held)), 0)
     request = {
         "data": source,
-        "data_digest": data.digest(),
         "images": len(data),
         "class_names": list(data.class_names) if plan.classes else [],
         "heldout": heldout,
-        "heldout_digest": held.digest() if held else None,
         "from": origin,
-        "from_digest": model_digest(origin) if origin is not None else None,
         "model": {k: v for k, v in asdict(plan).items() if k != "scheduler"},
         "augment": architecture.augment,
         "recipe": recipe.request(),
@@ -183,7 +180,8 @@ def train(
 
         augment = Augment(architecture.augment)
     training = Training(denoiser, data, recipe, augment=augment, conditional=bool(plan.classes), device=place)
-    run = Run(out, "train", request, quiet)
+    inputs = {"data": data, "heldout": held, "from": model_digest(origin) if origin is not None else None}
+    run = Run(out, "train", request, inputs, quiet)
     if compiled:
         denoiser.network.compile()
     session = _Session(run, training, plan, held, watch, half)
@@ -214,19 +212,28 @@ class _Session:
         self.recent: list[float] = []
         self.state = run.folder / STATE
         self.settings = run.request
-        if run.ranks.main:
-            _sweep(run.folder)
-        if self.state.exists():
-            beside = load_training(training, self.state, self.settings)
-            self.recent = beside["recent"]
-            rows = read_json(run.folder / LOG) if (run.folder / LOG).exists() else []
-            self.log = [row for row in rows if row["images"] <= training.seen]
+        if beside := load_training(training, self.state, self.settings):
+            self.log, self.recent = self._read_log(beside.get("log")), beside["recent"]
+
+    def _read_log(self, known: list[dict[str, Any]] | None) -> list[dict[str, Any]]:
+        """The rows up to the state, which knows them (in older versions it did not) but for the seconds they took."""
+        path = self.run.folder / LOG
+        with contextlib.suppress(DamagedError, TypeError, KeyError):
+            rows: list[dict[str, Any]] = [row for row in read_json(path) if row["images"] <= self.training.seen]
+            if known is None or _timeless(rows) == known:
+                return rows
+        if self.run.ranks.main:
+            made_again(path)
+            write_json(path, known or [])
+        return known or []
 
     def go(self) -> None:
         training, run = self.training, self.run
         saved = told = time.monotonic()
         count = training.steps
-        if training.done and self._finished():
+        if training.done and self.log:
+            if not self._kept():
+                self._snapshot()
             return
         label = f"training ({sum(p.numel() for p in training.weights.values()) / 1e6:.2f} M weights)"
         with (
@@ -247,7 +254,9 @@ class _Session:
                     self._snapshot()
                 late = time.monotonic() - saved >= 60 * self.watch.minutes
                 if run.ranks.main and (late or count % self.snapshots == 0 or training.done):
-                    save_training(training, self.state, self.settings, {"recent": self.recent})
+                    save_training(
+                        training, self.state, self.settings, {"recent": self.recent, "log": _timeless(self.log)}
+                    )
                     saved = time.monotonic()
         run.ranks.wait()
 
@@ -275,11 +284,21 @@ class _Session:
         result: dict[str, Any] = read_json(path)
         return result
 
-    def _finished(self) -> bool:
-        return self._folder().is_dir() and bool(self.log) and self.log[-1]["images"] == self.training.seen
+    def _kept(self) -> bool:
+        """Whether the last snapshots are what the state says, to the bit."""
+        for i in range(len(self.training.averages)):
+            with contextlib.suppress(FarfieldError), self.training.averaged(i) as denoiser:
+                kept, now = open_network(str(self._folder(i)))[1].state_dict(), denoiser.network.state_dict()
+                dtype = torch.float16 if self.half else torch.float32
+                if all(torch.equal(v.cpu().to(dtype).to(kept[k].dtype), kept[k]) for k, v in now.items()):
+                    continue
+            return False
+        return True
 
-    def _folder(self) -> Path:
-        return self.run.folder / "snapshots" / f"{self.training.seen:010d}"
+    def _folder(self, average: int = 0) -> Path:
+        name = f"{self.training.seen:010d}"
+        spec = f"-{self.training.averages[average].spec}" if average else ""
+        return self.run.folder / "snapshots" / (name + spec)
 
     def _row(self, seconds: float | None) -> None:
         """A row of the log: mean loss since the row before, held-out loss, samples."""
@@ -342,16 +361,14 @@ class _Session:
             "recipe": self.run.request["recipe"],
         }
         dtype = torch.float16 if self.half else torch.float32
-        for i, average in enumerate(self.training.averages):
-            folder = self._folder() if i == 0 else self._folder().with_name(f"{self._folder().name}-{average.spec}")
+        for i in range(len(self.training.averages)):
             with self.training.averaged(i) as denoiser:
-                save_model(folder, denoiser.network, self.plan, dtype=dtype, told=told)
+                save_model(self._folder(i), denoiser.network, self.plan, dtype=dtype, told=told)
 
 
-def _sweep(folder: Path) -> None:
-    """Remove what a killed process had half written: a state may be large."""
-    for path in list(folder.rglob(".writing-*")):
-        shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+def _timeless(log: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """A log without the seconds: two trainings of one request have states of the same bytes."""
+    return [{**row, "seconds": None} for row in log]
 
 
 def _steps(images: int, batch: int) -> int:

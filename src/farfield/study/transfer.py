@@ -83,11 +83,8 @@ def transfer(
     given = source.examples
     request: dict[str, Any] = {
         "model": model,
-        "model_digest": model_digest(model),
         "content": content,
-        "content_digest": source.digest(),
         "style": style,
-        "style_digest": target.digest(),
         "n": len(given),
         "count": len(target.examples),
         "heldout": heldout,
@@ -98,7 +95,8 @@ def transfer(
         **numerics.request(),
     }
     shuttle = Shuttle(denoiser, denoiser.schedule.sigmas(numerics.steps, numerics.sigma), numerics.solver)
-    run = Run(out, "transfer", request, quiet)
+    inputs = {"model": model_digest(model), **source.inputs("content"), **target.inputs("style")}
+    run = Run(out, "transfer", request, inputs, quiet)
     size = numerics.batch_size
     lifted = {
         name: run.compute(f"latents/{name}", Latents, images.keys, size, shuttle.up(images), f"inverting {name}", shuttle.steps)
@@ -117,7 +115,7 @@ def transfer(
     summary = {
         "command": "transfer",
         "farfield": farfield.__version__,
-        "model": describe_model(request, denoiser),
+        "model": describe_model(run.request, denoiser),
         "content": {"source": content, "n": len(given), "available": source.available},
         "style": {"source": style, "n": len(target.examples), "available": target.available},
         "references": (

@@ -27,7 +27,7 @@ from farfield.audit.search import Neighbours, neighbours
 from farfield.audit.similarity import repaired, similarity, unit
 from farfield.audit.threshold import calibrate
 from farfield.checkpoints.load import load_denoiser
-from farfield.core.artifact import Images, Score, read_json, save, write_json
+from farfield.core.artifact import Images, Score, read_json, read_kept, save, write_json, write_kept
 from farfield.core.error import FarfieldError
 from farfield.core.runtime import progress, resolve_device
 from farfield.data.dataset import Dataset, open_dataset
@@ -108,14 +108,13 @@ def transition(
     likeness.thresholds(descriptor.default_threshold, torch.zeros(len(held)), [])  # refuses too few held-out images now
     request = {
         "data": source,
-        "data_digest": whole.digest(),
         **asdict(design),
         "held_out": len(held),
         **likeness.request([]),
         "descriptor": descriptor.name,
         "mae_limit": mae_limit,
     }
-    run = Run(out, "transition", request, quiet)
+    run = Run(out, "transition", request, {"data": whole}, quiet)
     if run.ranks.main:
         for name, part in {"heldout": held, **{f"n{n:05d}": training.subset(n) for n in grid.sizes}}.items():
             _write(out / "data" / f"{name}.npz", part)
@@ -319,8 +318,8 @@ class _Scores:
     def _losses(self, cell: Cell) -> dict[str, Any]:
         """The denoising loss of training images and of held-out ones, over the same levels and noises."""
         path = self.run.folder / "cells" / cell.name / "loss.json"
-        if path.exists():
-            kept: dict[str, Any] = read_json(path)
+        kept: dict[str, Any] | None = read_kept(path)
+        if kept:
             return kept
         denoiser = load_denoiser(str(path.parent / "model"), device=self.device)
         found: dict[str, Any] = {}
@@ -328,7 +327,7 @@ class _Scores:
             images = part.values(slice(LOSSES)).to(self.device)
             found[name] = _mean(heldout_loss(denoiser, images, draws=DRAWS))
         found["gap"] = found["held_out"].value - found["training"].value
-        write_json(path, found)
+        write_kept(path, found)
         return found
 
     def _show(self, cell: Cell, near: Neighbours) -> None:

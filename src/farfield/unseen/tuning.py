@@ -137,7 +137,7 @@ def tune(
     weights: Weights = {name: p for name, p in model.named_parameters() if p.requires_grad}
     optimizer = torch.optim.Adam(weights.values(), lr=rate)
     state = State(weights, optimizer, ema, settings)
-    if checkpoint is not None and checkpoint.exists():
+    if checkpoint is not None:
         state.load(checkpoint)
 
     fresh = not state.stopped

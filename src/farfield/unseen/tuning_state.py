@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from farfield.core.state import read_state, write_state
+from farfield.core.state import resume, write_state
 from farfield.diffusion.average import exchanged
 
 Weights = dict[str, Tensor]
@@ -66,7 +66,11 @@ class State:
         write_state(path, "tuning", self.settings, self._plain(), tensors)
 
     def load(self, path: Path) -> None:
-        plain, tensors = read_state(path, "tuning", self.settings)
+        """Go on from a file, if it holds a whole state."""
+        state = resume(path, "tuning", self.settings)
+        if state is None:
+            return
+        plain, tensors = state
         vars(self).update(plain)
         groups = {"kept": self.kept} | ({} if self.stopped else {"weights": self.weights, "mean": self.mean})
         with torch.no_grad():

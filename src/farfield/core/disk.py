@@ -1,0 +1,119 @@
+"""Files and folders put in place whole or not at all, and what the system answers in words that say what to do."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+from farfield.core.error import FarfieldError, MachineError
+from farfield.core.hold import check_holds, lock
+
+PREFIX: Final = ".writing-"
+"""Of what is not in place yet. Its writer holds it locked, so that what a killed process left is told from it."""
+
+LONGEST: Final = 255
+"""Bytes of a file's name, on any common file system."""
+
+_FULL: Final = (errno.ENOSPC, errno.EDQUOT)
+_MACHINE: Final = (errno.EROFS, errno.EIO)
+
+
+@contextlib.contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """What the system refuses on the way to ``path``, as one line: MachineError where the machine is at fault."""
+    try:
+        yield
+    except OSError as error:
+        check_holds(path)
+        reason = f"{_short(path)}: cannot write here ({error.strerror or error})"
+        if error.errno in _FULL:
+            raise MachineError(f"{reason}; make room and give the same command again, what is done is kept") from error
+        if error.errno in _MACHINE:
+            raise MachineError(f"{reason}; choose another place, or have this one made writable") from error
+        raise FarfieldError(f"{reason}; choose another place") from error
+
+
+def make_folder(folder: Path) -> None:
+    """A folder and those above it, unless it is there; never again the folder of a run that was deleted under it."""
+    with writing(folder):
+        if not folder.is_dir():
+            check_holds(folder)
+            folder.mkdir(parents=True, exist_ok=True)
+
+
+@contextlib.contextmanager
+def beside(path: Path, *, folder: bool = False) -> Iterator[Path]:
+    """A temporary file or folder in the folder of ``path``, to be renamed to it; removed at the end if it was not."""
+    make_folder(path.parent)
+    with writing(path):
+        if folder:
+            temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=PREFIX))
+            handle = os.open(temporary, os.O_RDONLY)
+        else:
+            handle, name = tempfile.mkstemp(dir=path.parent, prefix=PREFIX)
+            temporary = Path(name)
+        try:
+            lock(handle)
+            os.chmod(temporary, 0o755 if folder else 0o644)
+            yield temporary
+        finally:
+            if folder:
+                shutil.rmtree(temporary, ignore_errors=True)
+            else:
+                temporary.unlink(missing_ok=True)
+            os.close(handle)
+
+
+def write_bytes(path: Path, content: bytes, *, new: bool = False) -> bool:
+    """Write beside, flush to disk, rename over: readers see the old file or the new one, never half of it.
+
+    With ``new`` a file that is there stays, and False is returned: of several processes one wins.
+    """
+    with beside(path) as temporary:
+        with open(temporary, "wb") as f:
+            f.write(content)
+            f.flush()
+            os.fsync(f.fileno())
+        if not new:
+            os.replace(temporary, path)
+            return True
+        try:
+            os.link(temporary, path)
+        except FileExistsError:
+            return False
+        except OSError:  # a file system without links
+            os.replace(temporary, path)
+    return True
+
+
+def sweep(folder: Path, *, below: bool = False) -> None:
+    """Remove what killed processes left half written in a folder, or in all folders below; what is still written stays."""
+    for top, folders, files in os.walk(folder):
+        for name in [n for n in (*folders, *files) if n.startswith(PREFIX)]:
+            _remove(Path(top, name))
+        folders[:] = [n for n in folders if below and not n.startswith(PREFIX)]
+
+
+def _remove(path: Path) -> None:
+    with contextlib.suppress(OSError):
+        handle = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
+        try:
+            if lock(handle):
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+        finally:
+            os.close(handle)
+
+
+def _short(path: Path) -> str:
+    """A path that fits on a line, without what is temporary in it."""
+    for part in (path, *path.parents):
+        if part.name.startswith(PREFIX):
+            path = part.parent
+    text = str(path)
+    return text if len(text) <= 200 else f"{text[:90]}…{text[-90:]}"

@@ -1,0 +1,224 @@
+"""Every source of every command is in the request of its run by content: what changes under its name is never taken for the old.
+
+The commands are walked over as the command line declares them, so that a new option which names a source cannot be forgotten.
+"""
+
+import shutil
+import typing
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from unittest.mock import patch
+
+import pytest
+import torch
+from tiny import farfield, picture
+
+from farfield.cli import app
+from farfield.core.artifact import Images, save
+from farfield.data.bundled import choose
+from farfield.manifold.edit import Directions
+from farfield.study.run import Run
+
+MODELS = Path(__file__).parents[1] / "src" / "farfield" / "models"
+COMMANDS: dict[str, str] = {
+    "expand": "model examples --examples 8",
+    "expand heldout": "model examples --heldout held",
+    "analyse": "model examples --in-domain held --levels 2 --steps 8 --down-steps 4 --descriptor pixels",
+    "compare": "model examples --heldout held --methods ours --counts 8 -n 8",
+    "reconstruct": "model examples",
+    "invert": "model examples",
+    "transfer": "model examples style",
+    "transfer heldout": "model examples style --heldout held",
+    "edit": "model examples --mask mask.png",
+    "edit load": "model examples --load directions",
+    "rank": "model --images examples --points 24",
+    "dimension": "model examples",
+    "generate": "model --seeds 0-3",
+    "generate empirical": "empirical:examples --seeds 0-3",
+    "train": "--data examples --heldout held --from model --images 64",
+    "train-descriptor": "examples --images 256 --batch-size 8",
+    "transition": "--data examples --sizes 2,4 --widths 8 --descriptor pixels --samples 4 --heldout-images 8 --rate 0.2 "
+    "--images 64 --batch-size 4",
+    "describe": "examples --descriptor pixels --references held",
+    "describe model": "examples --descriptor model --model model",
+    "score rp": "examples style --common --calibrate held --descriptor pixels",
+    "score gl": "examples style --heldout held --descriptor pixels",
+    "score matrix": "examples style --descriptor pixels",
+    "audit": "model examples --heldout held --other style --other other --descriptor pixels --alpha 0.2",
+    "audit samples": "style examples --descriptor pixels --alpha 0.2",
+    "prompt": "painter --heldout held --judge model --examples 8 -n 4 --prompt x --size 8",
+}
+"""Each command as it is typed; words that are names of the folders made here are its sources."""
+
+NO_SOURCE = """
+out levels eta noise symmetry solver stretch hdu device dtype seeds labels counts methods answers format
+sigmas along method direction strength compose sampler prior t partner sigma label form dimension ratios
+network network_counts round_trip latent multipliers attention precond warmup decay ema every snapshots
+precision kind sizes widths search prompts descriptor
+""".split()  # noqa: SIM905
+"""Options of text that name no source. What a descriptor's file holds is in the name of its features, see `test_descriptor`."""
+OF_SOURCES = {
+    "analyse": 3, "audit": 4, "compare": 3, "describe": 3, "train-descriptor": 2, "rank": 2, "dimension": 2, "edit": 4,
+    "expand": 3, "generate": 1, "molrg": 1, "prompt": 3, "reconstruct": 2, "invert": 2, "train": 4, "transfer": 4,
+    "transition": 1, "score rp": 3, "score gl": 3, "score matrix": 1,
+}  # fmt: skip
+"""How many options of each command may name one (`images` of a training is a number that is typed as 20M)."""
+
+
+class Begun(BaseException):
+    """A run was about to begin with this request."""
+
+
+def images(folder: Path, seed: int, skip: set[str] = frozenset()) -> Path:  # type: ignore[assignment]
+    """24 grey pictures of 8×8 under their numbers."""
+    folder.mkdir(exist_ok=True)
+    for i in range(24):
+        if f"{i:06d}" not in skip:
+            picture(100 * seed + i, 8, 8).convert("L").save(folder / f"{i:06d}.png")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Every source, as it is before it changes."""
+    folder = tmp_path_factory.mktemp("inputs")
+    for seed, name in enumerate(("examples", "held", "style", "other"), 1):
+        images(folder / name, seed)
+    shutil.copytree(MODELS / "digits-generalizing", folder / "model")
+    mask(folder, 0)
+    directions(folder, 1.0)
+    return folder
+
+
+@pytest.fixture
+def there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    (tmp_path / "now").mkdir()
+    monkeypatch.chdir(tmp_path / "now")
+    return tmp_path / "now"
+
+
+def put_back(root: Path, there: Path) -> None:
+    for path in there.iterdir():
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    shutil.copytree(root, there, dirs_exist_ok=True)
+
+
+def mask(there: Path, left: int) -> None:
+    from PIL import Image
+
+    box = torch.zeros(8, 8, dtype=torch.uint8)
+    box[2:5, left : left + 3] = 255
+    Image.fromarray(box.numpy()).save(there / "mask.png")
+    save(Images(("mask",), (box > 0)[None, None].float()), there / "directions" / "mask")
+
+
+def directions(there: Path, gain: float) -> None:
+    from farfield.checkpoints.load import model_digest
+
+    vectors = torch.eye(64, dtype=torch.float64)[:3].reshape(3, 1, 8, 8)
+    names = tuple(f"direction-{i + 1}" for i in range(3))
+    made = Directions(names, vectors, 3.0, model_digest(str(there / "model")), "0", 2, [gain] * 3, [0.1] * 3)
+    save(made, there / "directions" / "directions")
+
+
+DRAWN = choose([f"{i:06d}" for i in range(24)], 8, 0)[0]
+"""What commands draw as 8 examples."""
+
+
+def rest(there: Path, name: str) -> None:
+    """All but the examples."""
+    images(there / name, 9, set(DRAWN))
+
+
+def model(there: Path) -> None:
+    shutil.rmtree(there / "model")
+    shutil.copytree(MODELS / "digits-memorizing", there / "model")
+
+
+def one(there: Path, name: str) -> None:
+    picture(999, 8, 8).convert("L").save(there / name / f"{DRAWN[0]}.png")
+
+
+CHANGES: dict[str, list[Callable[[Path], None]]] = {
+    **{name: [lambda p, n=name: one(p, n)] for name in ("held", "style", "other")},  # type: ignore[misc]
+    "examples": [lambda p: one(p, "examples")],
+    "model": [model],
+    "mask.png": [lambda p: mask(p, 5)],
+    "directions": [lambda p: directions(p, 2.0), lambda p: mask(p, 5)],
+}
+NOT_SEEN = {("edit load", "model")}
+"""Refused in other words: directions belong to one model."""
+
+
+def request(command: str, line: str) -> dict[str, typing.Any]:
+    """What the command would begin its run with; `compare` keeps its images in the request of each domain's folder."""
+    claim, seen = Run._claim, []
+
+    def begin(run: Run) -> None:
+        seen.append(run.request)
+        if len(seen) == (2 if command == "compare" else 1):
+            raise Begun
+        claim(run)
+
+    name = command.split()[: 2 if command.startswith("score") else 1]
+    with patch.object(Run, "_claim", begin), pytest.raises(Begun):
+        said = farfield(*name, *line.split(), "-o", "run", "-q", "--device", "cpu")
+        raise AssertionError(f"{command} began no run: {said.err}")
+    return {f"{i} {k}": v for i, one in enumerate(seen) for k, v in one.items()}
+
+
+def check(command: str, line: str, root: Path, there: Path) -> None:
+    put_back(root, there)
+    before = request(command, line)
+    for name in dict.fromkeys(word.removeprefix("empirical:") for word in line.split()):
+        changes = CHANGES.get(name, []) if (command, name) not in NOT_SEEN else []
+        if name in line and "--examples" in line.split() and name in ("examples", "held"):
+            changes = [*changes, lambda folder, name=name: rest(folder, name)]  # type: ignore[misc]
+        for change in changes:
+            put_back(root, there)
+            change(there)
+            after = request(command, line)
+            changed = {k for k in {*before, *after} if before.get(k) != after.get(k)}
+            assert changed and all("_digest" in k or "descriptor" in k for k in changed), (command, name, changed)
+    put_back(root, there)
+    assert request(command, line) == before
+
+
+@pytest.mark.parametrize("command", [c for c in COMMANDS if c != "prompt"])
+def test_what_a_run_reads_is_in_its_request_by_content(root: Path, there: Path, command: str) -> None:
+    check(command, COMMANDS[command], root, there)
+
+
+def test_so_is_what_prompts_are_held_against(root: Path, there: Path, tmp_path: Path) -> None:
+    pytest.importorskip("transformers", reason="text encoders are in the extra `features`")
+    from test_prompt import make_pipeline
+
+    painter = make_pipeline(tmp_path / "painter")
+    check("prompt", COMMANDS["prompt"].replace("painter", str(painter)), root, there)
+
+
+def test_no_command_has_a_source_that_is_not_looked_at_here() -> None:
+    for name, function in _commands(app):
+        if name in ("inspect", "convert", "fetch", "report", "domains", "dataset convert", "dataset scan"):
+            continue  # they keep no run
+        found = [option for option in _texts(function) if option not in NO_SOURCE]
+        assert len(found) == OF_SOURCES[name], (
+            f"{name}: {found}; give a new source to COMMANDS, or another option to NO_SOURCE"
+        )
+        assert name == "molrg" or any(c == name or c.startswith(f"{name} ") for c in COMMANDS)
+
+
+def _commands(group: typing.Any, before: str = "") -> Iterator[tuple[str, Callable[..., typing.Any]]]:
+    for one in group.registered_commands:
+        name = one.name or one.callback.__name__.replace("_", "-")
+        yield f"{before} {name}".strip(), one.callback
+    for sub in group.registered_groups:
+        yield from _commands(sub.typer_instance, sub.name or sub.typer_instance.info.name)
+
+
+def _texts(function: Callable[..., typing.Any]) -> Iterator[str]:
+    """Options whose value is a text or a path, or several."""
+    for name, kind in typing.get_type_hints(function).items():
+        kinds = {kind, *typing.get_args(kind), *(x for k in typing.get_args(kind) for x in typing.get_args(k))}
+        if name != "return" and kinds & {str, Path}:
+            yield name
