@@ -15,6 +15,7 @@ from torch import Tensor
 from farfield.audit.descriptor import Descriptor, check_images, resized, with_channels
 from farfield.core.artifact import file_digest, read_json, write_bytes, write_json
 from farfield.core.error import FarfieldError
+from farfield.core.tensor_file import open_tensors
 from farfield.networks.copy_net import SIDE, CopyNet
 
 BUNDLED: Final = Path(__file__).parents[1] / "models" / "copy-32"
@@ -63,7 +64,6 @@ def load_copy_net(folder: Path) -> CopyNet:
         FarfieldError: missing or damaged files, or those of another network.
     """
     from safetensors import SafetensorError
-    from safetensors.torch import load_file
 
     if not (folder / CONFIG).is_file() or not (folder / WEIGHTS).is_file():
         raise FarfieldError(
@@ -75,7 +75,9 @@ def load_copy_net(folder: Path) -> CopyNet:
         if config["network"] != "CopyNet":
             raise ValueError(f"a {config['network']}")
         network = CopyNet(int(config["width"]), int(config["features"]))
-        missing = network.load_state_dict(load_file(folder / WEIGHTS), strict=False)
+        with open_tensors(folder / WEIGHTS) as file:
+            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        missing = network.load_state_dict(weights, strict=False)
         # a count of batches, whole numbers, is not needed once training is over, and is not kept
         lacking = [name for name in missing.missing_keys if not name.endswith("num_batches_tracked")]
         if lacking or missing.unexpected_keys:

@@ -21,6 +21,7 @@ from farfield.checkpoints.assembly import assemble, check_runs, first_line
 from farfield.core.artifact import read_json, write_bytes, write_json
 from farfield.core.disk import beside
 from farfield.core.error import FarfieldError
+from farfield.core.tensor_file import open_tensors
 from farfield.diffusion.precondition import FAMILIES, Family, Trainable, precondition
 
 _ALWAYS = ("network", "shape", "family", "classes", "sigma_data")
@@ -154,7 +155,6 @@ def load_native(folder: Path, *, dtype: torch.dtype = torch.float32, label: int 
 def read_network(plan: Blueprint, folder: Path) -> nn.Module:
     """The network of such a folder with its weights, in float32."""
     from safetensors import SafetensorError
-    from safetensors.torch import load_file
 
     from farfield.networks.build import from_config
 
@@ -165,7 +165,8 @@ def read_network(plan: Blueprint, folder: Path) -> nn.Module:
             raise FarfieldError(f"{folder / DESCRIPTION}: a network that cannot be ({first_line(error)})") from error
 
     try:
-        network = assemble(build, {k: v.float() for k, v in load_file(folder / WEIGHTS).items()})
+        with open_tensors(folder / WEIGHTS) as file:
+            network = assemble(build, {k: file.get_tensor(k).float() for k in file.keys()})  # noqa: SIM118
     except (OSError, SafetensorError, RuntimeError) as error:
         raise FarfieldError(
             f"{folder / WEIGHTS}: expected the weights of the network in {DESCRIPTION}, found none or others "

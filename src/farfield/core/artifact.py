@@ -23,6 +23,7 @@ from farfield.core.disk import write_bytes as write_bytes
 from farfield.core.error import DamagedError, FarfieldError, FarfieldWarning
 from farfield.core.json_file import parse_json
 from farfield.core.json_file import read_json as read_json
+from farfield.core.tensor_file import open_tensors
 
 A = TypeVar("A", bound="Artifact")
 
@@ -228,10 +229,10 @@ class Store(Generic[A]):
         return self.kind(keys, torch.cat([p.values for p in parts]), **first.attributes())
 
     def _read(self, path: Path) -> A:
-        from safetensors import SafetensorError, safe_open
+        from safetensors import SafetensorError
 
         try:
-            with safe_open(path, framework="pt") as f:
+            with open_tensors(path) as f:
                 header = parse_json((f.metadata() or {})["farfield"])
                 values = f.get_tensor("values")
             kind, keys, digest = header.pop("kind"), tuple(header.pop("keys")), header.pop("sha256", None)

@@ -13,6 +13,7 @@ from torch import Tensor
 from farfield.core.artifact import made_again, tensor_bytes, write_bytes
 from farfield.core.error import DamagedError, FarfieldError
 from farfield.core.json_file import parse_json
+from farfield.core.tensor_file import open_tensors
 
 State = tuple[dict[str, Any], dict[str, Tensor]]
 """The plain part and the tensors."""
@@ -58,10 +59,10 @@ def read_state(path: Path, kind: str, settings: Mapping[str, Any]) -> State:
         DamagedError: not the state of such a job, or damaged.
         FarfieldError: of a job with other settings.
     """
-    from safetensors import SafetensorError, safe_open
+    from safetensors import SafetensorError
 
     try:
-        with safe_open(path, framework="pt") as f:
+        with open_tensors(path) as f:
             header = parse_json((f.metadata() or {})["farfield"])
             tensors = {key: f.get_tensor(key) for key in f.keys()}  # noqa: SIM118
         digest = header.pop("sha256", None)

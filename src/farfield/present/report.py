@@ -69,7 +69,7 @@ def write_report(folder: Path) -> Path:
     # the pictures first: who finds a report also finds what it shows
     for name, content in page.pictures.items():
         write_bytes(folder / "grids" / f"{name}.png", content)
-    write_bytes(folder / "report.html", html.encode())
+    write_bytes(folder / "report.html", html.encode(errors="replace"))  # names of files may be any bytes
     return folder / "report.html"
 
 

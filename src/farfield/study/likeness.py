@@ -18,6 +18,7 @@ from farfield.core.artifact import Features, Images, Store, read_json, write_jso
 from farfield.core.error import FarfieldError
 from farfield.core.json_file import parse_json
 from farfield.core.runtime import resolve_device
+from farfield.core.tensor_file import open_tensors
 from farfield.data.samples import open_samples
 from farfield.data.subset import shuffled
 from farfield.study.measure import descriptor_label, features
@@ -161,10 +162,10 @@ def _some(images: Images, most: int) -> Tensor:
 
 def _kind(shard: Path) -> str | None:
     """What a shard holds, by its header alone."""
-    from safetensors import SafetensorError, safe_open
+    from safetensors import SafetensorError
 
     try:
-        with safe_open(shard, framework="pt") as f:
+        with open_tensors(shard) as f:
             header = parse_json((f.metadata() or {}).get("farfield", "{}"))
     except (OSError, SafetensorError, ValueError):
         return None

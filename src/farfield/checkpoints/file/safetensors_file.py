@@ -10,6 +10,7 @@ from torch import Tensor
 
 from farfield.checkpoints.file.mapped import Mapped
 from farfield.checkpoints.file.stored import Stored
+from farfield.core.tensor_file import open_tensors
 
 HEADER = 2 << 20
 """Longest header, in bytes; that of a network of 10,000 tensors has 1 MB."""
@@ -39,7 +40,7 @@ def read_safetensors(file: Mapped) -> dict[str, Stored]:
     Raises:
         FarfieldError: damaged, or of numbers that no network here has.
     """
-    from safetensors import SafetensorError, safe_open
+    from safetensors import SafetensorError
 
     (length,) = struct.unpack_from("<Q", file.data)
     if length > min(len(file.data) - 8, HEADER):
@@ -47,7 +48,7 @@ def read_safetensors(file: Mapped) -> dict[str, Stored]:
             f"its header should be {length} bytes long, where {len(file.data)} are there and {HEADER} allowed"
         )
     try:
-        opened = safe_open(file.path, framework="pt")
+        opened = open_tensors(file.path)
         names = opened.keys()
         file.spend(1024 * len(names))
         slices = {name: opened.get_slice(name) for name in names}
