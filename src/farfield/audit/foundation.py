@@ -17,7 +17,7 @@ from farfield.audit.descriptor import IMAGENET_MEAN, IMAGENET_STD, Descriptor, c
 from farfield.checkpoints.hub import download
 from farfield.checkpoints.no_code import refuse_code
 from farfield.core.artifact import file_digest
-from farfield.core.error import FarfieldError
+from farfield.core.error import FarfieldError, missing
 
 WANTED: Final = ("config.json", "model*.safetensors")
 SIDE: Final = 224
@@ -66,9 +66,7 @@ class Foundation(Descriptor):
         try:
             import transformers
         except ImportError as error:
-            raise FarfieldError(
-                f"{family}: expected transformers, found none; pip install 'farfield[features]'"
-            ) from error
+            raise missing(f"{family}: this descriptor", "transformers") from error
         place = place or self.family.hub
         folder = Path(place) if Path(place).is_dir() else download(place, WANTED)
         weights = sorted(folder.glob("model*.safetensors"))

@@ -24,7 +24,7 @@ from farfield.checkpoints.assembly import assemble, check_runs, first_line
 from farfield.checkpoints.hub import read_config, read_weights
 from farfield.checkpoints.native import Blueprint
 from farfield.checkpoints.no_code import refuse_code
-from farfield.core.error import FarfieldError, FarfieldWarning
+from farfield.core.error import FarfieldError, FarfieldWarning, missing
 from farfield.diffusion.codec import Codec
 from farfield.diffusion.denoiser import Denoiser
 from farfield.networks.unet2d import SampleOnly
@@ -161,9 +161,7 @@ def embed(folder: Path, prompts: Sequence[str]) -> Tensor:
         FarfieldError: transformers is not installed, or the text encoder cannot be read.
     """
     if importlib.util.find_spec("transformers") is None:
-        raise FarfieldError(
-            f"{folder}: text encoders need the package transformers; install it with `pip install 'farfield[features]'`"
-        )
+        raise missing(f"{folder}: its text encoder", "transformers")
     for part in ("tokenizer", "text_encoder"):
         refuse_code(folder / part)
     with text_to_image.quietly():

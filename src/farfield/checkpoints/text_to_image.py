@@ -20,7 +20,7 @@ from torch import Tensor
 from farfield.checkpoints.hub import download, read_config
 from farfield.checkpoints.no_code import refuse_code
 from farfield.core.artifact import file_digest
-from farfield.core.error import FarfieldError
+from farfield.core.error import FarfieldError, missing
 from farfield.core.runtime import generator
 
 PARTS = ("unet", "vae", "text_encoder", "tokenizer", "scheduler")
@@ -118,9 +118,7 @@ def load_text_to_image(
     folder = locate(name)
     _check(folder)
     if importlib.util.find_spec("transformers") is None:
-        raise FarfieldError(
-            f"{name}: text encoders need the package transformers; install it with `pip install 'farfield[features]'`"
-        )
+        raise missing(f"{name}: its text encoder", "transformers")
     try:
         with quietly():
             from diffusers import StableDiffusionPipeline

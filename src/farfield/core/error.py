@@ -15,6 +15,12 @@ class DamagedError(FarfieldError):
     """A file of ours does not hold what was written; whoever can make it again does."""
 
 
+def missing(what: str, package: str | None) -> FarfieldError:
+    """For ``what`` is needed a package that is not installed; how to install it, wherever farfield itself came from."""
+    name = (package or "").partition(".")[0] or "it"
+    return FarfieldError(f"{what} needs the package {name}, which is not installed: pip install {name}")
+
+
 class FarfieldWarning(UserWarning):
     """Something was put right or left out on the way; it is named, never silent."""
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from farfield.core.error import FarfieldError
+from farfield.core.error import FarfieldError, missing
 from farfield.core.note import say
 from farfield.data.array_file import load_npy, open_npz, read_header
 from farfield.data.budget import TooLarge
@@ -176,9 +176,7 @@ def _opened(path: Path) -> Iterator[_Arrays]:
     except TooLarge as error:
         raise FarfieldError(f"{path}: {error}") from error
     except ImportError as error:
-        raise FarfieldError(
-            f"{path}: reading it needs {error.name}, which is not installed: pip install h5py"
-        ) from error
+        raise missing(f"{path}: reading it", error.name) from error
     except Exception as error:  # zlib, zipfile, numpy and h5py each have their own
         found = f"found damaged or object (pickled) ones ({error})"
         raise FarfieldError(f"{path}: expected plain numeric arrays, {found}; save it again") from error

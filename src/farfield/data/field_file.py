@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from farfield.core.artifact import write_bytes
-from farfield.core.error import FarfieldError
+from farfield.core.error import FarfieldError, missing
 from farfield.data.array_file import read_npy, read_npz
 from farfield.data.content import Content
 from farfield.data.content import Unreadable as Unreadable
@@ -87,9 +87,7 @@ def read_field_file(path: Path, channels: int, part: str | int | None = None, ma
     except (FarfieldError, Unreadable):
         raise
     except ImportError as error:
-        raise FarfieldError(
-            f"{path}: reading it needs {error.name}, which is not installed: pip install 'farfield[astro]'"
-        ) from error
+        raise missing(f"{path}: reading it", error.name) from error
     except Exception as error:  # readers of damaged files raise almost anything
         raise Unreadable(str(error).split("\n")[0].split("<_io")[0].strip(" '\"") or type(error).__name__) from error
     tally.add(Tally(content.values.size, content.gaps, notes=dict.fromkeys(content.notes)))

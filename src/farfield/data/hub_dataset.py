@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from farfield.core.error import FarfieldError
+from farfield.core.error import FarfieldError, missing
 from farfield.data.collection import Collection, positions
 from farfield.data.decode import decode, warn_coarse
 from farfield.data.header import Shape, header_shape
@@ -29,9 +29,11 @@ def open_hub(source: str, labels: bool = True) -> Collection:
     try:
         import datasets
     except ImportError as error:
-        raise FarfieldError(f"{source}: needs the package datasets; `pip install datasets`") from error
+        raise missing(f"{source}: a data set of the hub", "datasets") from error
     if int(datasets.__version__.partition(".")[0]) < 3:  # older ones run a data set's own script
-        raise FarfieldError(f"{source}: needs datasets 3 or newer, found {datasets.__version__}; update it")
+        raise FarfieldError(
+            f"{source}: needs datasets 3 or newer, found {datasets.__version__}: pip install --upgrade datasets"
+        )
     name, _, split = source.removeprefix(PREFIX).partition(":")
     try:
         rows = datasets.load_dataset(name, split=split or "train")

@@ -13,7 +13,7 @@ from typing import Self
 
 import numpy as np
 
-from farfield.core.error import FarfieldError
+from farfield.core.error import FarfieldError, missing
 from farfield.data import lmdb_child
 from farfield.data.collection import Collection
 from farfield.data.decode import decode, warn_coarse
@@ -34,7 +34,7 @@ def open_lmdb(path: Path) -> Iterator[Collection]:
     try:
         import lmdb  # noqa: F401
     except ImportError as error:
-        raise FarfieldError(f"{path}: an LMDB folder needs the package lmdb; `pip install lmdb`") from error
+        raise missing(f"{path}: an LMDB folder", "lmdb") from error
     with Reader(path) as reader:
         keys = tuple(key.decode("latin-1") for key in reader.every_key())
         if not keys:
