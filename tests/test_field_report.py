@@ -44,7 +44,7 @@ def test_the_lead_says_how_far_and_where():
         "That is more than chance gives (up to 5.0\u202f%)."
     )
     assert found.paragraphs[0] == (
-        "The power spectrum of the examples stays within 3.1\u202f% of held-out between k = 2 and 16; worst at k = 9. "
+        "The power spectrum of other held-out fields stays within 3.1\u202f% of held-out between k = 2 and 16; worst at k = 9. "
         "That is no more than chance gives (up to 6.0\u202f%)."
     )
 
@@ -65,7 +65,7 @@ def test_everything_that_was_measured_is_shown(tmp_path):
     assert len(spectra.axes) == 4 and len(laws.axes) == 2  # positive fields: of the logarithm too
     left, right = spectra.axes[:2]
     lines = {line.get_label(): line for line in left.lines}
-    assert set(lines) == {"held-out", "samples", "examples"}
+    assert set(lines) == {"held-out", "samples", "other held-out"}
     stored = both["samples"]["spectrum"]
     assert list(lines["samples"].get_ydata()) == [s["value"] for s in stored["generated"]]
     assert list(lines["held-out"].get_ydata()) == [s["value"] for s in stored["real"]]
@@ -73,7 +73,7 @@ def test_everything_that_was_measured_is_shown(tmp_path):
     assert list(ratio.get_xdata()) == stored["k"][1:]  # resolved scales only
     assert "K km/s" in svg(laws) and "held-out" in svg(laws) and "<script" not in svg(spectra)
     moments, distances = found.tables
-    assert moments.columns == ["", "samples", "examples", "held-out"] and len(moments.rows) == 8
+    assert moments.columns == ["", "samples", "other held-out", "held-out"] and len(moments.rows) == 8
     assert moments.rows[0][1:] == [both[s]["moments"]["mean"]["generated"] for s in ("samples", "real")] + [
         both["real"]["moments"]["mean"]["real"]
     ]
@@ -83,6 +83,14 @@ def test_everything_that_was_measured_is_shown(tmp_path):
     ]  # fmt: skip
     assert distances.rows[2][1] == both["samples"]["pixels"]["wasserstein"]
     assert distances.rows[2][4] == both["real"]["pixels"]["chance"]["wasserstein"]
+    said = [
+        found.lead,
+        *found.paragraphs,
+        *(cell for t in found.tables for cell in (t.title, *t.columns)),
+        svg(laws),
+        svg(spectra),
+    ]
+    assert not any("examples" in text for text in said)  # none is shown here: both sets of real fields were held out
     assert "from 2 to the Nyquist wavenumber 8" in found.details[0][1] and "Hann" in found.details[0][1]
 
 
@@ -96,7 +104,7 @@ def test_each_channel_has_its_own(tmp_path):
 def test_what_has_no_number_is_left_out(tmp_path):
     assert section({}) is None and section({"samples": None, "real": {}}) is None
     only = section({"real": comparison(tmp_path), "samples": None})
-    assert only.lead.startswith("The power spectrum of the examples")
+    assert only.lead.startswith("The power spectrum of other held-out fields")
     gaps = json.loads(json.dumps(comparison(tmp_path)))
     gaps["spectrum"]["ratio"][3] = None
     gaps["spectrum"]["generated"][3] = {"value": None, "n": 10, "low": None, "high": None}

@@ -10,8 +10,10 @@ from tiny import differences, farfield, make_images, make_model, summary
 from farfield.core.artifact import Latents, load, read_kept, write_kept
 from farfield.core.error import FarfieldError
 from farfield.diffusion.schedule import karras
+from farfield.present.method import budget
+from farfield.present.verdict import verdict
 from farfield.study.method import Choice, key_seed, parse_budgets
-from farfield.unseen.method import METHODS, Method, Trial, choose, decode_by, invert_by
+from farfield.unseen.method import METHODS, Method, Trial, budgets, choose, decode_by, invert_by
 
 EXACT = {
     "fixed-point": (),
@@ -132,6 +134,12 @@ def test_auto_finds_a_method_and_says_what_it_tried(root, tmp_path):
     assert (found["method"], found["steps"]) == (chosen["method"], chosen["steps"])
     assert found["reconstruction"]["psnr"]["min"] == pytest.approx(chosen["psnr"], abs=0.5)  # all images are the probe
     assert found["latent_certificate"]["error"]["max"] < 0.1
+    trip, latent = found["budget"]["round_trip"], found["budget"]["latent"]
+    assert (trip["asked"], trip["found"]) == (25, found["reconstruction"]["psnr"]["min"]) and trip["met"]
+    assert (latent["asked"], latent["found"]) == (0.05, found["latent_certificate"]["error"]["max"])
+    assert latent["met"] == (latent["found"] <= 0.05)
+    said = budget(found["budget"])
+    assert said in outcome.out and said in verdict(found, 0, "images")
     # continued from half of its table, it ends as it did
     probe = read_kept(tmp_path / "run" / "probe.json")
     whole = tmp_path / "whole"
@@ -140,6 +148,27 @@ def test_auto_finds_a_method_and_says_what_it_tried(root, tmp_path):
     (whole / "summary.json").unlink()
     assert run(root, whole, *options).code == 0
     assert summary(whole) == found
+
+
+@pytest.mark.parametrize(
+    ("psnr", "latent", "met", "said"),
+    [
+        (
+            41.0,
+            0.005,
+            True,
+            "The budgets are met: the worst image comes back with 41.0 dB (asked: 40.0 dB), the worst certified",
+        ),
+        (39.0, 0.005, False, "ask for more than needed with --round-trip."),
+        (39.0, 0.02, False, "ask for more than needed with --round-trip and --latent."),
+        (None, 0.01, True, "The round trip was not measured: nothing was decoded."),
+        (None, None, None, "was not measured"),
+    ],
+)
+def test_whether_the_budgets_are_met_is_said(psnr, latent, met, said):
+    found = budgets((40.0, 0.01), psnr, latent)
+    assert found["met"] is met and said in budget(found)
+    assert found["round_trip"] == {"asked": 40.0, "found": psnr, "met": None if psnr is None else psnr >= 40}
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """Physical data through the command line: in by a stretch fitted on the examples, out in physical units."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -84,7 +85,6 @@ class TestFits:
         assert torch.equal(samples.values, samples.values[:, :1].expand(-1, 3, -1, -1)) and samples.values.std() > 0
         # the network itself has tints: the rule did this
         own = load(finished / "base", Images).values
-        first = load(finished / "examples", Images).keys[0]
         assert not torch.equal(own, own[:, :1].expand(-1, 3, -1, -1))
         for key, values in zip(samples.keys, samples.values, strict=True):
             with fits.open(finished / "physical" / f"{key}.fits") as opened:
@@ -93,10 +93,15 @@ class TestFits:
             back = kept.inverse(values[None, :1])[0, 0].numpy()
             assert np.allclose(found, back, rtol=1e-6) and found.shape == (16, 16)
             assert header["FFSEED"] == int(key) and header["BUNIT"] == "nJy" and header["CDELT1"] == 1.0
-            assert header["TELESCOP"] == f"T{int(first[-2:])}"
+            assert (header["OBJECT"], header["FFSYNTH"], "TELESCOP" in header) == ("SYNTHETIC", True, False)
             assert "not an observation" in str(header["HISTORY"]) and header["FFSTRET"] == "asinh"
         with np.load(finished / "physical" / "samples.npz") as made:
             assert made["images"].shape == (3, 1, 16, 16) and np.array_equal(made["images"][-1, 0], found)
+            told = json.loads(str(made["provenance"]))
+        assert told["farfield_synthetic"] == "true" and told["farfield_run_sha256"] == header["FFRUN"]
+        for name in ("examples", "real", "references"):
+            with np.load(finished / "physical" / f"{name}.npz") as real:
+                assert "provenance" not in real.files
         assert len(list((finished / "png").glob("*.png"))) == 3
 
     def test_the_summary_says_so(self, finished):

@@ -9,7 +9,6 @@ from tiny import make_images
 
 from farfield.core.artifact import load, save
 from farfield.core.error import FarfieldError, FarfieldWarning
-from farfield.data.field_file import write_fits, write_npz
 from farfield.data.field_source import is_physical
 from farfield.data.science import Fields, fill, load_fields, resample
 
@@ -174,50 +173,6 @@ def test_fields_are_an_artifact(tmp_path):
     assert found.attributes() == fields.attributes() and torch.equal(found.values.nan_to_num(7), values.nan_to_num(7))
     one = found.select(["m/0001"])
     assert one.header("m/0001") == "BUNIT = 'K'" and one.unit == "K" and torch.equal(one.values[0], values[1])
-
-
-def test_fields_leave_as_fits_with_a_template_s_header(tmp_path):
-    template = fits.Header()
-    for key, value in {
-        "BUNIT": "K",
-        "TELESCOP": "X",
-        "CDELT1": -0.1,
-        "CDELT2": 0.1,
-        "CRPIX1": 32.0,
-        "CTYPE3": "VELO",
-    }.items():
-        template[key] = value
-    source = fits.PrimaryHDU((numbers(0, 3, 16, 16) * 10).astype(np.int16), template)
-    source.header["BSCALE"], source.header["BZERO"] = 0.1, 5.0
-    source.writeto(tmp_path / "in.fits", checksum=True)
-    header = load_fields(tmp_path / "in.fits", (1, 8, 8)).header("in/0000")
-    values = numbers(3, 1, 8, 8)
-    for name in ("a.fits", "b.fits"):
-        write_fits(tmp_path / name, values, header, {"FFSEED": (7, "seed")}, ["made, not seen"], 2.0)
-    assert (tmp_path / "a.fits").read_bytes() == (tmp_path / "b.fits").read_bytes()
-    with fits.open(tmp_path / "a.fits") as opened:
-        opened.verify("exception")
-        found = opened[0].header
-        assert np.array_equal(opened[0].data, values[0])
-    assert (found["BUNIT"], found["TELESCOP"], found["FFSEED"]) == ("K", "X", 7)
-    assert (found["CDELT1"], found["CDELT2"], found["CRPIX1"]) == (-0.2, 0.2, 4.5)
-    assert not {"BSCALE", "BZERO", "CTYPE3", "NAXIS3", "CHECKSUM", "DATASUM"} & set(found) and "made" in str(
-        found["HISTORY"]
-    )
-
-
-def test_names_that_no_fits_card_can_hold_do_not_stop_a_field(tmp_path):
-    write_fits(tmp_path / "a.fits", numbers(0, 1, 4, 4), "", {"FFMODEL": ("modèle", "name")}, ["galáxia\n1"])
-    with fits.open(tmp_path / "a.fits") as opened:
-        found = opened[0].header
-    assert found["FFMODEL"] == "mod?le" and str(found["HISTORY"]) == "gal?xia?1"
-
-
-def test_fields_leave_as_npz_that_reads_back(tmp_path):
-    values = numbers(0, 3, 1, 4, 4)
-    write_npz(tmp_path / "a.npz", ["x", "y", "z"], values, "cm-2")
-    found = load_fields(tmp_path / "a.npz", (3, 4, 4))
-    assert found.keys == ("x", "y", "z") and found.unit == "cm-2" and np.array_equal(found.values.numpy(), values)
 
 
 def test_fields_and_pictures_are_told_apart(tmp_path):

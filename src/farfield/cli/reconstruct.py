@@ -97,7 +97,7 @@ def reconstruct(
         hdu=hdu,
         mask=mask,
     )
-    finish(out, as_json, write_report)
+    finish(out, as_json, lambda folder: _told(folder, write_report(folder)))
 
 
 @app.command()
@@ -146,7 +146,16 @@ def invert(
         hdu=hdu,
         mask=mask,
     )
-    finish(out, as_json)
+    finish(out, as_json, lambda folder: _told(folder, folder))
+
+
+def _told(folder: Path, shown: Path) -> str:
+    """What ends the command: whether the budgets of ``--method auto`` are met, and where the result is."""
+    from farfield.core.artifact import read_json
+    from farfield.present.method import budget
+
+    found = budget(read_json(folder / "summary.json").get("budget") or {})
+    return f"{found}\n{shown}" if found else str(shown)
 
 
 def _choice(

@@ -22,9 +22,17 @@ def say(line: str) -> None:
     warnings.warn(FarfieldNote(line), stacklevel=2)
 
 
+def said() -> list[str]:
+    """What was said inside the innermost `kept` so far."""
+    return list(_books[-1]) if _books else []
+
+
 @contextlib.contextmanager
 def kept() -> Iterator[list[str]]:
-    """The lines said inside, each once, in their order: a command writes them to its summary."""
+    """The lines said inside, each once, in their order: a command writes them to its summary.
+
+    ``@kept()`` before a function keeps those of each call.
+    """
     book: list[str] = []
     _books.append(book)
     try:

@@ -18,7 +18,7 @@ from farfield.core.note import say
 from farfield.core.runtime import Advance
 from farfield.data import clouds, science
 from farfield.data.labels import Classes
-from farfield.data.picture import LUMINANCE, checked_shape, fit_all
+from farfield.data.picture import LUMINANCE, checked_shape, fit_all, say_fit
 from farfield.data.science import Fields
 from farfield.data.subset import choose_keys
 
@@ -124,6 +124,7 @@ def cloud_fields(keys: Sequence[str], shape: Sequence[int], report: Advance | No
 
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
         rows = np.stack(list(pool.map(one, keys)))
+    say_fit("clouds", [(CLOUD_SIDE, CLOUD_SIDE, 1)], shape, "averaged")
     scale = CLOUD_SIDE / max(height, width)
     return Fields(tuple(keys), torch.from_numpy(rows), clouds.UNIT, "numpy", scale=scale)
 

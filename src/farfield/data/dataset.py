@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -14,7 +15,7 @@ from farfield.core.artifact import Images
 from farfield.core.error import FarfieldError
 from farfield.core.runtime import Advance
 from farfield.data.labels import matched
-from farfield.data.picture import checked_shape, fit_stored, from_uint8
+from farfield.data.picture import checked_shape, fit_stored, from_uint8, say_fit
 from farfield.data.source import open_collection
 from farfield.data.subset import first
 
@@ -116,16 +117,18 @@ def open_dataset(
         size = collection.common_shape(keys) if shape is None else checked_shape(shape)
         images = torch.empty(len(keys), *size, dtype=torch.uint8)
         good: list[str] = []
-        work = collection.each(
-            lambda key, picture: fit_stored(picture, size, collection.label(key)),
-            keys,
-            strict=strict,
-            report=report,
-        )
+        sizes: set[tuple[int, ...]] = set()
+
+        def fitted(key: str, picture: np.ndarray) -> Tensor:
+            sizes.add(picture.shape)
+            return fit_stored(picture, size, collection.label(key))
+
+        work = collection.each(fitted, keys, strict=strict, report=report)
         for key, image in work:
             if image.dtype != images.dtype:  # 8 bits no longer do
                 images, image = from_uint8(images), from_uint8(image)
             images[len(good)] = image
             good.append(key)
+        say_fit(collection.name, sizes, size)
     classes = torch.tensor([collection.labels[key] for key in good]) if collection.labels else None
     return Dataset(tuple(good), images[: len(good)], classes, collection.class_names if collection.labels else ())

@@ -1,4 +1,4 @@
-"""One file of physical fields to arrays, whatever its format, and fields to FITS and npz.
+"""One file of physical fields to arrays, whatever its format.
 
 FITS (any image HDU; scaled, big-endian and compressed ones too), npy, npz, HDF5, netCDF-4 and TIFF. What is not finite,
 and what the file says is no measurement (`data.mask`), is masked: NaN.
@@ -6,17 +6,13 @@ and what the file says is no measurement (`data.mask`), is masked: NaN.
 
 from __future__ import annotations
 
-import io
-import re
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from farfield.core.artifact import write_bytes
 from farfield.core.error import FarfieldError, missing
 from farfield.data.array_file import read_npy, read_npz
 from farfield.data.content import Content
@@ -124,61 +120,3 @@ def _arrange(content: Content, channels: int) -> Part:
         else [f"{i:0{width}d}" for i in range(len(stack))]
     )
     return dict(zip(labels, stack, strict=True))
-
-
-def write_fits(
-    path: Path,
-    values: np.ndarray,
-    template: str,
-    keywords: dict[str, tuple[Any, str]],
-    history: Sequence[str],
-    scale: float = 1.0,
-) -> None:
-    """One field ``[C, h, w]`` (2-D if C is 1) as FITS, float64, with a template's header (``FieldFile.header``).
-
-    Kept is what the header says of instrument, unit and sky; dropped are the cards that describe the template's own
-    numbers (BITPIX, BSCALE, BLANK, checksums) or further axes. ``scale`` is the template's pixels per pixel of the
-    field: CDELT and CD grow by it, and CRPIX is put in the middle. No date is written: the same field gives the same
-    bytes.
-    """
-    from astropy.io import fits
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        header = fits.Header.fromstring(template, sep="\n") if template else fits.Header()
-        kept = fits.Header([card for card in header.cards if not _OWN.match(card.keyword)])
-        for axis, side in ((1, values.shape[-1]), (2, values.shape[-2])):
-            if f"CRPIX{axis}" in kept:
-                kept[f"CRPIX{axis}"] = (side + 1) / 2
-        for name in list(kept):
-            if _PIXEL.match(name) and isinstance(kept[name], float | int):
-                kept[name] = kept[name] * scale
-        for name, (value, comment) in keywords.items():
-            kept[name] = (_ascii(value) if isinstance(value, str) else value, comment)
-        for line in history:
-            kept.add_history(_ascii(line))
-        hdu = fits.PrimaryHDU(np.ascontiguousarray(values[0] if len(values) == 1 else values, np.float64), kept)
-        buffer = io.BytesIO()
-        hdu.writeto(buffer, output_verify="silentfix+ignore")
-    write_bytes(path, buffer.getvalue())
-
-
-def _ascii(text: str) -> str:
-    """What a FITS card can hold; file names need not be."""
-    return "".join(c if " " <= c <= "~" else "?" for c in text)
-
-
-_OWN = re.compile(
-    r"(SIMPLE|XTENSION|BITPIX|NAXIS\d*|EXTEND|PCOUNT|GCOUNT|GROUPS|BSCALE|BZERO|BLANK|CHECKSUM|DATASUM|EXTNAME|EXTVER|"
-    r"EXTLEVEL|INHERIT|WCSAXES|DATAMIN|DATAMAX|END|Z(IMAGE|CMPTYPE|BITPIX|NAXIS\d*|TILE\d+|NAME\d+|VAL\d+|QUANTIZ|DITHER0)|"
-    r"(CTYPE|CRVAL|CRPIX|CDELT|CUNIT|CROTA)[3-9]|(CD|PC)(0*[3-9]_0*\d|0*\d_0*[3-9]))$"
-)
-_PIXEL = re.compile(r"(CDELT[12]|CD[12]_[12])$")
-
-
-def write_npz(path: Path, keys: Sequence[str], values: np.ndarray, unit: str = "") -> None:
-    """Fields ``[n, C, h, w]`` with their keys, as this module reads them; the same fields give the same bytes."""
-    buffer = io.BytesIO()
-    arrays = {"images": values, "keys": np.array(list(keys), dtype=str)}
-    np.savez(buffer, **arrays, **({"unit": np.array(unit)} if unit else {}))  # type: ignore[arg-type]
-    write_bytes(path, buffer.getvalue())

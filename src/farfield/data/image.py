@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from farfield.core.artifact import Images
 from farfield.core.runtime import Advance
 from farfield.data.bundled import FIELD_DOMAINS, domain_of, load_domain
-from farfield.data.picture import checked_shape, fit
+from farfield.data.picture import checked_shape, fit, say_fit
 from farfield.data.source import open_collection
 from farfield.data.subset import choose_keys
 
@@ -50,14 +51,19 @@ def load_images(
     size = checked_shape(shape)
     if (domain := domain_of(source)) in FIELD_DOMAINS:  # averaged as the physical numbers that they are
         return load_domain(str(domain), size, keys=keys, limit=limit, report=report)
+    sizes: set[tuple[int, ...]] = set()
+
+    def fitted(label: str, picture: np.ndarray) -> torch.Tensor:
+        sizes.add(picture.shape)
+        return fit(picture, size, label)
+
     with open_collection(source, labels=False) as found:
         chosen = choose_keys(found.name, found.keys, keys, limit)
         values = torch.empty(len(chosen), *size)
         good: list[str] = []
-        work = found.each(
-            lambda key, picture: fit(picture, size, found.label(key)), chosen, strict=strict, report=report
-        )
+        work = found.each(lambda key, picture: fitted(found.label(key), picture), chosen, strict=strict, report=report)
         for key, image in work:
             values[len(good)] = image
             good.append(key)
+        say_fit(found.name, sizes, size)
     return Images(tuple(good), values[: len(good)])

@@ -7,8 +7,9 @@ is resampled, so ``to_uint8`` returns an 8-bit picture to the bit.
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,6 +17,8 @@ from torch import Tensor
 
 from farfield.core.artifact import Images, write_bytes
 from farfield.core.error import FarfieldError, NonFiniteError
+from farfield.core.note import say
+from farfield.core.provenance import Provenance
 from farfield.core.runtime import Advance
 from farfield.data.file_name import file_names
 
@@ -38,15 +41,7 @@ def fit(picture: np.ndarray, shape: Sequence[int], name: str, mode: str = "cente
             f"{name}: expected {channels} channels (the model's), found {c}; only grey and RGB are turned into each "
             f"other: give an npz with an array [n, {channels}, H, W], or choose another model"
         )
-    crop_h, crop_w, inner_h, inner_w = h, w, height, width
-    if mode == "center-crop":
-        scale = min(h / height, w / width)
-        crop_h, crop_w = max(1, round(height * scale)), max(1, round(width * scale))
-    elif mode == "pad":
-        scale = min(height / h, width / w)
-        inner_h, inner_w = max(1, round(h * scale)), max(1, round(w * scale))
-    elif mode != "stretch":
-        raise FarfieldError(f"resize mode {mode!r}: expected one of {', '.join(MODES)}")
+    crop_h, crop_w, inner_h, inner_w = _cut(h, w, height, width, mode)
     top, left = (h - crop_h) // 2, (w - crop_w) // 2
     picture = np.ascontiguousarray(picture[top : top + crop_h, left : left + crop_w])
     eight_bit = picture.dtype == np.uint8
@@ -68,6 +63,46 @@ def fit(picture: np.ndarray, shape: Sequence[int], name: str, mode: str = "cente
     return framed
 
 
+def _cut(h: int, w: int, height: int, width: int, mode: str) -> tuple[int, int, int, int]:
+    """Of a picture's ``h`` × ``w`` pixels what is kept, and what size it is brought to: crop_h, crop_w, inner_h, inner_w."""
+    if mode == "center-crop":
+        scale = min(h / height, w / width)
+        return max(1, round(height * scale)), max(1, round(width * scale)), height, width
+    if mode == "pad":
+        scale = min(height / h, width / w)
+        return h, w, max(1, round(h * scale)), max(1, round(w * scale))
+    if mode == "stretch":
+        return h, w, height, width
+    raise FarfieldError(f"resize mode {mode!r}: expected one of {', '.join(MODES)}")
+
+
+def say_fit(name: str, sizes: Iterable[Sequence[int]], shape: Sequence[int], reduced: str = "reduced") -> None:
+    """Say in one line what becomes of a source's pictures ``(h, w, c)`` at ``shape`` (C, H, W); nothing where they fit.
+
+    ``reduced`` is the word for what is done to pixels that become fewer.
+    """
+    channels, height, width = checked_shape(shape)
+    found = sorted({tuple(size) for size in sizes}, key=lambda size: (size[0] * size[1], size))
+    done = []
+    if any((h, w) != (height, width) for h, w, _ in found):
+        cuts = [(h, w, *_cut(h, w, height, width, "center-crop")[:2]) for h, w, _ in found]
+        cropped = max(1 - crop_h * crop_w / (h * w) for h, w, crop_h, crop_w in cuts)
+        factors = [(crop_h * crop_w / (height * width)) ** 0.5 for _, _, crop_h, crop_w in cuts]
+        up_to = "" if len(cuts) == 1 else "up to "
+        how = [f"cropped {up_to if cropped >= 0.005 else ''}{cropped:.0%}"]
+        how += [f"{reduced} {up_to}{max(factors):.3g} to 1"] if max(factors) > 1 else []
+        how += [f"enlarged {up_to}1 to {1 / min(factors):.3g}"] if min(factors) < 1 else []
+        ends = dict.fromkeys(f"{h}×{w}" for h, w, _ in (found[0], found[-1]))
+        done.append(f"{' to '.join(ends)} → {height}×{width} ({', '.join(how)})")
+    counts = {c for _, _, c in found}
+    if channels > 1 and 1 in counts:
+        done.append(f"one channel repeated in {channels}")
+    if channels == 1 and counts - {1}:
+        done.append("colours turned to grey")
+    if done:
+        say(f"{name}: {', '.join(done)}")
+
+
 def fit_stored(picture: np.ndarray, shape: Sequence[int], name: str, mode: str = "center-crop") -> Tensor:
     """``fit``, but a picture of 8 bits stays uint8."""
     if picture.dtype != np.uint8:
@@ -78,7 +113,8 @@ def fit_stored(picture: np.ndarray, shape: Sequence[int], name: str, mode: str =
 
 
 def fit_all(pictures: dict[str, np.ndarray], shape: Sequence[int], name: str, report: Advance | None = None) -> Images:
-    """``fit`` for each key."""
+    """``fit`` for each key; what it does is said."""
+    say_fit(name, (picture.shape for picture in pictures.values()), shape)
     values = torch.empty(len(pictures), *checked_shape(shape))
     for i, (key, picture) in enumerate(pictures.items()):
         values[i] = fit(picture, shape, f"{name}[{key}]")
@@ -119,16 +155,26 @@ def channel_law(examples: Tensor) -> Callable[[Tensor], Tensor] | None:
     return grey if examples.shape[1] > 1 and float(apart.max()) <= 1.01 / 127.5 else None
 
 
-def save_png(image: Tensor, path: str | Path) -> None:
-    """Write one image ``[C, H, W]`` in [-1, 1], C = 1 (grey) or 3 (RGB), atomically."""
+def png(picture: Any, made: Mapping[str, str] | None = None) -> bytes:
+    """A PIL picture as a PNG; ``made``, the record of a generated one (`core.provenance`), stands in its text chunks."""
+    from PIL.PngImagePlugin import PngInfo
+
+    chunks = PngInfo()
+    for name, text in (made or {}).items():
+        chunks.add_text(name, text)  # iTXt where it is not Latin-1
+    buffer = io.BytesIO()
+    picture.save(buffer, format="PNG", pnginfo=chunks)
+    return buffer.getvalue()
+
+
+def save_png(image: Tensor, path: str | Path, made: Mapping[str, str] | None = None) -> None:
+    """Write one image ``[C, H, W]`` in [-1, 1], C = 1 (grey) or 3 (RGB), atomically; ``made`` as in `png`."""
     from PIL import Image
 
     if image.ndim != 3 or image.shape[0] not in (1, 3):
         raise FarfieldError(f"{path}: expected [1, H, W] or [3, H, W], found {list(image.shape)}; save others as npz")
     pixels = to_uint8(image).permute(1, 2, 0).contiguous().numpy()
-    buffer = io.BytesIO()
-    Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels).save(buffer, format="PNG")
-    write_bytes(Path(path), buffer.getvalue())
+    write_bytes(Path(path), png(Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels), made))
 
 
 def decodes(path: Path) -> bool:
@@ -143,11 +189,11 @@ def decodes(path: Path) -> bool:
     return True
 
 
-def save_pngs(images: Images, folder: str | Path) -> list[Path]:
-    """One ``<key>.png`` a row, see `data.file_name.file_names`."""
+def save_pngs(images: Images, folder: str | Path, made: Provenance | None = None) -> list[Path]:
+    """One ``<key>.png`` a row, see `data.file_name.file_names`; ``made`` marks generated images."""
     paths = [Path(folder, name + ".png") for name in file_names(images.keys, ".png")]
-    for path, value in zip(paths, images.values, strict=True):
-        save_png(value, path)
+    for path, key, value in zip(paths, images.keys, images.values, strict=True):
+        save_png(value, path, made.record(key) if made else None)
     return paths
 
 

@@ -23,7 +23,7 @@ from farfield.core.runtime import Advance
 from farfield.data.field_file import ENDINGS, TIFF, FieldFile, Unreadable, ending, read_field_file
 from farfield.data.listing import PICTURES, existing, survey, take
 from farfield.data.mask import Tally
-from farfield.data.picture import checked_shape, some
+from farfield.data.picture import checked_shape, say_fit, some
 
 MOST_MASKED = 0.1
 """A patch with a larger share masked is left out."""
@@ -142,6 +142,7 @@ def load_fields(
             ),
             stacklevel=2,
         )
+    say_fit(str(source), ((h, w, len(rows[next(iter(rows))])) for h, w in sizes), shape, "averaged")
     h, w = min(sizes)
     keys = sorted(rows)
     stack = torch.from_numpy(np.stack([rows[k] for k in keys]))

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import filecmp
-import io
 import json
 import os
 import re
@@ -26,7 +25,7 @@ from torch import Tensor
 from farfield.core.disk import beside, sweep, writing
 from farfield.core.error import FarfieldError, FarfieldWarning
 from farfield.data.labels import FILE
-from farfield.data.picture import from_uint8, to_uint8
+from farfield.data.picture import from_uint8, png, to_uint8
 
 FORMATS = ("folder", "zip", "npz")
 
@@ -103,9 +102,7 @@ def _png(image: Tensor, key: str) -> bytes:
     if image.shape[0] not in (1, 3):
         raise FarfieldError(f"{key}: a PNG has 1 or 3 channels, found {image.shape[0]}; write an npz")
     pixels = (image if image.dtype == torch.uint8 else to_uint8(image)).permute(1, 2, 0).contiguous().numpy()
-    buffer = io.BytesIO()
-    Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels).save(buffer, format="PNG")
-    return buffer.getvalue()
+    return png(Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels))
 
 
 def _write_npz(path: Path, rows: Rows, labels: Mapping[str, int], class_names: Sequence[str]) -> int:

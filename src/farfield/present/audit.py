@@ -159,7 +159,8 @@ def _galleries(folder: Path, threshold: float) -> list[Section]:
         note = "; ".join(
             filter(None, ("image, nearest training image, cosine", plot.channels_shown(shown.values.shape[1])))
         )
-        pictures.append(Picture(name, sheet, title, note, f"{title}, each beside its nearest training image"))
+        alt, generated = f"{title}, each beside its nearest training image", not name.endswith("held_out")
+        pictures.append(Picture(name, sheet, title, note, alt, generated))
     lead = (
         f"Framed where the cosine is above {number(threshold)}. A number is no eye: look whether the closest pairs are copies, "
         "and whether samples are images of the domain. Held-out images that nearly repeat training images push a calibrated "

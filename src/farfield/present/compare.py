@@ -255,7 +255,8 @@ def _strips(folder: Path, domain: Mapping[str, Any], row: Mapping[str, Any]) -> 
         store = Store(folder / stored, Images)
         if store.shards():
             title = TITLES[method] if method else f"examples ({number(count)})"
-            pictures.append(Picture(f"{domain['folder']}-{stored}", grid(store.read()), title, alt=f"samples: {title}"))
+            name, generated = f"{domain['folder']}-{stored}", method not in ("real", "")
+            pictures.append(Picture(name, grid(store.read()), title, alt=f"samples: {title}", generated=generated))
     return pictures
 
 

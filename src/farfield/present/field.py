@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 SPECTRA = {"spectrum": "Power spectrum", "log_spectrum": "Power spectrum of the logarithm"}
-SERIES = {"samples": ("samples", PAINT["ours"]), "examples": ("examples", PAINT["base"])}
+SERIES = {"samples": ("samples", PAINT["ours"]), "real": ("other held-out", PAINT["base"])}
+WHOSE = {"samples": "the samples", "real": "other held-out fields"}
 HELD_OUT = ("held-out", PAINT["real"])
 
 MEANING = (
@@ -36,11 +37,10 @@ def section(fields: Mapping[str, Any]) -> Section | None:
     """The section made of ``summary["fields"]``; None when it compares nothing.
 
     Args:
-        fields: ``samples`` and ``real``, each as `audit.field.compare_fields` gives it: samples, and real examples, against
-            the same held-out fields; each may be missing. ``unit``, if given, stands at the axes.
+        fields: ``samples`` and ``real``, each as `audit.field.compare_fields` gives it: samples, and other held-out
+            fields (the floor), against the same held-out fields; each may be missing. ``unit``, if given, stands at the axes.
     """
-    compared = {name: _channels(fields.get(key)) for name, key in (("samples", "samples"), ("examples", "real"))}
-    compared = {name: found for name, found in compared.items() if found}
+    compared = {name: found for name in SERIES if (found := _channels(fields.get(name)))}
     if not compared:
         return None
     count = max(map(len, compared.values()))
@@ -99,13 +99,13 @@ def _lead(sets: Mapping[str, Mapping[str, Any]], start: str) -> list[str]:
             else:
                 distance = f"is at worst {number(ratio, 2)} times held-out's {where}, at k = {worst['k']:.0f}"
             chance = _chance(worst.get("chance"), worst["value"], True)
-            said.append(f"{start}he {power} of the {name} {distance}.{chance}")
+            said.append(f"{start}he {power} of {WHOSE[name]} {distance}.{chance}")
     for name, found in sets.items():
         pixels = found.get("pixels") or {}
         if wasserstein := as_score(pixels.get("wasserstein")):
             chance = _chance((pixels.get("chance") or {}).get("wasserstein"), wasserstein["value"], False)
             said.append(
-                f"{start}he pixels of the {name} lie {score(wasserstein)} standard deviations from held-out's, rank by "
+                f"{start}he pixels of {WHOSE[name]} lie {score(wasserstein)} standard deviations from held-out's, rank by "
                 f"rank.{chance}"
             )
     return said
@@ -187,7 +187,7 @@ def _laws(sets: Mapping[str, Mapping[str, Any]], unit: str) -> Figure | None:
 def _line(ax: Axes, x: Sequence[float], scores: Sequence[Any], label: str, colour: str, marker: str = "") -> None:
     """A line through the values with a band for the intervals; what has no number is left out."""
     points = [(a, s) for a, s in zip(x, map(as_score, scores), strict=True) if s is not None]
-    style = (0, (4, 2)) if label == "examples" else "-"
+    style = (0, (4, 2)) if label == SERIES["real"][0] else "-"
     values = [s["value"] for _, s in points]
     ax.plot(
         [a for a, _ in points],
@@ -248,7 +248,7 @@ def _moments(sets: Mapping[str, Mapping[str, Any]], title: str) -> Table:
             ]
             for n in names
         ]
-    return Table(["", *found, HELD_OUT[0]], rows, title)
+    return Table(["", *(SERIES[name][0] for name in found), HELD_OUT[0]], rows, title)
 
 
 def _spread_over_fields(moment: Mapping[str, Any], which: str) -> str | None:
@@ -269,4 +269,4 @@ def _distances(sets: Mapping[str, Mapping[str, Any]], title: str) -> Table:
         pixels = [found.get("pixels") or {} for found in sets.values()]
         if any(as_score(p.get(key)) for p in pixels):
             rows.append([name, *(cell for p in pixels for cell in (p.get(key), (p.get("chance") or {}).get(key)))])
-    return Table(["", *(column for name in sets for column in (name, "chance"))], rows, title)
+    return Table(["", *(column for name in sets for column in (SERIES[name][0], "chance"))], rows, title)

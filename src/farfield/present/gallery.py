@@ -17,8 +17,11 @@ RETURNED, ALL_RETURNED = 12, 32  # round trips among other results, and where th
 LISTED = 500  # rows of a per-image table
 IMAGE_SETS = ("examples", "images", "reconstructions", "samples", "base", "references")
 
-Keep = Callable[[str, "Image.Image", str], dict[str, Any]]
-"""Keeps a picture for ``grids/`` under a name with its alternative text, and gives what an ``<img>`` needs."""
+REAL_SETS = ("examples", "images", "references")
+
+Keep = Callable[[str, "Image.Image", str, bool], dict[str, Any]]
+"""Keeps a picture for ``grids/`` under a name with its alternative text, and gives what an ``<img>`` needs; the last argument
+is whether it shows generated images."""
 
 
 class Gallery:
@@ -60,7 +63,8 @@ class Gallery:
                 images = self.sets[name]
                 # a run keeps only some of its held-out images for show
                 total = (self.summary.get("references") or {}).get("n") if name == "references" else None
-                picture = self._picture(name, plot.grid(images.values[:SHOWN]), f"contact sheet: {title}")
+                sheet = plot.grid(images.values[:SHOWN])
+                picture = self._picture(name, sheet, f"contact sheet: {title}", name not in REAL_SETS)
                 sheets[name] = {
                     **picture,
                     "title": title,
@@ -86,7 +90,7 @@ class Gallery:
             captions=[f"{'copy · ' if row.get('copy') else ''}{words.number(row['distance'])}" for row in shown],
             framed=[bool(row.get("copy")) for row in shown],
         )
-        picture = self._picture("nearest", image, "each new image beside its nearest example")
+        picture = self._picture("nearest", image, "each new image beside its nearest example", True)
         copies = sum(bool(row.get("copy")) for row in rows)
         note = _shown(len(shown), len(rows), samples)
         return {**picture, **_listed(rows), "note": note, "copies": copies, "n": len(rows)}
@@ -108,7 +112,7 @@ class Gallery:
         gap, gain = plot.difference(first, second)
         captions = ["" if psnr[key] is None else f"{words.number(psnr[key])} dB" for key in shown]
         image = plot.pairs(first, second, gap, columns=4, captions=captions if any(captions) else ())
-        picture = self._picture("reconstructions", image, "original, reconstruction and amplified difference")
+        picture = self._picture("reconstructions", image, "original, reconstruction and amplified difference", True)
         rows = [{"key": key, **each[key]} for key in keys if key in each]
         note = _shown(len(shown), len(keys), returned)
         return {**picture, **_listed(rows), "gain": gain, "note": note, "sorted": bool(each)}

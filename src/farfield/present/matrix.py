@@ -77,7 +77,7 @@ def matrix(folder: Path, summary: dict[str, Any]) -> Content:
         tables.append(Table(["", *names], rows, f"MAE-RP, up to {number(255 * mae['limit'])} / 255"))
     tables.append(thresholds(summary, "pairs of different seeds"))
     pictures = [
-        Picture(name, image, title, alt=title)
+        Picture(name, image, title, alt=title, generated=False)
         for name, title in (("rp", "Reproducibility"), ("mae", "The same by pixel difference"))
         if (image := _opened(folder / f"{name}.png")) is not None
     ]

@@ -9,6 +9,27 @@ from farfield.present.page import Section, Table
 from farfield.present.words import number, share
 
 
+def budget(found: Mapping[str, Any]) -> str:
+    """Whether the run keeps the budgets it was given, in a sentence; ``found`` is ``budget`` of ``summary.json``."""
+    if not found:
+        return ""
+    trip, latent = found["round_trip"], found["latent"]
+    parts = []
+    if trip["met"] is not None:
+        parts.append(f"the worst image comes back with {number(trip['found'])} dB (asked: {number(trip['asked'])} dB)")
+    if latent["met"] is not None:
+        parts.append(f"the worst certified latent is {share(latent['found'])} off (asked: {share(latent['asked'])})")
+    failed = [name for name, part in (("--round-trip", trip), ("--latent", latent)) if part["met"] is False]
+    if not parts:
+        return "Whether the budgets are met was not measured: nothing was decoded, and this method has no certificate."
+    said = f"The budgets are {'met' if found['met'] else 'not met'}: {', '.join(parts)}."
+    if failed:
+        said += f" The method was chosen on a few images; ask for more than needed with {' and '.join(failed)}."
+    elif trip["met"] is None:
+        said += " The round trip was not measured: nothing was decoded."
+    return said
+
+
 def section(search: Mapping[str, Any]) -> Section | None:
     """What was tried, with its cost and its two errors; None where nothing was searched.
 

@@ -26,13 +26,14 @@ class Table:
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture with its caption; ``name`` is its file in ``grids/``."""
+    """A picture with its caption; ``name`` is its file in ``grids/``, which says where it shows ``generated`` images."""
 
     name: str
     image: Image.Image
     title: str
     note: str = ""
     alt: str = ""
+    generated: bool = True
 
 
 @dataclass(frozen=True)

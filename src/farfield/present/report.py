@@ -7,13 +7,14 @@ What a run does not have is left out.
 from __future__ import annotations
 
 import base64
-import io
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from farfield.core.artifact import read_json, write_bytes
 from farfield.core.error import FarfieldError
+from farfield.core.provenance import Provenance
+from farfield.data.picture import png
 from farfield.present import (
     analyse,
     audit,
@@ -21,6 +22,7 @@ from farfield.present import (
     dimension,
     edit,
     field,
+    generate,
     matrix,
     method,
     molrg,
@@ -45,6 +47,7 @@ PAGES: dict[str, Callable[[Path, dict[str, Any]], Content]] = {
     "compare": compare.content,
     "dimension": dimension.content,
     "edit": edit.content,
+    "generate": generate.content,
     "molrg": molrg.content,
     "rank": rank.content,
     "score gl": matrix.gl,
@@ -157,18 +160,16 @@ class _Page:
         from markupsafe import Markup
 
         pictures = [
-            {**self._picture(p.name, p.image, p.alt or p.title), "title": p.title, "note": p.note}
+            {**self._picture(p.name, p.image, p.alt or p.title, p.generated), "title": p.title, "note": p.note}
             for p in section.pictures
         ]
         charts = [(Markup(plot.svg(chart.figure)), chart.label) for chart in section.charts]
         return {**vars(section), "pictures": pictures, "charts": charts}
 
-    def _picture(self, name: str, image: Image.Image, alt: str) -> dict[str, Any]:
+    def _picture(self, name: str, image: Image.Image, alt: str, generated: bool) -> dict[str, Any]:
         """Keep a picture for ``grids/`` and give what an ``<img>`` needs."""
-        buffer = io.BytesIO()
-        image.save(buffer, format="PNG")
-        self.pictures[name] = buffer.getvalue()
-        data = base64.b64encode(buffer.getvalue()).decode()
+        self.pictures[name] = png(image, Provenance.of(self.request).record() if generated else None)
+        data = base64.b64encode(self.pictures[name]).decode()
         return {"src": f"data:image/png;base64,{data}", "width": image.width, "height": image.height, "alt": alt}
 
     def _cost(self) -> dict[str, Any] | None:

@@ -10,7 +10,7 @@ from farfield.core.artifact import Images, Store
 from farfield.present import plot, words
 from farfield.present.page import Chart, Content, Picture, Section, Table, model_name
 from farfield.present.plot import PAINT, styled, subplots
-from farfield.present.verdict import caveats, relation
+from farfield.present.verdict import caveats, relation, standing
 from farfield.present.words import as_score, level, score, score_parts, share
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def _as_expansion(summary: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _verdict(summary: Mapping[str, Any], source: str, style: str) -> list[str]:
-    said = []
+    said = [stands] if (stands := standing(summary, style)) else []
     for descriptor in summary["measures"]:
         before, after, plain, real = (
             _distance(summary, descriptor, name) for name in ("before", _chosen(summary), "plain", "real")
@@ -158,7 +158,7 @@ def _strips(folder: Path, summary: Mapping[str, Any], source: str, style: str) -
     note = f"{len(keys)} of {len(sources)}; in each strip: {', '.join(order)}"
     pictures = [
         Picture("strips", image, f"From {source} to {style}", note, f"strips: {', '.join(order)}"),
-        Picture("style", plot.grid(examples.values[:STRIPS], columns=12), f"Examples of {style}"),
+        Picture("style", plot.grid(examples.values[:STRIPS], columns=12), f"Examples of {style}", generated=False),
     ]
     return Section("strips", "From source to style", "Judge with your own eyes before reading on.", pictures=pictures)
 

@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import groupby
 from typing import Any
 
-from farfield.present.words import SETS, as_score, level, number, score, score_parts, share
+from farfield.present import method
+from farfield.present.words import MEASURES, SETS, as_score, level, number, score, score_parts, share
 
 FEW = 200  # fewer images than this deserve a caveat
 COARSE = 0.05  # relative error of latents from which they deserve one
+
+FIELD_DISTANCES = {
+    "spectrum": "power spectrum",
+    "log_spectrum": "power spectrum of the logarithm",
+    "wasserstein": "Wasserstein distance of the pixels",
+    "ks": "Kolmogorov–Smirnov distance of the pixels",
+}
+MOMENTS = ("mean", "variance", "skewness", "kurtosis")
 
 TO_FLOOR = {
     "overlapping": "the intervals overlap, so at this n the measure does not tell the new images from real ones, "
@@ -72,12 +82,14 @@ def verdict(summary: Mapping[str, Any], count: int, domain: str) -> list[str]:
         count: how many new images there are.
         domain: what the examples are called.
     """
-    said = [_distances(summary, count, domain), _copies(summary)]
+    said = [standing(summary, domain), _distances(summary, count, domain), _copies(summary)]
     if not any(said) and (trip := summary.get("reconstruction")):
         median, worst = (number(trip["psnr"][k]) for k in ("median", "min"))
         said.append(
             f"The {trip['n']} images of {domain} come back with a PSNR of {median} dB in the median, {worst} at worst."
         )
+    if found := method.budget(summary.get("budget") or {}):
+        said.insert(0, found)
     if certificate := summary.get("latent_certificate"):
         median, worst = (share(certificate["error"][k]) for k in ("median", "max"))
         said.append(f"Latents carry a numerical error of {median} in the median, {worst} at most.")
@@ -112,6 +124,9 @@ def caveats(summary: Mapping[str, Any]) -> list[str]:
 def key_numbers(summary: Mapping[str, Any]) -> list[tuple[str, str, str, str]]:
     """The numbers to see first: title, value, interval or extreme, and what to compare with."""
     tiles: list[tuple[str, str, str, str]] = []
+    if (stands := summary.get("standing") or {}).get("compared"):
+        told = f"{stands['apart']} of {stands['compared']}"
+        tiles.append(("measures that tell them from real images", told, "", "95 % intervals that do not meet"))
     for descriptor, sets in list((summary.get("measures") or {}).items())[:1]:
         ours, floor = ((sets.get(s) or {}).get("kernel_distance") for s in ("samples", "real"))
         if as_score(ours):
@@ -135,6 +150,36 @@ def key_numbers(summary: Mapping[str, Any]) -> list[tuple[str, str, str, str]]:
         worst = f"worst {share(error['max'])}"
         tiles.append(("error of the latents", share(error["median"]), worst, f"median of {certificate['n']}"))
     return tiles
+
+
+def standing(summary: Mapping[str, Any], domain: str) -> str:
+    """How many of all the measures tell the new images from held-out ones, and which (`audit.standing`)."""
+    found = summary.get("standing") or {}
+    compared, apart = found.get("compared"), found.get("apart")
+    if not compared:
+        return ""
+    rows = sorted((row for row in found["rows"] if row["stands"] != "overlapping"), key=_named)
+    if not rows:
+        return (
+            f"None of {compared} measures tells the new images from held-out {domain}: intervals overlap in all of them, which "
+            "does not make the two equal."
+        )
+    named = "; ".join(
+        f"{title} ({', '.join(row['space'] for row in group)})" for title, group in groupby(rows, key=_named)
+    )
+    others = " The others do not, which does not make the two equal." if apart < compared else ""
+    return f"{apart} of {compared} measures tell the new images from held-out {domain}: {named}.{others}"
+
+
+def _named(row: Mapping[str, Any]) -> str:
+    """A measure that tells apart, and to which side."""
+    measure = row["measure"]
+    if measure in FIELD_DISTANCES:
+        return f"{FIELD_DISTANCES[measure]} beyond chance"
+    title = MEASURES[measure].title.lower() if measure in MEASURES else measure
+    return (
+        f"{'lower' if row['stands'] == 'below' else 'higher'} {title}{' of the pixels' if measure in MOMENTS else ''}"
+    )
 
 
 def _distances(summary: Mapping[str, Any], count: int, domain: str) -> str:

@@ -16,6 +16,7 @@ from torch import Tensor
 import farfield
 from farfield.audit.named import identity, open_descriptor
 from farfield.checkpoints.load import model_digest
+from farfield.core import note
 from farfield.core.artifact import Images, Latents, Score, save, write_json
 from farfield.core.error import FarfieldError
 from farfield.core.runtime import Advance, generator
@@ -97,6 +98,7 @@ class Analysis:
         }
 
 
+@note.kept()
 def analyse(
     model: str,
     source: str,
@@ -213,9 +215,7 @@ def analyse(
             save(training, out / "in_domain")
         if physical:
             write_json(out / "stretch.json", physical.stretch.to_json())
-        write_json(out / "summary.json", {**summary, "cost_seconds": run.cost()})
-    run.ranks.wait()
-    return summary
+    return run.conclude(summary)
 
 
 def geometry(z: Tensor, most: int = 2000) -> dict[str, Any]:

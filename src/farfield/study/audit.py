@@ -17,6 +17,7 @@ from farfield.audit.search import Neighbours
 from farfield.audit.similarity import paired
 from farfield.audit.threshold import calibrate
 from farfield.checkpoints.load import model_digest
+from farfield.core import note
 from farfield.core.artifact import Images, save, write_json
 from farfield.core.error import FarfieldError
 from farfield.core.seeds import show_numbers
@@ -39,6 +40,7 @@ SEEDS = 512
 """Samples of a model."""
 
 
+@note.kept()
 def audit(
     subject: str,
     training: str,

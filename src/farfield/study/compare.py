@@ -14,7 +14,7 @@ from typing import Any
 
 import farfield
 from farfield.checkpoints.load import model_digest
-from farfield.core.artifact import write_json
+from farfield.core import note
 from farfield.core.error import FarfieldError
 from farfield.data.field_source import is_physical, open_fields
 from farfield.data.file_name import file_names
@@ -30,6 +30,10 @@ COUNTS = (10, 30, 100)
 """Numbers of examples, as far as a source holds twice as many."""
 
 
+TOO_FEW = "{}: fewer than 12 held-out images; nothing can be measured against so few, give --heldout more"
+
+
+@note.kept()
 def compare(
     model: str,
     sources: Sequence[str],
@@ -98,10 +102,7 @@ def compare(
             **reading,
         )
         if not domain.held:
-            raise FarfieldError(
-                f"{held or source}: fewer than 12 held-out images; nothing can be measured against so few, give --heldout "
-                "more"
-            )
+            raise FarfieldError(TOO_FEW.format(held or source))
         contest = Contest(run, file_names([f"{i + 1}-{Path(source).stem}"])[0], denoiser, domain, numerics, tuning)
         found.append({"source": source, "heldout": held, **contest.measured(numbers, methods, descriptors)})
     summary = {
@@ -121,10 +122,7 @@ def compare(
             for name, entry in row["methods"].items()
         },
     }
-    if run.ranks.main:
-        write_json(out / "summary.json", summary)
-    run.ranks.wait()
-    return summary
+    return run.conclude(summary)
 
 
 def _check(
@@ -164,12 +162,17 @@ def _counts(
     strict: bool,
     reading: Mapping[str, Any],
 ) -> list[int]:
-    """How many examples to take of a source, ascending."""
-    if "stretch" in reading or is_physical(source):
-        how = {k: v for k, v in reading.items() if k != "stretch"}
-        available = len(open_fields(source, shape, strict=strict, **how))
-    else:
-        available = len(list_keys(source, strict=strict))
+    """How many examples to take of a source, ascending; refused where too few images are held out to measure against."""
+
+    def images(of: str) -> int:
+        if "stretch" in reading or is_physical(source):
+            how = {k: v for k, v in reading.items() if k != "stretch"}
+            return len(open_fields(of, shape, strict=strict, **how))
+        return len(list_keys(of, strict=strict))
+
+    if heldout and images(heldout) < 12:
+        raise FarfieldError(TOO_FEW.format(heldout))
+    available = images(source)
     most = available if heldout else available - 12
     if asked is None:
         room = available if heldout else available // 2

@@ -19,6 +19,7 @@ import farfield
 from farfield.audit.copy_descriptor import save_copy_net
 from farfield.audit.copy_loss import contrastive, positives, spread
 from farfield.audit.copy_views import light_copies, mixed_copies, strong_copies
+from farfield.core import note
 from farfield.core.artifact import write_json
 from farfield.core.error import FarfieldError
 from farfield.core.runtime import generator, progress, resolve_device
@@ -165,6 +166,7 @@ class CopyTraining:
         return beside
 
 
+@note.kept()
 def train_descriptor(
     source: str,
     out: Path,
@@ -220,7 +222,5 @@ def train_descriptor(
         "parameters": sum(p.numel() for p in training.network.parameters()),
         "model": str(out / MODEL),
         **log[-1],
-        "cost_seconds": run.cost(),
     }
-    write_json(out / "summary.json", summary)
-    return summary
+    return run.conclude(summary)

@@ -17,7 +17,8 @@ import torch
 from torch import Tensor
 
 from farfield.checkpoints.load import load_denoiser, model_digest
-from farfield.core.artifact import Artifact, write_json
+from farfield.core import note
+from farfield.core.artifact import Artifact
 from farfield.core.error import FarfieldError
 from farfield.core.runtime import Advance, exact_matmul, generator, resolve_device, resolve_dtype, state_dtype
 from farfield.manifold.dimension import error_dimension, flipd, normal_bundle
@@ -42,6 +43,7 @@ class Dimensions(Artifact):
     kind: ClassVar[str] = "dimensions"
 
 
+@note.kept()
 def dimension(
     model: str,
     source: str,
@@ -153,9 +155,7 @@ def dimension(
         },
         "bundle": None if bundle is None else _bundle(images.keys, bundle, seed),
     }
-    if run.ranks.main:
-        write_json(out / "summary.json", {**summary, "cost_seconds": run.cost()})
-    return summary
+    return run.conclude(summary)
 
 
 def recommend(sigmas: Sequence[float], values: Tensor, dimension: int) -> dict[str, Any]:

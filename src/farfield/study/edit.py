@@ -12,7 +12,8 @@ from torch import Tensor
 
 from farfield.audit.interval import bootstrap, resample
 from farfield.checkpoints.load import model_digest
-from farfield.core.artifact import Images, Latents, Score, load, save, write_json
+from farfield.core import note
+from farfield.core.artifact import Images, Latents, Score, load, save
 from farfield.core.error import FarfieldError
 from farfield.core.runtime import Advance, seeded_noise
 from farfield.diffusion.denoiser import Denoiser
@@ -73,6 +74,7 @@ class Moves:
         return found
 
 
+@note.kept()
 def edit(
     model: str,
     source: str,
@@ -193,9 +195,7 @@ def edit(
             for i, (name, strength) in enumerate(wanted_moves)
         ],
     }
-    if run.ranks.main:
-        write_json(out / "summary.json", {**summary, "cost_seconds": run.cost()})
-    return summary
+    return run.conclude(summary)
 
 
 def _check_count(count: int, kept: int, entries: Tensor) -> None:

@@ -12,7 +12,9 @@ from typing import Any
 
 import farfield
 from farfield.audit.local import Parts
+from farfield.audit.standing import standing
 from farfield.checkpoints.load import model_digest
+from farfield.core import note
 from farfield.core.artifact import Images, Latents, save, write_json
 from farfield.core.error import FarfieldError
 from farfield.data.picture import as_shown, save_pngs
@@ -37,6 +39,7 @@ from farfield.study.run import Run
 from farfield.unseen.inversion import round_trip
 
 
+@note.kept()
 def expand(
     model: str,
     source: str,
@@ -164,6 +167,9 @@ def expand(
             "The descriptor `model` also chose among the candidates: judge the samples by the other descriptors."
         )
 
+    local = _local_copies(sets) if len(given) > 2 else None
+    fields = compare(domain.physical, samples) if domain.physical else None
+    same_size = "real" in sets and len(sets["real"]) == len(samples)
     summary = {
         "command": "expand",
         "farfield": farfield.__version__,
@@ -186,10 +192,11 @@ def expand(
         "acceptance": {"proposed": proposed, "accepted": n, "rate": n / proposed},
         "selection": {"candidates": settings.candidates, "pilot_copies": chooser.copies} if chooser else None,
         "measures": measures,
-        "fields": compare(domain.physical, samples) if domain.physical else None,
+        "fields": fields,
         "novelty": news,
         "nearest": nearest,
-        "local_copies": _local_copies(sets) if len(given) > 2 else None,
+        "local_copies": local,
+        "standing": standing(measures, news, local_copies=local, fields=fields, same_size=same_size),
         "notes": notes,
         "evaluations": sampler_calls(settings, len(given), n, numerics),
     }
@@ -198,13 +205,11 @@ def expand(
         if "references" in sets:
             save(sets["references"].select(sets["references"].keys[:SHOWN]), out / "references")
         if denoiser.image_shape[0] in (1, 3):
-            save_pngs(samples, out / "png")
+            save_pngs(samples, out / "png", run.provenance)
         if domain.physical:
-            write_fields(out, domain.physical, samples, model, run.request["model_digest"])
+            write_fields(out, domain.physical, samples, run.provenance)
         write_json(out / "geometry.json", geometry(latents, drawn))
-        write_json(out / "summary.json", {**summary, "cost_seconds": run.cost()})
-    run.ranks.wait()
-    return summary
+    return run.conclude(summary)
 
 
 def _local_copies(sets: dict[str, Images]) -> dict[str, Any]:

@@ -9,13 +9,15 @@ import farfield
 from farfield.audit.descriptor import Descriptor, describe
 from farfield.audit.named import open_descriptor
 from farfield.checkpoints.load import load_denoiser, model_digest
-from farfield.core.artifact import Features, Images, write_json
+from farfield.core import note
+from farfield.core.artifact import Features, Images
 from farfield.core.error import FarfieldError
 from farfield.core.runtime import Advance, resolve_device
 from farfield.data.samples import open_samples
 from farfield.study.run import Run
 
 
+@note.kept()
 def describe_source(
     source: str,
     out: Path,
@@ -61,12 +63,8 @@ def describe_source(
         "n": len(found),
         "length": found.values.shape[1],
         "descriptor": found.descriptor,
-        "cost_seconds": run.cost(),
     }
-    if run.ranks.main:
-        write_json(out / "summary.json", summary)
-    run.ranks.wait()
-    return summary
+    return run.conclude(summary)
 
 
 def features(

@@ -6,7 +6,6 @@ shard; what needs the training images all at once is left out where they are too
 
 from __future__ import annotations
 
-import io
 import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -21,10 +20,12 @@ from farfield.audit.generalization import Ratios, distinct, generalization, rati
 from farfield.audit.index import Approximate, neighbours_in_shards, regrouped
 from farfield.audit.search import Neighbours, nearest
 from farfield.audit.similarity import unit
+from farfield.core import note
 from farfield.core.artifact import Features, Images, Score, Store, file_digest, write_bytes, write_json
 from farfield.core.error import FarfieldError, FarfieldWarning
+from farfield.core.provenance import Provenance
 from farfield.core.runtime import progress
-from farfield.data.picture import some
+from farfield.data.picture import png, some
 from farfield.data.subset import shuffled
 from farfield.present.sheet import pairs
 from farfield.study.likeness import Likeness, describe, feature_store, finished, open_set
@@ -44,6 +45,7 @@ CELL = 200
 """Samples and held-out images for each cell of the data-copying test, about; at most 20 cells."""
 
 
+@note.kept()
 def score_gl(
     samples: str,
     training: str,
@@ -101,7 +103,7 @@ def score_gl(
             seed=seed,
             quiet=quiet,
         )
-        _write_nearest(out, result.near, rows)
+        _write_nearest(out, result.near, rows, run.provenance)
         return {
             **{name: one.described() for name, one in given.items()},
             "training": {"source": training, "n": result.near.references},
@@ -290,7 +292,7 @@ def _flat(images: Images) -> Features:
     return Features(images.keys, images.values.flatten(1), "raw pixels")
 
 
-def _write_nearest(out: Path, near: Neighbours, rows: Mapping[str, Images | Features]) -> None:
+def _write_nearest(out: Path, near: Neighbours, rows: Mapping[str, Images | Features], made: Provenance) -> None:
     """Each sample's nearest training image, and the most alike of them side by side."""
     table = zip(near.keys, near.nearest_keys, near.similarity.tolist(), strict=True)
     write_json(out / "nearest.json", {key: {"training": other, "similarity": s} for key, other, s in table})
@@ -298,10 +300,9 @@ def _write_nearest(out: Path, near: Neighbours, rows: Mapping[str, Images | Feat
     if not isinstance(samples, Images) or not isinstance(training, Images):
         return
     closest = sorted(range(len(near.keys)), key=lambda i: (float(near.distance[i]), near.keys[i]))[:SHOWN]
-    buffer = io.BytesIO()
-    pairs(
+    sheet = pairs(
         samples.select([near.keys[i] for i in closest]).values,
         training.values[near.index[closest]],
         captions=[f"{float(near.similarity[i]):.3f}" for i in closest],
-    ).save(buffer, "PNG")
-    write_bytes(out / "closest.png", buffer.getvalue())
+    )
+    write_bytes(out / "closest.png", png(sheet, made.record()))

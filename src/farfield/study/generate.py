@@ -13,12 +13,14 @@ import torch
 from torch import Tensor
 
 from farfield.checkpoints.load import load_denoiser, model_digest
-from farfield.core.artifact import Images, Store, chunks, write_bytes, write_json
+from farfield.core import note
+from farfield.core.artifact import Images, Store, chunks, write_bytes
 from farfield.core.checksum import sums_hold, write_sums
 from farfield.core.error import FarfieldError
+from farfield.core.provenance import Provenance
 from farfield.core.runtime import Advance, exact_matmul, progress, resolve_device, resolve_dtype
 from farfield.core.seeds import show_numbers
-from farfield.data.picture import decodes, save_png, to_uint8
+from farfield.data.picture import decodes, png, save_png, to_uint8
 from farfield.data.samples import open_samples
 from farfield.data.source import SAMPLES
 from farfield.diffusion.denoiser import Denoiser
@@ -77,6 +79,7 @@ class Sampling:
         return {**asked, "solver": self.rule, "churn": churn, "labels": list(self.labels)}
 
 
+@note.kept()
 def make_samples(
     model: str, seeds: Sequence[int], out: Path, sampling: Sampling, *, quiet: bool = False
 ) -> dict[str, Any]:
@@ -128,13 +131,10 @@ def make_samples(
     }
     if run.ranks.main:
         if sampling.form == "npz":
-            _write_npz(run.store(SAMPLES, Images), out / "images.npz")
-        sheet = io.BytesIO()
-        grid(open_samples(out, limit=min(SHOWN, len(seeds)))).save(sheet, format="PNG")
-        write_bytes(out / "sheet.png", sheet.getvalue())
-        write_json(out / "summary.json", {**summary, "cost_seconds": run.cost()})
-    run.ranks.wait()
-    return summary
+            _write_npz(run.store(SAMPLES, Images), out / "images.npz", run.provenance)
+        sheet = grid(open_samples(out, limit=min(SHOWN, len(seeds))))
+        write_bytes(out / "sheet.png", png(sheet, run.provenance.record()))
+    return run.conclude(summary)
 
 
 def open_model(model: str, sampling: Sampling) -> Denoiser:
@@ -190,8 +190,8 @@ def _fill_pngs(
             for i in left:
                 images = work(parts[i], advance)
                 run.check()
-                for path, image in zip(files[i], images.values, strict=True):
-                    save_png(image, path)
+                for path, key, image in zip(files[i], images.keys, images.values, strict=True):
+                    save_png(image, path, run.provenance.record(key))
                 write_sums(lists[i], run.folder, files[i])
     run.ranks.wait()
 
@@ -200,7 +200,7 @@ def _png(folder: Path, key: str) -> Path:
     return folder / f"{int(key):06d}.png"
 
 
-def _write_npz(store: Store[Images], path: Path) -> None:
+def _write_npz(store: Store[Images], path: Path, made: Provenance) -> None:
     """All images as uint8 ``[n, H, W, C]`` under zero-padded seeds, read one shard at a time."""
     keys: list[str] = []
     pixels: list[np.ndarray] = []
@@ -208,5 +208,5 @@ def _write_npz(store: Store[Images], path: Path) -> None:
         keys += [f"{int(k):06d}" for k in part.keys]
         pixels.append(to_uint8(part.values).permute(0, 2, 3, 1).contiguous().numpy())
     buffer = io.BytesIO()
-    np.savez(buffer, images=np.concatenate(pixels), keys=np.array(keys))
+    np.savez(buffer, images=np.concatenate(pixels), keys=np.array(keys), provenance=np.array(made.json()))
     write_bytes(path, buffer.getvalue())

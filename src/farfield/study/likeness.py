@@ -14,7 +14,7 @@ import farfield
 from farfield.audit.named import identity, open_descriptor
 from farfield.audit.similarity import check_threshold
 from farfield.audit.threshold import RATE, Threshold, calibrate
-from farfield.core.artifact import Features, Images, Store, read_json, write_json
+from farfield.core.artifact import Features, Images, Store, read_json
 from farfield.core.error import FarfieldError
 from farfield.core.json_file import parse_json
 from farfield.core.runtime import resolve_device
@@ -149,8 +149,9 @@ def finished(run: Run, work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     if run.ranks.main:
         with run.stage("scores"):
             summary = {"command": run.request["command"], "farfield": farfield.__version__, **work()}
-        write_json(run.folder / "summary.json", {**summary, "cost_seconds": run.cost()})
-    run.ranks.wait()
+        run.conclude(summary)
+    else:
+        run.ranks.wait()
     found: dict[str, Any] = read_json(run.folder / "summary.json")
     return found
 

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from farfield.audit.interval import bootstrap, proportion, resample
-from farfield.core.artifact import Artifact, Score, write_json
+from farfield.core import note
+from farfield.core.artifact import Artifact, Score
 from farfield.core.error import FarfieldError
 from farfield.core.runtime import Advance, generator, resolve_device
 from farfield.diffusion.denoiser import Denoiser
@@ -101,6 +102,7 @@ class Setting:
         return tuple(m for m in known if self.starts or m != "low_rank_random")
 
 
+@note.kept()
 def molrg(
     out: Path,
     setting: Setting,
@@ -144,9 +146,7 @@ def molrg(
         "networks": networks,
         "ranks": ranks,
     }
-    if run.ranks.main:
-        write_json(out / "summary.json", {**summary, "cost_seconds": run.cost()})
-    return summary
+    return run.conclude(summary)
 
 
 def _recovery(run: Run, setting: Setting) -> dict[str, Any]:

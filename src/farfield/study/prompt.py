@@ -14,9 +14,11 @@ import torch
 
 import farfield
 from farfield.audit.named import open_descriptor
+from farfield.audit.standing import standing
 from farfield.checkpoints.load import load_denoiser, model_digest
 from farfield.checkpoints.text_to_image import digest, load_text_to_image
-from farfield.core.artifact import Images, save, write_json
+from farfield.core import note
+from farfield.core.artifact import Images, save
 from farfield.core.error import FarfieldError
 from farfield.core.runtime import Advance, exact_matmul, resolve_device, resolve_dtype
 from farfield.data.picture import as_shown, fit, save_pngs, to_uint8
@@ -45,6 +47,7 @@ PROMPTS: dict[str, tuple[str, ...]] = {
 """What the bundled domains are called in words, where no prompt is given; the images take turns."""
 
 
+@note.kept()
 def prompt(
     model: str,
     out: Path,
@@ -143,13 +146,11 @@ def prompt(
     elif "references" not in domain.held:
         notes.append("Too few held-out images: the measures compare with the examples, and there is no floor.")
     if run.ranks.main:
-        save_pngs(samples, out / "png")
+        save_pngs(samples, out / "png", run.provenance)
         if domain and "references" in domain.held:
             held = domain.held["references"]
             save(held.select(held.keys[:SHOWN]), out / "references")
-        write_json(out / "summary.json", {**summary, "notes": notes, "cost_seconds": run.cost()})
-    run.ranks.wait()
-    return summary
+    return run.conclude({**summary, "notes": notes})
 
 
 def reduced(images: torch.Tensor, side: int) -> torch.Tensor:
@@ -184,6 +185,7 @@ def _measured(
         "examples": {"source": heldout},
         "references": {"source": heldout, "n": len(against)} if domain.held else None,
         "measures": measures,
+        "standing": standing(measures, same_size=len(samples) == len(sets.get("real", ()))),
     }
 
 

@@ -17,7 +17,8 @@ from torch import Tensor
 
 from farfield.audit.interval import bootstrap, resample
 from farfield.checkpoints.load import load_denoiser, model_digest
-from farfield.core.artifact import Images, Score, write_json
+from farfield.core import note
+from farfield.core.artifact import Images, Score
 from farfield.core.error import FarfieldError
 from farfield.core.runtime import (
     Advance,
@@ -78,6 +79,7 @@ class Points:
             raise FarfieldError(f"{self.count} points: expected at least 1")
 
 
+@note.kept()
 def rank(
     model: str,
     out: Path,
@@ -144,9 +146,7 @@ def rank(
         ],
         "points": list(names),
     }
-    if run.ranks.main:
-        write_json(out / "summary.json", {**summary, "cost_seconds": run.cost()})
-    return summary
+    return run.conclude(summary)
 
 
 def levels(schedule: Schedule, given: Sequence[float] | None) -> list[float]:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from farfield.checkpoints.load import load_denoiser, model_digest
+from farfield.core import note
 from farfield.core.artifact import Images, Latents, save, write_json
 from farfield.core.error import FarfieldError
 from farfield.core.runtime import Advance, exact_matmul, resolve_device, resolve_dtype, state_dtype
@@ -23,7 +24,7 @@ from farfield.study.method import Carrier, Choice, search_method
 from farfield.study.physical import describe_fields
 from farfield.study.run import Run
 from farfield.unseen.inversion import convergence, decode, invert, round_trip
-from farfield.unseen.method import Method
+from farfield.unseen.method import Method, budgets
 
 
 @dataclass(frozen=True)
@@ -102,6 +103,7 @@ class Shuttle:
         return values.to(self.device, state_dtype(self.device))
 
 
+@note.kept()
 def reconstruct(
     model: str,
     source: str,
@@ -188,13 +190,19 @@ def reconstruct(
             k: {"psnr": p, "ssim": s, "max_error": e} for k, (p, s, e) in zip(images.keys, rows, strict=True)
         }
         if run.ranks.main and denoiser.image_shape[0] in (1, 3):
-            save_pngs(returned, out / "png")
+            save_pngs(returned, out / "png", run.provenance)
+    if tried:
+        # of a latent model the part that is not its codec's doing, as in the search
+        trips = (
+            summary["codec"]["inversion_psnr"] if "codec" in summary else summary.get("reconstruction", {}).get("psnr")
+        )
+        latent = summary["latent_certificate"]["error"]["max"] if "latent_certificate" in summary else None
+        summary["budget"] = budgets((choice.round_trip, choice.latent), trips and trips["min"], latent)
     if run.ranks.main:
         save(images, out / "images")
         if physical:
             write_json(out / "stretch.json", physical.stretch.to_json())
-        write_json(out / "summary.json", {**summary, "cost_seconds": run.cost()})
-    return summary
+    return run.conclude(summary)
 
 
 def describe_model(request: dict[str, Any], denoiser: Denoiser) -> dict[str, Any]:

@@ -14,10 +14,12 @@ from typing import Any, Protocol, TypeVar
 import torch
 
 import farfield
+from farfield.core import note
 from farfield.core.artifact import Artifact, Store, chunks, read_json, write_json
 from farfield.core.disk import PREFIX, sweep, write_bytes, writing
 from farfield.core.error import DamagedError, FarfieldError, FarfieldWarning, MachineError
 from farfield.core.hold import Hold, check_holds
+from farfield.core.provenance import Provenance
 from farfield.core.runtime import Advance, Ranks, progress
 
 A = TypeVar("A", bound=Artifact)
@@ -131,6 +133,19 @@ class Run:
     def check(self) -> None:
         """Raise MachineError if the folder was deleted under the run."""
         self._hold.check()
+
+    @property
+    def provenance(self) -> Provenance:
+        """What is written into the files that this run generates."""
+        return Provenance.of(self.request)
+
+    def conclude(self, summary: dict[str, Any]) -> dict[str, Any]:
+        """Write ``summary.json``: what was found, with what was said of the data on the way (``reading``) and the cost."""
+        told = {**summary, "reading": note.said(), "cost_seconds": summary.get("cost_seconds", self.cost())}
+        if self.ranks.main:
+            write_json(self.folder / "summary.json", told)
+        self.ranks.wait()
+        return told
 
     def store(self, name: str, kind: type[A]) -> Store[A]:
         return Store(self.folder / name, kind)

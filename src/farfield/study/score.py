@@ -14,6 +14,7 @@ import torch
 
 from farfield.audit.reproducibility import MAE_LIMIT, mae_rp, mean_absolute_differences, pfd, rp
 from farfield.audit.similarity import paired, repaired, similarity
+from farfield.core import note
 from farfield.core.artifact import Features, Images, Score, write_bytes, write_json
 from farfield.core.error import FarfieldError
 from farfield.present.score import heat_map
@@ -22,6 +23,7 @@ from farfield.study.reconstruct import spread
 from farfield.study.run import Run
 
 
+@note.kept()
 def score_rp(
     first: str,
     second: str,
@@ -110,6 +112,7 @@ def _in_grey_levels(first: Images, second: Images, limit: float, seed: int) -> d
     return {"limit": limit, "score": score, "chance": chance}
 
 
+@note.kept()
 def score_matrix(
     sources: Sequence[str],
     out: Path,

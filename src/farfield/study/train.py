@@ -14,11 +14,13 @@ from torch import Tensor
 
 from farfield.checkpoints.load import locate, model_digest, open_network
 from farfield.checkpoints.native import Blueprint, save_model, told_classes
+from farfield.core import note
 from farfield.core.artifact import made_again, read_json, write_bytes, write_json
 from farfield.core.error import DamagedError, FarfieldError
 from farfield.core.runtime import generator, progress, resolve_device
 from farfield.data.apart import apart
 from farfield.data.dataset import Dataset, open_dataset
+from farfield.data.picture import png
 from farfield.diffusion.generation import generate
 from farfield.diffusion.objective import heldout_loss
 from farfield.diffusion.precondition import FAMILIES, Family, Trainable
@@ -98,6 +100,7 @@ class Watch:
     minutes: float = 5.0
 
 
+@note.kept()
 def train(
     source: str,
     out: Path,
@@ -279,8 +282,9 @@ class _Session:
                 "loss": last["loss"],
                 "heldout": last["heldout"],
             }
-            write_json(path, {**found, "cost_seconds": run.cost()})
-        run.ranks.wait()
+            run.conclude(found)
+        else:
+            run.ranks.wait()
         result: dict[str, Any] = read_json(path)
         return result
 
@@ -338,11 +342,8 @@ class _Session:
             return  # a model in its first steps may well answer nonsense; its loss is in the log
         finally:
             denoiser.label = None
-        import io
-
-        buffer = io.BytesIO()
-        grid(x).save(buffer, format="PNG")
-        write_bytes(self.run.folder / "samples" / f"{self.training.seen:010d}.png", buffer.getvalue())
+        picture = png(grid(x), self.run.provenance.record())
+        write_bytes(self.run.folder / "samples" / f"{self.training.seen:010d}.png", picture)
 
     def _labels(self, n: int) -> Tensor | None:
         classes = self.plan.classes

@@ -15,8 +15,10 @@ import farfield
 from farfield.audit.content import Kept, kept
 from farfield.audit.descriptor import Descriptor
 from farfield.audit.named import open_descriptor
+from farfield.audit.standing import standing
 from farfield.checkpoints.load import model_digest
-from farfield.core.artifact import Images, Latents, save, write_json
+from farfield.core import note
+from farfield.core.artifact import Images, Latents, save
 from farfield.core.error import FarfieldError
 from farfield.core.runtime import Advance
 from farfield.data.picture import as_shown, save_pngs
@@ -39,6 +41,7 @@ PLAIN = "plain"
 """The set that the same map makes of the pixels themselves, without a model."""
 
 
+@note.kept()
 def transfer(
     model: str,
     content: str,
@@ -110,7 +113,13 @@ def transfer(
     }
     plain = fit_transfer(kind, given.values, target.examples.values)(given.values).float()
     sets = {"before": given, **made, PLAIN: target.shown(Images(given.keys, _finished(target, plain)))}
-    measures, news, nearest = _measured(run, denoiser, descriptors, sets, target, f"{strengths[-1]:g}", size)
+    chosen = f"{strengths[-1]:g}"
+    measures, news, nearest = _measured(run, denoiser, descriptors, sets, target, chosen, size)
+    stands = standing(
+        {d: {"samples": found[chosen], "real": found.get("real", {})} for d, found in measures.items()},
+        {d: found[chosen] for d, found in news.items()},
+        same_size=len(given) == len(target.held.get("real", ())),
+    )
 
     summary = {
         "command": "transfer",
@@ -127,6 +136,7 @@ def transfer(
         "latent_certificate": proof,
         "measures": measures,
         "novelty": news,
+        "standing": stands,
         "nearest": nearest,
         "kept": {name: _likeness(given, images) for name, images in sets.items() if name != "before"},
         "notes": [
@@ -148,10 +158,8 @@ def transfer(
             held = target.held["references"]
             save(held.select(held.keys[:SHOWN]), out / "references")
         if denoiser.image_shape[0] in (1, 3):
-            save_pngs(made[f"{strengths[-1]:g}"], out / "png")
-        write_json(out / "summary.json", {**summary, "cost_seconds": run.cost()})
-    run.ranks.wait()
-    return summary
+            save_pngs(made[f"{strengths[-1]:g}"], out / "png", run.provenance)
+    return run.conclude(summary)
 
 
 NO_HELDOUT = (

@@ -27,7 +27,8 @@ from farfield.audit.search import Neighbours, neighbours
 from farfield.audit.similarity import repaired, similarity, unit
 from farfield.audit.threshold import calibrate
 from farfield.checkpoints.load import load_denoiser
-from farfield.core.artifact import Images, Score, read_json, read_kept, save, write_json, write_kept
+from farfield.core import note
+from farfield.core.artifact import Images, Score, read_json, read_kept, save, write_kept
 from farfield.core.error import FarfieldError
 from farfield.core.runtime import progress, resolve_device
 from farfield.data.dataset import Dataset, open_dataset
@@ -72,6 +73,7 @@ class Design:
     seed: int = 0
 
 
+@note.kept()
 def transition(
     source: str,
     out: Path,
@@ -135,8 +137,9 @@ def transition(
             "held_out": len(held),
         }
         summary = {"command": "transition", "farfield": farfield.__version__, "data": data, **found}
-        write_json(out / "summary.json", {**summary, "cost_seconds": run.cost()})
-    run.ranks.wait()
+        run.conclude(summary)
+    else:
+        run.ranks.wait()
     result: dict[str, Any] = read_json(out / "summary.json")
     return result
 

@@ -1,0 +1,39 @@
+"""The page of `farfield generate`: the first images, and how all were made."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from farfield.present.page import Content, Picture, Section, model_name
+from farfield.present.words import level, number, setting
+
+NOTE = (
+    "Nothing is measured here: `farfield audit` and `farfield score` hold samples against training images and others."
+)
+
+
+def content(folder: Path, summary: dict[str, Any]) -> Content:
+    """All of the page, from what the run left on disk."""
+    calls = summary["network_calls"]
+    highest, lowest = summary["sigma"]
+    facts = [
+        f"{number(summary['n'])} images of {' × '.join(map(str, summary['model']['shape']))}",
+        f"{summary['steps']} steps of {summary['solver']}",
+        f"σ {level(highest)} to {level(lowest)}",
+        f"{number(calls['per_image'])} network calls an image",
+    ]
+    if summary["labels"]:
+        facts.append(f"classes {setting(summary['labels'])}, in turns")
+    return Content(model_name(summary), f"seeds {summary['seeds']}", facts, [], [NOTE], [], _sheet(folder))
+
+
+def _sheet(folder: Path) -> list[Section]:
+    from PIL import Image
+
+    path = folder / "sheet.png"
+    if not path.is_file():
+        return []
+    with Image.open(path) as opened:
+        picture = Picture("sheet", opened.copy(), "The first images", "by seed", "contact sheet of the first images")
+    return [Section("samples", "Samples", pictures=[picture])]
