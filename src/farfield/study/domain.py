@@ -17,7 +17,7 @@ from farfield.data.apart import apart
 from farfield.data.field_source import field_keys, is_physical, open_fields
 from farfield.data.image import list_keys, load_images
 from farfield.data.picture import as_shown, channel_law, some
-from farfield.data.science import Fields, fill
+from farfield.data.science import Fields, field_files, fill, locate
 from farfield.data.stretch import Stretch, fit_stretch
 from farfield.data.subset import choose, choose_keys
 
@@ -194,10 +194,17 @@ def _as_fields(source: str, stretch: str | None, patch: int | None, hdu: str | i
     """Whether a source is read as fields: it is recognised as such, or ``stretch`` says so."""
     found = stretch is not None or is_physical(source)
     if not found and (patch is not None or hdu is not None or mask is not None):
-        raise FarfieldError(
-            f"{source}: --patch, --hdu and --field-mask are for physical fields; add --stretch to read it as such"
-        )
+        advice = "add --stretch to read it as such" if _can_be_fields(source) else "it holds pictures: leave them out"
+        raise FarfieldError(f"{source}: --patch, --hdu and --field-mask are for physical fields; {advice}")
     return found
+
+
+def _can_be_fields(source: str) -> bool:
+    """Whether a source has files that fields are read from, whatever is in them."""
+    try:
+        return bool(field_files(locate(source)[0]))
+    except FarfieldError:
+        return False
 
 
 def _pictures(
