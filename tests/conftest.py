@@ -3,6 +3,7 @@
 import os
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # of the processes that tests start, too
 
 import pytest
 import torch
@@ -44,4 +45,15 @@ def cifar():
 @pytest.fixture(autouse=True, scope="session")
 def one_thread():
     """Results of the tests should not hang on how many cores the machine has, nor one worker's threads on another's."""
-    torch.set_num_threads(1)
+    torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup():
+    torch.manual_seed(0)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_call():
+    """The same numbers in every run, whatever ran before or was made for this test: a failure can be had again."""
+    torch.manual_seed(0)

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator
 from pathlib import Path
-from unittest.mock import patch
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
-from tiny import contents, farfield, killed_runs, make_images, make_model, numbers, summary
+from tiny import contents, farfield, make_images, make_model, numbers, summary
 
 from farfield.audit.authenticity import Copying
 from farfield.audit.interval import proportion
@@ -192,26 +190,6 @@ def test_a_model_makes_its_samples_first(root: Path, tmp_path: Path):
     assert torch.equal(same.values, load_images(out / "made" / "subject" / "samples").values)
 
 
-def test_stopped_while_a_file_is_put_in_place_and_continued_ends_as_the_unbroken_run(root: Path, tmp_path: Path):
-    options = given(root, "-n", 8, "--steps", 2, "--batch-size", 4, subject="model")
-    real, calls = os.replace, [0, 0]
-
-    def counting(*arguments: object) -> None:
-        calls[0] += 1
-        if calls[0] == calls[1]:
-            raise InterruptedError
-        real(*arguments)  # type: ignore[arg-type]
-
-    with patch.object(os, "replace", counting), patch("farfield.present.report.write_report", lambda folder: folder):
-        whole = run(tmp_path / "whole", *options)
-        for at in sorted({2, calls[0] // 2, calls[0]}):
-            calls[:] = [0, at]
-            with pytest.raises(InterruptedError):
-                farfield(*options, "-o", tmp_path / f"run-{at}")
-            calls[:] = [0, 0]
-            assert timeless(run(tmp_path / f"run-{at}", *options)) == timeless(whole)
-
-
 def timeless(folder: Path) -> dict[str, object]:
     """All that a run left, without times."""
     left = contents(folder)
@@ -221,14 +199,6 @@ def timeless(folder: Path) -> dict[str, object]:
     for name in (k for k in left if k.endswith("summary.json")):
         plain[name] = {k: v for k, v in json.loads(left[name]).items() if k != "cost_seconds"}
     return plain
-
-
-@pytest.mark.slow
-def test_killed_at_twenty_random_moments_and_continued_it_ends_as_the_unbroken_run(root: Path, tmp_path: Path):
-    options = given(root, "-n", 16, "--steps", 4, "--batch-size", 2, subject="model")
-    whole, *runs = killed_runs(tmp_path, *options)
-    for out in runs:
-        assert timeless(run(out, *options)) == timeless(whole)
 
 
 @pytest.mark.slow

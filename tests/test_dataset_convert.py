@@ -1,11 +1,6 @@
 """Conversion: between all formats and back to the byte, nested, all or nothing, and every way to ask wrongly."""
 
 import json
-import os
-import signal
-import subprocess
-import sys
-import time
 import zipfile
 from pathlib import Path
 
@@ -178,22 +173,6 @@ def test_corrupt_members_of_a_zip_are_named_and_left_out(tmp_path):
     with pytest.warns(FarfieldWarning, match="1 of 9 unreadable: 00000/img00000003"):
         convert(str(source), tmp_path / "a.npz", quiet=True)
     assert np.load(tmp_path / "a.npz")["labels"].tolist() == [0, 1, 2, 4, 5, 6, 7, 8]
-
-
-def test_a_killed_conversion_leaves_no_half_and_can_be_given_again(tmp_path):
-    source, out = tmp_path / "s.npz", tmp_path / "out" / "a.zip"
-    np.savez(source, np.random.default_rng(0).integers(0, 256, (3000, 32, 32, 3), dtype=np.uint8))
-    command = [sys.executable, "-m", "farfield", "dataset", "convert", source, out, "-q"]
-    process = subprocess.Popen(list(map(str, command)))
-    while process.poll() is None and not [p for p in out.parent.rglob(".writing-*") if p.stat().st_size > 1 << 19]:
-        time.sleep(0.01)
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
-    assert not out.exists() and len(list(out.parent.iterdir())) == 1
-    convert(str(source), out, quiet=True)
-    assert [p.name for p in out.parent.iterdir()] == ["a.zip"]
-    convert(str(source), tmp_path / "unbroken.zip", quiet=True)
-    assert out.read_bytes() == (tmp_path / "unbroken.zip").read_bytes()
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
-from tiny import Outcome, differences, farfield, make_images, make_model, summary
+from tiny import Outcome, farfield, make_images, make_model, summary
 
 from farfield.core.artifact import Images, Latents, load
 from farfield.core.error import FarfieldError
@@ -273,15 +273,6 @@ def test_saved_directions_serve_other_images_and_a_mask_may_be_a_picture(place: 
     done = run_edit(place, place / "pictured", *SOME, "--compose", "1:2,2:-1", "--mask", place / "mask.png")
     assert done.code == 0, done.err
     assert summary(place / "pictured")["moves"] == first["moves"]
-
-
-def test_an_interrupted_run_ends_as_the_unbroken_one(place: Path, run: Path):
-    options = (*SOME, "--compose", "1:2,2:-1")
-    assert run_edit(place, place / "again", *options).code == 0
-    for name in ("directions/shard-00000.safetensors", "edits/shard-00000.safetensors", "summary.json"):
-        (place / "again" / name).unlink()
-    assert run_edit(place, place / "again", *options).code == 0
-    assert differences(run, place / "again") == []
 
 
 def test_the_first_image_decides_and_others_change_nothing(place: Path, run: Path):

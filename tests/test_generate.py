@@ -3,11 +3,6 @@
 from __future__ import annotations
 
 import math
-import random
-import signal
-import subprocess
-import sys
-import time
 from itertools import pairwise
 from pathlib import Path
 
@@ -15,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from tiny import differences, farfield, summary
+from tiny import farfield, summary
 
 from farfield.checkpoints.native import Blueprint, save_model
 from farfield.core.artifact import Images, Store
@@ -277,41 +272,6 @@ def test_images_of_a_version_without_checksums_are_kept_as_they_are(model, tmp_p
     lists[0].unlink()
     first.write_bytes(first.read_bytes()[:60])
     assert farfield(*common).code == 0 and lists[0].read_bytes() == before[0]
-
-
-def kill_and_continue(model: Path, folder: Path, form: str, moments: list[int]) -> None:
-    """Killed soon after so many files are there, each time, then left alone: the same files as an unbroken run's."""
-    line = ["generate", str(model), "--seeds", "0-31", "--steps", "6", "--batch-size", "2", "--eta", "0.5", "-q"]
-    line += ["--format", form, "--device", "cpu", "-o"]
-    start = f"import torch; torch.set_num_threads({torch.get_num_threads()}); from farfield.cli import main; main()"
-    samples, chance = folder / "killed" / "samples", random.Random(0)
-    for moment in moments:
-        process = subprocess.Popen([sys.executable, "-c", start, *line, str(folder / "killed")])
-        while process.poll() is None and len(list(samples.glob("[!.]*"))) < moment:
-            time.sleep(0.002)
-        time.sleep(chance.uniform(0, 0.03))
-        process.send_signal(signal.SIGKILL)
-        assert process.wait() == -signal.SIGKILL
-        assert len(list(samples.glob("[!.]*"))) >= moment and not (folder / "killed" / "summary.json").exists()
-    for name in ("killed", "whole"):
-        assert farfield(*line, folder / name).code == 0
-    for path in sorted((folder / "killed").rglob(".writing-*")):
-        path.unlink()  # what a kill in the middle of writing leaves beside; no reader looks at it
-    assert differences(folder / "killed", folder / "whole") == []
-    assert open_samples(folder / "killed").keys == tuple(map(str, range(32)))
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("form", "moments"),
-    [("png", [0, 1, 2, 4, 7, 11, 14, 17, 21, 24]), ("shards", [0, 1, 2, 3, 5, 6, 8, 9, 11, 12])],
-)
-def test_killed_at_many_moments_it_ends_as_the_unbroken(model, tmp_path, form, moments):
-    kill_and_continue(model, tmp_path, form, moments)
-
-
-def test_killed_once_it_ends_as_the_unbroken(model, tmp_path):
-    kill_and_continue(model, tmp_path, "png", [1])
 
 
 @pytest.mark.slow

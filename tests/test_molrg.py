@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny import Outcome, differences, farfield, summary
+from tiny import Outcome, farfield, summary
 
 from farfield.core.error import FarfieldError
 from farfield.diffusion.exact import molrg as exact_molrg
@@ -151,14 +151,6 @@ def test_the_command_finds_the_transition_and_the_exact_ranks(run: Path):
     assert [c["per_class"] for c in found["networks"]] == [2, 20]
     page = (run / "report.html").read_text()
     assert "low-rank model, from the clusters" in page and "<svg" in page
-
-
-def test_an_interrupted_run_ends_as_the_unbroken_one(run: Path, tmp_path: Path):
-    assert run_molrg(tmp_path / "again").code == 0
-    for name in ("recovery/shard-00003.safetensors", "network/shard-00001.safetensors", "summary.json"):
-        (tmp_path / "again" / name).unlink()
-    assert run_molrg(tmp_path / "again").code == 0
-    assert differences(run, tmp_path / "again") == []
 
 
 def test_one_noisy_subspace_has_pca_and_the_low_rank_model(tmp_path: Path):

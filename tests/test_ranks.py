@@ -7,16 +7,18 @@ import socket
 import subprocess
 import sys
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
-from tiny import decided, farfield, make_images, make_model, numbers, summary
+from fork import begin
+from tiny import Outcome, decided, farfield, make_images, make_model, numbers, summary
 
 from farfield.core.artifact import Images, Latents, Store, write_json
 from farfield.study.run import Run
 
-OPTIONS = ("-n", 6, "--steps", 4, "--batch-size", 2, "--sigma", 5, "--examples", 6)
+OPTIONS = ("-n", 6, "--steps", 3, "--batch-size", 2, "--sigma", 5, "--examples", 6, "--candidates", 2)
 
 
 @dataclass(frozen=True)
@@ -25,18 +27,32 @@ class Runs:
 
     one: Path
     two: Path
-    said: subprocess.CompletedProcess[str]
+    said: Outcome
 
 
 def launch(*arguments: object) -> subprocess.CompletedProcess[str]:
     """The command line under two processes on this machine."""
+    line = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    line += ["-m", "farfield", *map(str, arguments)]
+    environment = {**os.environ, "GLOO_SOCKET_IFNAME": "lo", "CUDA_VISIBLE_DEVICES": ""}
+    return subprocess.run(line, env=environment, capture_output=True, text=True)
+
+
+def two_processes(*arguments: object) -> Outcome:
+    """The same by two children that are told what a launcher tells."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    line = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", str(port)]
-    line += ["-m", "farfield", *map(str, arguments)]
-    environment = {**os.environ, "GLOO_SOCKET_IFNAME": "lo", "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-    return subprocess.run(line, env=environment, capture_output=True, text=True, timeout=240)
+
+    def one(rank: int) -> list[object]:
+        os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "GLOO_SOCKET_IFNAME": "lo"}
+        os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
+        done = farfield(*arguments)
+        return [done.code, done.out, done.err]
+
+    children = [begin(partial(one, rank)) for rank in range(2)]
+    codes, out, err = zip(*(child.end()[1] for child in children), strict=True)
+    return Outcome(max(codes), "".join(out), "".join(err))
 
 
 @pytest.fixture(scope="module")
@@ -44,8 +60,8 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Runs:
     root = tmp_path_factory.mktemp("ranks")
     given = (make_model(root / "model"), make_images(root / "images", 24))
     assert farfield("expand", *given, "-o", root / "one", *OPTIONS, "--device", "cpu").code == 0
-    said = launch("expand", *given, "-o", root / "two", *OPTIONS, "--device", "cpu")
-    assert said.returncode == 0, said.stderr
+    said = two_processes("expand", *given, "-o", root / "two", *OPTIONS, "--device", "cpu")
+    assert said.code == 0, said.err
     return Runs(root / "one", root / "two", said)
 
 
@@ -69,11 +85,11 @@ def test_the_summary_is_that_of_one_process(runs: Runs):
 
 
 def test_the_page_is_named_once(runs: Runs):
-    assert runs.said.stdout == f"{runs.two / 'report.html'}\n"
+    assert runs.said.out == f"{runs.two / 'report.html'}\n"
 
 
 def test_progress_is_shown_once(runs: Runs):
-    assert runs.said.stderr.count("sampling: ") == 1
+    assert runs.said.err.count("sampling: ") == 1
 
 
 def test_continued_by_one_process_it_is_already_done(runs: Runs):

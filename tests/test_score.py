@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from pathlib import Path
-from unittest.mock import patch
 
 import pytest
 import torch
 from PIL import Image
-from tiny import contents, differences, farfield, killed_runs, make_images, numbers, summary
+from tiny import contents, farfield, make_images, numbers, summary
 
 from farfield.core.artifact import Features, Store, read_json, save
 
@@ -232,34 +230,6 @@ def test_it_says_what_it_found(root: Path, tmp_path: Path):
     assert "RP " in out and "chance" in out and "MAE-RP" in out and "PFD" in out
     out = farfield("score", "matrix", root / "new", root / "other", "-o", tmp_path / "m", *PIXELS).out
     assert "1.000" in out and "other" in out
-
-
-def test_stopped_while_a_file_is_put_in_place_and_continued_ends_as_the_unbroken_run(root: Path, tmp_path: Path):
-    given = ("gl", root / "new", root / "train", "--heldout", root / "heldout")
-    real, calls = os.replace, [0, 0]
-
-    def counting(*arguments: object) -> None:
-        calls[0] += 1
-        if calls[0] == calls[1]:
-            raise InterruptedError
-        real(*arguments)  # type: ignore[arg-type]
-
-    with patch.object(os, "replace", counting):
-        whole = run(*given, out=tmp_path / "whole")
-        for at in sorted({1, 2, calls[0] // 2, calls[0] - 1, calls[0]}):
-            calls[:] = [0, at]
-            with pytest.raises(InterruptedError):
-                farfield("score", *given, "-o", tmp_path / f"run-{at}", *PIXELS)
-            calls[:] = [0, 0]
-            assert differences(run(*given, out=tmp_path / f"run-{at}"), whole) == []
-
-
-@pytest.mark.slow
-def test_killed_at_twenty_random_moments_and_continued_it_ends_as_the_unbroken_run(root: Path, tmp_path: Path):
-    given = ("gl", root / "new", root / "train", "--heldout", root / "heldout", "--batch-size", 1)
-    whole, *runs = killed_runs(tmp_path, "score", *given, *PIXELS)
-    for out in runs:
-        assert differences(run(*given, out=out), whole) == []
 
 
 @pytest.mark.slow

@@ -3,13 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
-import random
 import shutil
-import signal
-import subprocess
-import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,7 +11,8 @@ from unittest.mock import patch
 
 import pytest
 import torch
-from test_ranks import launch
+from fork import needs_fork
+from test_ranks import two_processes
 from tiny import Outcome, decided, farfield, make_images, make_model
 
 from farfield.checkpoints.load import load_denoiser, model_digest
@@ -39,16 +34,6 @@ def without_the_page() -> Iterator[None]:
     """Drawing it takes longer than these trainings."""
     with patch("farfield.present.report.write_report", lambda folder: folder):
         yield
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """Sums are rounded otherwise by several."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    with patch.dict(os.environ, {"OMP_NUM_THREADS": "1"}):
-        yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")
@@ -77,62 +62,11 @@ def trained(data: Path, out: Path, *options: object) -> Path:
     return sorted((out / "snapshots").iterdir())[-1]
 
 
-def left(run: Path) -> dict[str, Any]:
-    """Everything that a training decides: left out are seconds."""
-    found = decided(run)
-    rows = json.loads(found.pop("log.json"))
-    return {**found, "log.json": [{k: v for k, v in row.items() if k != "seconds"} for row in rows]}
-
-
-def differing(a: Path, b: Path) -> list[str]:
-    """The files in which two trainings differ; where a run lies is not of it."""
-    first, second = left(a), left(b)
-    for found in (first, second):
-        found["summary.json"]["model"].pop("name")
-    return sorted(name for name in first.keys() | second.keys() if first.get(name) != second.get(name))
-
-
 @pytest.fixture(scope="module")
 def unbroken(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("runs") / "unbroken"
     trained(data, out, "--heldout", data / "heldout", *LOOKED)
     return out
-
-
-def killed(data: Path, out: Path, moments: list[float]) -> None:
-    """Start the command anew for each moment, and kill it so many steps (of one process) after its state appears."""
-    options = ("--heldout", data / "heldout", *LOOKED, "--minutes", 0, "--quiet")
-    line = [sys.executable, "-m", "farfield", *map(str, command(data, out, *options))]
-    for moment in moments:
-        process = subprocess.Popen(line, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        begun = written(out)
-        while written(out) == begun and process.poll() is None:
-            time.sleep(0.002)
-        time.sleep(moment)
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-
-
-def written(run: Path) -> int:
-    state = run / "state.safetensors"
-    return state.stat().st_mtime_ns if state.exists() else 0
-
-
-def test_killed_and_continued_it_ends_to_the_bit_as_the_unbroken_run(data: Path, unbroken: Path, tmp_path: Path):
-    killed(data, tmp_path / "run", [0.0, 0.13])
-    assert not (tmp_path / "run" / "summary.json").exists()
-    trained(data, tmp_path / "run", "--heldout", data / "heldout", *LOOKED)
-    assert differing(unbroken, tmp_path / "run") == []
-
-
-@pytest.mark.slow
-def test_killed_at_twenty_moments_it_ends_to_the_bit_as_the_unbroken_run(data: Path, unbroken: Path, tmp_path: Path):
-    random.seed(0)
-    for k in range(20):
-        out = tmp_path / str(k)
-        killed(data, out, [random.uniform(0, 0.5)])
-        trained(data, out, "--heldout", data / "heldout", *LOOKED)
-        assert differing(unbroken, out) == []
 
 
 def test_given_again_it_is_already_done(data: Path, unbroken: Path):
@@ -187,10 +121,11 @@ def test_the_page_shows_losses_and_samples(unbroken: Path, tmp_path: Path):
     assert all(words in page for words in ("held-out loss", "learning rate", "<svg", "After 96 images"))
 
 
+@needs_fork
 def test_two_processes_train_as_one_does(data: Path, unbroken: Path, tmp_path: Path):
     alone = trained(data, tmp_path / "one")
-    said = launch(*command(data, tmp_path / "two"))
-    assert said.returncode == 0, said.stderr
+    said = two_processes(*command(data, tmp_path / "two"))
+    assert said.code == 0, said.err
     both = sorted((tmp_path / "two" / "snapshots").iterdir())[-1]
     first, second = (load_denoiser(str(folder)).network.state_dict() for folder in (alone, both))
     for name, weight in first.items():
@@ -338,4 +273,4 @@ def test_other_settings_on_the_same_folder_are_refused(data: Path, unbroken: Pat
     outcome = train(data, copy, "--heldout", data / "heldout", *LOOKED, "--learning-rate", 1e-2)
     assert outcome.code == 2
     assert "other settings (recipe was" in outcome.err
-    assert differing(copy, unbroken) == []
+    assert decided(copy) == decided(unbroken)

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import json
-import shlex
-import shutil
-
 import numpy as np
 import pytest
 import torch
 from scipy.linalg import sqrtm
-from tiny import differences, farfield, make_images, make_model, summary
+from tiny import farfield, make_images, make_model, summary
 
 from farfield.audit.content import kept
 from farfield.core.artifact import Images, Store
 from farfield.core.error import FarfieldError
-from farfield.present.command import command_line
 from farfield.unseen.prior import LowRankPrior
 from farfield.unseen.transfer import KINDS, fit_transfer, moved, transfer, transport, transport_matrix
 
@@ -270,16 +265,6 @@ def test_strength_nothing_is_the_reconstruction(finished):
 def test_the_result_has_the_style_s_colour(finished):
     style, result = (Store(finished / name, Images).read().values for name in ("examples", "samples"))
     torch.testing.assert_close(result.mean((0, 2, 3)), style.mean((0, 2, 3)), atol=0.1, rtol=0)
-
-
-def test_an_interrupted_run_ends_as_the_unbroken_one(finished, tmp_path):
-    torn = shutil.copytree(finished, tmp_path / "torn")
-    for name in ("samples/shard-00001.safetensors", "latents/style/shard-00000.safetensors", "summary.json"):
-        (torn / name).unlink()
-    line = command_line(json.loads((finished / "config.json").read_text())["request"])
-    found = farfield(*shlex.split(line)[1:], "-o", torn, "-q")
-    assert found.code == 0, found.err
-    assert differences(torn, finished) == []
 
 
 def test_a_grey_style_gives_grey_images(root, tmp_path):

@@ -6,13 +6,8 @@ import contextlib
 import io
 import json
 import os
-import random
-import signal
-import subprocess
 import sys
-import time
 import warnings
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,21 +20,26 @@ from PIL import Image
 from farfield.core.error import FarfieldWarning
 
 
-def make_model(folder: Path, shape: tuple[int, int, int] = (3, 16, 16), classes: int | None = None) -> Path:
+def make_model(
+    folder: Path,
+    shape: tuple[int, int, int] = (3, 16, 16),
+    classes: int | None = None,
+    channels: tuple[int, ...] = (8, 16),
+) -> Path:
     """A diffusers pipeline folder: two levels of 8 and 16 channels, random weights, always the same."""
     from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
 
-    channels, height, width = shape
+    colours, height, width = shape
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         network = UNet2DModel(
             sample_size=height if height == width else (height, width),
-            in_channels=channels,
-            out_channels=channels,
+            in_channels=colours,
+            out_channels=colours,
             layers_per_block=1,
-            block_out_channels=(8, 16),
-            down_block_types=("DownBlock2D", "DownBlock2D"),
-            up_block_types=("UpBlock2D", "UpBlock2D"),
+            block_out_channels=channels,
+            down_block_types=("DownBlock2D",) * len(channels),
+            up_block_types=("UpBlock2D",) * len(channels),
             norm_num_groups=4,
             add_attention=False,
             num_class_embeds=classes,
@@ -139,38 +139,3 @@ def numbers(value: Any, path: str = "") -> dict[str, float]:
     if isinstance(value, list):
         return {k: v for i, part in enumerate(value) for k, v in numbers(part, f"{path}/{i}").items()}
     return {path: float(value)} if isinstance(value, int | float) else {}
-
-
-def killed_runs(folder: Path, *arguments: Any, moments: int = 20) -> Iterator[Path]:
-    """Runs of a command, each killed at another random moment, to be continued; after the unbroken one, ``folder / "whole"``.
-
-    What a kill in the middle of writing leaves beside is cleared away, as no reader looks at it.
-    """
-    line = [sys.executable, "-m", "farfield", *map(str, arguments), "-o"]
-    job = begun(line, folder / "whole")
-    began = time.monotonic()
-    while not (folder / "whole" / "summary.json").exists() and job.poll() is None:
-        time.sleep(0.001)
-    took, chance, cut = time.monotonic() - began, random.Random(0), 0
-    assert job.wait() == 0
-    yield folder / "whole"
-    for moment in range(moments):
-        out = folder / f"run-{moment}"
-        job = begun(line, out)
-        time.sleep(took * chance.random())
-        job.send_signal(signal.SIGKILL)
-        job.wait()
-        cut += not (out / "summary.json").exists()
-        for path in sorted(out.rglob(".writing-*")):
-            path.unlink()
-        yield out
-    assert cut >= moments // 2, f"only {cut} of {moments} were at work"
-
-
-def begun(line: list[str], out: Path) -> subprocess.Popen[bytes]:
-    """A command that has made its run folder: what comes before is imports."""
-    job = subprocess.Popen([*line, str(out)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    while not out.exists():
-        assert job.poll() is None, line
-        time.sleep(0.001)
-    return job
