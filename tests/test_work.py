@@ -1,14 +1,17 @@
 """However a file refers back to what is wide, reading it takes work in proportion to its size: counted, not timed."""
 
 import random
+import struct
 from pathlib import Path
 
 import pytest
+import torch
 from adversary import LOOKING, WIDE, calling, hard, kept, program, ref, text, wide
 from forge import storage, tensor, torch_old, torch_zip
 from guard import CONSTANT, LINES, open_all, watched
 
 from farfield.checkpoints.file.mapped import WORK_BASE, WORK_TIMES
+from farfield.checkpoints.file.stored import Stored, states
 from farfield.checkpoints.file.tree import open_tree
 from farfield.core.error import FarfieldError
 
@@ -134,3 +137,16 @@ def test_messages_about_names_print_as_one_clean_line(file, odd):
         with pytest.raises(FarfieldError) as refusal:
             open_tree(file)
         assert str(refusal.value).isprintable()
+
+
+def test_what_safetensors_says_of_a_header_prints_as_one_clean_line(file):
+    header = b'{"w":{"dtype":"F\\u001b[31m","shape":[4],"data_offsets":[0,16]}}'
+    file.write_bytes(struct.pack("<Q", len(header)) + header + bytes(16))
+    with pytest.raises(FarfieldError, match="header does not describe it") as refusal:
+        open_tree(file)
+    assert str(refusal.value).isprintable()
+
+
+def test_a_state_dict_that_stands_in_many_places_comes_once():
+    state = {"w": Stored((1,), torch.float32, lambda: torch.zeros(1))}
+    assert [place for place, _ in states({"net": state, "again": [state] * 1000, "ema": dict(state)})] == ["net", "ema"]

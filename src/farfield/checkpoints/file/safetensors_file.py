@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from farfield.checkpoints.file.mapped import Mapped
+from farfield.checkpoints.file.storage import DIMENSIONS
 from farfield.checkpoints.file.stored import Stored
 from farfield.core.tensor_file import open_tensors
 
@@ -53,10 +54,12 @@ def read_safetensors(file: Mapped) -> dict[str, Stored]:
         file.spend(1024 * len(names))
         slices = {name: opened.get_slice(name) for name in names}
     except (SafetensorError, OSError) as error:
-        raise file.damaged(f"its header does not describe it ({error})") from error
+        raise file.damaged(f"its header does not describe it ({str(error)[:120]!a})") from error
     found: dict[str, Stored] = {}
     for name, piece in slices.items():
         kind = piece.get_dtype()
+        if len(piece.get_shape()) > DIMENSIONS:
+            raise file.damaged(f"a tensor in it has {len(piece.get_shape())} dimensions")
         if kind not in _DTYPES:
             raise file.other(f"a safetensors file of {kind} numbers")
         found[name] = Stored(tuple(piece.get_shape()), _DTYPES[kind], partial(_load, opened, name))
@@ -65,4 +68,6 @@ def read_safetensors(file: Mapped) -> dict[str, Stored]:
 
 def _load(opened: object, name: str) -> Tensor:
     tensor: Tensor = opened.get_tensor(name)  # type: ignore[attr-defined]
+    if tensor.dtype == torch.bool:
+        return tensor.view(torch.uint8) != 0  # a truth is any byte but 0
     return tensor.clone()  # of its own, not a view of the file

@@ -117,8 +117,8 @@ def _directory(file: Mapped, data: memoryview) -> tuple[int, int, int]:
         count, length, start = struct.unpack_from("<QQQ", data, end64 + 32)
         if any(a not in (b, unknown) for a, b, unknown in zip(narrow, (count, length, start), _UNKNOWNS, strict=True)):
             raise file.refused("the archive has two directories")
-    if start + length > end or count * _Entry.size > length:
-        raise file.damaged("the archive's directory lies beyond its end")
+    if start + length != end or count * _Entry.size > length:
+        raise file.damaged("the archive's directory does not go up to its end")
     return count, start, start + length
 
 
