@@ -194,3 +194,12 @@ def test_a_zip_of_another_kind_is_refused(tmp_path):
         archive.writestr("a.npy", buffer.getvalue())
     with pytest.raises(FarfieldError, match=r"expected images .*found none"):
         list_keys(tmp_path / "a.zip")
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+def test_two_files_of_one_name_in_a_zip_are_refused(tmp_path):
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        for _ in range(2):
+            archive.writestr("a.png", b"x")
+    with pytest.raises(FarfieldError, match=r"names of their own, found several called a\.png"):
+        list_keys(tmp_path / "a.zip")

@@ -229,6 +229,9 @@ def _zip(path: Path) -> Iterator[Survey]:
         length = path.stat().st_size
         members: dict[str, str] = {}
         plain: dict[str, str] = {}
+        twice = [n for n, times in Counter(m.filename for m in archive.infolist()).items() if times > 1]
+        if twice:
+            raise FarfieldError(f"{path}: expected files with names of their own, found several called {some(twice)}")
         for member in archive.infolist():
             name = _plain(member.filename)
             if member.is_dir() or any(p.startswith((".", "__MACOSX")) for p in name.split("/")):
