@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from farfield.core.error import FarfieldError, FarfieldNote
-from farfield.data.field_file import Unreadable, read_field_file, write_npz
+from farfield.data.field_file import Unreadable, read_field_file
+from farfield.data.field_write import write_npz
 from farfield.data.science import load_fields
 
 fits = pytest.importorskip("astropy.io.fits")
@@ -158,6 +159,11 @@ def test_a_mask_of_another_shape_is_refused_only_when_asked_for(tmp_path, kind):
     assert not gaps(other).any()
     with pytest.raises(FarfieldError, match=r"mask: it has shape \(7, 8\), the data .*8, 8\)"):
         read_field_file(other, 1, None, "mask")
+
+
+def test_a_number_a_row_is_no_field(tmp_path):
+    path = write_arrays(tmp_path / "a.npz", density=np.stack([A, A]), redshift=np.ones(2), note=np.array("x"))
+    assert len(read_field_file(path, 1).parts) == 2
 
 
 def test_one_mask_serves_all_slices_and_all_channels(tmp_path):

@@ -92,12 +92,13 @@ def read_npz(path: Path, part: str | int | None) -> Content:
     """An array of an npz whose first axis counts fields, with its ``keys`` or ``objid``, and ``unit``."""
     with open_npz(path) as arrays:
         label = next((name for name in KEYS if name in arrays.files), None)
-        name = pick(path, [n for n in arrays.files if n not in (label, "unit")], part)
+        beside = [n for n in arrays.files if n not in (label, "unit")]
+        several = [n for n in beside if len(arrays.header(n)[0]) >= 2]  # a redshift a row, provenance … are no fields
+        name = pick(path, beside if part is not None else several, part)
         shape, dtype = arrays.header(name)
         check_numbers(dtype, shape, path.stat().st_size)
         values = arrays[name].astype(np.float64)
-        beside = [n for n in arrays.files if n not in (label, "unit", name)]
-        planes = tuple(Plane((n,), partial(_reread, path, n)) for n in beside)
+        planes = tuple(Plane((n,), partial(_reread, path, n)) for n in several if n != name)
         unit = str(arrays["unit"]) if "unit" in arrays.files else ""
         names = arrays[label].astype(str).ravel().tolist() if label else None
     if values.ndim < 2:
