@@ -134,15 +134,34 @@ def test_a_patchwork_changes_over_its_reach(reach, side):
     assert abs(float((h[:, :, 0] * h[:, :, -1]).mean())) < 0.1
 
 
-@pytest.mark.parametrize("n", [3, 5, 30])
-def test_a_patchwork_keeps_the_length_of_the_law_with_few_examples_too(n):
+@pytest.mark.parametrize(("n", "parents"), [(3, 2), (5, 2), (30, 2), (30, 4)])
+def test_a_patchwork_keeps_the_length_of_the_law_with_few_examples_too(n, parents):
     g = torch.Generator().manual_seed(0)
     squares = []
     for _ in range(150):
         z = 0.7 * torch.randn(n, 1, 12, 12, generator=g, dtype=F64)
-        made = draw(patchwork(z), range(4)).latents
+        made = draw(patchwork(z, parents=parents), range(4)).latents
         squares.append(((made - z.mean(0)) ** 2).mean())
     assert float(torch.stack(squares).mean().sqrt()) == pytest.approx(0.7, rel=0.03)
+
+
+@pytest.mark.parametrize("parents", [2, 3, 5])
+def test_a_patchwork_mixes_as_many_examples_as_it_is_told_to(parents):
+    """Of one-hot examples its weights can be read off: their squares add up to one at every place, each has its share."""
+    n = 200
+    z = torch.eye(n, dtype=F64)[:, :, None, None].expand(n, n, 8, 8)
+    made = draw(patchwork(z, parents=parents), range(60)).latents - 1 / n
+    weights = made.topk(parents, 1).values
+    assert made.topk(parents + 1, 1).values[:, -1].abs().max() < 0.02  # no other example is in it
+    assert (weights.square().sum(1) - 1).abs().max() < 0.04
+    shares = made.square().mean((2, 3)).topk(parents, 1).values
+    assert float(shares.amax(1).mean()) < {2: 0.9, 3: 0.7, 5: 0.5}[parents]
+
+
+def test_a_patchwork_of_more_than_there_are_takes_all():
+    z = domain(n=3).reshape(3, 1, 1, -1)
+    a, b = (draw(patchwork(z, parents=k), range(3)).latents for k in (3, 9))
+    assert torch.equal(a, b)
 
 
 def test_what_no_patchwork_can_be_made_of():
@@ -150,3 +169,5 @@ def test_what_no_patchwork_can_be_made_of():
         patchwork(domain(n=5))
     with pytest.raises(FarfieldError, match="reach 0"):
         patchwork(torch.zeros(3, 1, 4, 4), reach=0)
+    with pytest.raises(FarfieldError, match="at least 2 examples to mix"):
+        patchwork(torch.zeros(3, 1, 4, 4), parents=1)

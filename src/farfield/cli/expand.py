@@ -58,6 +58,12 @@ def expand(
     reach: Annotated[
         float, typer.Option(help="A place of a patchwork keeps to one example over this part of the image's side.")
     ] = 1 / 16,
+    parents: Annotated[
+        int,
+        typer.Option(
+            help="A patchwork mixes so many examples: more where the page finds copies, as of textures and fields."
+        ),
+    ] = 2,
     prior: Annotated[str, typer.Option(help="isotropic, diagonal or lowrank.")] = "isotropic",
     t: Annotated[
         str, typer.Option(help="Place between the two ends of an interpolation: 0.5, or a range 0.25,0.5.")
@@ -113,7 +119,9 @@ def expand(
     chosen = None if level == sigma else numbers(sigma, "sigma", "a number, last, auto or usual", most=1)[0]
     numerics = Numerics(chosen, steps, solver, batch_size, device, dtype, label)
     ends = numbers(t, "t", "a number such as 0.5, or a range such as 0.25,0.5")
-    settings = SamplerSettings(sampler, prior, (ends[0], ends[-1]), centre, partner, candidates, reach, calibrate)
+    settings = SamplerSettings(
+        sampler, prior, (ends[0], ends[-1]), centre, partner, candidates, reach, calibrate, parents
+    )
     descriptors = trusted(descriptor or ["pixels", "model"], trust)
     expand(
         model,

@@ -176,7 +176,8 @@ def _named(row: Mapping[str, Any]) -> str:
     measure = row["measure"]
     if measure in FIELD_DISTANCES:
         return f"{FIELD_DISTANCES[measure]} beyond chance"
-    title = MEASURES[measure].title.lower() if measure in MEASURES else measure
+    title = MEASURES[measure].title if measure in MEASURES else measure
+    title = title if title.startswith("Fréchet") else title.lower()
     return (
         f"{'lower' if row['stands'] == 'below' else 'higher'} {title}{' of the pixels' if measure in MOMENTS else ''}"
     )

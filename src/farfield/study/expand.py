@@ -24,7 +24,7 @@ from farfield.study.calibration import calibrate
 from farfield.study.domain import open_domain
 from farfield.study.measure import SHOWN, geometry, identities, measure
 from farfield.study.physical import compare, describe_fields, write_fields
-from farfield.study.proposal import Producer, SamplerSettings, fit_chooser, produce, sampler_calls
+from farfield.study.proposal import Producer, SamplerSettings, fit_chooser, produce, repeats, sampler_calls
 from farfield.study.reconstruct import (
     Numerics,
     Shuttle,
@@ -153,6 +153,8 @@ def expand(
         **domain.held,
     }
     measures, news, nearest = measure(run, denoiser, descriptors, sets, size)
+    if chooser and (repeating := repeats(chooser.copies, settings)):
+        notes.append(repeating)
     if "references" not in sets:
         notes.append(
             "No held-out images: the measures compare with the examples themselves, where a copy looks perfect, and "

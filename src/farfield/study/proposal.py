@@ -26,12 +26,15 @@ from farfield.unseen.selection import Witness, choose
 
 SAMPLERS = ("patchwork", "interpolation", "gaussian", "perturbation", "geometric")
 
+BARREN = 0.2
+"""The share of seeds without a new candidate from which it is said."""
+
 
 @dataclass(frozen=True)
 class SamplerSettings:
     """How new latents are drawn.
 
-    ``sampler``: ``patchwork`` of two examples, each place mostly one of them over ``reach`` of the image's side;
+    ``sampler``: ``patchwork`` of ``parents`` examples, each place mostly one of them over ``reach`` of the image's side;
     ``interpolation`` between examples on their shell; ``gaussian``, draws of the prior; ``perturbation`` of an example
     towards a draw; ``geometric``, draws of the prior accepted by distance and angles. ``t`` is the place (or the range of
     places) between the two ends of an interpolation, ``centre`` whether around the examples' mean, ``partner`` what the
@@ -47,6 +50,7 @@ class SamplerSettings:
     candidates: int = 3
     reach: float = 1 / 16
     calibrate: bool = True
+    parents: int = 2
 
     def __post_init__(self) -> None:
         if self.sampler not in SAMPLERS:
@@ -63,9 +67,13 @@ class SamplerSettings:
             raise FarfieldError(f"candidates {self.candidates}: expected at least 1")
         if not 0 < self.reach <= 1:
             raise FarfieldError(f"reach {self.reach:g}: expected a part of the image's side, above 0 and at most 1")
+        if self.parents < 2:
+            raise FarfieldError(f"parents {self.parents}: expected at least 2 examples to mix")
 
     def check(self, examples: int) -> None:
         """Refuse what so few examples cannot serve, before a folder is begun with it."""
+        if self.sampler == "patchwork" and self.parents > max(examples, 2):
+            raise FarfieldError(f"parents {self.parents}: a patchwork of more than the {examples} examples; give fewer")
         if self.sampler == "geometric" and examples < LEAST:
             raise FarfieldError(
                 f"sampler geometric: expected at least {LEAST} examples to derive its limits from, found {examples}; use "
@@ -79,7 +87,7 @@ class SamplerSettings:
     def proposal(self, latents: Tensor) -> tuple[Proposal, Callable[[Tensor], bool] | None]:
         """The proposal that these settings make of a domain's latents, and the geometry that may refuse it."""
         if self.sampler == "patchwork":
-            return patchwork(latents, reach=self.reach), None
+            return patchwork(latents, reach=self.reach, parents=self.parents), None
         if self.sampler == "interpolation":
             partner = fit_prior(self.prior, latents) if self.partner == "prior" else None
             return interpolation(latents, t=self.t, centre=self.centre, partner=partner), None
@@ -199,6 +207,20 @@ def produce(run: Run, producer: Producer, chooser: Chooser | None, keys: list[st
 
     steps = producer.shuttle.steps * count
     return run.compute("samples", Images, keys, size, work, "sampling", steps, beside=[sampled])
+
+
+def repeats(copies: float, settings: SamplerSettings) -> str | None:
+    """What to say where so large a share of the candidates are ``copies`` that a seed's are often all; None where few are."""
+    barren = copies**settings.candidates
+    if barren <= BARREN:
+        return None
+    advice = "Give more --candidates, or another --sampler."
+    if settings.sampler == "patchwork" and settings.parents < 4:
+        advice = "Mix more examples (--parents 4), or give more --candidates."
+    return (
+        f"{copies:.0%} of the candidates repeat an example, as a whole or in a quarter: of the seeds about {barren:.0%} have "
+        f"none among {settings.candidates} that is new. {advice}"
+    )
 
 
 def sampler_calls(settings: SamplerSettings, count: int, n: int, numerics: Numerics) -> dict[str, int]:

@@ -72,21 +72,27 @@ def perturbation(latents: Tensor, prior: Prior, *, t: float | tuple[float, float
     return interpolation(latents, t=t, partner=prior)
 
 
-def patchwork(latents: Tensor, *, reach: float = 1 / 16) -> Proposal:
-    r"""Two examples mixed place by place: :math:`m + \cos\theta\,(a - m) + \sin\theta\,(b - m)`, with a smooth :math:`\theta`.
+def patchwork(latents: Tensor, *, reach: float = 1 / 16, parents: int = 2) -> Proposal:
+    r"""Examples mixed place by place: :math:`m + \sum_k w_k (a_k - m)` with smooth weights, :math:`\sum_k w_k^2 = 1`.
 
-    :math:`\theta = \frac\pi2 \Phi(h)` is uniform in 0 … π/2 at every place; h is unit Gaussian noise blurred by a Gaussian
-    of width ``reach`` × the shorter side. A blend of two whole images shows both everywhere; here each place shows mostly
-    one, and the network joins them.
+    Of two, :math:`w = (\cos\theta, \sin\theta)` with :math:`\theta = \frac\pi2 \Phi(h)` uniform in 0 … π/2 at every place; of
+    more, :math:`w_k \propto e^{3 h_k}`. Each h is unit Gaussian noise blurred by a Gaussian of width ``reach`` × the shorter
+    side. A blend of whole images shows all of them everywhere; here each place shows mostly one, and the network joins them.
+
+    Half of a patchwork of two is one of them. Where examples stand equally far apart, as fields without a common centre do,
+    it is nearer to that one than examples are to one another; of K it has a K-th.
 
     Args:
         latents: the examples', ``[n, C, H, W]``, n at least 2.
         reach: over what part of the image's shorter side a place keeps to one example.
+        parents: how many examples are mixed; all n, where there are fewer.
     """
     if latents.ndim != 4 or len(latents) < 2:
         raise FarfieldError(f"patchwork: expected at least 2 latents [n, C, H, W], found {tuple(latents.shape)}")
     if not 0 < reach <= 1:
         raise FarfieldError(f"reach {reach:g}: expected a part of the image's side, above 0 and at most 1")
+    if parents < 2:
+        raise FarfieldError(f"parents {parents}: expected at least 2 examples to mix")
     z = latents.double()
     mean = z.mean(0)
     height, width = z.shape[-2:]
@@ -96,14 +102,25 @@ def patchwork(latents: Tensor, *, reach: float = 1 / 16) -> Proposal:
     blur = (-2 * (math.pi * reach) ** 2 * (y[:, None] ** 2 + x**2)).exp()
     spread = torch.fft.irfft2(blur, s=size).norm()
 
+    count = min(parents, len(z))
+
+    def smooth(n: int, g: torch.Generator) -> Tensor:
+        white = torch.randn(n, *size, generator=g, dtype=torch.float64)
+        return torch.fft.irfft2(torch.fft.rfft2(white) * blur, s=size)[:, :height, :width] / spread
+
     def propose(g: torch.Generator) -> Tensor:
-        i, j = _two(len(z), g)
-        white = torch.randn(size, generator=g, dtype=torch.float64)
-        field = torch.fft.irfft2(torch.fft.rfft2(white) * blur, s=size)[:height, :width] / spread
-        angle = (math.pi / 2 * torch.special.ndtr(field)).to(z.device)
+        if count == 2:
+            chosen = list(_two(len(z), g))
+            angle = math.pi / 2 * torch.special.ndtr(smooth(1, g)[0])
+            weights = torch.stack([angle.cos(), angle.sin()])
+        else:
+            chosen = torch.randperm(len(z), generator=g)[:count].tolist()
+            raised = (3 * smooth(count, g)).exp()
+            weights = raised / raised.square().sum(0).sqrt()
+        weights = weights.to(z.device)
         # Around their own mean n examples are shorter by 1 - 1/n and correlated by -1/n: given back, but not to nothing.
-        length = (1 - (1 + (2 * angle).sin()) / len(z)).clamp(min=0.25).sqrt()
-        return mean + (angle.cos() * (z[i] - mean) + angle.sin() * (z[j] - mean)) / length
+        length = (1 - weights.sum(0).square() / len(z)).clamp(min=0.25).sqrt()
+        return mean + (weights[:, None] * (z[chosen] - mean)).sum(0) / length
 
     return propose
 
