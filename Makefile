@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test test-slow fuzz lint bench clean
+.PHONY: demo test test-kernels test-slow fuzz lint bench clean
 
 demo: $(STAMP)
 	$(BIN)/farfield expand cifar10-32 hubble -n 64 -o runs/demo
@@ -14,6 +14,12 @@ test: $(STAMP)
 
 test-slow: $(STAMP)
 	$(BIN)/python -m pytest -m slow
+
+# With the kernels of other processors, which round otherwise: without vectors, with AVX2, and with AVX-512 where it is.
+test-kernels: $(STAMP)
+	ATEN_CPU_CAPABILITY=default ONEDNN_MAX_CPU_ISA=SSE41 $(BIN)/python -m pytest
+	ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 $(BIN)/python -m pytest
+	ATEN_CPU_CAPABILITY=avx512 $(BIN)/python -m pytest
 
 # As long as you like: make fuzz SECONDS=3600
 SECONDS ?= 300

@@ -186,7 +186,7 @@ def test_training_continues_to_the_same_bits(tmp_path, monkeypatch):
 
 
 def test_training_learns_to_tell_copies(tmp_path):
-    source, recipe = small(tmp_path, 1600)
+    source, recipe = small(tmp_path, 1600, learning_rate=0.05)
     train_descriptor(source, tmp_path / "run", recipe, device="cpu", quiet=True)
     trained = open_descriptor(f"copy:{tmp_path / 'run' / 'model'}")
     save_copy_net(tmp_path / "untrained", CopyNet(8, 16))
@@ -197,7 +197,8 @@ def test_training_learns_to_tell_copies(tmp_path):
         alike = y @ z.T
         return float(alike.diagonal().mean() - alike.fill_diagonal_(0).mean() * 40 / 39)
 
-    assert apart(trained) > apart(CopyDescriptor(tmp_path / "untrained")) + 0.04
+    # Trained, 0.099 to 0.135 by seed and kernel; untrained, 0.003 at most of five seeds.
+    assert apart(trained) > 5 * max(0.002, apart(CopyDescriptor(tmp_path / "untrained")))
 
 
 def test_training_refuses(tmp_path):

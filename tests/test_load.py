@@ -73,20 +73,11 @@ def test_zero_terminal_signal_is_read_and_ends_before_infinity(tmp_path):
     assert torch.allclose(schedule.levels[:990], ((1 - signal) / signal).sqrt()[:990], rtol=1e-3)
 
 
-def test_a_hub_id_without_a_network_says_what_to_do(tmp_path):
-    """In a process of its own: the hub's cache folder and its offline switch are read at import."""
-    import os
-    import subprocess
-    import sys
+def test_a_hub_id_is_taken_from_the_cache_or_says_what_to_do(tmp_path):
+    """The layout that huggingface_hub leaves on disk, filled with the bundled model.
 
-    script = "from farfield.checkpoints.load import load_denoiser; load_denoiser('google/ddpm-cifar10-32')"
-    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path)}
-    said = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True)
-    assert "FarfieldError: google/ddpm-cifar10-32: not in the local cache" in said.stderr
-
-
-def test_a_hub_id_in_the_cache_is_loaded_from_there(tmp_path):
-    """The layout that huggingface_hub leaves on disk, filled with the bundled model."""
+    In a process of its own: the cache folder and the offline switch are read at import.
+    """
     import os
     import subprocess
     import sys
@@ -94,8 +85,10 @@ def test_a_hub_id_in_the_cache_is_loaded_from_there(tmp_path):
     repository = tmp_path / "hub/models--someone--cifar"
     (repository / "refs").mkdir(parents=True)
     (repository / "refs/main").write_text("0123456789abcdef0123456789abcdef01234567")
-    shutil.copytree(locate("cifar10-32"), repository / "snapshots/0123456789abcdef0123456789abcdef01234567")
-    script = "from farfield.checkpoints.load import load_denoiser; print(load_denoiser('someone/cifar').shape)"
+    folder = repository / "snapshots/0123456789abcdef0123456789abcdef01234567"
+    shutil.copytree(locate("cifar10-32"), folder)
+    script = "from farfield.checkpoints.load import locate; [print(locate(f'{name}/cifar')) for name in ('someone', 'no-one')]"
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path)}
     said = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True)
-    assert said.stdout.strip() == "(3, 32, 32)", said.stderr
+    assert said.stdout.strip() == str(folder), said.stderr
+    assert "FarfieldError: no-one/cifar: not in the local cache" in said.stderr

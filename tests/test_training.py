@@ -96,7 +96,7 @@ def test_a_training_that_is_taken_up_again_ends_to_the_bit_as_the_unbroken_one(t
 def test_a_batch_may_be_divided_in_parts() -> None:
     whole, parts = (training(Recipe(64, 16, accumulate=k, flips=True)) for k in (1, 4))
     for _ in range(4):
-        assert whole.step() == pytest.approx(parts.step(), rel=1e-6)
+        assert whole.step() == pytest.approx(parts.step(), rel=1e-5)  # float32 sums in another order: 1e-7
     for a, b in zip(whole.weights.values(), parts.weights.values(), strict=True):
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-6)
 

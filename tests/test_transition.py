@@ -7,6 +7,7 @@ import json
 import math
 import shlex
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -202,14 +203,16 @@ def test_a_failing_job_is_named_and_the_others_go_on(tmp_path: Path):
 def test_one_process_at_a_time_works_on_a_folder(tmp_path: Path):
     one = job(tmp_path / "one", ("--version",), result="log.txt")
     (tmp_path / "one").mkdir()
+    order: list[str] = []
     with open(tmp_path / "one" / ".lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        waiting = threading.Thread(target=one.run, args=({},))
+        waiting = threading.Thread(target=lambda: (one.run({}), order.append("ran")))
         waiting.start()
-        waiting.join(0.2)
-        assert waiting.is_alive()
-    waiting.join(60)
-    assert not waiting.is_alive() and one.done
+        while not (tmp_path / "one" / "log.txt").exists():  # opened just before the lock is asked for
+            time.sleep(0.001)
+        order.append("let go")
+    waiting.join()
+    assert order == ["let go", "ran"]
 
 
 def test_processes_share_the_jobs_by_position(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
