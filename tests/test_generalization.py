@@ -102,7 +102,7 @@ def test_a_training_image_that_stands_twice_hides_no_copy():
     assert distinct(training) == [0, 1, 4]
     once = ratio_test(samples=samples, training=training)
     assert once.memorized.value == pytest.approx(2 / 3) and once.duplicates == 2
-    twice = ratio_test(samples=samples, training=training, skip_duplicates=False)
+    twice = ratio_test(samples=samples, training=training, kept=list(range(5)))
     assert twice.memorized.value == 0 and twice.ratio.tolist() == [1, 1, 1] and twice.duplicates == 0
 
 

@@ -174,11 +174,12 @@ def test_many_training_features_are_searched_in_shards(kind: str, tmp_path: Path
     save(vectors(200, 0), tmp_path / "samples")
     whole = summary(run("gl", tmp_path / "samples", tmp_path / "training", out=tmp_path / "whole"))
     assert whole["search"] == {"kind": "exact", "recall": None} and whole["authenticity"] is not None
-    monkeypatch.setattr("farfield.study.generalization.HELD", 0)
+    monkeypatch.setattr("farfield.study.generalization.ENTRIES", 12 * 300)
+    monkeypatch.setattr("farfield.audit.blocks.ENTRIES", 12 * 300)
     given = ("gl", tmp_path / "samples", tmp_path / "training", "--threshold", 0.9)
     shards = summary(run(*given, out=tmp_path / "shards"))
-    assert shards["similarity"] == whole["similarity"] and shards["authenticity"] is None
-    assert shards["training"]["n"] == 2000 and shards["ratio_test"] is None
+    assert shards["similarity"] == whole["similarity"] and shards["authenticity"] == whole["authenticity"]
+    assert shards["training"]["n"] == 2000 and shards["ratio_test"] == whole["ratio_test"] is not None
     found = summary(run(*given, "--search", kind, out=tmp_path / kind))
     assert 0.5 < found["search"]["recall"]["value"] <= 1 and found["search"]["recall"]["n"] == 200
     assert list((tmp_path / kind / "index").glob(f"{kind}-*.faiss"))

@@ -13,12 +13,14 @@ from typing import Final
 import torch
 from torch import Tensor
 
+from farfield.audit.blocks import ENTRIES, nearest_in_blocks
 from farfield.audit.interval import bootstrap, proportion, resample
-from farfield.audit.search import Neighbours, nearest, unit_scale
-from farfield.audit.vectors import matrix
-from farfield.core.artifact import Features, Score
+from farfield.audit.search import Neighbours, unit_scale
+from farfield.audit.vectors import Vectors, at_once
+from farfield.core.artifact import Score
 from farfield.core.error import FarfieldError
 
+DRAWN: Final = 256  # vectors for each cell that its mean is found on, at most
 LEAST: Final = 20  # samples and held-out images that a cell must hold to be tested
 
 
@@ -38,7 +40,7 @@ class Copying:
     left_out: float
 
 
-def authenticity(found: Neighbours, training: Features) -> Score:
+def authenticity(found: Neighbours, training: Vectors) -> Score:
     """AuthPct: the share of samples that are no nearer to their training image than its own nearest fellow is.
 
     Sample g with nearest training image t counts as authentic unless |g - t| < |t - t'|, t' the training image nearest
@@ -57,8 +59,8 @@ def authenticity(found: Neighbours, training: Features) -> Score:
             f"authenticity: expected the {found.references} training images that were searched, found {len(training)}"
         )
     asked, place = found.index.unique(return_inverse=True)
-    vectors = matrix(training, "training")
-    fellows = nearest(vectors[asked], vectors, exclude=asked)[0][:, 0]
+    those = training.select([training.keys[i] for i in asked.tolist()])
+    fellows = nearest_in_blocks(those, training, exclude=asked)[0][:, 0]
     return proportion(int((found.distance >= fellows[place]).sum()), len(found.keys))
 
 
@@ -117,26 +119,37 @@ def data_copying(
     )
 
 
-def partition(training: Features, cells: int, seed: int = 0) -> Tensor:
+def partition(training: Vectors, cells: int, seed: int = 0) -> Tensor:
     """Cells of the space by k-means (faiss) of the training images: the cell of each, ``[m]`` int64.
 
-    The rows are taken in the sorted order of their keys, so that the order of files does not matter.
+    The rows are taken in the sorted order of their keys, so that the order of files does not matter; means are found on
+    DRAWN of them for each cell, as faiss would draw them.
 
     Raises:
         FarfieldError: not 1 ≤ cells ≤ m.
     """
     import faiss
+    import numpy as np
 
     if not 1 <= cells <= len(training):
         raise FarfieldError(f"{cells} cells: expected 1 to {len(training)}, the number of training images")
-    order = sorted(range(len(training)), key=lambda i: training.keys[i])
-    values = matrix(training, "training").cpu()[order]
-    vectors = (values * unit_scale(values)).float().contiguous().numpy()
-    means = faiss.Kmeans(vectors.shape[1], cells, niter=20, seed=seed, min_points_per_centroid=1)
-    means.train(vectors)
-    found = torch.empty(len(order), dtype=torch.long)
-    found[order] = torch.from_numpy(means.index.search(vectors, 1)[1][:, 0])
-    return found
+    keys = sorted(training.keys)
+    if len(keys) > DRAWN * cells:
+        order = np.empty(len(keys), np.int32)
+        faiss.rand_perm(faiss.swig_ptr(order), len(keys), seed)  # type: ignore[attr-defined]
+        keys = [keys[i] for i in order[: DRAWN * cells]]
+    values = training.select(keys).values.cpu()
+    scale = unit_scale(values)
+
+    def plain(part: Tensor) -> np.ndarray:
+        found: np.ndarray = (part.cpu() * scale).float().contiguous().numpy()
+        return found
+
+    limits = {"min_points_per_centroid": 1, "max_points_per_centroid": DRAWN}
+    means = faiss.Kmeans(values.shape[1], cells, niter=20, seed=seed, **limits)
+    means.train(plain(values))
+    parts = training.parts(at_once(training.shape, ENTRIES))
+    return torch.from_numpy(np.concatenate([means.index.search(plain(part.values), 1)[1][:, 0] for part in parts]))
 
 
 def _groups(samples: Neighbours, held_out: Neighbours, cells: Tensor, least: int) -> list[tuple[Tensor, Tensor]]:

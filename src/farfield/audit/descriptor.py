@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from farfield.core.artifact import Features, Images
+from farfield.core.artifact import Blocks, Features
 from farfield.core.error import FarfieldError, NonFiniteError
 
 IMAGENET_MEAN: Final = (0.485, 0.456, 0.406)
@@ -33,8 +33,8 @@ class Descriptor(ABC):
         """Features ``[n, d]``, float32 or float64."""
 
 
-def describe(descriptor: Descriptor, images: Images, batch_size: int = 256) -> Features:
-    """Features of all images, in their order and under their keys, on the CPU.
+def describe(descriptor: Descriptor, images: Blocks, batch_size: int = 256) -> Features:
+    """Features of all images, read batch by batch, in their order and under their keys, on the CPU.
 
     Raises:
         FarfieldError: no images, or a batch size below 1.
@@ -42,7 +42,7 @@ def describe(descriptor: Descriptor, images: Images, batch_size: int = 256) -> F
     """
     if batch_size < 1 or len(images) == 0:
         raise FarfieldError(f"{len(images)} images in batches of {batch_size}: expected at least one of each")
-    values = torch.cat([descriptor(batch).cpu() for batch in images.values.split(batch_size)])
+    values = torch.cat([descriptor(part.values).cpu() for part in images.parts(batch_size)])
     if not bool(values.isfinite().all()):
         bad = next(k for k, row in zip(images.keys, values, strict=True) if not bool(row.isfinite().all()))
         raise NonFiniteError(f"{descriptor.name}: expected finite features, found none of image {bad!r}; look at it")

@@ -7,17 +7,19 @@ ratio test the second nearest training image as its yardstick.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
 import torch
 from torch import Tensor
 
+from farfield.audit.blocks import nearest_in_blocks
 from farfield.audit.interval import proportion
-from farfield.audit.search import Neighbours, nearest, neighbours
+from farfield.audit.search import Neighbours, neighbours
 from farfield.audit.similarity import check_threshold, unit
-from farfield.audit.vectors import check_same_descriptor, matrix
-from farfield.core.artifact import Features, Score
+from farfield.audit.vectors import Vectors, at_once, check_same_descriptor
+from farfield.core.artifact import Blocks, Features, Score
 from farfield.core.error import FarfieldError
 
 RATIO: Final = 1 / 3
@@ -88,17 +90,17 @@ def generalization(found: Neighbours, threshold: float, held_out: Neighbours | N
     )
 
 
-def ratio_test(*, samples: Features, training: Features, ratio: float = RATIO, skip_duplicates: bool = True) -> Ratios:
+def ratio_test(*, samples: Vectors, training: Vectors, ratio: float = RATIO, kept: list[int] | None = None) -> Ratios:
     """The share of samples nearer to one training image than ``ratio`` times the distance to the second nearest.
 
     With 1/3 and Euclidean distance in pixels the test of Yoon et al. 2023 and of Gu et al. 2023 (arXiv 2310.02664). An
     image that stands twice in the training set has its equal for a second nearest, and no copy of it would count: one
-    of each is kept, unless ``skip_duplicates`` is false. Near duplicates hide copies all the same. Wilson's interval,
-    given the training images.
+    of each is kept. Near duplicates hide copies all the same. Wilson's interval, given the training images.
 
     Args:
-        samples: ``[n, d]``, pixels (see `pixel_features`) or features.
+        samples: ``[n, d]``, pixels or features; both sets are read block by block.
         training: ``[m, d]``, at least 2 that differ.
+        kept: the rows of the training images to hold samples against [default: `distinct` ones].
 
     Raises:
         FarfieldError: a ratio outside (0, 1), fewer than 2 training images, or vectors that cannot be compared.
@@ -106,28 +108,33 @@ def ratio_test(*, samples: Features, training: Features, ratio: float = RATIO, s
     if not 0 < ratio < 1:
         raise FarfieldError(f"ratio {ratio:g}: expected a number between 0 and 1; the published one is 1/3")
     check_same_descriptor(samples, training)
-    kept = distinct(training) if skip_duplicates else list(range(len(training)))
+    kept = distinct(training) if kept is None else kept
     if len(kept) < 2:
         raise FarfieldError(f"training: expected at least 2 images that differ, found {len(kept)}; give more")
-    vectors = matrix(training, "training")
-    distances, indices = nearest(matrix(samples, "samples"), vectors if len(kept) == len(vectors) else vectors[kept], 2)
+    distances, indices = nearest_in_blocks(samples, training, 2, kept=torch.tensor(kept))
     memorized = distances[:, 0] < ratio * distances[:, 1]
     return Ratios(
         memorized=proportion(int(memorized.sum()), len(samples)),
         keys=samples.keys,
-        nearest_keys=tuple(training.keys[kept[i]] for i in indices[:, 0].tolist()),
+        nearest_keys=tuple(training.keys[i] for i in indices[:, 0].tolist()),
         ratio=torch.where(distances[:, 1] > 0, distances[:, 0] / distances[:, 1], 1.0),
         duplicates=len(training) - len(kept),
     )
 
 
-def distinct(features: Features) -> list[int]:
+def distinct(rows: Blocks) -> list[int]:
     """The rows that differ from all before them."""
     seen: set[bytes] = set()
     kept = []
-    for i, row in enumerate(matrix(features, features.descriptor).cpu().numpy()):
-        digest = hashlib.blake2b((row + 0.0).tobytes(), digest_size=16).digest()  # -0 becomes 0
+    for i, digest in enumerate(row_digests(rows)):
         if digest not in seen:
             seen.add(digest)
             kept.append(i)
     return kept
+
+
+def row_digests(rows: Blocks) -> Iterator[bytes]:
+    """A hash of each row's values; equal rows have equal ones."""
+    for part in rows.parts(at_once(rows.shape)):
+        for row in part.values.cpu().numpy():
+            yield hashlib.blake2b((row + 0.0).tobytes(), digest_size=16).digest()  # -0 becomes 0

@@ -19,7 +19,7 @@ from farfield.audit.pixels import Pixels
 from farfield.audit.script import HALF, TorchScript
 from farfield.audit.sscd import SSCD
 from farfield.checkpoints import card as cards
-from farfield.core.artifact import Images
+from farfield.core.artifact import Blocks
 from farfield.core.download import cache_folder, file_sha256, recorded_sha256
 from farfield.core.error import FarfieldError
 from farfield.diffusion.denoiser import Denoiser
@@ -36,7 +36,7 @@ TRUST: Final = "trust:"
 def open_descriptor(
     spec: str,
     *,
-    references: Images | Tensor | None = None,
+    references: Blocks | Tensor | None = None,
     denoiser: Denoiser | None = None,
     device: torch.device | str = "cpu",
     size: int = 224,
@@ -63,7 +63,7 @@ def open_descriptor(
     if spec == "pixels":
         if references is None:
             raise FarfieldError("pixels: expected reference images to whiten on, found none; give references")
-        return Pixels.fit(references.values if isinstance(references, Images) else references)
+        return Pixels.fit(references)
     if spec == "model":
         if denoiser is None:
             raise FarfieldError("model: expected a denoiser, found none; name a model, or describe with pixels")

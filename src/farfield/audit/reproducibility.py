@@ -8,6 +8,7 @@ alike different images are is the descriptor's and the domain's, and no threshol
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Final, TypeVar
 
 import torch
@@ -15,14 +16,13 @@ from torch import Tensor
 
 from farfield.audit.interval import bootstrap, proportion, resample
 from farfield.audit.similarity import check_threshold, paired, similarity
-from farfield.audit.vectors import check_same_descriptor
-from farfield.core.artifact import Artifact, Features, Images, Score
+from farfield.audit.vectors import at_once, check_same_descriptor
+from farfield.core.artifact import Features, Keyed, Score
 from farfield.core.error import FarfieldError, NonFiniteError
 
 MAE_LIMIT: Final = 15 / 255  # of the range from black to white
-BATCH: Final = 1024  # images that are compared at a time
 
-A = TypeVar("A", bound=Artifact)
+A = TypeVar("A", bound=Keyed)
 
 
 def rp(first: Features, second: Features, threshold: float, common: bool = False) -> Score:
@@ -43,11 +43,11 @@ def rp(first: Features, second: Features, threshold: float, common: bool = False
     return proportion(int((alike > threshold).sum()), len(alike))
 
 
-def mae_rp(first: Images, second: Images, limit: float = MAE_LIMIT, common: bool = False) -> Score:
+def mae_rp(first: Keyed, second: Keyed, limit: float = MAE_LIMIT, common: bool = False) -> Score:
     """The share of same-seed pairs whose mean absolute pixel difference is at most ``limit``; Wilson's interval.
 
     Args:
-        first, second: ``[n, C, H, W]`` in [-1, 1]; clipped, as when they are written.
+        first, second: images ``[n, C, H, W]`` in [-1, 1]; clipped, as when they are written.
         limit: in units of the range from black to white: 15/255 is 15 grey levels.
 
     Raises:
@@ -57,12 +57,9 @@ def mae_rp(first: Images, second: Images, limit: float = MAE_LIMIT, common: bool
     return proportion(int((differences <= limit).sum()), len(differences))
 
 
-def mean_absolute_differences(first: Images, second: Images, common: bool = False) -> Tensor:
+def mean_absolute_differences(first: Keyed, second: Keyed, common: bool = False) -> Tensor:
     """Of each same-seed pair, in units of the range from black to white: float64 ``[n]``, in the keys' sorted order."""
-    x, y = _same_shape(first, second, common)
-    parts = zip(x.values.split(BATCH), y.values.split(BATCH), strict=True)
-    found = [(a.double().clamp(-1, 1) - b.double().clamp(-1, 1)).abs().flatten(1).mean(1) / 2 for a, b in parts]
-    return _finite(torch.cat(found))
+    return _pairwise(first, second, common, lambda a, b: (a.clamp(-1, 1) - b.clamp(-1, 1)).abs().flatten(1).mean(1) / 2)
 
 
 def pfd(first: A, second: A, common: bool = False, resamples: int = 1000, seed: int = 0) -> Score:
@@ -73,30 +70,27 @@ def pfd(first: A, second: A, common: bool = False, resamples: int = 1000, seed: 
     at least the 2-Wasserstein distance of their laws. The interval resamples pairs (percentile bootstrap).
 
     Args:
-        first, second: `Images` ``[n, C, H, W]`` or `Features` ``[n, d]``.
+        first, second: images ``[n, C, H, W]`` or `Features` ``[n, d]``.
 
     Raises:
         FarfieldError: different seeds, shapes or descriptors.
     """
     if isinstance(first, Features) and isinstance(second, Features):
         check_same_descriptor(first, second)
-    x, y = _same_shape(first, second, common)
-    parts = zip(x.values.split(BATCH), y.values.split(BATCH), strict=True)
-    squares = _finite(torch.cat([(a.double() - b.double()).flatten(1).square().sum(1) for a, b in parts]))
+    squares = _pairwise(first, second, common, lambda a, b: (a - b).flatten(1).square().sum(1))
     n = len(squares)
     low, high = bootstrap(lambda g: math.sqrt(float(squares[resample(n, g)].mean())), resamples, seed)
     return Score(math.sqrt(float(squares.mean())), n, low, high)
 
 
-def _same_shape(first: A, second: A, common: bool) -> tuple[A, A]:
+def _pairwise(first: A, second: A, common: bool, work: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+    """A number for each same-seed pair: of so many pairs at a time, in float64."""
     x, y = paired(first, second, common)
-    if x.values.shape != y.values.shape:
-        a, b = ("×".join(map(str, v.values.shape[1:])) for v in (x, y))
+    if x.shape != y.shape:
+        a, b = ("×".join(map(str, v.shape)) for v in (x, y))
         raise FarfieldError(f"pairs of {a} and {b}: expected one shape for both; resize one, or compare features")
-    return x, y
-
-
-def _finite(values: Tensor) -> Tensor:
-    if not bool(values.isfinite().all()):
+    parts = zip(x.parts(at_once(x.shape)), y.parts(at_once(x.shape)), strict=True)
+    found = torch.cat([work(a.values.double(), b.values.double()) for a, b in parts])
+    if not bool(found.isfinite().all()):
         raise NonFiniteError("pairs: expected finite values, found NaN or infinity; look for broken images")
-    return values
+    return found

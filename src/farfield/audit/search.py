@@ -16,7 +16,7 @@ from farfield.core.error import FarfieldError
 
 SPARE: Final = 8  # candidates beyond k
 MORE: Final = 8  # times as many for queries whose neighbours are not certain yet
-QUERIES: Final = 4096  # that are searched at a time
+QUERIES: Final = 4096  # that are searched at a time, at most
 ROUNDING: Final = 1e-5  # of a squared distance in float32, as a share of the squared lengths
 ORDINARY: Final = 20  # powers of two: vectors up to a million, and down to a millionth, are searched as they are
 
@@ -88,7 +88,7 @@ def nearest(
     left = torch.arange(len(x))
     for count in _counts(k + (own is not None) + SPARE, len(y)):
         uncertain = []
-        for some in left.split(QUERIES):
+        for some in left.split(_at_once(x)):
             places, sure_up_to = flat.propose(x[some], count)
             squares, indices[some] = rank(x[some], y, places, k, None if own is None else own[some])
             distances[some] = squares.sqrt()
@@ -115,10 +115,10 @@ class _Flat:
 
         self.size = len(y)
         self.scale = unit_scale(y)
-        self.centre = torch.stack([part.double().sum(0) for part in y.split(QUERIES)]).sum(0) / len(y)
+        self.centre = torch.stack([part.double().sum(0) for part in y.split(_at_once(y))]).sum(0) / len(y)
         self.largest = 0.0
         self.index: Any = faiss.IndexFlatL2(y.shape[1])
-        for part in y.split(QUERIES):
+        for part in y.split(_at_once(y)):
             centred = self._centred(part)
             self.largest = max(self.largest, float(centred.square().sum(1).max()))
             self.index.add(centred.numpy())
@@ -160,6 +160,10 @@ def rank(x: Tensor, y: Tensor, places: Tensor, k: int, own: Tensor | None = None
         found.append(squares.gather(1, order))
         where.append(at.gather(1, order))
     return torch.cat(found), torch.cat(where)
+
+
+def _at_once(x: Tensor) -> int:
+    return min(QUERIES, max(1, BLOCK // x.shape[1]))
 
 
 def _floats(x: Tensor) -> Tensor:

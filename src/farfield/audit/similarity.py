@@ -12,12 +12,12 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from farfield.audit.vectors import check_same_descriptor, matrix, rows
-from farfield.core.artifact import Artifact, Features
+from farfield.audit.vectors import at_once, check_same_descriptor, matrix, rows
+from farfield.core.artifact import Features, Keyed
 from farfield.core.error import FarfieldError
 from farfield.core.runtime import generator
 
-A = TypeVar("A", bound=Artifact)
+A = TypeVar("A", bound=Keyed)
 
 NAMED = 5
 """Keys that an error names."""
@@ -92,7 +92,7 @@ def repaired(artifact: A, seed: int = 0) -> A:
     keys = sorted(artifact.keys)
     order = torch.randperm(len(keys), generator=generator(seed, "re-pairing")).tolist()
     moved = {keys[i]: keys[j] for i, j in zip(order, order[1:] + order[:1], strict=True)}
-    return type(artifact)(tuple(moved[key] for key in artifact.keys), artifact.values, **artifact.attributes())
+    return artifact.renamed([moved[key] for key in artifact.keys])
 
 
 def similarity(first: Features, second: Features, common: bool = False) -> Tensor:
@@ -103,4 +103,5 @@ def similarity(first: Features, second: Features, common: bool = False) -> Tenso
     """
     check_same_descriptor(first, second)
     x, y = paired(first, second, common)
-    return 1 - (rows(unit(x)) - rows(unit(y))).square().sum(1) / 2
+    parts = zip(x.parts(at_once(x.shape)), y.parts(at_once(x.shape)), strict=True)
+    return torch.cat([1 - (rows(unit(a)) - rows(unit(b))).square().sum(1) / 2 for a, b in parts])

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from typing import Final
+from collections.abc import Iterator, Sequence
+from typing import Final, Protocol
 
 import torch
 from torch import Tensor
 
-from farfield.core.artifact import Features
+from farfield.core.artifact import Blocks, Features
 from farfield.core.error import FarfieldError, NonFiniteError
 
 BLOCK: Final = 1 << 21  # entries of a distance or kernel matrix that are held at once: 16 MB
@@ -17,6 +17,15 @@ LARGEST: Final = (
     1e30  # size of an entry: its powers in kernels and covariances stay finite, and no descriptor gives more
 )
 SMALLEST: Final = 1e-30  # size of the largest entry: the squares of smaller ones vanish
+
+
+class Vectors(Blocks, Protocol):
+    """Feature vectors that are read block by block: `Features`, or what is too much to hold."""
+
+    @property
+    def descriptor(self) -> str: ...
+    def parts(self, rows: int) -> Iterator[Features]: ...
+    def select(self, keys: Sequence[str]) -> Features: ...
 
 
 def rows(features: Features | Tensor, name: str = "features") -> Tensor:
@@ -53,22 +62,22 @@ def matrix(features: Features | Tensor, name: str = "features") -> Tensor:
     return values
 
 
-def check_same_descriptor(first: Features | Tensor, second: Features | Tensor) -> None:
+def check_same_descriptor(first: Vectors | Tensor, second: Vectors | Tensor) -> None:
     """Features of different descriptors, or of different lengths, are never compared.
 
     Raises:
         FarfieldError: they differ.
     """
-    if isinstance(first, Features) and isinstance(second, Features) and first.descriptor != second.descriptor:
+    names = [v.descriptor for v in (first, second) if not isinstance(v, Tensor)]
+    if len(set(names)) > 1:
         raise FarfieldError(
-            f"features of {first.descriptor!r} and of {second.descriptor!r}: expected one descriptor for both; "
+            f"features of {names[0]!r} and of {names[1]!r}: expected one descriptor for both; "
             "describe both sets with the same one"
         )
-    a, b = (v.values if isinstance(v, Features) else v for v in (first, second))
-    if a.shape[1:] != b.shape[1:]:
+    a, b = ([len(v), *(v.shape[1:] if isinstance(v, Tensor) else v.shape)] for v in (first, second))
+    if a[1:] != b[1:]:
         raise FarfieldError(
-            f"features of {list(a.shape)} and {list(b.shape)}: expected vectors of one length; "
-            "describe both sets with the same descriptor"
+            f"features of {a} and {b}: expected vectors of one length; describe both sets with the same descriptor"
         )
 
 
@@ -84,3 +93,8 @@ def comparable(real: Features | Tensor, generated: Features | Tensor, least: int
 def blocks(n: int, width: int) -> Iterator[slice]:
     size = max(1, BLOCK // width)
     return (slice(i, min(i + size, n)) for i in range(0, n, size))
+
+
+def at_once(shape: Sequence[int], entries: int = BLOCK) -> int:
+    """How many rows of this shape are read together, so that they have no more entries than these."""
+    return max(1, entries // math.prod(shape))

@@ -11,10 +11,11 @@ from __future__ import annotations
 import hashlib
 import json
 import warnings
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Generic, Self, TypeVar
+from typing import Any, ClassVar, Generic, Protocol, Self, TypeVar
 
 import torch
 from torch import Tensor
@@ -40,12 +41,15 @@ class Artifact:
     def __post_init__(self) -> None:
         if len(self.keys) != len(self.values):
             raise FarfieldError(f"{self.kind}: {len(self.keys)} keys for {len(self.values)} rows")
-        if len(set(self.keys)) != len(self.keys):
-            twice = sorted({k for k in self.keys if self.keys.count(k) > 1})[:3]
-            raise FarfieldError(f"{self.kind}: keys must be unique, {twice} occur more than once")
+        check_unique(self.keys, self.kind)
 
     def __len__(self) -> int:
         return len(self.keys)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of a row."""
+        return tuple(self.values.shape[1:])
 
     def attributes(self) -> dict[str, Any]:
         """What belongs to the whole artifact rather than to a row; written beside each shard's keys."""
@@ -53,12 +57,18 @@ class Artifact:
 
     def select(self, keys: Sequence[str]) -> Self:
         """The rows of these keys, in this order."""
-        place = {k: i for i, k in enumerate(self.keys)}
-        missing = [k for k in keys if k not in place]
-        if missing:
-            raise FarfieldError(f"{self.kind}: no row for the keys {missing[:3]}; it holds {len(self)} rows")
-        rows = torch.tensor([place[k] for k in keys], dtype=torch.long)
+        rows = torch.tensor(find_places(self.keys, keys, self.kind), dtype=torch.long)
         return type(self)(tuple(keys), self.values[rows], **self.attributes())
+
+    def renamed(self, keys: Sequence[str]) -> Self:
+        """The same rows under other keys."""
+        return type(self)(tuple(keys), self.values, **self.attributes())
+
+    def parts(self, rows: int) -> Iterator[Self]:
+        """All rows in their order, so many at a time."""
+        for start in range(0, len(self), rows):
+            part = slice(start, start + rows)
+            yield type(self)(self.keys[part], self.values[part], **self.attributes())
 
     def digest(self) -> str:
         """sha256 over keys, shape, dtype, attributes and bytes: the same rows, whatever file they came from."""
@@ -67,6 +77,39 @@ class Artifact:
         h = hashlib.sha256(json.dumps([*told, attributes] if attributes else told).encode())
         h.update(tensor_bytes(self.values))
         return h.hexdigest()
+
+
+class Blocks(Protocol):
+    """Rows under keys that are read block by block: an artifact, or what is larger than memory."""
+
+    @property
+    def keys(self) -> tuple[str, ...]: ...
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+    def __len__(self) -> int: ...
+    def parts(self, rows: int) -> Iterator[Artifact]: ...
+
+
+class Keyed(Blocks, Protocol):
+    """Blocks whose rows can be chosen, put in order and renamed."""
+
+    def select(self, keys: Sequence[str]) -> Self: ...
+    def renamed(self, keys: Sequence[str]) -> Self: ...
+    def digest(self) -> str: ...
+
+
+def check_unique(keys: Sequence[str], kind: str) -> None:
+    if len(set(keys)) != len(keys):
+        twice = sorted(key for key, n in Counter(keys).items() if n > 1)[:3]
+        raise FarfieldError(f"{kind}: keys must be unique, {twice} occur more than once")
+
+
+def find_places(known: Sequence[str], keys: Sequence[str], kind: str) -> list[int]:
+    """Where each of these keys stands among those known."""
+    place = {key: i for i, key in enumerate(known)}
+    if missing := [key for key in keys if key not in place]:
+        raise FarfieldError(f"{kind}: no row for the keys {missing[:3]}; it holds {len(known)} rows")
+    return [place[key] for key in keys]
 
 
 @dataclass(frozen=True)
@@ -210,6 +253,10 @@ class Store(Generic[A]):
     def parts(self) -> Iterator[A]:
         """The artifact shard by shard, in the order of the key list: one is held at a time."""
         return (self._read(path) for path in self.shards())
+
+    def part(self, place: int) -> A:
+        """The shard at a place among `shards`."""
+        return self._read(self.shards()[place])
 
     def read(self) -> A:
         """All shards as one artifact, in the order of the key list."""

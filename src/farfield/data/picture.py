@@ -132,7 +132,7 @@ def to_uint8(values: Tensor) -> Tensor:
 
 def from_uint8(values: Tensor) -> Tensor:
     """0 … 255 as float32 in [-1, 1]; floats as they are."""
-    return values.float() / 127.5 - 1 if values.dtype == torch.uint8 else values.float()
+    return values.float().div_(127.5).sub_(1) if values.dtype == torch.uint8 else values.float()
 
 
 def as_shown(values: Tensor) -> Tensor:

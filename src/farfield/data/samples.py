@@ -7,11 +7,19 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from farfield.core.artifact import Images
-from farfield.data.dataset import open_dataset
+from farfield.data.image_set import ImageSet
+from farfield.data.picture import fit_stored
+from farfield.data.source import open_collection
+from farfield.data.subset import first
 
 
 def open_samples(source: str | Path, *, limit: int | None = None) -> Images:
-    """Samples as float32 ``[n, C, H, W]``, nominally in [-1, 1], at the size they have.
+    """`open_image_set`, read as a whole: float32 ``[n, C, H, W]``, nominally in [-1, 1]."""
+    return open_image_set(source, limit=limit).images()
+
+
+def open_image_set(source: str | Path, *, limit: int | None = None) -> ImageSet:
+    """Samples at the size they have; only their keys are held in memory.
 
     Keys that are whole numbers are seeds and lose their leading zeros: the file ``000123.png`` is seed ``123``, and so is
     ``000000/000123.png`` in EDM's folders of a thousand.
@@ -23,8 +31,12 @@ def open_samples(source: str | Path, *, limit: int | None = None) -> Images:
     Raises:
         FarfieldError: nothing to be read, images of several sizes, or fewer than ``limit``.
     """
-    found = open_dataset(source, limit=limit, labels=False).as_images()
-    return Images(seed_keys(found.keys), found.values.float())
+    with open_collection(source, labels=False) as collection:
+        keys = first(collection.keys, limit, None, collection.name)
+        size = collection.common_shape(keys)
+        rows = collection.each(lambda key, picture: fit_stored(picture, size, collection.label(key)), keys)
+        found = ImageSet.of(rows)
+    return found.renamed(seed_keys(found.keys))
 
 
 def seed_keys(keys: Sequence[str]) -> tuple[str, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import io
 import re
 import warnings
@@ -10,14 +11,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import torch
 
-from farfield.core.artifact import Images, Store
+from farfield.core.artifact import Images, Store, check_unique
 from farfield.core.error import FarfieldError, FarfieldWarning
 from farfield.data import arrays, bundled, cifar, hub_dataset, idx, lsun
 from farfield.data.collection import Collection
 from farfield.data.decode import decode
 from farfield.data.field_file import FITS
-from farfield.data.header import header_shape
+from farfield.data.header import Shape, header_shape
 from farfield.data.kind import kind_of
 from farfield.data.labels import Classes, read_classes
 from farfield.data.listing import PICTURES, Listing, existing, is_container, one_file, run_command, survey, take
@@ -93,15 +95,28 @@ def _shards(path: Path) -> bool:
 
 def _stored(folder: Path) -> Collection:
     """Images in shards; what lies beyond [-1, 1] is kept."""
-    rows = Store(folder, Images).read()
-    place = {key: i for i, key in enumerate(rows.keys)}
-    channels, height, width = rows.values.shape[1:]
+    store = Store(folder, Images)
+    shapes: list[Shape] = []
+    keys: list[str] = []
+    places: list[tuple[int, int]] = []
+    for i, part in enumerate(store.parts()):
+        channels, height, width = part.values.shape[1:]
+        shapes.append((channels, height, width))
+        keys += part.keys
+        places += [(i, row) for row in range(len(part))]
+    check_unique(keys, Images.kind)
+    place = dict(zip(keys, places, strict=True))
+
+    @functools.lru_cache(2)  # pictures are asked for shard after shard
+    def shard(i: int) -> torch.Tensor:
+        return store.part(i).values
 
     def picture(key: str) -> np.ndarray:
-        found: np.ndarray = rows.values[place[key]].float().permute(1, 2, 0).numpy()
+        i, row = place[key]
+        found: np.ndarray = shard(i)[row].float().permute(1, 2, 0).numpy()
         return found
 
-    return Collection(str(folder), rows.keys, picture, lambda _: (channels, height, width))
+    return Collection(str(folder), tuple(keys), picture, lambda key: shapes[place[key][0]])
 
 
 def _files(path: Path, labels: bool) -> Iterator[Collection]:

@@ -15,17 +15,19 @@ import torch
 
 from farfield.audit.search import Neighbours
 from farfield.audit.similarity import paired
+from farfield.audit.stored import in_memory
 from farfield.audit.threshold import calibrate
 from farfield.checkpoints.load import model_digest
 from farfield.core import note
 from farfield.core.artifact import Images, save, write_json
 from farfield.core.error import FarfieldError
 from farfield.core.seeds import show_numbers
-from farfield.data.samples import open_samples
+from farfield.data.image_set import ImageSet
+from farfield.data.samples import open_image_set
 from farfield.data.subset import shuffled
 from farfield.study.audit_sets import holds_fields, is_model, open_sets, seeds_of
 from farfield.study.evidence import deciding, distances_of, duplicates_of, judged, notes_on, reproduced, strangers
-from farfield.study.generalization import Compared, Training, compared
+from farfield.study.generalization import Compared, compared
 from farfield.study.generate import Sampling, make_samples
 from farfield.study.likeness import Likeness, describe, finished
 from farfield.study.run import Run
@@ -62,7 +64,7 @@ def audit(
     look at.
 
     Args:
-        subject: a model, whose samples are made, or samples (see `data.samples.open_samples`).
+        subject: a model, whose samples are made, or samples (see `data.samples.open_image_set`).
         training: the images that it was trained on.
         heldout: images of the same domain that were never trained on.
         others: models, or samples under the same seeds.
@@ -86,7 +88,7 @@ def audit(
     if theory:
         sources["theory"] = f"empirical:{training}"
     named = {name for name in (subject, *sources.values()) if is_model(name)}
-    opened = {folder: open_samples(source) for folder, source in sources.items() if source not in named}
+    opened = {folder: open_image_set(source) for folder, source in sources.items() if source not in named}
     models = {folder: model_digest(name) for folder, name in {"subject": subject, **sources}.items() if name in named}
     run = Run(
         out,
@@ -110,12 +112,12 @@ def audit(
     _, published = describe(run, real, ("training",), likeness, batch, device)
     _check_enough(real, likeness, published)
 
-    def made(folder: str, source: str) -> Images:
+    def made(folder: str, source: str) -> ImageSet:
         if folder in opened:
             return opened[folder]
         with run.stage(f"made/{folder}"):
             make_samples(source, seeds, out / "made" / folder, sampling, quiet=quiet)
-        return open_samples(out / "made" / folder)
+        return open_image_set(out / "made" / folder)
 
     samples = made("subject", subject) if given is None else given
     sets = {**real, "samples": samples}
@@ -123,17 +125,16 @@ def audit(
     found, _ = describe(run, sets, ("training",), likeness, batch, device)
 
     def work() -> dict[str, Any]:
-        references = Training(None, found["training"])
-        told = compared(sets, found, references, likeness, published, source=heldout, seed=seed, quiet=quiet)
+        told = compared(sets, found, likeness, published, source=heldout, seed=seed, quiet=quiet)
         _write_pairs(out, told, sets, seed)
         distances = distances_of(found, told, seed)
-        ours, different = (samples, found["samples"]), strangers(found, seed)
+        ours, different = (samples, in_memory(found["samples"])), strangers(found, seed)
         notes = told.summary["notes"] + notes_on(told, distances)
         models = [
             {
                 "source": source,
                 "theory": name == "theory",
-                **reproduced(ours, (sets[name], found[name]), different, likeness, published, notes, seed),
+                **reproduced(ours, (sets[name], in_memory(found[name])), different, likeness, published, notes, seed),
             }
             for name, source in sources.items()
         ]
@@ -156,7 +157,7 @@ def audit(
     return finished(run, work)
 
 
-def _check_enough(real: Mapping[str, Images], likeness: Likeness, published: float | None) -> None:
+def _check_enough(real: Mapping[str, ImageSet], likeness: Likeness, published: float | None) -> None:
     """Refuse, before anything is made, too few images to set a threshold with."""
     if likeness.threshold is None and published is None:
         name = "held_out" if "held_out" in real else "training"
@@ -166,7 +167,7 @@ def _check_enough(real: Mapping[str, Images], likeness: Likeness, published: flo
             raise FarfieldError(f"{name.replace('_', '-')} images: {error}; or give a threshold") from error
 
 
-def _write_pairs(out: Path, told: Compared, sets: Mapping[str, Images], seed: int) -> None:
+def _write_pairs(out: Path, told: Compared, sets: Mapping[str, ImageSet], seed: int) -> None:
     """Each image's nearest training image, and pairs of both to look at, under the image's key."""
     parts = {"samples": told.near, **({} if told.held is None else {"held_out": told.held})}
     table = {}
@@ -176,8 +177,8 @@ def _write_pairs(out: Path, told: Compared, sets: Mapping[str, Images], seed: in
         place = {key: i for i, key in enumerate(near.keys)}
         for kind, keys in (("closest", _ranked(near)[:CLOSEST]), ("drawn", sorted(shuffled(near.keys, seed)[:DRAWN]))):
             folder, rows = out / "pairs" / f"{kind}_{name}", near.index[[place[key] for key in keys]]
-            save(sets[name].select(keys), folder / "images")
-            save(Images(tuple(keys), sets["training"].values[rows]), folder / "training")
+            save(sets[name].select(keys).images(), folder / "images")
+            save(Images(tuple(keys), sets["training"].at(rows)), folder / "training")
     write_json(out / "nearest.json", table)
 
 

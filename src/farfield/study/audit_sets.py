@@ -7,15 +7,17 @@ from pathlib import Path
 
 import numpy as np
 
+from farfield.audit.generalization import row_digests
 from farfield.checkpoints.empirical import is_empirical
 from farfield.checkpoints.load import is_bundled
-from farfield.core.artifact import Images, read_json
+from farfield.core.artifact import read_json
 from farfield.core.error import FarfieldError
 from farfield.data.bundled import is_domain
 from farfield.data.field_file import Unreadable, read_field_file
 from farfield.data.field_source import is_physical
+from farfield.data.image_set import ImageSet
 from farfield.data.picture import some
-from farfield.data.samples import open_samples, seed_keys
+from farfield.data.samples import open_image_set, seed_keys
 from farfield.data.science import field_files, load_fields, locate
 from farfield.study.domain import Physical
 
@@ -26,7 +28,7 @@ IN_UNITS = "physical/samples.npz"
 """Where a run on physical data leaves what it made, in physical units."""
 
 
-def open_sets(subject: str, training: str, heldout: str | None = None, limit: int | None = None) -> dict[str, Images]:
+def open_sets(subject: str, training: str, heldout: str | None = None, limit: int | None = None) -> dict[str, ImageSet]:
     """``training``, ``held_out`` where there is one, and ``samples`` where the subject is no model that has to make them.
 
     Physical fields are read at the size of the samples, and all stretched as the training fields are.
@@ -46,9 +48,9 @@ def open_sets(subject: str, training: str, heldout: str | None = None, limit: in
     if holds_fields(training):
         found = _fields(subject, sources, limit)
     else:
-        found = {name: open_samples(source) for name, source in sources.items()}
+        found = {name: open_image_set(source) for name, source in sources.items()}
         if not is_model(subject):
-            found["samples"] = open_samples(subject, limit=limit)
+            found["samples"] = open_image_set(subject, limit=limit)
     if "samples" in found and "held_out" in found:
         _check_apart(found["samples"], found["held_out"])
     return found
@@ -65,7 +67,7 @@ def holds_fields(source: str) -> bool:
     return not is_domain(source) and is_physical(source)
 
 
-def seeds_of(samples: Images, source: str) -> list[int]:
+def seeds_of(samples: ImageSet, source: str) -> list[int]:
     """The seeds that samples were made from, as their keys say."""
     strange = [key for key in samples.keys if not key.isdigit()]
     if strange:
@@ -92,17 +94,17 @@ def _check_real(source: str, what: str) -> None:
         )
 
 
-def _check_apart(samples: Images, held: Images) -> None:
+def _check_apart(samples: ImageSet, held: ImageSet) -> None:
     """What is judged must not be its own yardstick."""
-    known = {row.numpy().tobytes() for row in held.values}
-    if twice := [key for key, row in zip(samples.keys, samples.values, strict=True) if row.numpy().tobytes() in known]:
+    known = set(row_digests(held))
+    if twice := [key for key, row in zip(samples.keys, row_digests(samples), strict=True) if row in known]:
         raise FarfieldError(
             f"{len(twice)} of the samples are among the held-out images ({some(twice)}); expected held-out images that "
             "are not judged themselves"
         )
 
 
-def _fields(subject: str, sources: dict[str, str], limit: int | None) -> dict[str, Images]:
+def _fields(subject: str, sources: dict[str, str], limit: int | None) -> dict[str, ImageSet]:
     """All sets as images under the stretch that the training fields call for."""
     if is_model(subject):
         raise FarfieldError(
@@ -122,9 +124,12 @@ def _fields(subject: str, sources: dict[str, str], limit: int | None) -> dict[st
     if len(units := {part.unit for part in fields.values() if part.unit}) > 1:
         raise FarfieldError(f"{subject}: expected one unit in all sets, found {sorted(units)}; convert some")
     physical = Physical.fit("auto", fields["training"])
-    found = {name: physical.to_model(part, shape[0]) for name, part in fields.items()}
+    found = {}
+    for name, part in fields.items():
+        images = physical.to_model(part, shape[0])
+        found[name] = ImageSet.of(zip(images.keys, images.values, strict=True))
     samples = found["samples"].select(found["samples"].keys[:limit])
-    return {**found, "samples": Images(seed_keys(samples.keys), samples.values)}
+    return {**found, "samples": samples.renamed(seed_keys(samples.keys))}
 
 
 def _shape(source: str) -> tuple[int, int, int]:

@@ -18,7 +18,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from farfield.audit.search import nearest
+from farfield.audit.blocks import nearest_in_blocks
+from farfield.core.artifact import Features
 from farfield.core.error import FarfieldError
 from farfield.core.runtime import progress
 from farfield.data.collection import Collection
@@ -95,17 +96,14 @@ def scan(
     for key, digest in digests.items():
         groups[digest].append(key)
     exact = tuple(tuple(group) for group in groups.values() if len(group) > 1)
-    one_each = {group[0] for group in groups.values()}
-    rows = [i for i, key in enumerate(digests) if key in one_each]
-    names = [key for key in digests if key in one_each]
-    pairs, threshold, quantiles = _near(names, small[rows], near)
+    pairs, threshold, quantiles = _near([group[0] for group in groups.values()], small, near)
     return Scan(collection.name, len(digests), exact, pairs, _joined(pairs), threshold, quantiles)
 
 
 def _described(
     collection: Collection, keys: Sequence[str], strict: bool, quiet: bool
 ) -> tuple[dict[str, bytes], Tensor]:
-    """The hash of each image's pixels, and the images ``[n, d]`` shrunk, in 8-bit levels."""
+    """The hash of each image's pixels, and one of each group of equal ones shrunk, in 8-bit levels: ``[groups, d]``."""
     shapes = {shape for _, shape in collection.shapes(keys)}
     channels = max(shape[0] for shape in shapes)
     height, width = (min(SIDE, max(side)) for side in zip(*(shape[1:] for shape in shapes), strict=True))
@@ -116,19 +114,23 @@ def _described(
         return content.digest(), values.flatten() * 127.5
 
     digests: dict[str, bytes] = {}
+    seen: set[bytes] = set()
     small = torch.empty(len(keys), channels * height * width)
     with progress("reading", len(keys), quiet=quiet) as advance:
         for key, (digest, values) in collection.each(one, keys, strict=strict, report=advance):
-            small[len(digests)] = values
+            if digest not in seen:
+                small[len(seen)] = values
+            seen.add(digest)
             digests[key] = digest
-    return digests, small[: len(digests)]
+    return digests, small[: len(seen)]
 
 
 def _near(keys: Sequence[str], small: Tensor, near: float) -> tuple[tuple[Near, ...], float, dict[str, float]]:
     if len(keys) < 2:
         return (), 0.0, {}
     k = min(NEIGHBOURS, len(keys) - 1)
-    distances, others = nearest(small, small, k=k, exclude_same=True)
+    vectors = Features(tuple(keys), small, "small pixels")
+    distances, others = nearest_in_blocks(vectors, vectors, k, exclude=torch.arange(len(keys)))
     distances = distances / small.shape[1] ** 0.5
     shares = torch.tensor(QUANTILES, dtype=torch.float64)
     quantiles = dict(zip(map(str, QUANTILES), distances[:, 0].quantile(shares).tolist(), strict=True))

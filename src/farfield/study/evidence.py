@@ -9,15 +9,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from farfield.audit.blocks import nearest_in_blocks
 from farfield.audit.generalization import distinct
 from farfield.audit.interval import proportion
 from farfield.audit.memorization import duplicates
 from farfield.audit.reproducibility import MAE_LIMIT, mae_rp, rp
-from farfield.audit.search import nearest
 from farfield.audit.similarity import paired, repaired, similarity, unit
+from farfield.audit.stored import UnitVectors, in_memory
 from farfield.audit.threshold import Threshold
+from farfield.audit.vectors import Vectors
 from farfield.audit.verdict import Beside, Verdict, judge
-from farfield.core.artifact import Features, Images, Score
+from farfield.core.artifact import Features, Score, find_places
+from farfield.data.image_set import ImageSet
 from farfield.data.subset import shuffled
 from farfield.study.generalization import Compared
 from farfield.study.likeness import Likeness
@@ -32,7 +35,7 @@ LEAST = 6
 SCANNED = 10_000
 """Training images whose nearest others are looked for, at most."""
 
-Sets = Mapping[str, Features]
+Sets = Mapping[str, Vectors]
 """Features of ``training``, ``samples``, and of ``held_out`` where there are any."""
 
 
@@ -69,12 +72,11 @@ def distances_of(found: Sets, told: Compared, seed: int) -> dict[str, Any] | Non
     """
     if told.held is None:
         return None
-    sets = {"samples": found["samples"], "training": found["training"]}
-    sets["held_out"] = found["held_out"].select(told.held.keys)
-    n = min(MEASURED, *map(len, sets.values()))
+    keys = {"samples": found["samples"].keys, "training": found["training"].keys, "held_out": told.held.keys}
+    n = min(MEASURED, *map(len, keys.values()))
     if n < LEAST:
         return None
-    drawn = {name: part.select(shuffled(part.keys, seed)[:n]) for name, part in sets.items()}
+    drawn = {name: found[name].select(shuffled(part, seed)[:n]) for name, part in keys.items()}
     return {
         "n": n,
         "held_out": compare(drawn["held_out"], {name: drawn[name] for name in ("samples", "training")}),
@@ -85,17 +87,19 @@ def distances_of(found: Sets, told: Compared, seed: int) -> dict[str, Any] | Non
 def duplicates_of(found: Sets, told: Compared, threshold: float, seed: int) -> dict[str, Any]:
     """Shares of images with another one of their own set above the threshold."""
     apart = math.sqrt(2 - 2 * threshold)
-    vectors = unit(found["training"])
-    place = {key: i for i, key in enumerate(vectors.keys)}
-    drawn = torch.tensor([place[key] for key in shuffled(vectors.keys, seed)[:SCANNED]])
+    vectors = UnitVectors(found["training"])
+    drawn = shuffled(vectors.keys, seed)[:SCANNED]
     training = None
     if len(vectors) > 1:
-        near = nearest(vectors.values[drawn], vectors, exclude=drawn)[0][:, 0]
+        own = torch.tensor(find_places(vectors.keys, drawn, Features.kind))
+        near = nearest_in_blocks(vectors.select(drawn), vectors, exclude=own)[0][:, 0]
         training = proportion(int((near <= apart).sum()), len(drawn))
     samples = None
     if len(found["samples"]) > 1:
         held = None if told.held is None else unit(found["held_out"].select(told.held.keys))
-        samples = duplicates(unit(found["samples"]), apart, held if held is not None and len(held) > 1 else None, seed)
+        samples = duplicates(
+            unit(in_memory(found["samples"])), apart, held if held is not None and len(held) > 1 else None, seed
+        )
     ratios = told.summary["ratio_test"]
     return {
         "threshold": threshold,
@@ -107,8 +111,8 @@ def duplicates_of(found: Sets, told: Compared, threshold: float, seed: int) -> d
 
 
 def reproduced(
-    ours: tuple[Images, Features],
-    theirs: tuple[Images, Features],
+    ours: tuple[ImageSet, Features],
+    theirs: tuple[ImageSet, Features],
     different: Tensor,
     likeness: Likeness,
     published: float | None,
@@ -125,7 +129,7 @@ def reproduced(
     a, b = paired(ours[1], theirs[1], common=True)
     chosen = likeness.thresholds(published, different, notes)
     pixels = None
-    if x.values.shape == y.values.shape:
+    if x.shape == y.shape:
         score, chance = mae_rp(x, y, MAE_LIMIT), mae_rp(x, repaired(y, seed), MAE_LIMIT)
         pixels = {"limit": MAE_LIMIT, "score": score, "chance": chance}
     return {

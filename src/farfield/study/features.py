@@ -8,12 +8,14 @@ from typing import Any
 import farfield
 from farfield.audit.descriptor import Descriptor, describe
 from farfield.audit.named import open_descriptor
+from farfield.audit.stored import StoredFeatures
 from farfield.checkpoints.load import load_denoiser, model_digest
 from farfield.core import note
 from farfield.core.artifact import Features, Images
-from farfield.core.error import FarfieldError
+from farfield.core.error import FarfieldError, MachineError
 from farfield.core.runtime import Advance, resolve_device
-from farfield.data.samples import open_samples
+from farfield.data.image_set import ImageSet
+from farfield.data.samples import open_image_set
 from farfield.study.run import Run
 
 
@@ -36,16 +38,16 @@ def describe_source(
     all that its numbers depend on: with other images or other weights the folder is refused.
 
     Args:
-        source: see `data.samples.open_samples`.
+        source: see `data.samples.open_image_set`.
         spec: see `audit.named.open_descriptor`.
         references: images that ``pixels`` are whitened on [default: the source's own].
         model: whose features are taken by ``model``.
     """
     place = resolve_device(device)
-    images = open_samples(source, limit=limit)
+    images = open_image_set(source, limit=limit)
     whitened = None
     if spec == "pixels":
-        whitened = images if references is None else open_samples(references)
+        whitened = images if references is None else open_image_set(references)
     denoiser = None if model is None else load_denoiser(model).to(place)
     descriptor = open_descriptor(spec, references=whitened, denoiser=denoiser, device=place)
     request = {"source": source, "descriptor": descriptor.name, "limit": limit}
@@ -61,7 +63,7 @@ def describe_source(
         "farfield": farfield.__version__,
         "source": source,
         "n": len(found),
-        "length": found.values.shape[1],
+        "length": found.shape[0],
         "descriptor": found.descriptor,
     }
     return run.conclude(summary)
@@ -70,12 +72,12 @@ def describe_source(
 def features(
     run: Run,
     descriptor: Descriptor,
-    images: Images,
+    images: Images | ImageSet,
     batch_size: int = 256,
     folder: str = "features",
     label: str = "describing",
-) -> Features:
-    """Features of all images under a folder of the run, shard by shard.
+) -> StoredFeatures:
+    """Features of all images where they are kept, a folder of the run.
 
     Raises:
         FarfieldError: the folder holds those of another descriptor.
@@ -86,7 +88,11 @@ def features(
         advance(len(keys))
         return part
 
-    found = run.compute(folder, Features, images.keys, 8 * batch_size, work, label)
+    found = StoredFeatures(run.fill(folder, Features, images.keys, 8 * batch_size, work, label))
+    if found.keys != images.keys:
+        raise MachineError(
+            f"{run.folder / folder}: holds other rows than were written there; give the same command again"
+        )
     if found.descriptor != descriptor.name:
         raise FarfieldError(
             f"{run.folder / folder}: expected features of {descriptor.name}, found those of {found.descriptor}; "

@@ -1,13 +1,14 @@
 """`farfield score gl`: does a model make new images, or those it was trained on?
 
-Every statistic stands beside the same one for held-out images. Training features that lie in a folder are read shard by
-shard; what needs the training images all at once is left out where they are too many.
+Every statistic stands beside the same one for held-out images. Training images and their features are read block by
+block, and may be more than memory holds.
 """
 
 from __future__ import annotations
 
+import math
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,15 +17,19 @@ import torch
 from torch import Tensor
 
 from farfield.audit.authenticity import authenticity, data_copying, partition
+from farfield.audit.blocks import ENTRIES, nearest_in_blocks
 from farfield.audit.generalization import Ratios, distinct, generalization, ratio_test
-from farfield.audit.index import Approximate, neighbours_in_shards, regrouped
-from farfield.audit.search import Neighbours, nearest
+from farfield.audit.index import SHARD, Approximate, neighbours_in_shards
+from farfield.audit.search import Neighbours
 from farfield.audit.similarity import unit
+from farfield.audit.stored import StoredFeatures, UnitVectors, in_memory
+from farfield.audit.vectors import Vectors, at_once
 from farfield.core import note
-from farfield.core.artifact import Features, Images, Score, Store, file_digest, write_bytes, write_json
+from farfield.core.artifact import Features, Score, file_digest, write_bytes, write_json
 from farfield.core.error import FarfieldError, FarfieldWarning
 from farfield.core.provenance import Provenance
 from farfield.core.runtime import progress
+from farfield.data.image_set import ImageSet
 from farfield.data.picture import png, some
 from farfield.data.subset import shuffled
 from farfield.present.sheet import pairs
@@ -34,9 +39,6 @@ from farfield.study.run import Run
 
 SHOWN = 32
 """Pairs of a sample and its nearest training image in the gallery, the most alike first."""
-
-HELD = 1 << 30
-"""Bytes of training features that are read as a whole; more are searched shard by shard."""
 
 STAND_INS = 10_000
 """Training images that stand in for held-out ones, at most."""
@@ -89,13 +91,13 @@ def score_gl(
     inputs = {**rows, **({"training": file_digest(store.shards())} if store else {})}
     run = Run(out, "score gl", request, inputs, quiet)
     found, published = describe(run, rows, ("training",), likeness, batch_size, device)
-    references = Training(store, found.get("training"))
+    if store:
+        found["training"] = StoredFeatures(store)
 
     def work() -> dict[str, Any]:
         result = compared(
             rows,
             found,
-            references,
             likeness,
             published,
             approximate=approximate,
@@ -115,31 +117,6 @@ def score_gl(
 
 
 @dataclass(frozen=True)
-class Training:
-    """The training images' features: from the run, or in a folder, where they may be more than memory holds."""
-
-    store: Store[Features] | None
-    described: Features | None
-
-    def shards(self) -> Iterable[Features]:
-        """At unit length."""
-        if self.store is None:
-            return [] if self.described is None else [unit(self.described)]
-        return map(unit, regrouped(self.store.parts()))
-
-    def raw(self) -> Features | None:
-        """All of them as they were described; None where that is too much to hold."""
-        if self.store is None:
-            return self.described
-        return self.store.read() if sum(path.stat().st_size for path in self.store.shards()) <= HELD else None
-
-    def whole(self) -> Features | None:
-        """All of them at unit length; None where that is too much to hold."""
-        raw = self.raw()
-        return None if raw is None else unit(raw)
-
-
-@dataclass(frozen=True)
 class Compared:
     """Samples and held-out images beside the training images: who is nearest to whom, and every statistic by name."""
 
@@ -149,9 +126,8 @@ class Compared:
 
 
 def compared(
-    rows: Mapping[str, Images | Features],
-    found: Mapping[str, Features],
-    training: Training,
+    rows: Mapping[str, ImageSet | Features],
+    found: Mapping[str, Vectors],
     likeness: Likeness,
     published: float | None,
     *,
@@ -164,33 +140,37 @@ def compared(
 
     Args:
         rows: the sets as given, ``samples`` and, where there are any, ``held_out`` and ``training``.
-        found: their features.
+        found: their features, ``training`` among them.
         published: the descriptor's threshold.
         source: where the held-out images come from, for what is said about them.
     """
     notes: list[str] = []
     with progress("comparing", 4, quiet=quiet) as advance:
-        near, recall = neighbours_in_shards(unit(found["samples"]), training.shards(), approximate, seed=seed)
+        training = UnitVectors(found["training"])
+        rows_at_once = at_once(training.shape, ENTRIES) if approximate is None else SHARD
+
+        def searched(name: str) -> tuple[Neighbours, Score | None]:
+            queries = unit(in_memory(found[name]))
+            return neighbours_in_shards(queries, training.parts(rows_at_once), approximate, seed=seed)
+
+        near, recall = searched("samples")
         advance(1)
-        held, whole = None, training.whole()
-        if whole is None:
-            notes.append("Authenticity and cells are left out: there are too many training features to hold.")
+        held = None
         if "held_out" in found:
-            held = neighbours_in_shards(unit(found["held_out"]), training.shards(), approximate, seed=seed)[0]
-            held = _never_trained_on(held, source or "held-out images")
+            held = _never_trained_on(searched("held_out")[0], source or "held-out images")
             different = held.similarity
         else:
             notes.append("No held-out images: there is no floor, and training images stand in for new ones.")
-            different = torch.empty(0) if whole is None else _stand_ins(whole, seed)
+            different = _stand_ins(training, seed)
         chosen = likeness.thresholds(published, different, notes)
         advance(1)
         sets = {"samples": near, **({"held_out": held} if held is not None else {})}
         authentic = None
-        if whole is not None and len(whole) > 1 and approximate is None:
-            authentic = {name: authenticity(one, whole) for name, one in sets.items()}
-        copying = None if held is None else _copying(near, held, whole, seed)
+        if len(training) > 1 and approximate is None:
+            authentic = {name: authenticity(one, training) for name, one in sets.items()}
+        copying = None if held is None else _copying(near, held, training, seed)
         advance(1)
-        ratios = _ratios(rows, found, held, training, notes)
+        ratios = _ratios(rows, found, held, notes)
         advance(1)
     summary = {
         "search": {"kind": approximate.kind if approximate else "exact", "recall": recall},
@@ -233,52 +213,56 @@ def _never_trained_on(held: Neighbours, source: str) -> Neighbours:
     )
 
 
-def _stand_ins(training: Features, seed: int) -> Tensor:
+def _stand_ins(training: Vectors, seed: int) -> Tensor:
     """The similarity of training images to their nearest others, duplicates left out."""
-    kept = [training.keys[i] for i in distinct(training)]
-    if len(kept) < 2:
+    place = {training.keys[i]: i for i in distinct(training)}
+    if len(place) < 2:
         return torch.empty(0)
-    vectors, place = training.select(kept).values, {key: i for i, key in enumerate(kept)}
-    drawn = torch.tensor([place[key] for key in shuffled(kept, seed)[:STAND_INS]])
-    return 1 - nearest(vectors[drawn], vectors, exclude=drawn)[0][:, 0].square() / 2
+    drawn = shuffled(place, seed)[:STAND_INS]
+    own, kept = torch.tensor([place[key] for key in drawn]), torch.tensor(list(place.values()))
+    distance = nearest_in_blocks(training.select(drawn), training, exclude=own, kept=kept)[0]
+    return 1 - distance[:, 0].square() / 2
 
 
-def _copying(near: Neighbours, held: Neighbours, whole: Features | None, seed: int) -> dict[str, Any] | None:
+def _copying(near: Neighbours, held: Neighbours, training: Vectors, seed: int) -> dict[str, Any] | None:
     """The data-copying test over the whole space, and in cells where there are enough images for several."""
     fewest = min(len(near.keys), len(held.keys))
     if fewest < CELL // 4:
         return None
     cells = min(20, fewest // CELL, near.references)
     several = None
-    if whole is not None and cells > 1:
-        several = data_copying(samples=near, held_out=held, cells=partition(whole, cells, seed), seed=seed)
+    if cells > 1:
+        several = data_copying(samples=near, held_out=held, cells=partition(training, cells, seed), seed=seed)
     return {"whole": data_copying(samples=near, held_out=held, seed=seed), "cells": several}
 
 
 def _ratios(
-    rows: Mapping[str, Images | Features],
-    found: Mapping[str, Features],
+    rows: Mapping[str, ImageSet | Features],
+    found: Mapping[str, Vectors],
     held: Neighbours | None,
-    training: Training,
     notes: list[str],
 ) -> dict[str, Any] | None:
     """The 1/3 test in pixels where all sets are images of one size, else in features."""
     names = ["samples", *(["held_out"] if held is not None else [])]
-    images = {name: part for name, part in rows.items() if isinstance(part, Images)}
-    in_pixels = {"training", *names} <= images.keys() and len({i.values.shape[1:] for i in images.values()}) == 1
+    images = {name: part for name, part in rows.items() if isinstance(part, ImageSet)}
+    in_pixels = {"training", *names} <= images.keys() and len({i.shape for i in images.values()}) == 1
+    known: Vectors = found["training"]
+    given: dict[str, Vectors] = {"samples": found["samples"]}
+    if held is not None:
+        given["held_out"] = found["held_out"].select(held.keys)
     if in_pixels:
-        known: Features | None = _flat(images["training"])
-        given = {name: _flat(images[name]) for name in names}
+        known, given["samples"] = RawPixels(images["training"]), RawPixels(images["samples"])
+        if held is not None:
+            given["held_out"] = RawPixels(images["held_out"].select(held.keys))
     else:
         notes.append("The distance ratio is one of features: pixels need images of one size in all sets.")
-        known = training.raw()
-        given = {name: found[name] for name in names}
-    if known is None or len(known) < 2:
-        notes.append("No distance ratio: it needs at least 2 training images, and all of them at once.")
+    if len(known) < 2:
+        notes.append("No distance ratio: it needs at least 2 training images.")
         return None
-    if held is not None:
-        given["held_out"] = given["held_out"].select(held.keys)
-    tested: dict[str, Ratios] = {name: ratio_test(samples=part, training=known) for name, part in given.items()}
+    kept = distinct(known)
+    tested: dict[str, Ratios] = {
+        name: ratio_test(samples=part, training=known, kept=kept) for name, part in given.items()
+    }
     shares: dict[str, Score] = {name: one.memorized for name, one in tested.items()}
     return {
         "space": "pixels" if in_pixels else known.descriptor,
@@ -288,21 +272,43 @@ def _ratios(
     }
 
 
-def _flat(images: Images) -> Features:
-    return Features(images.keys, images.values.flatten(1), "raw pixels")
+@dataclass(frozen=True)
+class RawPixels:
+    """Images as feature vectors: their pixels in [-1, 1], read block by block."""
+
+    images: ImageSet
+    descriptor: str = "raw pixels"
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        return self.images.keys
+
+    @property
+    def shape(self) -> tuple[int]:
+        return (math.prod(self.images.shape),)
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def parts(self, rows: int) -> Iterator[Features]:
+        for part in self.images.parts(rows):
+            yield Features(part.keys, part.values.flatten(1), self.descriptor)
+
+    def select(self, keys: Sequence[str]) -> Features:
+        return Features(tuple(keys), self.images.select(keys).images().values.flatten(1), self.descriptor)
 
 
-def _write_nearest(out: Path, near: Neighbours, rows: Mapping[str, Images | Features], made: Provenance) -> None:
+def _write_nearest(out: Path, near: Neighbours, rows: Mapping[str, ImageSet | Features], made: Provenance) -> None:
     """Each sample's nearest training image, and the most alike of them side by side."""
     table = zip(near.keys, near.nearest_keys, near.similarity.tolist(), strict=True)
     write_json(out / "nearest.json", {key: {"training": other, "similarity": s} for key, other, s in table})
     samples, training = rows["samples"], rows.get("training")
-    if not isinstance(samples, Images) or not isinstance(training, Images):
+    if not isinstance(samples, ImageSet) or not isinstance(training, ImageSet):
         return
     closest = sorted(range(len(near.keys)), key=lambda i: (float(near.distance[i]), near.keys[i]))[:SHOWN]
     sheet = pairs(
-        samples.select([near.keys[i] for i in closest]).values,
-        training.values[near.index[closest]],
+        samples.at(closest),
+        training.at(near.index[closest]),
         captions=[f"{float(near.similarity[i]):.3f}" for i in closest],
     )
     write_bytes(out / "closest.png", png(sheet, made.record()))

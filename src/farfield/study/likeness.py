@@ -7,21 +7,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 import farfield
 from farfield.audit.named import identity, open_descriptor
 from farfield.audit.similarity import check_threshold
 from farfield.audit.threshold import RATE, Threshold, calibrate
-from farfield.core.artifact import Features, Images, Store, read_json
+from farfield.audit.vectors import Vectors
+from farfield.core.artifact import Features, Store, read_json
 from farfield.core.error import FarfieldError
 from farfield.core.json_file import parse_json
 from farfield.core.runtime import resolve_device
 from farfield.core.tensor_file import open_tensors
-from farfield.data.samples import open_samples
+from farfield.data.image_set import ImageSet
+from farfield.data.samples import open_image_set
 from farfield.data.subset import shuffled
-from farfield.study.measure import descriptor_label, features
+from farfield.study.measure import descriptor_label, stored_features
 from farfield.study.run import Run
 
 WHITENED = 5000
@@ -54,9 +55,9 @@ class Likeness:
         if not 0 < self.rate < 1:
             raise FarfieldError(f"rate {self.rate:g}: expected a number between 0 and 1; the default is {RATE:g}")
 
-    def request(self, rows: Iterable[Images | Features]) -> dict[str, Any]:
+    def request(self, rows: Iterable[ImageSet | Features]) -> dict[str, Any]:
         """What a run's request says, the descriptor by its content; of features that are there none is taken."""
-        taken = any(isinstance(part, Images) for part in rows)
+        taken = any(isinstance(part, ImageSet) for part in rows)
         descriptor = identity(self.descriptor) if taken else self.descriptor
         return {"descriptor": descriptor, "threshold": self.threshold, "rate": self.rate}
 
@@ -87,21 +88,21 @@ class Given:
     """One set to be compared: images, or features that were described before."""
 
     source: str
-    rows: Images | Features
+    rows: ImageSet | Features
 
     def described(self) -> dict[str, Any]:
         return {"source": self.source, "n": len(self.rows)}
 
 
 def open_set(source: str, limit: int | None = None) -> Given:
-    """A set of samples (see `data.samples.open_samples`), or a folder of features.
+    """A set of samples (see `data.samples.open_image_set`), or a folder of features.
 
     Raises:
         FarfieldError: nothing there that can be read.
     """
     store = feature_store(source)
     if store is None:
-        return Given(source, open_samples(source, limit=limit))
+        return Given(source, open_image_set(source, limit=limit))
     rows = store.read()
     return Given(source, rows.select(rows.keys[:limit]) if limit else rows)
 
@@ -117,31 +118,31 @@ def feature_store(source: str) -> Store[Features] | None:
 
 def describe(
     run: Run,
-    sets: Mapping[str, Images | Features],
+    sets: Mapping[str, ImageSet | Features],
     references: Sequence[str],
     likeness: Likeness,
     batch_size: int,
     device: str,
-) -> tuple[dict[str, Features], float | None]:
-    """The features of each set, kept in the run, and the descriptor's published threshold.
+) -> tuple[dict[str, Vectors], float | None]:
+    """The features of each set, kept in the run and read from there, and the descriptor's published threshold.
 
     Args:
         references: names of the sets that ``pixels`` are whitened on.
     """
-    images = {name: rows for name, rows in sets.items() if isinstance(rows, Images)}
-    found = {name: rows for name, rows in sets.items() if isinstance(rows, Features)}
+    images = {name: rows for name, rows in sets.items() if isinstance(rows, ImageSet)}
+    found: dict[str, Vectors] = {name: rows for name, rows in sets.items() if isinstance(rows, Features)}
     if not images:
         return found, None
     pool = [images[name] for name in references if name in images] if likeness.descriptor == "pixels" else []
-    if len({part.values.shape[1:] for part in pool}) > 1:
+    if len({part.shape for part in pool}) > 1:
         raise FarfieldError("pixels: expected images of one size in all sets; resize some, or give another descriptor")
     descriptor = open_descriptor(
         likeness.descriptor,
-        references=torch.cat([_some(part, WHITENED // len(pool)) for part in pool]) if pool else None,
+        references=_some(pool) if pool else None,
         device=resolve_device(device),
     )
     label = descriptor_label(likeness.descriptor, [])
-    return found | features(run, descriptor, label, images, batch_size), descriptor.default_threshold
+    return {**found, **stored_features(run, descriptor, label, images, batch_size)}, descriptor.default_threshold
 
 
 def finished(run: Run, work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
@@ -156,9 +157,11 @@ def finished(run: Run, work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def _some(images: Images, most: int) -> Tensor:
-    """At most so many, drawn at random; the draw does not depend on the order of files."""
-    return images.select(shuffled(images.keys, 0)[:most]).values
+def _some(pool: Sequence[ImageSet]) -> ImageSet:
+    """At most WHITENED of all sets together, drawn at random; the draw does not depend on the order of files."""
+    drawn = [images.select(shuffled(images.keys, 0)[: WHITENED // len(pool)]) for images in pool]
+    rows = (value for images in drawn for part in images.parts() for value in part.values)
+    return drawn[0] if len(drawn) == 1 else ImageSet.of((str(i), value) for i, value in enumerate(rows))
 
 
 def _kind(shard: Path) -> str | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +14,11 @@ from farfield.audit.descriptor import Descriptor
 from farfield.audit.distribution import frechet_distance, kernel_distance
 from farfield.audit.memorization import duplicates, novelty
 from farfield.audit.named import TRUST, identity, open_descriptor
+from farfield.audit.stored import StoredFeatures, in_memory
 from farfield.core.artifact import Features, Images, Latents
 from farfield.core.error import FarfieldWarning
 from farfield.core.runtime import generator
+from farfield.data.image_set import ImageSet
 from farfield.diffusion.denoiser import Denoiser
 from farfield.study.features import features as described
 from farfield.study.run import Run
@@ -60,9 +62,16 @@ def usable(specs: Sequence[str], available: int) -> list[str]:
 
 
 def features(
-    run: Run, descriptor: Descriptor, label: str, sets: dict[str, Images], batch_size: int
+    run: Run, descriptor: Descriptor, label: str, sets: Mapping[str, Images | ImageSet], batch_size: int
 ) -> dict[str, Features]:
-    """Features of each set, kept under ``features/<label>/<set>``."""
+    """Features of each set in memory, kept under ``features/<label>/<set>``."""
+    return {name: in_memory(part) for name, part in stored_features(run, descriptor, label, sets, batch_size).items()}
+
+
+def stored_features(
+    run: Run, descriptor: Descriptor, label: str, sets: Mapping[str, Images | ImageSet], batch_size: int
+) -> dict[str, StoredFeatures]:
+    """Features of each set where they are kept, ``features/<label>/<set>``."""
     return {
         name: described(
             run, descriptor, images, batch_size, f"features/{label}/{name}", f"describing {name} by {label}"

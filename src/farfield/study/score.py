@@ -14,9 +14,11 @@ import torch
 
 from farfield.audit.reproducibility import MAE_LIMIT, mae_rp, mean_absolute_differences, pfd, rp
 from farfield.audit.similarity import paired, repaired, similarity
+from farfield.audit.stored import in_memory
 from farfield.core import note
-from farfield.core.artifact import Features, Images, Score, write_bytes, write_json
+from farfield.core.artifact import Features, Score, write_bytes, write_json
 from farfield.core.error import FarfieldError
+from farfield.data.image_set import ImageSet
 from farfield.present.score import heat_map
 from farfield.study.likeness import Likeness, describe, finished, open_set
 from farfield.study.reconstruct import spread
@@ -49,7 +51,7 @@ def score_rp(
     """
     sets = {"first": open_set(first, limit), "second": open_set(second, limit)}
     a, b = paired(sets["first"].rows, sets["second"].rows, common)
-    rows: dict[str, Images | Features] = {"first": a, "second": b}
+    rows: dict[str, ImageSet | Features] = {"first": a, "second": b}
     if calibrate_on is not None:
         sets["held_out"] = open_set(calibrate_on)
         rows["held_out"] = sets["held_out"].rows
@@ -64,7 +66,8 @@ def score_rp(
         "seed": seed,
     }
     run = Run(out, "score rp", request, rows, quiet)
-    found, published = describe(run, rows, ("first", "second"), likeness, batch_size, device)
+    described, published = describe(run, rows, ("first", "second"), likeness, batch_size, device)
+    found = {name: in_memory(vectors) for name, vectors in described.items()}
 
     def work() -> dict[str, Any]:
         notes: list[str] = []
@@ -76,8 +79,8 @@ def score_rp(
         )
         chosen = likeness.thresholds(published, different, notes)
         alike = similarity(found["first"], found["second"])
-        images = (a, b) if isinstance(a, Images) and isinstance(b, Images) else None
-        if images is None or a.values.shape != b.values.shape:
+        images = (a, b) if isinstance(a, ImageSet) and isinstance(b, ImageSet) else None
+        if images is None or a.shape != b.shape:
             images = None
             notes.append("No pixel differences: they need images of one size on both sides.")
         apart = mean_absolute_differences(*images).tolist() if images else [None] * len(a)
@@ -107,7 +110,7 @@ def score_rp(
     return finished(run, work)
 
 
-def _in_grey_levels(first: Images, second: Images, limit: float, seed: int) -> dict[str, Any]:
+def _in_grey_levels(first: ImageSet, second: ImageSet, limit: float, seed: int) -> dict[str, Any]:
     score, chance = mae_rp(first, second, limit), mae_rp(first, repaired(second, seed), limit)
     return {"limit": limit, "score": score, "chance": chance}
 
@@ -141,7 +144,7 @@ def score_matrix(
             paired(sets[0].rows, other.rows)  # raises, naming what is missing
     if not keys:
         raise FarfieldError(f"matrix: expected seeds that are in all {len(sets)} sets, found none")
-    rows: dict[str, Images | Features] = {name: s.rows.select(keys) for name, s in zip(names, sets, strict=True)}
+    rows: dict[str, ImageSet | Features] = {name: s.rows.select(keys) for name, s in zip(names, sets, strict=True)}
     request = {
         "sources": list(sources),
         **likeness.request(rows.values()),
@@ -151,15 +154,16 @@ def score_matrix(
         "seed": seed,
     }
     run = Run(out, "score matrix", request, rows, quiet)
-    found, published = describe(run, rows, names, likeness, batch_size, device)
+    described, published = describe(run, rows, names, likeness, batch_size, device)
+    found = {name: in_memory(vectors) for name, vectors in described.items()}
 
     def work() -> dict[str, Any]:
         notes: list[str] = []
         strangers = {name: repaired(found[name], seed) for name in names}
         different = [similarity(found[p], strangers[q]) for i, p in enumerate(names) for q in names[i + 1 :]]
         chosen = likeness.thresholds(published, torch.cat(different), notes)
-        images = {name: part for name, part in rows.items() if isinstance(part, Images)}
-        one_size = len(images) == len(names) and len({part.values.shape for part in images.values()}) == 1
+        images = {name: part for name, part in rows.items() if isinstance(part, ImageSet)}
+        one_size = len(images) == len(names) and len({part.shape for part in images.values()}) == 1
         if not one_size:
             notes.append("No pixel differences: they need images of one size in all sets.")
 
