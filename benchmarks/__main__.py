@@ -49,11 +49,14 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--width", type=int, default=64, help="training: of the ddpmpp network (%(default)s)")
     parser.add_argument("--described", type=int, default=4096, help="features: images (%(default)s)")
+    parser.add_argument(
+        "--audited", type=int, nargs="+", default=[2000, 8000, 32_768], help="memory: training images (%(default)s)"
+    )
     parser.add_argument("--channels", type=int, default=128, help="checkpoints: of the EDM network (%(default)s)")
     parser.add_argument("--jacobian", default="cifar10-32", metavar="MODEL", help="manifold: whose (%(default)s)")
     parser.add_argument("--noise", type=float, default=10.0, help="manifold: level of the point (%(default)s)")
     parser.add_argument(
-        "--repetitions", type=int, default=5, help="all but round_trip and manifold: runs each (%(default)s)"
+        "--repetitions", type=int, default=5, help="all but round_trip, memory and manifold: runs each (%(default)s)"
     )
     options = parser.parse_args(arguments)
     if unknown := set(options.parts) - set(PARTS):
@@ -108,6 +111,13 @@ def run_features(options: argparse.Namespace) -> tuple[Figures, str]:
     return figures, show(figures)
 
 
+def run_memory(options: argparse.Namespace) -> tuple[Figures, str]:
+    from benchmarks.memory import measure, show
+
+    figures = measure(sorted(options.audited))
+    return figures, show(figures)
+
+
 def run_checkpoints(options: argparse.Namespace) -> tuple[Figures, str]:
     from benchmarks.checkpoints import measure, show
 
@@ -150,6 +160,7 @@ PARTS: dict[str, Callable[[argparse.Namespace], tuple[Figures, str]]] = {
     "search": run_search,
     "training": run_training,
     "features": run_features,
+    "memory": run_memory,
     "checkpoints": run_checkpoints,
     "manifold": run_manifold,
     "startup": run_startup,

@@ -50,6 +50,14 @@ def test_round_trip_spends_the_same_calls_on_every_method(tmp_path):
     assert figures["reference"]["gap"] < 1e-2 and "multistep" in out
 
 
+@pytest.mark.slow
+def test_an_audit_holds_little_of_each_training_image(tmp_path):
+    """An image has 3,072 bytes as it is stored; the libraries, and blocks of fixed size, are the rest."""
+    figures, out = run(tmp_path, "memory", "--audited", "3000", "9000")
+    first, second = figures["memory"]["rows"]
+    assert first["peak_bytes"] < 1e9 and second["bytes_an_image"] < 6000 and "bytes a further image" in out
+
+
 def test_startup_is_measured(tmp_path):
     figures, out = run(tmp_path, "startup", "--repetitions", "1")
     assert set(figures["startup"]["seconds"]) >= {"import farfield", "farfield --help"} and "seconds" in out
