@@ -20,7 +20,7 @@ from fork import begin
 from tiny import farfield
 
 CHANGES = ("os.mkdir", "os.rmdir", "os.remove", "os.rename", "os.link", "os.symlink", "os.truncate")
-"""Audit events of what changes a folder; beside them ``open``, where it writes."""
+"""Audit events of what changes a folder; beside them ``open``, where it makes a file."""
 BESIDE = ".writing-"
 """Names that no reader looks at begin so."""
 
@@ -53,7 +53,7 @@ def carried_out(folder: Path, arguments: Sequence[Any], kill_at: int | None = No
 
     def watch(event: str, given: tuple[Any, ...]) -> None:
         nonlocal changes
-        if not (event in CHANGES or (event == "open" and _writes(*given[1:]))):
+        if not (event in CHANGES or (event == "open" and _makes(*given[1:]))):
             return
         path = os.path.realpath(os.fsdecode(given[0])) if isinstance(given[0], str | bytes | os.PathLike) else ""
         if not path.startswith(top + os.sep):
@@ -88,5 +88,6 @@ def _install() -> None:
     sys.addaudithook(hook)
 
 
-def _writes(mode: str | None, flags: int) -> bool:
-    return bool(set(mode or "") & set("wax+")) or bool(flags & (os.O_WRONLY | os.O_RDWR))
+def _makes(mode: str | None, flags: int) -> bool:
+    """Whether opening so makes or empties a file, or adds to it; one that is opened to be locked stays as it is."""
+    return bool(set(mode or "") & set("wax")) or bool(flags & (os.O_CREAT | os.O_TRUNC | os.O_APPEND))

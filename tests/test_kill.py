@@ -90,11 +90,11 @@ def words(name: str) -> list[str]:
 
 
 def left(out: Path) -> dict[str, Any]:
-    """Everything that a command decides: left out are seconds, and what no reader looks at."""
+    """Everything that a command decides: left out are seconds, checksums over them, and what no reader looks at."""
 
     def timeless(value: Any) -> Any:
         if isinstance(value, dict):
-            return {k: timeless(v) for k, v in value.items() if "seconds" not in k}
+            return {k: timeless(v) for k, v in value.items() if "seconds" not in k and k != "sha256"}
         return [timeless(v) for v in value] if isinstance(value, list) else value
 
     found = {}
@@ -147,6 +147,7 @@ class Killed:
                 killed(self.out, self.line, moment)
             ended = carried_out(self.out, self.line)
             assert ended.code == 0, ended.err
+            assert [*self.out.rglob(f"{BESIDE}*")] == []
             return left(self.out)
 
 
