@@ -48,23 +48,16 @@ class Mapped:
         self.left = BASE + TIMES * size
         self.steps = WORK_BASE + WORK_TIMES * size
 
-    def spend(self, size: int) -> None:
-        """Take ``size`` bytes from the budget; called before they are allocated.
+    def spend(self, size: int = 0, steps: int = 0) -> None:
+        """Take ``size`` bytes, and so many steps, from the budget; called before they are allocated, and done.
 
         Raises:
-            FarfieldError: the file would take far more memory than it is long.
+            FarfieldError: the file would take far more memory, or work, than it is long.
         """
         self.left -= size
+        self.steps -= steps
         if self.left < 0:
             raise self.refused(f"its contents would take more than {TIMES} times its size in memory")
-
-    def work(self, steps: int) -> None:
-        """Take so many steps from the budget; called before they are done.
-
-        Raises:
-            FarfieldError: the file would take far more work than it is long.
-        """
-        self.steps -= steps
         if self.steps < 0:
             raise self.refused("reading it would take far more work than a file of its size needs")
 

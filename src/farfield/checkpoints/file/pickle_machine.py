@@ -40,8 +40,7 @@ class Machine:
     def run(self) -> Any:
         """The value that the pickle stands for; the reader is left behind its end."""
         while (code := self.reader.number("<B")) != ord("."):
-            self.file.spend(_COSTS.get(code, _STEP))
-            self.file.work(1)
+            self.file.spend(_COSTS.get(code, _STEP), 1)
             if code in VALUES:
                 self.stack.append(VALUES[code](self.reader))
             elif code in _STEPS:
@@ -147,7 +146,7 @@ class Machine:
             if not is_key(key):
                 raise self.file.refused(f"a dictionary in it has a key of type {type(key).__name__}, or a huge one")
             if not isinstance(key, str):
-                self.file.work(collisions(key, len(into)))
+                self.file.spend(steps=collisions(key, len(into)))
             into[key] = value
 
     # the memo
@@ -242,10 +241,10 @@ class Machine:
         Returns:
             What a copy of all of it would take, in bytes.
         """
-        self.file.work(_length(values))
+        self.file.spend(steps=_length(values))
         copy = 0
         for part in values if isinstance(values, tuple | list) else (values,):
-            self.file.work(_length(part))
+            self.file.spend(steps=_length(part))
             copy += len(part) if isinstance(part, str) else 120 * len(part) if isinstance(part, dict | list) else 0
         return copy
 

@@ -63,8 +63,8 @@ def lay(file: Mapped, storage: Any, offset: Any, shape: Any, strides: Any, dtype
     last = offset + sum((n - 1) * step for n, step in zip(shape, strides, strict=True))
     if size and last >= count:
         raise file.damaged(f"a tensor of shape {list(shape)} in it reaches beyond the {count} numbers that it lies on")
-    file.spend(640 + size * dtype.itemsize)
-    file.work(1 + ((last + 1 - offset) * dtype.itemsize >> 6 if size else 0))  # reads all that it is spread over
+    spread = (last + 1 - offset) * dtype.itemsize if size else 0  # all of which is read
+    file.spend(640 + size * dtype.itemsize, spread >> 6)
 
     def read() -> Tensor:
         assert storage.data is not None

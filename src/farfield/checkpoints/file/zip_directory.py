@@ -101,7 +101,7 @@ def _wide(extra: memoryview) -> Iterator[int]:
 def _directory(file: Mapped, data: memoryview) -> tuple[int, int, int]:
     """How many entries the directory has, where it begins, and where it ends: before the archive's end, which is the file's."""
     tail = bytes(data[-min(len(data), 22 + 0xFFFF) :])
-    file.work(len(tail) >> 6)
+    file.spend(steps=len(tail) >> 6)
     at = tail.rfind(_END)
     if at < 0 or at + 22 > len(tail):
         raise file.damaged("the archive has no end")
