@@ -450,11 +450,13 @@ def test_a_damaged_configuration_is_named(damage: bytes, root: Path, finished: P
     assert contents(run) == before
 
 
-def test_a_damaged_shard_is_named(root: Path, finished: Path, tmp_path: Path):
+def test_a_damaged_shard_is_named_and_made_again(root: Path, finished: Path, tmp_path: Path):
     run = shutil.copytree(finished, tmp_path / "run")
     shard = run / "samples" / "shard-00000.safetensors"
     shard.write_bytes(shard.read_bytes()[:100])
-    assert_refused(expand(root, run), "samples/shard-00000.safetensors", "delete")
+    outcome = expand(root, run)
+    assert outcome.code == 0 and "samples/shard-00000.safetensors: damaged; made again" in outcome.err
+    assert shard.read_bytes() == (finished / "samples" / shard.name).read_bytes() and summary(run) == summary(finished)
 
 
 class TestOtherCommands:

@@ -223,6 +223,8 @@ class Store(Generic[A]):
         """Whether shard ``index`` is there and holds these keys as they were written; that it is there and does not is said."""
         if not self.has(index):
             return False
+        if self._shard(index).is_dir():
+            raise FarfieldError(f"{self._shard(index)}: a folder where a file belongs; move it away and run again")
         try:
             if self._read(self._shard(index)).keys == tuple(keys):
                 return True

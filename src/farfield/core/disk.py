@@ -30,6 +30,8 @@ def writing(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        if error.errno is None:  # not the system's
+            raise
         check_holds(path)
         reason = f"{_short(path)}: cannot write here ({error.strerror or error})"
         if error.errno in _FULL:
