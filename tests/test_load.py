@@ -92,3 +92,26 @@ def test_a_hub_id_is_taken_from_the_cache_or_says_what_to_do(tmp_path):
     said = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True)
     assert said.stdout.strip() == str(folder), said.stderr
     assert "FarfieldError: no-one/cifar: not in the local cache" in said.stderr
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"network": {"block_out_channels": [30000, 60000]}}, "nothing in it is as large as 60000"),
+        ({"network": {"layers_per_block": 10**6}}, "nothing in it is as large as 1000000"),
+        ({"network": {"sample_size": 10**6}, "shape": [1, 10**6, 10**6]}, r"shape \(1, 1000000, 1000000\)"),
+        ({"shape": [1, -8, -8]}, r"shape \(1, -8, -8\)"),
+        ({"shape": []}, r"shape \(\)"),
+        ({"shape": [float("inf"), 8, 8]}, "(?i)infinity"),
+        ({"sigma_data": float("nan")}, "sigma_data nan"),
+        ({"sigma_data": 0}, "sigma_data 0"),
+        ({"classes": -1}, "-1 classes"),
+    ],
+)
+def test_a_description_that_lies_about_sizes_takes_neither_memory_nor_time(tmp_path, changed, message):
+    folder = shutil.copytree(locate("digits-generalizing"), tmp_path / "model")
+    told = json.loads((folder / "model.json").read_text())
+    network = {**told["network"], **changed.pop("network", {})}
+    (folder / "model.json").write_text(json.dumps({**told, "network": network, **changed}))
+    with pytest.raises(FarfieldError, match=message):
+        load_denoiser(str(folder))

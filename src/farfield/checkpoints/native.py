@@ -7,9 +7,10 @@ pipeline that diffusers loads too. Every other one is ours: ``model.json`` (netw
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,9 @@ from farfield.core.disk import beside
 from farfield.core.error import FarfieldError
 from farfield.core.tensor_file import open_tensors
 from farfield.diffusion.precondition import FAMILIES, Family, Trainable, precondition
+
+LARGEST = 1 << 28
+"""Numbers of an image, at most: 1 GB."""
 
 _ALWAYS = ("network", "shape", "family", "classes", "sigma_data")
 DESCRIPTION, WEIGHTS, TOLD = "model.json", "weights.safetensors", "training.json"
@@ -126,7 +130,11 @@ def read_blueprint(folder: Path) -> Blueprint:
             told.get("scheduler"),
             dict(told.get("levels") or {}),
         )
-    except (KeyError, TypeError, ValueError) as error:
+        if len(plan.shape) != 3 or min(plan.shape) < 1 or math.prod(plan.shape) > LARGEST:
+            raise ValueError(f"shape {plan.shape}")
+        if not 0 < plan.sigma_data < math.inf or plan.classes < 0:
+            raise ValueError(f"sigma_data {plan.sigma_data}, {plan.classes} classes")
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise FarfieldError(f"{path}: expected the description of a farfield model, found none ({error!r})") from error
     if plan.family not in FAMILIES and not (plan.family is None and plan.scheduler):
         raise FarfieldError(f"{path}: family {plan.family!r}; expected one of {', '.join(FAMILIES)}, or a scheduler")
@@ -166,6 +174,10 @@ def read_network(plan: Blueprint, folder: Path) -> nn.Module:
 
     try:
         with open_tensors(folder / WEIGHTS) as file:
+            sizes = [size for k in file.keys() for size in file.get_slice(k).get_shape()]  # noqa: SIM118
+            most = max([1000, len(file.keys()), *plan.shape, *sizes])
+            if wrong := [n for n in _numbers(plan.network) if n > most]:
+                raise RuntimeError(f"nothing in it is as large as {max(wrong)}")  # nor is room taken for it
             network = assemble(build, {k: file.get_tensor(k).float() for k in file.keys()})  # noqa: SIM118
     except (OSError, SafetensorError, RuntimeError) as error:
         raise FarfieldError(
@@ -174,6 +186,15 @@ def read_network(plan: Blueprint, folder: Path) -> nn.Module:
         ) from error
     check_runs(network, plan.shape, plan.classes, str(folder / DESCRIPTION))
     return network
+
+
+def _numbers(config: Any) -> Iterator[int]:
+    """All whole numbers of a configuration."""
+    if isinstance(config, int):
+        yield config
+    elif isinstance(config, Mapping | list | tuple):
+        for value in config.values() if isinstance(config, Mapping) else config:
+            yield from _numbers(value)
 
 
 def save_model(
