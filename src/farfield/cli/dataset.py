@@ -9,11 +9,11 @@ from typing import Annotated
 
 import typer
 
-from farfield.cli.options import AsJson, Quiet, Strict, app
+from farfield.cli.options import Application, AsJson, Quiet, Strict, app
 from farfield.core.error import FarfieldError
 from farfield.core.terminal import echo
 
-dataset = typer.Typer(no_args_is_help=True, help="Data sets: convert them, and find what occurs twice in them.")
+dataset = Application(no_args_is_help=True, help="Data sets: convert them, and find what occurs twice in them.")
 app.add_typer(dataset, name="dataset")
 
 Collection = Annotated[

@@ -26,6 +26,8 @@ def failure(error: Exception) -> tuple[str, int]:
             "or take a machine with more",
             1,
         )
+    if isinstance(error, RuntimeError) and "home directory" in str(error):
+        return "a path begins with ~, but no home folder is known for it (HOME); write the path out", 2
     if isinstance(error, OSError) and error.errno is not None:
         where = " and ".join(str(name) for name in (error.filename, error.filename2) if name is not None)
         return (

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
 from farfield.core.error import FarfieldError
 from farfield.core.terminal import echo, plain, tell
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+LARGEST, LARGEST_SEED = 100_000_000, 2**62
+"""Of whole numbers: what counts something, of which none here has more, and the first of as many seeds."""
 
 
 class Commands(TyperGroup):
@@ -30,6 +36,29 @@ class Commands(TyperGroup):
             raise typer.Exit(130) from None
 
 
+class Command(TyperCommand):
+    """A command whose numbers are such that can be computed with."""
+
+    def invoke(self, ctx: Any) -> Any:
+        for parameter in self.params:
+            given = ctx.params.get(parameter.name)
+            most = LARGEST_SEED if parameter.name == "seed" else LARGEST
+            if isinstance(given, float) and math.isnan(given):
+                raise FarfieldError(f"{parameter.opts[-1]} {given}: expected a number")
+            if isinstance(given, int) and abs(given) > most:
+                raise FarfieldError(
+                    f"{parameter.opts[-1]} {str(given)[:40]}: expected a whole number of at most {most:,}"
+                )
+        return super().invoke(ctx)
+
+
+class Application(typer.Typer):
+    """Commands of ours."""
+
+    def command(self, name: str | None = None, *, cls: Any = None, **options: Any) -> Callable[[F], F]:
+        return super().command(name, cls=cls or Command, **options)
+
+
 @contextlib.contextmanager
 def _quoted() -> Iterator[None]:
     """Usage errors quote arguments, which a shell may have made from the names of files."""
@@ -41,7 +70,7 @@ def _quoted() -> Iterator[None]:
         raise
 
 
-app = typer.Typer(
+app = Application(
     cls=Commands,
     no_args_is_help=True,
     pretty_exceptions_enable=False,

@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
-from farfield.cli.options import AsJson, Batch, Device, Limit, Out, Quiet, Trust, app, finish, trusted
+from farfield.cli.options import Application, AsJson, Batch, Device, Limit, Out, Quiet, Trust, app, finish, trusted
 
-score = typer.Typer(
+score = Application(
     no_args_is_help=True,
     help="Do models make the same images from the same noise (rp, matrix)? Does a model make new ones (gl)?",
 )
