@@ -25,12 +25,12 @@ TRAIN = f"train --data images {NETWORK} --images 48 --batch-size 8 --warmup 8 --
 CONVERT = "dataset convert images OUT --resize 8"
 
 COMMANDS = {
-    "expand": "expand model images --examples 6 -n 4 --sigma 5 --steps 2 --batch-size 2 --candidates 2 --descriptor pixels",
+    "expand": "expand model images --examples 10 -n 10 --sigma 5 --steps 2 --batch-size 8 --candidates 2 --descriptor pixels",
     "expand fields": "expand model fields --examples 6 -n 3 --sigma 5 --steps 2 --batch-size 2 --candidates 1 --no-calibrate "
     "--descriptor pixels",
-    "analyse": "analyse model images --examples 8 --levels 2,20 --eta 0 --noise 1 --decoded 2 --down-steps 4 "
+    "analyse": "analyse model images --examples 8 --levels 5 --eta 0 --noise 1 --decoded 2 --down-steps 4 "
     "--steps 4 --symmetry flip",
-    "compare": "compare model images --counts 4 --methods ours,published,full,lora,release -n 4 --steps 3 --batch-size 2 "
+    "compare": "compare model images --counts 9 --methods ours,published,lora,release -n 9 --steps 2 --batch-size 8 "
     "--tuning-budget 0.1 --epochs 1 --descriptor pixels",
     "reconstruct": "reconstruct model images --limit 6 --steps 3 --batch-size 2",
     "reconstruct auto": "reconstruct small little --batch-size 2 --method auto --round-trip 20dB --latent 0.1 --sigma 5",
@@ -47,7 +47,7 @@ COMMANDS = {
     "rank": "rank small --images little --points 2 --sigmas 0.3,3",
     "rank trajectory": "rank small --along trajectory --points 2 --sigmas 0.3,3",
     "dimension": "dimension small little --limit 2 --probes 4 --sigmas 0.1,1 --copies 768",
-    "molrg": "molrg --n 8 --dimension 2 --per-class 8 --seeds 2 --starts 0 --points 2 --ratios 0.5,1 --sigmas 0.1,3 "
+    "molrg": "molrg --n 8 --dimension 2 --per-class 8 --seeds 1 --starts 0 --points 2 --ratios 0.5,1 --sigmas 0.1,3 "
     "--network-counts 2 --images 1k --device cpu",
     "edit": "edit small little --limit 2 --mask 2,2,6,6 --direction 1,2 --strength=-2,2 --keep 2 --steps 3 --batch-size 1",
     "describe": "describe images --descriptor pixels --batch-size 4",

@@ -127,7 +127,7 @@ def test_the_painter_is_the_pipeline_itself(painter, pipeline):
 def test_an_image_depends_on_its_seed_and_prompt_alone(painter):
     together = painter(["a galaxy", "dust", "a galaxy"], [3, 4, 5], steps=2)
     alone = painter(["dust"], [4], steps=2)
-    torch.testing.assert_close(together[1:2], alone, atol=1e-5, rtol=0)
+    torch.testing.assert_close(together[1:2], alone, atol=5e-5, rtol=0)
     assert (together[0] - together[2]).abs().max() > 1e-2
     assert (painter(["a galaxy"], [4], steps=2) - alone).abs().max() > 1e-4
 
@@ -140,7 +140,7 @@ def test_a_stochastic_scheduler_draws_from_the_image_s_own_generator(pipeline):
     painter = load_text_to_image(str(pipeline))
     painter.pipeline.scheduler = EulerAncestralDiscreteScheduler.from_config(painter.pipeline.scheduler.config)
     both, alone = painter(["dust"] * 2, [1, 2], steps=3), painter(["dust"], [2], steps=3)
-    torch.testing.assert_close(both[1:], alone, atol=1e-5, rtol=0)
+    torch.testing.assert_close(both[1:], alone, atol=5e-5, rtol=0)
 
 
 def test_a_run_leaves_images_measures_and_a_page(finished):
