@@ -52,10 +52,10 @@ def test_round_trip_spends_the_same_calls_on_every_method(tmp_path):
 
 @pytest.mark.slow
 def test_an_audit_holds_little_of_each_training_image(tmp_path):
-    """An image has 3,072 bytes as it is stored; the libraries, and blocks of fixed size, are the rest."""
-    figures, out = run(tmp_path, "memory", "--audited", "3000", "9000")
+    """Less than the 3,072 bytes that it has where it is stored; libraries and blocks of fixed size are the rest."""
+    figures, out = run(tmp_path, "memory", "--audited", "12000", "24000")
     first, second = figures["memory"]["rows"]
-    assert first["peak_bytes"] < 1e9 and second["bytes_an_image"] < 6000 and "bytes a further image" in out
+    assert first["peak_bytes"] < 1e9 and second["bytes_an_image"] < 3072 and "bytes a further image" in out
 
 
 def test_startup_is_measured(tmp_path):

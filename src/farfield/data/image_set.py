@@ -20,7 +20,7 @@ from farfield.core.artifact import Images, check_unique, find_places
 from farfield.core.error import FarfieldError
 from farfield.data.picture import from_uint8
 
-HELD: Final = 1 << 26
+HELD: Final = 1 << 25
 """Bytes of a set's pixels that stay in memory; those of a larger set all go to the file."""
 
 BLOCK: Final = 1 << 20
