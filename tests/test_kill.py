@@ -170,6 +170,13 @@ def test_killed_twice_it_ends_as_the_unbroken_run(name: str, root: Path, tmp_pat
     assert whole and differing(whole, command.broken(third, third)) == []
 
 
+def test_killed_as_it_takes_its_folder_it_leaves_nothing(root: Path, tmp_path: Path, without_the_page: None):
+    command = Killed(root, "describe", tmp_path)
+    whole, _ = command.whole()
+    for moment in range(1, 7):
+        assert differing(whole, command.broken(moment)) == [], moment
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", COMMANDS)
 def test_killed_at_any_change_it_ends_as_the_unbroken_run(

@@ -106,7 +106,8 @@ def _remove(path: Path) -> None:
     with contextlib.suppress(OSError):
         handle = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
         try:
-            if lock(handle):
+            # a file with a second name is in place already, and may be held under that
+            if (not path.is_dir() and os.fstat(handle).st_nlink > 1) or lock(handle):
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
         finally:
             os.close(handle)
