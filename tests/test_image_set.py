@@ -16,7 +16,7 @@ from farfield.audit.reproducibility import mean_absolute_differences, pfd
 from farfield.audit.search import nearest
 from farfield.audit.similarity import repaired, similarity, unit
 from farfield.core.artifact import Artifact, Features, Images
-from farfield.core.error import FarfieldError
+from farfield.core.error import FarfieldError, MachineError
 from farfield.data.image_set import ImageSet
 from farfield.study.audit import audit
 from farfield.study.generalization import RawPixels
@@ -77,6 +77,14 @@ def test_what_is_no_set_is_refused():
         ImageSet.of([("a", random(1, 0)[0])] * 2)
     with pytest.raises(FarfieldError, match="no row for the keys"):
         ImageSet.of(named(random(2, 0))).select(["absent"])
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no full disk here")
+@pytest.mark.parametrize("n", [1, 400])
+def test_a_full_disk_is_one_clear_line(n: int, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("tempfile.SpooledTemporaryFile", lambda held: open("/dev/full", "w+b"))  # noqa: SIM115
+    with pytest.raises(MachineError, match=r"no room for the pixels .* \(No space left on device\).* set TMPDIR"):
+        ImageSet.of(named(random(n, 0)))
 
 
 def test_neighbours_found_in_blocks_are_those_of_the_whole(blocks_of_seven: None):

@@ -5,6 +5,7 @@ A source is decoded once. Whoever needs pixels reads some by key, or all of them
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import math
@@ -17,7 +18,7 @@ import torch
 from torch import Tensor
 
 from farfield.core.artifact import Images, check_unique, find_places
-from farfield.core.error import FarfieldError
+from farfield.core.error import FarfieldError, MachineError
 from farfield.data.picture import from_uint8
 
 HELD: Final = 1 << 25
@@ -61,6 +62,7 @@ class ImageSet:
             keys.append(key)
         if pixels is None:
             raise FarfieldError("images: expected at least one, found none; look at the source")
+        pixels.finish()
         return ImageSet(keys, pixels, np.arange(len(keys)))
 
     def __len__(self) -> int:
@@ -111,14 +113,13 @@ class _Pixels:
 
     def append(self, image: Tensor) -> None:
         values = image if self.dtype == torch.uint8 else from_uint8(image)
-        try:
+        with _writing():
             self.file.write(values.contiguous().numpy().data)
-        except OSError as error:
-            raise OSError(
-                error.errno,
-                f"{tempfile.gettempdir()}: no room for the pixels of a large set ({error.strerror}); make some, or set "
-                "TMPDIR to a folder that has it",
-            ) from error
+
+    def finish(self) -> None:
+        """Put what is buffered into the file: a full disk shows itself now or never."""
+        with _writing():
+            self.file.flush()
 
     def read(self, rows: np.ndarray) -> Tensor:
         """Float32 ``[len(rows), C, H, W]``; rows that follow one another are read at once."""
@@ -129,7 +130,7 @@ class _Pixels:
             self.file.seek(int(run[0]) * stride)
             size = len(run) * stride
             if self.file.readinto(into[at : at + size]) != size:
-                raise OSError("a temporary file of pixels was cut short while it was in use; run the command again")
+                raise MachineError("a temporary file of pixels was cut short while in use; give the same command again")
             at += size
         return from_uint8(found)
 
@@ -140,3 +141,14 @@ class _Pixels:
             wide.append(self.read(np.arange(row, row + 1))[0])
         self.file.seek(n * self.shape.numel())
         return wide
+
+
+@contextlib.contextmanager
+def _writing() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise MachineError(
+            f"temporary files: no room for the pixels of a large set ({error.strerror or error}); make some, or set TMPDIR to "
+            "a folder that has it, and give the same command again"
+        ) from error
