@@ -99,10 +99,20 @@ FOLLOWED = {
         (*ONE, "--method", "fixed-point", "--solver", "euler"),
     ),
     "patches of pictures": ((*ONE, "--patch", 8), "leave them out", ONE),
-    "patches of small numbers": (
+    "patches of counts": (
         ("invert", "model", "counts.npz", "--patch", 8, "--sigma", 1, *FAST),
         "add --stretch",
         ("invert", "model", "counts.npz", "--patch", 8, "--stretch", "linear", "--sigma", 1, *FAST),
+    ),
+    "numbers that can be pictures in two ranges": (
+        ("invert", "model", "small.npz", "--sigma", 1, *FAST),
+        "add an array `range` of two numbers to the npz",
+        ("invert", "model", "ranged.npz", "--sigma", 1, *FAST),
+    ),
+    "numbers that can be pictures or fields": (
+        ("invert", "model", "small.npz", "--sigma", 1, *FAST),
+        "or give --stretch for physical fields",
+        ("invert", "model", "small.npz", "--stretch", "linear", "--sigma", 1, *FAST),
     ),
     "a stretch of a bundled domain of pictures": (
         ("invert", "model", "digits", "--limit", 1, "--stretch", "linear", "--sigma", 1, *FAST),
@@ -225,7 +235,10 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     make_images(root / "mixed", 3, 8, 8)
     make_images(root / "mixed", 3, 10, 10, first=50)
     numbers = np.random.default_rng(0).normal(size=(2, 8, 8))
-    np.savez(root / "counts.npz", images=(numbers / 9).clip(-1, 1))
+    small = numbers / 9
+    np.savez(root / "small.npz", images=small)
+    np.savez(root / "ranged.npz", images=small, range=np.array([-1.0, 1.0]))
+    np.savez(root / "counts.npz", images=(20 * numbers + 100).clip(0, 255).astype(np.uint8))
     np.save(root / "signed.npy", numbers)
     np.savez(root / "both.npz", a=numbers, b=numbers)
     return root

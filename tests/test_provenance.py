@@ -13,11 +13,12 @@ from tiny import contents, farfield, make_images, make_model
 from farfield.core.artifact import Images
 from farfield.core.provenance import SYNTHETIC, Provenance
 from farfield.data.dataset import open_dataset
+from farfield.data.field_source import is_physical
 from farfield.data.field_write import write_fits, write_npz
 from farfield.data.image import load_images
 from farfield.data.picture import save_png, save_pngs
 from farfield.data.samples import open_samples
-from farfield.data.science import is_physical, load_fields
+from farfield.data.science import load_fields
 from farfield.data.write import write_dataset
 
 REQUEST = {"command": "expand", "model": "cifar10-32", "model_digest": "ab" * 32, "seed": 0}

@@ -7,8 +7,9 @@ import pytest
 from tiny import make_images
 
 from farfield.core.note import kept
-from farfield.data.bundled import open_fields, open_images, source_keys
 from farfield.data.dataset import open_dataset
+from farfield.data.field_source import open_fields
+from farfield.data.image import list_keys, load_images
 from farfield.data.picture import say_fit
 from farfield.data.science import load_fields
 
@@ -47,8 +48,8 @@ def test_each_way_of_reading_says_it_once(tmp_path):
     with kept() as book:
         for _ in range(2):
             for source in (files, tmp_path / "a.npz"):
-                open_images(source, (3, 8, 8))
-        source_keys(files, strict=True)  # decodes each file, and resizes it for nothing
+                load_images(source, (3, 8, 8))
+        list_keys(files, strict=True)
         load_fields(tmp_path / "f.npy", (3, 8, 8))
         open_fields("clouds", (3, 16, 16), keys=["clouds-0001"])
     assert book == [
