@@ -173,7 +173,7 @@ def clean(text):
 
 def test_text_is_shown_and_nothing_else():
     assert plain("größe\n5 σ") == "größe\n5 σ" and plain(ESCAPES) == r"\x1b[2J\x1b]0;owned\x07\x9b31m\u202e\r"
-    assert plain("\udce9") == r"\udce9"
+    assert plain("\udce9") == r"\udce9" and plain("7.4\u202f%") == "7.4 %"
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from tiny import differences, farfield, make_images, make_model, summary
 
 from farfield.core.artifact import Latents, load, read_kept, write_kept
 from farfield.core.error import FarfieldError
+from farfield.core.terminal import plain
 from farfield.diffusion.schedule import karras
 from farfield.present.method import budget
 from farfield.present.verdict import verdict
@@ -139,7 +140,8 @@ def test_auto_finds_a_method_and_says_what_it_tried(root, tmp_path):
     assert (latent["asked"], latent["found"]) == (0.05, found["latent_certificate"]["error"]["max"])
     assert latent["met"] == (latent["found"] <= 0.05)
     said = budget(found["budget"])
-    assert said in outcome.out and said in verdict(found, 0, "images")
+    assert latent["probe"] == chosen["latent"] and trip["probe"] == chosen["psnr"]
+    assert plain(said) in outcome.out and said in verdict(found, 0, "images")
     # continued from half of its table, it ends as it did
     probe = read_kept(tmp_path / "run" / "probe.json")
     whole = tmp_path / "whole"
@@ -166,9 +168,10 @@ def test_auto_finds_a_method_and_says_what_it_tried(root, tmp_path):
     ],
 )
 def test_whether_the_budgets_are_met_is_said(psnr, latent, met, said):
-    found = budgets((40.0, 0.01), psnr, latent)
+    found = budgets((40.0, 0.01), (43.0, 0.008), psnr, latent)
     assert found["met"] is met and said in budget(found)
-    assert found["round_trip"] == {"asked": 40.0, "found": psnr, "met": None if psnr is None else psnr >= 40}
+    met = None if psnr is None else psnr >= 40
+    assert found["round_trip"] == {"asked": 40.0, "probe": 43.0, "found": psnr, "met": met}
 
 
 @pytest.mark.parametrize(

@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 import sys
+import unicodedata
 
 
 def plain(text: str) -> str:
-    """A text with its control characters, and others that are seen only by what they do, written out; line breaks stay."""
-    return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text)
+    """A text with its control characters, and others that are seen only by what they do, written out.
+
+    Line breaks stay, and spaces of any width (as pages have them before %) are spaces.
+    """
+
+    def shown(c: str) -> str:
+        if c.isprintable() or c == "\n":
+            return c
+        return " " if unicodedata.category(c) == "Zs" else c.encode("unicode_escape").decode()
+
+    return "".join(map(shown, text))
 
 
 def echo(text: object) -> None:

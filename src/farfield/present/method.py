@@ -18,13 +18,18 @@ def budget(found: Mapping[str, Any]) -> str:
     if trip["met"] is not None:
         parts.append(f"the worst image comes back with {number(trip['found'])} dB (asked: {number(trip['asked'])} dB)")
     if latent["met"] is not None:
-        parts.append(f"the worst certified latent is {share(latent['found'])} off (asked: {share(latent['asked'])})")
+        parts.append(
+            f"the worst certified latent is {share(latent['found'])} off (asked: {share(latent['asked'])}; of the probe, against "
+            f"its reference: {share(latent['probe'])})"
+        )
     failed = [name for name, part in (("--round-trip", trip), ("--latent", latent)) if part["met"] is False]
     if not parts:
         return "Whether the budgets are met was not measured: nothing was decoded, and this method has no certificate."
     said = f"The budgets are {'met' if found['met'] else 'not met'}: {', '.join(parts)}."
     if failed:
-        said += f" The method was chosen on a few images; ask for more than needed with {' and '.join(failed)}."
+        said += (
+            f" The method was chosen on a probe of a few images; ask for more than needed with {' and '.join(failed)}."
+        )
     elif trip["met"] is None:
         said += " The round trip was not measured: nothing was decoded."
     return said

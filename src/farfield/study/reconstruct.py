@@ -192,12 +192,13 @@ def reconstruct(
         if run.ranks.main and denoiser.image_shape[0] in (1, 3):
             save_pngs(returned, out / "png", run.provenance)
     if tried:
+        probe = next((row["psnr"], row["latent"]) for row in tried["tried"] if row.get("chosen"))
         # of a latent model the part that is not its codec's doing, as in the search
         trips = (
             summary["codec"]["inversion_psnr"] if "codec" in summary else summary.get("reconstruction", {}).get("psnr")
         )
         latent = summary["latent_certificate"]["error"]["max"] if "latent_certificate" in summary else None
-        summary["budget"] = budgets((choice.round_trip, choice.latent), trips and trips["min"], latent)
+        summary["budget"] = budgets((choice.round_trip, choice.latent), probe, trips and trips["min"], latent)
     if run.ranks.main:
         save(images, out / "images")
         if physical:

@@ -188,24 +188,31 @@ def choose(trials: Sequence[Trial], psnr: float, latent: float) -> Trial:
     )
 
 
-def budgets(choice: tuple[float, float], psnr: float | None, latent: float | None) -> dict[str, Any]:
+def budgets(
+    choice: tuple[float, float], probe: tuple[float, float], psnr: float | None, latent: float | None
+) -> dict[str, Any]:
     """Whether a run kept what its method was chosen for: the choice saw a few images, the run all of them.
 
     Args:
         choice: the PSNR and the relative error of latents that were asked for.
+        probe: those of the method chosen, on the probe; its latents were held against the reference's.
         psnr: of the worst image; None where none was decoded.
-        latent: error of the worst latent that was certified; None where none was.
+        latent: error of the worst latent that was certified, by k against 2k steps; None where none was.
 
     Returns:
-        ``round_trip`` and ``latent``, each with what was ``asked``, what was ``found`` and whether it is ``met``, and
-        ``met`` for both; None for what was not measured.
+        ``round_trip`` and ``latent``, each with what was ``asked``, the ``probe`` had and was ``found``, and whether it is
+        ``met``, and ``met`` for both; None for what was not measured.
     """
-    asked, found = dict(zip(("round_trip", "latent"), choice, strict=True)), {"round_trip": psnr, "latent": latent}
+    names = ("round_trip", "latent")
+    asked, tried = (dict(zip(names, pair, strict=True)) for pair in (choice, probe))
+    found = dict(zip(names, (psnr, latent), strict=True))
     met = {
         "round_trip": None if psnr is None else psnr >= asked["round_trip"],
         "latent": None if latent is None else latent <= asked["latent"],
     }
-    each = {name: {"asked": asked[name], "found": found[name], "met": met[name]} for name in asked}
+    each = {
+        name: {"asked": asked[name], "probe": tried[name], "found": found[name], "met": met[name]} for name in names
+    }
     known = [value for value in met.values() if value is not None]
     return {**each, "met": all(known) if known else None}
 
