@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from farfield.checkpoints.load import locate, model_digest, open_network
+from farfield.checkpoints.load import locate, model_digest, open_network, split_name
 from farfield.checkpoints.native import Blueprint, save_model, told_classes
 from farfield.core import note
 from farfield.core.artifact import made_again, read_json, write_bytes, write_json
@@ -143,7 +143,9 @@ def train(
     plan: Blueprint | None = None
     if origin is not None:
         plan, network = open_network(origin, family)
-    data = open_dataset(source, shape=plan.shape if plan else None, limit=most, seed=None if most is None else 0)
+    labels = bool(plan.classes) if plan else architecture.classes  # not read, and so not in the way, where not wanted
+    shape, seed = plan.shape if plan else None, None if most is None else 0
+    data = open_dataset(source, shape=shape, limit=most, seed=seed, labels=labels)
     if plan is None:
         if architecture.classes and data.labels is None:
             raise FarfieldError(
@@ -151,11 +153,11 @@ def train(
             )
         plan, network = architecture.build(data, recipe.seed)
     elif plan.classes:
-        data = data.with_classes_of(told_classes(locate(str(origin))), source, str(origin))
+        data = data.with_classes_of(told_classes(locate(split_name(str(origin))[0])), source, str(origin))
         _check_classes(data, plan.classes, source, str(origin))
     held = None
     if heldout is not None:
-        held = open_dataset(heldout, shape=data.shape)
+        held = open_dataset(heldout, shape=data.shape, labels=labels)
         if plan.classes:
             held = held.with_classes_of(data.class_names, heldout, source)
             _check_classes(held, plan.classes, heldout, source)
