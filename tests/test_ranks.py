@@ -38,6 +38,12 @@ def launch(*arguments: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(line, env=environment, capture_output=True, text=True)
 
 
+def launched(rank: int, port: int) -> dict[str, str]:
+    """The variables by which a launcher tells one of two processes its place."""
+    place = {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
+    return {**place, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "GLOO_SOCKET_IFNAME": "lo"}
+
+
 def two_processes(*arguments: object) -> Outcome:
     """The same by two children that are told what a launcher tells."""
     with socket.socket() as free:
@@ -45,8 +51,7 @@ def two_processes(*arguments: object) -> Outcome:
         port = free.getsockname()[1]
 
     def one(rank: int) -> list[object]:
-        os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "GLOO_SOCKET_IFNAME": "lo"}
-        os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
+        os.environ |= launched(rank, port)
         done = farfield(*arguments)
         return [done.code, done.out, done.err]
 
@@ -104,7 +109,7 @@ def test_a_second_process_is_not_put_off_by_the_half_written_folder_of_the_first
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     """The first may be about to put ``config.json`` in place when the second looks."""
-    for name, value in (("RANK", "1"), ("LOCAL_RANK", "1"), ("WORLD_SIZE", "2")):
+    for name, value in launched(1, 29500).items():
         monkeypatch.setenv(name, value)
     config = tmp_path / "run" / "config.json"
     (tmp_path / "run").mkdir()

@@ -16,6 +16,7 @@ from unittest.mock import patch
 import numpy as np
 import pytest
 import torch
+from test_ranks import launched
 from tiny import Outcome, contents, farfield, make_images, summary
 
 from farfield.audit.descriptor import describe
@@ -217,7 +218,7 @@ def test_one_process_at_a_time_works_on_a_folder(tmp_path: Path):
 
 def test_processes_share_the_jobs_by_position(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     jobs = [job(tmp_path / str(i), ("--version",)) for i in range(3)]
-    for name, value in (("RANK", "1"), ("LOCAL_RANK", "1"), ("WORLD_SIZE", "2")):
+    for name, value in launched(1, 29500).items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr("farfield.core.runtime.Ranks.wait", lambda ranks: None)
     with pytest.raises(FarfieldError, match="2 of 3 jobs failed: 0, 2"):  # those of the other process
