@@ -27,8 +27,8 @@ from farfield.cli.options import (
     app,
     finish,
     trusted,
+    whole_numbers,
 )
-from farfield.core.error import FarfieldError
 
 
 @app.command()
@@ -108,7 +108,4 @@ def compare(
 
 
 def _whole(text: str) -> list[int]:
-    try:
-        return [int(part) for part in text.split(",")]
-    except ValueError:
-        raise FarfieldError(f"counts {text!r}: expected whole numbers such as 10,30,100") from None
+    return list(whole_numbers(text, "counts", "whole numbers such as 10,30,100"))

@@ -105,7 +105,7 @@ def scan(
 def _size(text: str | None) -> tuple[int, int] | None:
     if text is None:
         return None
-    match = re.fullmatch(r"([1-9]\d*)(?:[x×]([1-9]\d*))?", text)
+    match = re.fullmatch(r"([1-9]\d{0,4})(?:[x×]([1-9]\d{0,4}))?", text)
     if not match:
-        raise FarfieldError(f"resize {text!r}: expected SIZE or HxW in pixels, such as 32 or 48x64")
+        raise FarfieldError(f"resize {text!r}: expected SIZE or HxW in pixels, below 100,000, such as 32 or 48x64")
     return int(match[1]), int(match[2] or match[1])

@@ -24,6 +24,7 @@ from farfield.cli.options import (
     app,
     finish,
     numbers,
+    whole_numbers,
 )
 
 
@@ -84,7 +85,7 @@ def edit(
     from farfield.study.reconstruct import Numerics
 
     moves = Moves(
-        tuple(int(v) for v in numbers(direction, "direction", "whole numbers with commas between", most=64)),
+        whole_numbers(direction, "direction"),
         tuple(numbers(strength, "strength", "numbers with commas between", most=64)),
         tuple(_composed(text) for text in compose or ()),
         control,
@@ -112,7 +113,7 @@ def _composed(text: str) -> tuple[tuple[int, float], ...]:
 
     try:
         pairs = [part.split(":") for part in text.split(",")]
-        return tuple((int(i), float(s)) for i, s in pairs)
+        return tuple((whole_numbers(i, "compose")[0], numbers(s, "compose", "a strength", 1)[0]) for i, s in pairs)
     except ValueError as error:
         raise FarfieldError(
             f"compose {text!r}: expected direction:strength with commas between, as 1:2,3:-1"

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from farfield.cli.options import AsJson, Device, Out, Quiet, app, finish, numbers
+from farfield.cli.options import AsJson, Device, Out, Quiet, app, finish, numbers, whole_numbers
 
 WHOLE = "whole numbers with commas between"
 
@@ -91,4 +91,4 @@ def molrg(
 
 
 def _whole(text: str, name: str) -> tuple[int, ...]:
-    return tuple(int(v) for v in numbers(text, name, WHOLE, most=64))
+    return whole_numbers(text, name, WHOLE)

@@ -139,9 +139,18 @@ def numbers(text: str, name: str, expected: str, most: int = 2) -> list[float]:
         found = [float(part) for part in text.split(",")]
     except ValueError:
         found = []
-    if not 1 <= len(found) <= most:
+    if not 1 <= len(found) <= most or not all(map(math.isfinite, found)):
         raise FarfieldError(f"{name} {text!r}: expected {expected}")
     return found
+
+
+def whole_numbers(
+    text: str, name: str, expected: str = "whole numbers with commas between", most: int = 64
+) -> tuple[int, ...]:
+    found = numbers(text, name, expected, most)
+    if any(v != int(v) or abs(v) > LARGEST for v in found):
+        raise FarfieldError(f"{name} {text!r}: expected {expected}, each of at most {LARGEST:,}")
+    return tuple(map(int, found))
 
 
 def trusted(descriptors: Sequence[str], files: Sequence[str] | None) -> list[str]:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from farfield.cli.options import AsJson, Device, Out, Quiet, app, finish, numbers
+from farfield.cli.options import AsJson, Device, Out, Quiet, app, finish, numbers, whole_numbers
 
 
 @app.command()
@@ -158,4 +158,4 @@ def train(
 def _whole(text: str | None, name: str) -> tuple[int, ...] | None:
     if text is None:
         return None
-    return tuple(int(v) for v in numbers(text, name, "whole numbers with commas between", most=8))
+    return whole_numbers(text, name, most=8)

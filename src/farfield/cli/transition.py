@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from farfield.cli.options import AsJson, Device, Out, Quiet, Trust, app, finish, numbers, trusted
+from farfield.cli.options import AsJson, Device, Out, Quiet, Trust, app, finish, trusted, whole_numbers
 from farfield.core.terminal import echo
 
 OWN = (
@@ -131,4 +131,4 @@ def _check(options: Sequence[str]) -> None:
 
 
 def _whole(text: str, name: str) -> tuple[int, ...]:
-    return tuple(int(v) for v in numbers(text, name, "whole numbers with commas between", most=64))
+    return whole_numbers(text, name)
