@@ -165,7 +165,7 @@ def test_the_page_shows_every_analysis(whole):
 
 
 def test_real_images_of_the_training_domain(model, images, tmp_path):
-    run, known = tmp_path / "run", make_images(tmp_path / "known", 20)
+    run, known = tmp_path / "run", make_images(tmp_path / "known", 20, first=500)
     assert farfield("analyse", model, images, "-o", run, "--in-domain", known, "--limit", 9, *SMALL).code == 0
     found = summary(run)
     assert found["in_domain"] == {"source": str(known), "n": 9, "kind": "images"} and found["symmetry"] is None

@@ -15,7 +15,7 @@ from tiny import farfield, picture
 
 from farfield.cli import app
 from farfield.core.artifact import Images, save
-from farfield.data.bundled import choose
+from farfield.data.subset import choose
 from farfield.manifold.edit import Directions
 from farfield.study.run import Run
 

@@ -103,7 +103,7 @@ def test_a_hub_id_is_taken_from_the_cache_or_says_what_to_do(tmp_path):
         ({"shape": [1, -8, -8]}, r"shape \(1, -8, -8\)"),
         ({"shape": []}, r"shape \(\)"),
         ({"shape": [float("inf"), 8, 8]}, "(?i)infinity"),
-        ({"sigma_data": float("nan")}, "sigma_data nan"),
+        ({"sigma_data": float("nan")}, "the number NaN"),
         ({"sigma_data": 0}, "sigma_data 0"),
         ({"classes": -1}, "-1 classes"),
     ],

@@ -413,7 +413,7 @@ def test_kept_features_of_another_descriptor_are_not_taken(world, tmp_path):
     from farfield.study.measure import features
 
     images = open_samples(str(world[1]))
-    run = Run(tmp_path / "run", "describe", {})
+    run = Run(tmp_path / "run", "describe", {}, {})
     first = Pixels.fit(images.values)
     found = features(run, first, "pixels", {"real": images}, 4)["real"]
     assert torch.equal(found.values, describe(first, images).values)
