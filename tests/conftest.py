@@ -3,7 +3,7 @@
 import os
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # of the processes that tests start, too
+os.environ["OMP_NUM_THREADS"] = "1"  # of other libraries and of processes too; forked children (`fork`) need it
 
 import pytest
 import torch
@@ -45,7 +45,7 @@ def cifar():
 @pytest.fixture(autouse=True, scope="session")
 def one_thread():
     """Results of the tests should not hang on how many cores the machine has, nor one worker's threads on another's."""
-    torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
+    torch.set_num_threads(1)
 
 
 @pytest.hookimpl(tryfirst=True)
