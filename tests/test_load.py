@@ -45,6 +45,48 @@ def test_clip_sample_of_the_scheduler_is_ignored(cifar):
     assert float(cifar(x, torch.tensor(0.02)).max()) > 1.2
 
 
+LIES = [
+    {"shape": []},
+    {"shape": [1, -8, -8]},
+    {"shape": [1, 10**6, 10**6]},
+    {"shape": [1, 1e400, 8]},
+    {"shape": [3, 8, 8]},
+    {"shape": "abc"},
+    {"shape": None},
+    {"family": ["edm"]},
+    {"family": None},
+    {"classes": 10**10},
+    {"classes": -1},
+    {"sigma_data": 0},
+    {"sigma_data": float("nan")},
+    {"levels": {"sigma_min": -1}},
+    {"levels": {"evil": 1}},
+    {"levels": [1]},
+    {"network": []},
+    {"network": {"kind": "os.system"}},
+    *(
+        {"network": n}
+        for n in ({"block_out_channels": [30_000, 60_000]}, {"layers_per_block": 10**6}, {"evil": 1}, {"dropout": 5})
+    ),
+    *(
+        {"network": n}
+        for n in ({"down_block_types": ["__import__('os')", {}]}, {"sample_size": 10**9}, {"act_fn": "x\x1b[2J"})
+    ),
+]
+
+
+@pytest.mark.parametrize("lie", LIES, ids=lambda lie: str(lie)[:50])
+def test_a_model_that_lies_about_itself_is_one_line(lie, tmp_path):
+    source = locate("digits-generalizing")
+    told = json.loads((source / "model.json").read_text())
+    change = {k: {**told[k], **v} if k == "network" and v and "kind" not in v else v for k, v in lie.items()}
+    (tmp_path / "model.json").write_text(json.dumps({**told, **change}))
+    (tmp_path / "weights.safetensors").symlink_to(source / "weights.safetensors")
+    with pytest.raises(FarfieldError) as caught:
+        load_denoiser(str(tmp_path), label=1 if "classes" in lie else None)
+    assert str(tmp_path) in str(caught.value) and "\n" not in str(caught.value) and len(str(caught.value)) < 700
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

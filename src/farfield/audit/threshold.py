@@ -13,6 +13,8 @@ from farfield.core.error import FarfieldError, NonFiniteError
 RATE: Final = 0.01
 """One image in a hundred that is new is called a copy. It costs the generalization score of a perfect generator 0.01 and needs
 99 held-out images; a rate of 0.001 would need 999, and 0.05 would hide what copies up to 5 % of the time."""
+LEAST: Final = 1e-6
+"""Rate: a million images are needed for it."""
 
 
 @dataclass(frozen=True)
@@ -48,8 +50,10 @@ def calibrate(similarities: Tensor, rate: float = RATE) -> Threshold:
     """
     from scipy.stats import beta, binom
 
-    if not 0 < rate < 1:
-        raise FarfieldError(f"rate {rate:g}: expected a number between 0 and 1; the default is {RATE:g}")
+    if not LEAST <= rate < 1:
+        raise FarfieldError(
+            f"rate {rate:g}: expected a number between 0 and 1, at least {LEAST:g}; the default is {RATE:g}"
+        )
     if not bool(similarities.isfinite().all()):
         raise NonFiniteError("similarities: expected finite numbers, found NaN or infinity; look for broken images")
     ordered = similarities.double().sort().values.tolist()

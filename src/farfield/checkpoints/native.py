@@ -138,6 +138,10 @@ def read_blueprint(folder: Path) -> Blueprint:
         raise FarfieldError(f"{path}: expected the description of a farfield model, found none ({error!r})") from error
     if plan.family not in FAMILIES and not (plan.family is None and plan.scheduler):
         raise FarfieldError(f"{path}: family {plan.family!r}; expected one of {', '.join(FAMILIES)}, or a scheduler")
+    try:
+        plan.denoiser(nn.Identity())
+    except FarfieldError as error:
+        raise FarfieldError(f"{path}: {error}") from error
     return plan
 
 
@@ -145,7 +149,7 @@ def told_classes(folder: Path) -> tuple[str, ...]:
     """The names of the classes that a model of ours was trained on; none where it does not say."""
     try:
         return tuple(str(name) for name in read_json(folder / TOLD).get("class_names") or ())
-    except (FarfieldError, AttributeError):
+    except (FarfieldError, AttributeError, TypeError):
         return ()
 
 

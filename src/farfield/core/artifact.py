@@ -309,6 +309,8 @@ def load(folder: Path, kind: type[A]) -> A:
 
 def chunks(keys: Sequence[str], size: int) -> list[tuple[str, ...]]:
     """The fixed division of a key list into shards of ``size``."""
+    if size < 1:
+        raise FarfieldError(f"batches of {size}: expected at least 1 at a time")
     return [tuple(keys[i : i + size]) for i in range(0, len(keys), size)]
 
 
