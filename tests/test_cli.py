@@ -441,6 +441,22 @@ def test_report_says_when_a_run_is_not_finished(finished: Path, tmp_path: Path):
     assert_refused(farfield("report", run), "not finished")
 
 
+@pytest.mark.parametrize(
+    "content",
+    [
+        "[]",
+        '{"command": ["x"]}',
+        '{"command": "compare", "domains": 1}',
+        '{"command": "expand", "measures": [], "nearest": 5, "reconstruction": "x"}',
+        "[" * 10**5,
+    ],
+)
+def test_report_refuses_a_summary_that_no_run_left(content: str, finished: Path, tmp_path: Path):
+    run = shutil.copytree(finished, tmp_path / "run")
+    (run / "summary.json").write_text(content)
+    assert_refused(farfield("report", run), "summary.json")
+
+
 @pytest.mark.parametrize("damage", [b"", b"{", b"[]"])
 def test_a_damaged_configuration_is_named(damage: bytes, root: Path, finished: Path, tmp_path: Path):
     run = shutil.copytree(finished, tmp_path / "run")

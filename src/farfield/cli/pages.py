@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from farfield.cli.options import app
+from farfield.core.error import FarfieldError
 from farfield.core.terminal import echo
 
 
@@ -16,7 +17,16 @@ def report(run: Annotated[Path, typer.Argument(help="A run folder.")]) -> None:
     """Write report.html anew from what a run left on disk; needs neither the model nor the images."""
     from farfield.present.report import write_report
 
-    echo(write_report(run))
+    try:
+        page = write_report(run)
+    except FarfieldError:
+        raise
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        raise FarfieldError(
+            f"{run}: its summary.json is not what a finished run leaves ({type(error).__name__}: {error}); give the command "
+            "of the run again"
+        ) from error
+    echo(page)
 
 
 @app.command()

@@ -43,7 +43,7 @@ def read_json(path: Path, advice: str = "restore it, or delete it and give the c
         return parse_json(path.read_bytes())
     except OSError as error:
         raise DamagedError(
-            f"{path}: expected a JSON file, which cannot be read ({error.strerror}); {advice}"
+            f"{path}: expected a JSON file, which cannot be read ({error.strerror}); give the command that makes it"
         ) from error
     except ValueError as error:
         raise DamagedError(f"{path}: expected JSON, found damage ({error}); {advice}") from error

@@ -41,12 +41,14 @@ def open_mask(given: str | None, shape: Sequence[int]) -> Tensor:
 def _read(path: Path, height: int, width: int) -> Tensor:
     """A picture as a mask ``[height, width]``, bright inside."""
     import numpy as np
-    from PIL import Image, UnidentifiedImageError
+    from PIL import Image
 
+    if path.exists() and not path.is_file():
+        raise FarfieldError(f"mask {path}: expected a box x0,y0,x1,y1 or a picture, found no file")
     try:
         with Image.open(path) as picture:
             values = torch.from_numpy(np.array(picture.convert("L")))
-    except (OSError, UnidentifiedImageError) as error:
+    except Exception as error:  # PIL's readers raise whatever they stumble over
         raise FarfieldError(f"mask {path}: expected a box x0,y0,x1,y1 or a picture, found none ({error})") from error
     if values.shape != (height, width):
         raise FarfieldError(
