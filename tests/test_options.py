@@ -69,7 +69,7 @@ def test_whole_numbers_are_whole(text):
 
 def test_numbers_that_count_are_such_that_can_be_counted():
     assert whole_numbers("1,2e3,-4", "sizes") == (1, 2000, -4) and numbers("0.5,-1", "t", "two") == [0.5, -1.0]
-    for option, value in (("--steps", 10**9), ("--seed", 2**63), ("--limit", -(10**30)), ("--round-trip", "nan")):
+    for option, value in (("--steps", 10**9), ("--seed", 2**63), ("--limit", -(10**30)), ("--eta", "nan")):
         done = farfield("reconstruct", "none/none", "none", "-o", "none", option, value)
         assert done.code == 2 and done.err.startswith(f"farfield: {option} {str(value)[:10]}"), done
 
