@@ -138,10 +138,11 @@ def read_blueprint(folder: Path) -> Blueprint:
         raise FarfieldError(f"{path}: expected the description of a farfield model, found none ({error!r})") from error
     if plan.family not in FAMILIES and not (plan.family is None and plan.scheduler):
         raise FarfieldError(f"{path}: family {plan.family!r}; expected one of {', '.join(FAMILIES)}, or a scheduler")
-    try:
-        plan.denoiser(nn.Identity())
-    except FarfieldError as error:
-        raise FarfieldError(f"{path}: {error}") from error
+    if plan.family is not None:
+        try:
+            plan.denoiser(nn.Identity())  # or its levels are none
+        except FarfieldError as error:
+            raise FarfieldError(f"{path}: {error}") from error
     return plan
 
 
