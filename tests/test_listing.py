@@ -183,6 +183,12 @@ def test_edm_s_folders_of_a_thousand_samples_are_seeds(tmp_path):
     assert open_dataset(tmp_path).labels is None
 
 
+def test_a_pipe_is_no_source(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(FarfieldError, match="found a device or a pipe"):
+        list_keys(tmp_path / "pipe")
+
+
 def test_natural_order():
     assert sorted(["10", "2", "a10", "a2", "b"], key=natural) == ["a2", "a10", "b", "2", "10"]
 

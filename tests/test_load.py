@@ -157,3 +157,20 @@ def test_a_description_that_lies_about_sizes_takes_neither_memory_nor_time(tmp_p
     (folder / "model.json").write_text(json.dumps({**told, "network": network, **changed}))
     with pytest.raises(FarfieldError, match=message):
         load_denoiser(str(folder))
+
+
+def test_a_model_s_digest_and_its_code_are_looked_for_through_links(tmp_path):
+    from farfield.checkpoints.load import model_digest
+    from farfield.checkpoints.no_code import refuse_code
+
+    source = locate("digits-generalizing")
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "part").symlink_to(source)
+    (tmp_path / "model" / "back").symlink_to(tmp_path / "model")
+    assert model_digest(str(tmp_path / "model")) == model_digest("digits-generalizing")
+    refuse_code(tmp_path / "model")
+    (tmp_path / "code").mkdir()
+    (tmp_path / "code" / "modeling.py").write_text("raise SystemExit")
+    (tmp_path / "model" / "more").symlink_to(tmp_path / "code")
+    with pytest.raises(FarfieldError, match=r"modeling\.py: code that comes with a model is not run"):
+        refuse_code(tmp_path / "model")

@@ -24,6 +24,7 @@ from farfield.checkpoints.native import (
     read_network,
 )
 from farfield.core.artifact import file_digest
+from farfield.core.disk import files_below
 from farfield.core.download import cache_folder
 from farfield.core.error import FarfieldError
 from farfield.core.note import say
@@ -152,7 +153,7 @@ def model_digest(name: str) -> str:
 
         weights, told = file_digest([path]), [part, kept_answers(path)]
     else:
-        weights = file_digest(p for p in path.rglob("*") if p.suffix in _DIGESTED and p.is_file())
+        weights = file_digest(p for p in files_below(path) if p.suffix in _DIGESTED)
         from farfield.checkpoints.parts import average_folder
 
         if part is None and not is_native(path) and not is_latent(path) and average_folder(path) is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from farfield.core.disk import files_below
 from farfield.core.error import FarfieldError
 
 
@@ -14,10 +15,10 @@ def refuse_code(folder: Path) -> None:
     Raises:
         FarfieldError: it has some; the message says where.
     """
-    brought = sorted(path for path in folder.rglob("*.py"))
+    brought = [path for path in files_below(folder) if path.suffix == ".py"]
     if brought:
         raise FarfieldError(f"{brought[0]}: code that comes with a model is not run; remove it, or take another folder")
-    for path in sorted(folder.rglob("config.json")):
+    for path in (path for path in files_below(folder) if path.name == "config.json"):
         try:
             text = path.read_text()
             config = json.loads(text)

@@ -120,3 +120,14 @@ def _short(path: Path) -> str:
             path = part.parent
     text = str(path)
     return text if len(text) <= 200 else f"{text[:90]}…{text[-90:]}"
+
+
+def files_below(folder: Path) -> Iterator[Path]:
+    """Every file below a folder, sorted, through links to folders too; a folder that is met again is not entered again."""
+    seen: set[str] = set()
+    for place, folders, names in os.walk(folder, followlinks=True):
+        real = os.path.realpath(place)
+        folders[:] = [] if real in seen else sorted(folders)
+        if real not in seen:
+            yield from (path for name in sorted(names) if (path := Path(place, name)).is_file())
+        seen.add(real)

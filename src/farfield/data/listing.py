@@ -96,6 +96,8 @@ def existing(source: str | Path) -> Path:
     if not path.exists() and _pattern(path) is None:
         kinds = "an image file, a folder of images, a zip of images or an npz"
         raise FarfieldError(f"{source}: expected {kinds}, found nothing there; check the path")
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise FarfieldError(f"{source}: expected a file or a folder, found a device or a pipe; check the path")
     return path
 
 
