@@ -16,9 +16,10 @@ test-slow: $(STAMP)
 	$(BIN)/python -m pytest -m slow
 
 # With the kernels of other processors, which round otherwise: without vectors, with AVX2, and with AVX-512 where it is.
+# oneDNN held to AVX2 on a processor with bfloat16 crashes in torch's own backward pass, so there it keeps its kernels.
 test-kernels: $(STAMP)
 	ATEN_CPU_CAPABILITY=default ONEDNN_MAX_CPU_ISA=SSE41 $(BIN)/python -m pytest
-	ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 $(BIN)/python -m pytest
+	ATEN_CPU_CAPABILITY=avx2 $(BIN)/python -m pytest
 	ATEN_CPU_CAPABILITY=avx512 $(BIN)/python -m pytest
 
 # As long as you like: make fuzz SECONDS=3600
