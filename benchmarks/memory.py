@@ -44,9 +44,9 @@ def measure(sizes: Sequence[int] = (2000, 8000, 32_768)) -> Figures:
 
 def peak_of_audit(n: int) -> int:
     """Of n training images of 32×32, in pixels and by the copy descriptor, in a zip of PNG files."""
-    from farfield.study.audit import audit
-    from farfield.study.generate import Sampling
-    from farfield.study.likeness import Likeness
+    from farfield.study.audit.audit import audit
+    from farfield.study.bench.likeness import Likeness
+    from farfield.study.model.generate import Sampling
 
     with tempfile.TemporaryDirectory() as place, contextlib.redirect_stdout(sys.stderr):
         folder = Path(place)

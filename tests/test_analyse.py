@@ -12,9 +12,9 @@ from tiny import farfield, make_images, make_model, numbers, summary
 from farfield.core.artifact import Images, Latents
 from farfield.diffusion.exact import GaussianDenoiser
 from farfield.diffusion.schedule import ContinuousSchedule
-from farfield.study.analyse import geometry
-from farfield.study.ladder import Ladder, find_levels, toward_noise
-from farfield.study.run import Run
+from farfield.study.bench.run import Run
+from farfield.study.unseen.analyse import geometry
+from farfield.study.unseen.ladder import Ladder, find_levels, toward_noise
 from farfield.unseen.interference import Border
 
 D, LOW, HIGH, VARIANCE = 6, 0.02, 40.0, 0.5

@@ -17,7 +17,7 @@ from farfield.audit.interval import proportion
 from farfield.audit.verdict import Beside, judge
 from farfield.core.artifact import Images, Score, load, read_json, save
 from farfield.present.audit import PAIRS
-from farfield.study.audit_sets import is_model
+from farfield.study.audit.audit_sets import is_model
 
 QUICK = ("--descriptor", "pixels", "--alpha", 0.05, "-q")
 

@@ -13,8 +13,8 @@ from farfield.core.error import FarfieldError, FarfieldWarning
 from farfield.core.note import kept
 from farfield.data.dataset import open_dataset
 from farfield.diffusion.training import Recipe
-from farfield.study.dataset import convert
-from farfield.study.train import Architecture, Watch, train
+from farfield.study.model.dataset import convert
+from farfield.study.model.train import Architecture, Watch, train
 
 RNG = np.random.default_rng(0)
 

@@ -15,7 +15,7 @@ from farfield.checkpoints.load import load_denoiser
 from farfield.core.error import FarfieldError
 from farfield.networks.build import from_config, network_config
 from farfield.networks.guided_unet import GuidedUNet
-from farfield.study.convert import convert
+from farfield.study.model.convert import convert
 
 ANSWERS = {"size": 16, "schedule": "cosine", "steps": 1000, "heads": 2, "order": "legacy"}
 

@@ -27,8 +27,8 @@ from farfield.core.error import FarfieldError
 from farfield.data.bundled import load_domain
 from farfield.data.dataset import Dataset
 from farfield.networks.copy_net import CopyNet
-from farfield.study import copy_training
-from farfield.study.copy_training import CopyRecipe, CopyTraining, train_descriptor
+from farfield.study.audit import copy_training
+from farfield.study.audit.copy_training import CopyRecipe, CopyTraining, train_descriptor
 
 
 def generator(seed=0):

@@ -14,8 +14,8 @@ from tiny import farfield
 from farfield.core.error import FarfieldError, FarfieldWarning
 from farfield.data.dataset import open_dataset
 from farfield.data.source import open_collection
-from farfield.study.dataset import convert
-from farfield.study.duplicates import scan
+from farfield.study.model.dataset import convert
+from farfield.study.model.duplicates import scan
 
 EMOJI = Path(__file__).resolve().parents[2] / "shared" / "data" / "noto-emoji-64x64.npz"
 

@@ -21,7 +21,7 @@ from farfield.data.dataset import open_dataset
 from farfield.data.idx import read_idx
 from farfield.data.shape import natural_shape
 from farfield.data.source import open_collection
-from farfield.study.dataset import convert
+from farfield.study.model.dataset import convert
 
 # --- idx --------------------------------------------------------------------------------------------------------------
 

@@ -10,7 +10,7 @@ from farfield.diffusion.exact import GaussianDenoiser, molrg
 from farfield.manifold.dimension import error_dimension, flipd, normal_bundle
 from farfield.manifold.jacobian import Jacobian
 from farfield.manifold.trace import trace
-from farfield.study.dimension import recommend
+from farfield.study.manifold.dimension import recommend
 from tests.test_jacobian import F64, seeded
 from tests.tiny import differences, farfield, make_images, make_model, summary
 

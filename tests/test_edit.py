@@ -16,8 +16,8 @@ from farfield.diffusion.schedule import ContinuousSchedule
 from farfield.manifold.edit import Directions, change, compose, find_directions, right_singular
 from farfield.manifold.jacobian import Jacobian
 from farfield.manifold.molrg import draw_law, random_basis
-from farfield.study.edit import Moves, _moved
-from farfield.study.reconstruct import Shuttle
+from farfield.study.bench.carrier import Shuttle
+from farfield.study.manifold.edit import Moves, _moved
 from farfield.unseen.inversion import decode
 
 F64 = torch.float64

@@ -11,7 +11,7 @@ from farfield.cli import app
 from farfield.core.artifact import Features, load
 from farfield.core.error import FarfieldError
 from farfield.data.samples import open_samples
-from farfield.study.features import describe_source
+from farfield.study.bench.features import describe_source
 
 
 @pytest.fixture

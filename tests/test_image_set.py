@@ -18,10 +18,10 @@ from farfield.audit.similarity import repaired, similarity, unit
 from farfield.core.artifact import Artifact, Features, Images
 from farfield.core.error import FarfieldError, MachineError
 from farfield.data.image_set import ImageSet
-from farfield.study.audit import audit
-from farfield.study.generalization import RawPixels
-from farfield.study.generate import Sampling
-from farfield.study.likeness import Likeness
+from farfield.study.audit.audit import audit
+from farfield.study.audit.gl import RawPixels
+from farfield.study.bench.likeness import Likeness
+from farfield.study.model.generate import Sampling
 
 
 def random(n: int, seed: int, shape: tuple[int, ...] = (3, 5, 4)) -> Tensor:
@@ -139,9 +139,9 @@ def test_pixels_are_whitened_on_blocks_as_on_the_whole(monkeypatch: pytest.Monke
 
 def test_an_audit_reads_no_more_at_once_of_a_larger_training_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """Of 120 training images never more than a block: neither pixels nor features."""
-    for place in ("study.evidence.MEASURED", "study.evidence.SCANNED"):
+    for place in ("study.audit.evidence.MEASURED", "study.audit.evidence.SCANNED"):
         monkeypatch.setattr(f"farfield.{place}", 20)
-    for module in ("audit.generalization", "audit.blocks", "audit.authenticity", "study.generalization"):
+    for module in ("audit.generalization", "audit.blocks", "audit.authenticity", "study.audit.gl"):
         monkeypatch.setattr(f"farfield.{module}.at_once", lambda shape, entries=0: 20)
     monkeypatch.setattr("farfield.data.image_set.BLOCK", 20 * 3 * 16 * 16)
     made: list[int] = []

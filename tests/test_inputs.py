@@ -17,7 +17,7 @@ from farfield.cli import app
 from farfield.core.artifact import Images, save
 from farfield.data.subset import choose
 from farfield.manifold.edit import Directions
-from farfield.study.run import Run
+from farfield.study.bench.run import Run
 
 MODELS = Path(__file__).parents[1] / "src" / "farfield" / "models"
 COMMANDS: dict[str, str] = {

@@ -23,8 +23,8 @@ from farfield.diffusion.schedule import ContinuousSchedule, DiscreteSchedule, VE
 from farfield.networks.build import from_config, network_config
 from farfield.networks.guided_unet import GuidedUNet
 from farfield.networks.words import in_words
-from farfield.study.check import check
-from farfield.study.inspect import describe, licence_of
+from farfield.study.model.check import check
+from farfield.study.model.inspect import describe, licence_of
 
 SHAPE = (1, 4, 4)
 VARIANCES = torch.tensor([2.0, 1.0, 0.3, 0.1, 0.05] + [0.01] * 11, dtype=torch.float64)
@@ -470,7 +470,7 @@ def test_a_folder_with_other_weights_is_refused(tmp_path, content, message):
 
 
 def test_a_large_file_is_hashed_on_request_alone(guided, monkeypatch):
-    from farfield.study import inspect
+    from farfield.study.model import inspect
 
     assert len(describe(str(guided)).sha256) == 64
     monkeypatch.setattr(inspect, "HASHED", 10)

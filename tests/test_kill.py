@@ -112,7 +112,7 @@ def left(out: Path) -> dict[str, Any]:
 @contextlib.contextmanager
 def stage(root: Path, name: str, place: Path) -> Iterator[None]:
     """In a folder of its own with the sources beside, so that paths are the same words in every run."""
-    from farfield.study.grid import Job
+    from farfield.study.audit.grid import Job
 
     def here(job: Job, environment: object) -> None:
         for command in () if job.done else job.commands:

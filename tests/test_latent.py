@@ -23,9 +23,9 @@ from farfield.diffusion import codec as codecs
 from farfield.diffusion.codec import Codec
 from farfield.diffusion.generation import generate
 from farfield.diffusion.solver import integrate
-from farfield.study import method as study
-from farfield.study.ladder import Ladder
-from farfield.study.run import Run
+from farfield.study.bench.run import Run
+from farfield.study.unseen import method as study
+from farfield.study.unseen.ladder import Ladder
 from farfield.unseen.inversion import to_latent
 from farfield.unseen.method import Method, decode_by, invert_by
 from farfield.unseen.tuning import tune

@@ -13,7 +13,8 @@ from farfield.core.terminal import plain
 from farfield.diffusion.schedule import karras
 from farfield.present.method import budget
 from farfield.present.verdict import verdict
-from farfield.study.method import Choice, key_seed, parse_budgets
+from farfield.study.bench.carrier import key_seed
+from farfield.study.unseen.method import Choice, parse_budgets
 from farfield.unseen.method import METHODS, Method, Trial, budgets, choose, decode_by, invert_by
 
 EXACT = {

@@ -13,9 +13,9 @@ from farfield.core.error import FarfieldError
 from farfield.diffusion.exact import molrg as exact_molrg
 from farfield.manifold.molrg import draw_law
 from farfield.manifold.vector_network import VectorNetwork
-from farfield.study.molrg import Setting
-from farfield.study.molrg_network import Schooling, energy_inside, picture_shape, score
-from farfield.study.molrg_recovery import empty_error, transition
+from farfield.study.manifold.molrg import Setting
+from farfield.study.manifold.molrg_network import Schooling, energy_inside, picture_shape, score
+from farfield.study.manifold.molrg_recovery import empty_error, transition
 
 F64 = torch.float64
 TINY = ("--n", 8, "--dimension", "2", "--per-class", 20, "--seeds", 2, "--starts", 0, "--points", 2)

@@ -13,8 +13,8 @@ from tiny import farfield
 from farfield.core.artifact import Images, load, save
 from farfield.core.runtime import generator
 from farfield.core.state import read_state, write_state
-from farfield.study.ladder import toward_noise
-from farfield.study.method import key_seed
+from farfield.study.bench.carrier import key_seed
+from farfield.study.unseen.ladder import toward_noise
 
 LATIN = os.fsdecode(b"caf\xe9")
 MODELS = Path(__file__).parents[1] / "src" / "farfield" / "models"

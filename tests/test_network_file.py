@@ -20,7 +20,7 @@ from farfield.core import note
 from farfield.core.error import FarfieldError
 from farfield.networks import inception, sscd_net
 from farfield.networks.resnet import ResNet
-from farfield.study.run import Run
+from farfield.study.bench.run import Run
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit")
 
@@ -410,7 +410,7 @@ def test_kept_features_of_another_descriptor_are_not_taken(world, tmp_path):
     from farfield.audit.pixels import Pixels
     from farfield.core.artifact import Features
     from farfield.data.samples import open_samples
-    from farfield.study.measure import features
+    from farfield.study.bench.measure import features
 
     images = open_samples(str(world[1]))
     run = Run(tmp_path / "run", "describe", {}, {})

@@ -14,7 +14,7 @@ from farfield.core.error import FarfieldError
 from farfield.data.picture import channel_law, grey
 from farfield.data.science import Fields, load_fields
 from farfield.data.stretch import Stretch, fit_stretch
-from farfield.study.domain import Domain, Physical, open_domain
+from farfield.study.bench.domain import Domain, Physical, open_domain
 
 fits = pytest.importorskip("astropy.io.fits")
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"

@@ -167,7 +167,7 @@ def test_the_held_out_images_are_those_of_expand(finished, pipeline):
 
 def test_reducing_is_antialiased_and_exact_at_the_same_size():
     from farfield.data.picture import as_shown
-    from farfield.study.prompt import reduced
+    from farfield.study.unseen.prompt import reduced
 
     chequered = torch.ones(1, 3, 32, 32)
     chequered[..., ::2, 1::2] = chequered[..., 1::2, ::2] = -1
@@ -206,7 +206,7 @@ def test_what_is_too_long_to_be_read_is_said(painter):
 
 def test_every_bundled_domain_has_prompts():
     from farfield.data.bundled import DOMAINS, FIELD_DOMAINS
-    from farfield.study.prompt import PROMPTS
+    from farfield.study.unseen.prompt import PROMPTS
 
     assert set(PROMPTS) == {*DOMAINS, *FIELD_DOMAINS}
     assert all(text.strip() and text == text.strip() for texts in PROMPTS.values() for text in texts)

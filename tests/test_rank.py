@@ -5,8 +5,8 @@ import torch
 
 from farfield.core.artifact import load
 from farfield.diffusion.schedule import ContinuousSchedule, DiscreteSchedule, linear_betas
-from farfield.study.rank import levels, over_points
-from farfield.study.spectra import FACTS, Spectra, unpacked
+from farfield.study.manifold.rank import levels, over_points
+from farfield.study.manifold.spectra import FACTS, Spectra, unpacked
 from tests.tiny import contents, farfield, make_images, make_model, summary
 
 

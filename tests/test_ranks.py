@@ -16,7 +16,7 @@ from fork import begin
 from tiny import Outcome, decided, farfield, make_images, make_model, numbers, summary
 
 from farfield.core.artifact import Images, Latents, Store, write_json
-from farfield.study.run import Run
+from farfield.study.bench.run import Run
 
 OPTIONS = ("-n", 6, "--steps", 3, "--batch-size", 2, "--sigma", 5, "--examples", 6, "--candidates", 2)
 

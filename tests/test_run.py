@@ -17,7 +17,7 @@ from farfield.core.disk import PREFIX, beside, make_folder, sweep, write_bytes
 from farfield.core.error import FarfieldError, FarfieldWarning, MachineError
 from farfield.core.hold import Hold, lock
 from farfield.core.state import read_state, resume, write_state
-from farfield.study.run import Run
+from farfield.study.bench.run import Run
 
 KEYS = [f"k{i}" for i in range(5)]
 

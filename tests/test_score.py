@@ -174,7 +174,7 @@ def test_many_training_features_are_searched_in_shards(kind: str, tmp_path: Path
     save(vectors(200, 0), tmp_path / "samples")
     whole = summary(run("gl", tmp_path / "samples", tmp_path / "training", out=tmp_path / "whole"))
     assert whole["search"] == {"kind": "exact", "recall": None} and whole["authenticity"] is not None
-    monkeypatch.setattr("farfield.study.generalization.ENTRIES", 12 * 300)
+    monkeypatch.setattr("farfield.study.audit.gl.ENTRIES", 12 * 300)
     monkeypatch.setattr("farfield.audit.blocks.ENTRIES", 12 * 300)
     given = ("gl", tmp_path / "samples", tmp_path / "training", "--threshold", 0.9)
     shards = summary(run(*given, out=tmp_path / "shards"))

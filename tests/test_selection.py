@@ -5,7 +5,7 @@ from tiny import make_model
 from farfield.checkpoints.load import load_denoiser
 from farfield.core.artifact import Images
 from farfield.core.error import FarfieldError
-from farfield.study.proposal import Chooser, SamplerSettings, repeats
+from farfield.study.unseen.proposal import Chooser, SamplerSettings, repeats
 from farfield.unseen.selection import Witness, choose
 
 F64 = torch.float64

@@ -32,8 +32,8 @@ from farfield.data.dataset import Dataset, open_dataset
 from farfield.data.samples import open_samples
 from farfield.diffusion.generation import generate
 from farfield.diffusion.objective import heldout_loss
-from farfield.study.grid import Cell, Grid, Job, environment, run_jobs
-from farfield.study.transition import Design, _split, crossing, regime
+from farfield.study.audit.grid import Cell, Grid, Job, environment, run_jobs
+from farfield.study.audit.transition import Design, _split, crossing, regime
 
 SIZES, WIDTHS = (4, 16), (2, 4)
 GRID = ("--sizes", "4,16", "--widths", "2,4", "--heldout-images", 24, "--samples", 12, "--rate", 0.1)

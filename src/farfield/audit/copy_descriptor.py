@@ -1,6 +1,6 @@
 """The copy-detection descriptor that comes with farfield: two images of one origin have a high cosine, others about 0.
 
-It was trained by `study.copy_training` on natural images of 32×32, without labels; its card says how and how well.
+It was trained by `study.audit.copy_training` on natural images of 32×32, without labels; its card says how and how well.
 """
 
 from __future__ import annotations

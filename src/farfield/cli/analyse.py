@@ -90,8 +90,8 @@ def analyse(
     """What a model makes of a domain it never saw: laws of latents, borders between domains, mode interference."""
     from farfield.data.symmetry import parse
     from farfield.present.report import write_report
-    from farfield.study.analyse import Analysis, analyse
-    from farfield.study.reconstruct import Numerics
+    from farfield.study.bench.numerics import Numerics
+    from farfield.study.unseen.analyse import Analysis, analyse
 
     many = "numbers with commas between"
     analysis = Analysis(

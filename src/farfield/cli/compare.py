@@ -84,9 +84,9 @@ def compare(
 ) -> None:
     """Should I tune? Compare the frozen model with models fine-tuned on the same examples."""
     from farfield.present.report import write_report
-    from farfield.study.compare import compare
-    from farfield.study.contest import Tuning
-    from farfield.study.reconstruct import Numerics
+    from farfield.study.bench.numerics import Numerics
+    from farfield.study.unseen.compare import compare
+    from farfield.study.unseen.contest import Tuning
 
     compare(
         model,

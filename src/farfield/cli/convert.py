@@ -29,7 +29,7 @@ def convert(
     quiet: Quiet = False,
 ) -> None:
     """Write a model as safetensors and JSON: a folder without code, which loads back equal."""
-    from farfield.study.convert import convert
+    from farfield.study.model.convert import convert
 
     done = convert(model, out, half=half, format=format, answers=pairs(answers), quiet=quiet)
     if as_json:

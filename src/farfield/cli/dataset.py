@@ -51,7 +51,7 @@ def convert(
     quiet: Quiet = False,
 ) -> None:
     """Write images and their classes in another format; the same source and options give the same bytes."""
-    from farfield.study.dataset import convert
+    from farfield.study.model.dataset import convert
 
     done = convert(
         source,
@@ -86,7 +86,7 @@ def scan(
     quiet: Quiet = False,
 ) -> None:
     """Find images that occur more than once, to the bit or nearly."""
-    from farfield.study.duplicates import scan
+    from farfield.study.model.duplicates import scan
 
     found = scan(source, near=near, max_images=max_images, seed=seed, strict=strict, quiet=quiet)
     if as_json:

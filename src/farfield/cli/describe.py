@@ -33,7 +33,7 @@ def describe(
     quiet: Quiet = False,
 ) -> None:
     """Turn images into features, which `farfield score` takes in place of images."""
-    from farfield.study.features import describe_source
+    from farfield.study.bench.features import describe_source
 
     describe_source(
         source,
@@ -70,7 +70,7 @@ def train_descriptor(
 ) -> None:
     """Train a copy-detection descriptor on images of your own; use it as copy:OUT/model."""
     from farfield.diffusion.average import count
-    from farfield.study.copy_training import CopyRecipe, train_descriptor
+    from farfield.study.audit.copy_training import CopyRecipe, train_descriptor
 
     recipe = CopyRecipe(
         images=count(images, "images"),

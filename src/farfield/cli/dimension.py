@@ -39,7 +39,7 @@ def dimension(
 ) -> None:
     """How many dimensions do the data have around each image? Three estimates by one denoiser, with error bars."""
     from farfield.present.report import write_report
-    from farfield.study.dimension import dimension as measure
+    from farfield.study.manifold.dimension import dimension as measure
 
     measure(
         model,

@@ -81,8 +81,8 @@ def edit(
     The directions are those of the first image; further ones are moved along the same.
     """
     from farfield.present.report import write_report
-    from farfield.study.edit import Moves, edit
-    from farfield.study.reconstruct import Numerics
+    from farfield.study.bench.numerics import Numerics
+    from farfield.study.manifold.edit import Moves, edit
 
     moves = Moves(
         whole_numbers(direction, "direction"),

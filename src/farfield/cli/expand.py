@@ -111,9 +111,9 @@ def expand(
 ) -> None:
     """Make new images of a domain the model never saw, from a few examples and without training."""
     from farfield.present.report import write_report
-    from farfield.study.expand import expand
-    from farfield.study.proposal import SamplerSettings
-    from farfield.study.reconstruct import Numerics
+    from farfield.study.bench.numerics import Numerics
+    from farfield.study.unseen.expand import expand
+    from farfield.study.unseen.proposal import SamplerSettings
 
     level: Any = sigma if sigma in ("usual", "last", "auto") else "usual"
     chosen = None if level == sigma else numbers(sigma, "sigma", "a number, last, auto or usual", most=1)[0]

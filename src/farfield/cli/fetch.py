@@ -28,7 +28,7 @@ def fetch(
     if name is None:
         _list(as_json)
         return
-    from farfield.study.fetch import fetch
+    from farfield.study.model.fetch import fetch
 
     found = fetch(name, url=url, sha256=sha256, quiet=quiet)
     if as_json:

@@ -15,8 +15,8 @@ from farfield.core.terminal import echo
 
 if TYPE_CHECKING:
     from farfield.diffusion.sanity import Tried
-    from farfield.study.check import Checked
-    from farfield.study.inspect import Description
+    from farfield.study.model.check import Checked
+    from farfield.study.model.inspect import Description
 
 SHOWN = 8
 """Other readings in the table; --json has all."""
@@ -52,13 +52,13 @@ def inspect(
     quiet: Quiet = False,
 ) -> None:
     """Say what a model is, without running anything in its file; keep answers to what the file does not say."""
-    from farfield.study.inspect import describe, keep
+    from farfield.study.model.inspect import describe, keep
 
     kept = keep(model, given) if (given := pairs(answers)) else None
     found = describe(model, hashed=hashed, quiet=quiet)
     checked = None
     if check:
-        from farfield.study.check import check as check_model
+        from farfield.study.model.check import check as check_model
 
         checked = check_model(model, data=data, label=label, images=images, device=device, quiet=quiet)
     elif data or images:

@@ -58,8 +58,8 @@ def molrg(
     from farfield.core.error import FarfieldError
     from farfield.diffusion.average import count
     from farfield.present.report import write_report
-    from farfield.study.molrg import Setting, molrg
-    from farfield.study.molrg_network import Schooling
+    from farfield.study.manifold.molrg import Setting, molrg
+    from farfield.study.manifold.molrg_network import Schooling
 
     dimensions = _whole(dimension, "dimension")
     if len(dimensions) not in (1, classes):

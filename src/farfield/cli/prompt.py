@@ -51,7 +51,7 @@ def prompt(
 ) -> None:
     """Let a text-to-image model paint a domain from words, the baseline that needs no example."""
     from farfield.present.report import write_report
-    from farfield.study.prompt import prompt
+    from farfield.study.unseen.prompt import prompt
 
     prompt(
         model,

@@ -45,8 +45,8 @@ def rank(
 ) -> None:
     """How many directions does a denoiser keep? Spectrum and rank of its Jacobian over noise levels."""
     from farfield.present.report import write_report
-    from farfield.study.rank import Points
-    from farfield.study.rank import rank as measure
+    from farfield.study.manifold.rank import Points
+    from farfield.study.manifold.rank import rank as measure
 
     measure(
         model,

@@ -79,7 +79,8 @@ def reconstruct(
 ) -> None:
     """Invert images and decode them again: do they come back, and can their latents be believed?"""
     from farfield.present.report import write_report
-    from farfield.study.reconstruct import Numerics, reconstruct
+    from farfield.study.bench.numerics import Numerics
+    from farfield.study.unseen.reconstruct import reconstruct
 
     choice, steps, solver = _choice(method, round_trip, latent, eta, seed, steps, solver)
     numerics = Numerics(sigma, steps, solver, batch_size, device, dtype, label)
@@ -127,7 +128,8 @@ def invert(
     quiet: Quiet = False,
 ) -> None:
     """Images to unit-variance latents (safetensors shards), with the certificate of k against 2k steps."""
-    from farfield.study.reconstruct import Numerics, reconstruct
+    from farfield.study.bench.numerics import Numerics
+    from farfield.study.unseen.reconstruct import reconstruct
 
     choice, steps, solver = _choice(method, round_trip, latent, eta, seed, steps, solver)
     numerics = Numerics(sigma, steps, solver, batch_size, device, dtype, label)
@@ -163,7 +165,7 @@ def _choice(
 ) -> tuple[Any, int, str]:
     """The method asked for, with the steps and the solver where they were left open."""
     from farfield.core.error import FarfieldError
-    from farfield.study.method import Choice, parse_budgets
+    from farfield.study.unseen.method import Choice, parse_budgets
 
     choice = Choice(method, eta, seed, *parse_budgets(round_trip, latent))
     if method == "auto" and steps is not None:

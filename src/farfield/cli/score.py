@@ -54,8 +54,8 @@ def rp(
     quiet: Quiet = False,
 ) -> None:
     """Reproducibility: the share of seeds from which two models make the same image."""
-    from farfield.study.likeness import Likeness
-    from farfield.study.score import score_rp
+    from farfield.study.audit.score import score_rp
+    from farfield.study.bench.likeness import Likeness
 
     score_rp(
         first,
@@ -101,8 +101,8 @@ def gl(
     quiet: Quiet = False,
 ) -> None:
     """Generalization: the share of samples that are no training image; with the 1/3 test, AuthPct and C_T."""
-    from farfield.study.generalization import score_gl
-    from farfield.study.likeness import Likeness
+    from farfield.study.audit.gl import score_gl
+    from farfield.study.bench.likeness import Likeness
 
     score_gl(
         samples,
@@ -138,8 +138,8 @@ def matrix(
     quiet: Quiet = False,
 ) -> None:
     """Reproducibility of every two of several models: matrices, and heat maps rp.png and mae.png."""
-    from farfield.study.likeness import Likeness
-    from farfield.study.score import score_matrix
+    from farfield.study.audit.score import score_matrix
+    from farfield.study.bench.likeness import Likeness
 
     score_matrix(
         sources,

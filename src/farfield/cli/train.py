@@ -96,7 +96,7 @@ def train(
     from farfield.diffusion.average import count
     from farfield.diffusion.training import Recipe
     from farfield.present.report import write_report
-    from farfield.study.train import Architecture, Watch, train
+    from farfield.study.model.train import Architecture, Watch, train
 
     if start is not None and (labels or augment):
         raise FarfieldError("--labels and --augment decide the network; --from has its own: leave them out")

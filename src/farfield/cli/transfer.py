@@ -71,8 +71,8 @@ def transfer(
 ) -> None:
     """Give images of one domain the style of another, by moving their latents; no training."""
     from farfield.present.report import write_report
-    from farfield.study.reconstruct import Numerics
-    from farfield.study.transfer import transfer
+    from farfield.study.bench.numerics import Numerics
+    from farfield.study.unseen.transfer import transfer
 
     transfer(
         model,

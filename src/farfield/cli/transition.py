@@ -91,9 +91,9 @@ def transition(
     """
     from farfield.core.error import FarfieldError
     from farfield.present.report import write_report
-    from farfield.study.grid import Grid
-    from farfield.study.likeness import Likeness
-    from farfield.study.transition import Design, transition
+    from farfield.study.audit.grid import Grid
+    from farfield.study.audit.transition import Design, transition
+    from farfield.study.bench.likeness import Likeness
 
     standard = data == DEFAULT
     if not standard and (sizes is None or widths is None):

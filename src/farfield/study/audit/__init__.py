@@ -1,0 +1,1 @@
+"""Studies of the wing audit, one file a command."""

@@ -1,0 +1,1 @@
+"""What all studies share: the run folder, how a model is run, the domain, its measures."""

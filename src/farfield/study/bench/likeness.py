@@ -1,0 +1,176 @@
+"""When two images count as alike: the sets to compare, their features, and the thresholds that are reported."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+import farfield
+from farfield.audit.named import identity, open_descriptor
+from farfield.audit.similarity import check_threshold
+from farfield.audit.threshold import RATE, Threshold, calibrate
+from farfield.audit.vectors import Vectors
+from farfield.core.artifact import Features, Store, read_json
+from farfield.core.error import FarfieldError
+from farfield.core.json_file import parse_json
+from farfield.core.runtime import resolve_device
+from farfield.core.tensor_file import open_tensors
+from farfield.data.image_set import ImageSet
+from farfield.data.samples import open_image_set
+from farfield.data.subset import shuffled
+from farfield.study.bench.measure import descriptor_label, stored_features
+from farfield.study.bench.run import Run
+
+WHITENED = 5000
+"""Images that the descriptor ``pixels`` is fitted on, at most."""
+
+SAME = 1 - 1e-6
+"""A cosine above which a calibrated threshold tells nothing."""
+
+REPEATED = (
+    "The calibrated threshold is 1: images that were taken for different are often the same, as those of different seeds "
+    "are where a model repeats few training images. Calibrate on held-out images."
+)
+
+
+@dataclass(frozen=True)
+class Likeness:
+    """When two images count as alike.
+
+    ``descriptor``: in whose features; ``threshold``: the cosine above which they do (the descriptor's published one, if
+    not given); ``rate``: at which different images may exceed the calibrated threshold beside it.
+    """
+
+    descriptor: str = "copy"
+    threshold: float | None = None
+    rate: float = RATE
+
+    def __post_init__(self) -> None:
+        if self.threshold is not None:
+            check_threshold(self.threshold)
+        if not 0 < self.rate < 1:
+            raise FarfieldError(f"rate {self.rate:g}: expected a number between 0 and 1; the default is {RATE:g}")
+
+    def request(self, rows: Iterable[ImageSet | Features]) -> dict[str, Any]:
+        """What a run's request says, the descriptor by its content; of features that are there none is taken."""
+        taken = any(isinstance(part, ImageSet) for part in rows)
+        descriptor = identity(self.descriptor) if taken else self.descriptor
+        return {"descriptor": descriptor, "threshold": self.threshold, "rate": self.rate}
+
+    def thresholds(self, published: float | None, different: Tensor, notes: list[str]) -> dict[str, Any]:
+        """The thresholds to report, and the calibration on similarities of images that are known to be different.
+
+        Raises:
+            FarfieldError: none is given or published, and there are too few to calibrate one.
+        """
+        chosen = {} if self.threshold is None else {"given": self.threshold}
+        if not chosen and published is not None:
+            chosen = {"published": published}
+        calibration: Threshold | None = None
+        try:
+            calibration = calibrate(different, self.rate)
+            chosen["calibrated"] = calibration.value
+            if calibration.value > SAME:
+                notes.append(REPEATED)
+        except FarfieldError as error:
+            if not chosen:
+                raise FarfieldError(f"{error}; or give a threshold") from error
+            notes.append(f"No calibrated threshold: {error}.")
+        return {"thresholds": chosen, "calibration": calibration}
+
+
+@dataclass(frozen=True)
+class Given:
+    """One set to be compared: images, or features that were described before."""
+
+    source: str
+    rows: ImageSet | Features
+
+    def described(self) -> dict[str, Any]:
+        return {"source": self.source, "n": len(self.rows)}
+
+
+def open_set(source: str, limit: int | None = None) -> Given:
+    """A set of samples (see `data.samples.open_image_set`), or a folder of features.
+
+    Raises:
+        FarfieldError: nothing there that can be read.
+    """
+    store = feature_store(source)
+    if store is None:
+        return Given(source, open_image_set(source, limit=limit))
+    rows = store.read()
+    return Given(source, rows.select(rows.keys[:limit]) if limit else rows)
+
+
+def feature_store(source: str) -> Store[Features] | None:
+    """The features in a folder, or in the folder ``features`` of a run; None where there are none."""
+    for folder in (Path(source), Path(source) / "features"):
+        store = Store(folder, Features)
+        if store.shards() and _kind(store.shards()[0]) == Features.kind:
+            return store
+    return None
+
+
+def describe(
+    run: Run,
+    sets: Mapping[str, ImageSet | Features],
+    references: Sequence[str],
+    likeness: Likeness,
+    batch_size: int,
+    device: str,
+) -> tuple[dict[str, Vectors], float | None]:
+    """The features of each set, kept in the run and read from there, and the descriptor's published threshold.
+
+    Args:
+        references: names of the sets that ``pixels`` are whitened on.
+    """
+    images = {name: rows for name, rows in sets.items() if isinstance(rows, ImageSet)}
+    found: dict[str, Vectors] = {name: rows for name, rows in sets.items() if isinstance(rows, Features)}
+    if not images:
+        return found, None
+    pool = [images[name] for name in references if name in images] if likeness.descriptor == "pixels" else []
+    if len({part.shape for part in pool}) > 1:
+        raise FarfieldError("pixels: expected images of one size in all sets; resize some, or give another descriptor")
+    descriptor = open_descriptor(
+        likeness.descriptor,
+        references=_some(pool) if pool else None,
+        device=resolve_device(device),
+    )
+    label = descriptor_label(likeness.descriptor, [])
+    return {**found, **stored_features(run, descriptor, label, images, batch_size)}, descriptor.default_threshold
+
+
+def finished(run: Run, work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """Let the main process do the work and write the summary; every process returns it as written."""
+    if run.ranks.main:
+        with run.stage("scores"):
+            summary = {"command": run.request["command"], "farfield": farfield.__version__, **work()}
+        run.conclude(summary)
+    else:
+        run.ranks.wait()
+    found: dict[str, Any] = read_json(run.folder / "summary.json")
+    return found
+
+
+def _some(pool: Sequence[ImageSet]) -> ImageSet:
+    """At most WHITENED of all sets together, drawn at random; the draw does not depend on the order of files."""
+    drawn = [images.select(shuffled(images.keys, 0)[: WHITENED // len(pool)]) for images in pool]
+    rows = (value for images in drawn for part in images.parts() for value in part.values)
+    return drawn[0] if len(drawn) == 1 else ImageSet.of((str(i), value) for i, value in enumerate(rows))
+
+
+def _kind(shard: Path) -> str | None:
+    """What a shard holds, by its header alone."""
+    from safetensors import SafetensorError
+
+    try:
+        with open_tensors(shard) as f:
+            header = parse_json((f.metadata() or {}).get("farfield", "{}"))
+    except (OSError, SafetensorError, ValueError):
+        return None
+    return header.get("kind") if isinstance(header, dict) else None

@@ -1,0 +1,154 @@
+"""Images to scores: descriptors and measures of the audit room, applied to the sets that a run has made."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from farfield.audit.coverage import density_coverage, precision_recall
+from farfield.audit.descriptor import Descriptor
+from farfield.audit.distribution import frechet_distance, kernel_distance
+from farfield.audit.memorization import duplicates, novelty
+from farfield.audit.named import TRUST, identity, open_descriptor
+from farfield.audit.stored import StoredFeatures, in_memory
+from farfield.core.artifact import Features, Images, Latents
+from farfield.core.error import FarfieldWarning
+from farfield.core.runtime import generator
+from farfield.data.image_set import ImageSet
+from farfield.diffusion.denoiser import Denoiser
+from farfield.study.bench.features import features as described
+from farfield.study.bench.run import Run
+from farfield.unseen.geometry import expectation, norms, pair_angles, pair_distances, triangle_angles
+from farfield.unseen.prior import IsotropicPrior
+
+SHOWN = 64
+"""Held-out images that a run keeps for its report."""
+
+
+def measure(
+    run: Run, denoiser: Denoiser, specs: Sequence[str], sets: dict[str, Images], size: int
+) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+    """Measures and novelty of every descriptor; each sample's nearest example in the first."""
+    measures: dict[str, Any] = {}
+    news: dict[str, Any] = {}
+    nearest: dict[str, Any] = {}
+    against = "references" if "references" in sets else "examples"
+    device = denoiser.device
+    for spec in usable(specs, len(sets[against])):
+        label = descriptor_label(spec, list(measures))
+        descriptor = open_descriptor(spec, references=sets[against], denoiser=denoiser, device=device)
+        found = features(run, descriptor, label, sets, size)
+        measures[label] = compare(found[against], {k: found[k] for k in ("real", "samples", "base") if k in found})
+        row, rows = newness(found["samples"], found["examples"], found.get("references"))
+        news[label] = row
+        nearest = nearest or rows
+    return measures, news, nearest
+
+
+def usable(specs: Sequence[str], available: int) -> list[str]:
+    """The descriptors without ``pixels`` where there are too few images to whiten on, which is said."""
+    if "pixels" not in specs or available >= 4:
+        return list(specs)
+    warnings.warn(
+        f"descriptor pixels: left out, it needs at least 4 images to whiten on, found {available}",
+        FarfieldWarning,
+        stacklevel=2,
+    )
+    return [spec for spec in specs if spec != "pixels"]
+
+
+def features(
+    run: Run, descriptor: Descriptor, label: str, sets: Mapping[str, Images | ImageSet], batch_size: int
+) -> dict[str, Features]:
+    """Features of each set in memory, kept under ``features/<label>/<set>``."""
+    return {name: in_memory(part) for name, part in stored_features(run, descriptor, label, sets, batch_size).items()}
+
+
+def stored_features(
+    run: Run, descriptor: Descriptor, label: str, sets: Mapping[str, Images | ImageSet], batch_size: int
+) -> dict[str, StoredFeatures]:
+    """Features of each set where they are kept, ``features/<label>/<set>``."""
+    return {
+        name: described(
+            run, descriptor, images, batch_size, f"features/{label}/{name}", f"describing {name} by {label}"
+        )
+        for name, images in sets.items()
+    }
+
+
+def compare(references: Features, sets: dict[str, Features]) -> dict[str, dict[str, Any]]:
+    """Every measure of every set against the same references; a set too small for a measure goes without it."""
+    table: dict[str, dict[str, Any]] = {}
+    for name, found in sets.items():
+        row: dict[str, Any] = {}
+        if min(len(found), len(references)) >= 4:
+            row["kernel_distance"] = kernel_distance(real=references, generated=found)
+            row["frechet_distance"] = frechet_distance(real=references, generated=found)
+        if min(len(found), len(references)) > 5:
+            row["precision"], row["recall"] = precision_recall(real=references, generated=found)
+            row["density"], row["coverage"] = density_coverage(real=references, generated=found)
+        table[name] = row
+    return table
+
+
+def newness(samples: Features, examples: Features, held_out: Features | None) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Copies and duplicates with their floors, and each sample's nearest example; empty with fewer than 3 examples."""
+    if len(examples) < 3:
+        return {}, {}
+    found = novelty(samples=samples, examples=examples, references=held_out)
+    row: dict[str, Any] = {"threshold": found.threshold, "copies": found.copies, "copies_floor": found.floor}
+    if len(samples) > 1:
+        twice = duplicates(samples, found.threshold, held_out if held_out is not None and len(held_out) > 1 else None)
+        row |= {"duplicates": twice.share, "duplicates_floor": twice.floor}
+    rows = zip(found.keys, found.nearest_keys, found.distance.tolist(), found.is_copy.tolist(), strict=True)
+    return row, {key: {"example": near, "distance": d, "copy": copy} for key, near, d, copy in rows}
+
+
+def descriptor_label(spec: str, taken: Sequence[str]) -> str:
+    """A short, unique folder name for a descriptor: the word itself, or the file's stem."""
+    label = Path(spec.removeprefix(TRUST)).stem or spec
+    return label if label not in taken else f"{label}-{len(taken)}"
+
+
+def geometry(latents: Latents, drawn: Latents, most: int = 2000) -> dict[str, Any]:
+    """Lengths and angles of the examples' latents and of the new ones, beside the closed form of N(m, s² I)."""
+
+    def figures(z: torch.Tensor) -> dict[str, list[float]]:
+        g = generator(0, "figures")
+        found = (
+            {
+                "norm": norms(z),
+                "distance": pair_distances(z),
+                "angle": pair_angles(z),
+                "triangle": triangle_angles(z, g, most),
+            }
+            if len(z) > 2
+            else {"norm": norms(z)}
+        )
+        return {k: v[torch.randperm(len(v), generator=g)[:most]].tolist() for k, v in found.items()}
+
+    prior = IsotropicPrior.fit(latents.values)
+    mean_norm, d = float(prior.mean.norm()), prior.mean.numel()
+    return {
+        "examples": figures(latents.values),
+        "samples": figures(drawn.values),
+        "expected": expectation(mean_norm, prior.scale, d),
+        "dimension": d,
+        "mean_norm": mean_norm,
+        "scale": prior.scale,
+    }
+
+
+def identities(specs: Sequence[str]) -> list[str]:
+    """What a run's request says of its descriptors, see `audit.named.identity`; what is none is refused here."""
+    return [identity(spec) for spec in specs]
+
+
+def spread(values: torch.Tensor | Sequence[float]) -> dict[str, float]:
+    """Median and extremes of a per-image quantity."""
+    v = torch.as_tensor(values, dtype=torch.float64)
+    return {"median": float(v.median()), "min": float(v.min()), "max": float(v.max())}

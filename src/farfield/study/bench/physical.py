@@ -1,0 +1,82 @@
+"""What a run on physical data leaves besides images: its stretch, and fields in physical units with their provenance."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from farfield.core.artifact import Images, write_json
+from farfield.core.error import FarfieldError
+from farfield.core.provenance import Provenance
+from farfield.data.field_write import write_fits, write_npz
+from farfield.data.science import Fields
+from farfield.study.bench.domain import Physical
+
+
+def write_fields(folder: Path, physical: Physical, samples: Images, made: Provenance) -> None:
+    """``stretch.json``, and under ``physical/`` the sets as npz and, of FITS data, each sample as a FITS file.
+
+    What was generated says so, and by what. A sample's file has the first example's size of a pixel.
+    """
+    write_json(folder / "stretch.json", physical.stretch.to_json())
+    generated = physical.to_fields(samples)
+    for name, fields in physical.fields.items():
+        write_npz(folder / "physical" / f"{name}.npz", fields.keys, fields.values.numpy(), fields.unit)
+    write_npz(folder / "physical" / "samples.npz", generated.keys, generated.values.numpy(), generated.unit, made)
+    examples = physical.fields["examples"]
+    if examples.source != "fits":
+        return
+    for key, values in zip(generated.keys, generated.values.numpy(), strict=True):
+        write_fits(
+            folder / "physical" / f"{key}.fits",
+            values,
+            made,
+            key=key,
+            unit=examples.unit,
+            template=examples.header(examples.keys[0]),
+            scale=examples.scale,
+            cards={"FFSTRET": (physical.stretch.kind, "farfield: stretch, see stretch.json")},
+        )
+
+
+def describe_fields(
+    physical: Physical, asked: str | None, patch: int | None, hdu: str | int | None, mask: str | None = None
+) -> dict[str, Any]:
+    """What the summary says of the data: kind, unit, masked share, range, and the stretch with its numbers."""
+    examples = physical.fields["examples"]
+    finite = examples.values[examples.values.isfinite()]
+    return {
+        "source": examples.source,
+        "unit": examples.unit,
+        "channels": examples.values.shape[1],
+        "scale": examples.scale,
+        "masked": examples.masked,
+        "range": [float(finite.min()), float(finite.max())],
+        "stretch_asked": asked or "auto",
+        "stretch": physical.stretch.to_json(),
+        "patch": patch,
+        "hdu": hdu,
+        "mask": mask,
+    }
+
+
+def compare(physical: Physical, samples: Images) -> dict[str, Any] | None:
+    """Measures of fields in physical units: samples, and real fields as the floor, against the same references."""
+    references = physical.fields.get("references")
+    if references is None:
+        return None
+    sets: dict[str, Fields] = {"samples": physical.to_fields(samples), "real": physical.fields["real"]}
+    found: dict[str, Any] = {"unit": references.unit}
+    for name, fields in sets.items():
+        try:
+            found[name] = field_measures(physical, fields)
+        except FarfieldError as error:  # too few for an interval
+            found["left_out"] = {**found.get("left_out", {}), name: str(error)}
+    return found
+
+
+def field_measures(physical: Physical, fields: Fields) -> dict[str, Any]:
+    """`audit.field.compare_fields` of these fields and the held-out references."""
+    from farfield.audit.field import compare_fields
+
+    return compare_fields(generated=fields.values, real=physical.fields["references"].values)

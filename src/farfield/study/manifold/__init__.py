@@ -1,0 +1,1 @@
+"""Studies of the wing manifold, one file a command."""

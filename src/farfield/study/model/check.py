@@ -1,0 +1,189 @@
+"""`farfield inspect --check`: whether a model denoises as it is read, and in which other reading it would do better."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import Any, Final
+
+import torch
+from torch import Tensor
+
+from farfield.checkpoints import foreign
+from farfield.checkpoints.checkpoint import Answers
+from farfield.checkpoints.load import load_denoiser, split_name
+from farfield.checkpoints.native import DESCRIPTION, is_native
+from farfield.core.artifact import Score
+from farfield.core.error import FarfieldError
+from farfield.core.runtime import progress, resolve_device
+from farfield.data.image import list_keys, load_images
+from farfield.data.subset import shuffled
+from farfield.diffusion.denoiser import Denoiser
+from farfield.diffusion.precondition import Trainable
+from farfield.diffusion.reading import Reading, Readings
+from farfield.diffusion.sanity import Sanity, Tried, examine, first_look, levels
+from farfield.study.model.inspect import Description, describe
+
+DOMAINS: Final = ("hubble", "retina", "ihc", "brick", "faces", "digits")
+"""What a model is shown where no images are given."""
+GLANCE: Final = 2  # images of each kind, and
+GLANCES: Final = 3  # levels, of the first look
+ALTERNATIVES: Final[dict[str, tuple[Any, ...]]] = {
+    "order": ("legacy", "new"),
+    "heads": (1, 2, 4, 8),
+    "head_channels": (32, 64, 128),
+}
+"""Answers of which each gives another network of the same weights."""
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What was found, on which images, and what follows from it."""
+
+    source: str
+    sanity: Sanity
+    sentences: tuple[str, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        better = self.sanity.better
+        found = {"verdict": self.sanity.verdict, "better": dict(better.changes) if better else None}
+        return {"data": self.source, **found, "sentences": list(self.sentences), **asdict(self.sanity)}
+
+
+def check(
+    model: str,
+    *,
+    data: str | None = None,
+    answers: Answers | None = None,
+    label: int | None = None,
+    images: int | None = None,
+    device: str = "auto",
+    quiet: bool = False,
+) -> Checked:
+    """Denoise pictures with a model, as it is read and in other readings.
+
+    Args:
+        model: a name as `checkpoints.load` knows it; open questions of a file are taken to have their likely answers.
+        data: images; if not given, of the bundled domains that which the model denoises best.
+        answers: to what a file does not say, for this once.
+        label: class of a class-conditional model; 0 if not given.
+        images: how many; fewer for larger ones if not given, 16 up to 64 pixels a side.
+
+    Raises:
+        FarfieldError: no such model, or no network in it; too few images.
+    """
+    found = describe(model, answers, hashed=False)
+    place = resolve_device(device)
+    label = 0 if label is None and found.classes else label
+    if found.path.is_file():
+        answers = {**foreign.kept_answers(found.path), **(answers or {})}
+    denoiser = _denoiser(model, found, answers, label, place)
+    groups = [_present(denoiser, found), *_alternatives(model, found, answers, label, place)]
+    sigmas = levels(denoiser.schedule)
+    glance = {s: _pictures(s, denoiser, 0, GLANCE) for s in ([data] if data else DOMAINS)}
+    total = sum(len(group.names) for group in groups) * GLANCES * sum(map(len, glance.values()))
+    with progress("first look", total, quiet=quiet) as advance:
+        source, keep = first_look(groups, glance, levels(denoiser.schedule, GLANCES), report=advance)
+    n = images or max(4, min(16, 16 * 64**2 // (found.image_shape[1] * found.image_shape[2])))
+    x0 = _pictures(source, denoiser, 0 if data else GLANCE, n)
+    with progress("checking", len(keep) * len(sigmas) * len(x0), quiet=quiet) as advance:
+        sanity = examine(groups, x0, sigmas, keep=keep, report=advance)
+    return Checked(source, sanity, tuple(_sentences(sanity, found, source)))
+
+
+def _denoiser(
+    model: str, found: Description, answers: Answers | None, label: int | None, device: torch.device
+) -> Denoiser:
+    if not found.path.is_file():
+        return load_denoiser(model, device=device, label=label)
+    checkpoint = foreign.open_checkpoint(found.path, answers, split_name(model)[1], kept=False)
+    return checkpoint.settled().denoiser(label=label).to(device)
+
+
+def _present(denoiser: Denoiser, found: Description) -> Readings:
+    if not isinstance(denoiser, Trainable):
+        raise FarfieldError(f"{found.model}: expected a model with a network, which could be read in other ways")
+    return Readings.of(denoiser, doubled=found.network.get("out_channels") == 2 * found.shape[0])
+
+
+def _alternatives(
+    model: str, found: Description, answers: Answers | None, label: int | None, device: torch.device
+) -> Iterator[Readings]:
+    """The networks that other answers would make of the same file."""
+    now = {f.what: f.value for f in found.findings} | {q.name: q.likely for q in found.questions}
+    if "heads" in now or "head_channels" in now:
+        now = {"heads": None, "head_channels": None, **now}
+    for name, values in ALTERNATIVES.items():
+        for value in (v for v in values if name in now and v != now[name]):
+            others = {k: v for k, v in (answers or {}).items() if not {k, name} <= {"heads", "head_channels"}}
+            other = {**others, name: value}
+            try:
+                foreign.open_checkpoint(found.path, other, split_name(model)[1], kept=False)
+            except FarfieldError:
+                continue  # not with these weights
+
+            def opened(other: Answers = other, name: str = name) -> list[Reading]:
+                return [Reading({name: str(other[name])}, _denoiser(model, found, other, label, device))]
+
+            yield Readings((f"{name} {value}",), opened)
+
+
+def _pictures(source: str, denoiser: Denoiser, skip: int, n: int) -> Tensor:
+    """Some images of a source, as the denoiser's x0; always the same ones."""
+    keys = shuffled(list_keys(source), 0)[skip : skip + n]
+    images = load_images(source, denoiser.image_shape, keys=sorted(keys)).values
+    return denoiser.encode(images.to(denoiser.device)).cpu()
+
+
+def _sentences(sanity: Sanity, found: Description, source: str) -> Iterator[str]:
+    """What follows, in words."""
+    present, better = sanity.present, sanity.better
+    share = "of the error of the best multiple of the noisy image, geometric mean over noise levels"
+    if better is not None:
+        now = {"prediction": found.prediction, "schedule": found.schedule["levels"]}
+        has = ", ".join(f"{what} {now[what]}" for what in better.changes if what in now)
+        yield (
+            f"{', '.join(better.changes)}: this model denoises far better with {better.name} ({_shown(better.ratio)} {share}) "
+            f"than with {has or 'what is read now'} ({_shown(present.ratio)}): {_remedy(better, found)}"
+        )
+    elif _high(present.ratio) < 1:
+        yield f"denoises as it is read: {_shown(present.ratio)} {share}"
+    else:
+        sure = "denoises no better" if sanity.verdict == "senseless" else "it is not sure that it denoises better"
+        yield (
+            f"{sure} than a multiple of the noisy image ({_shown(present.ratio)} {share}), as it is read or otherwise; not "
+            f"trained, or {source} is too far from what it was trained on: give such images with --data, or more (--images)"
+        )
+    if not present.finite:
+        yield "answers NaN or infinity to some noisy images as it is read"
+    if sanity.open and better is None:
+        yield f"undecided between this reading and: {'; '.join(t.name for t in sanity.open)}; more images would tell"
+    if sanity.same and better is None:
+        names = "; ".join(f"{t.name} ({t.against.value:.3g} of its error)" for t in sanity.same)
+        yield f"the same in effect: {names}"
+
+
+def _shown(score: Score) -> str:
+    return f"{score.value:.2g} [{score.low:.2g}, {score.high:.2g}]"
+
+
+def _high(score: Score) -> float:
+    return math.inf if score.high is None else score.high
+
+
+def _remedy(better: Tried, found: Description) -> str:
+    """How to have a model read in another way."""
+    if found.path.is_file():
+        chosen = " ".join(f"--set {what}={value}" for what, value in better.changes.items())
+        try:
+            foreign.open_checkpoint(found.path, dict(better.changes), split_name(found.model)[1], kept=False)
+        except FarfieldError:
+            return "no answer says this of a file of its family"
+        return f"farfield inspect {found.model} {chosen}"
+    if is_native(found.path):
+        return f"change {found.path / DESCRIPTION}"
+    named = {"v": "v_prediction", "cosine": "squaredcos_cap_v2"}
+    keys = {"prediction": "prediction_type", "schedule": "beta_schedule", "steps": "num_train_timesteps"}
+    told = ", ".join(f"{keys.get(k, k)} {named.get(v, v)}" for k, v in better.changes.items())
+    return f"set {told} in its scheduler_config.json"

@@ -1,0 +1,212 @@
+"""`farfield generate`: a model's own images of the seeds asked for."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from farfield.checkpoints.load import load_denoiser, model_digest
+from farfield.core import note
+from farfield.core.artifact import Images, Store, chunks, write_bytes
+from farfield.core.checksum import sums_hold, write_sums
+from farfield.core.error import FarfieldError
+from farfield.core.provenance import Provenance
+from farfield.core.runtime import Advance, exact_matmul, progress, resolve_device, resolve_dtype
+from farfield.core.seeds import show_numbers
+from farfield.data.picture import decodes, png, save_png, to_uint8
+from farfield.data.samples import open_samples
+from farfield.data.source import SAMPLES
+from farfield.diffusion.denoiser import Denoiser
+from farfield.diffusion.generation import Labelled, generate
+from farfield.diffusion.solver import Churn, check_noise, find_solver
+from farfield.present.sheet import grid
+from farfield.study.bench.numerics import describe_model
+from farfield.study.bench.run import Run
+
+FORMATS = ("png", "shards", "npz")
+SHOWN = 64
+"""Images on the contact sheet."""
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How images are made.
+
+    Attributes:
+        solver: ``multistep`` if not given, ``euler`` with eta and ``heun`` with churn.
+        sigma_max, sigma_min: the highest and the lowest level; the model's if not given.
+        labels: classes; seed k gets that at place k modulo their number.
+        form: ``png``, 8 bits, a file a seed; ``shards``, float32; ``npz``, both shards and all images as 8 bits in one file.
+    """
+
+    solver: str | None = None
+    steps: int = 24
+    sigma_max: float | None = None
+    sigma_min: float | None = None
+    eta: float = 0.0
+    churn: Churn = field(default_factory=Churn)
+    labels: tuple[int, ...] = ()
+    form: str = "png"
+    batch_size: int = 64
+    device: str = "auto"
+    dtype: str = "float32"
+
+    def __post_init__(self) -> None:
+        if self.form not in FORMATS:
+            raise FarfieldError(f"format {self.form!r}: expected one of {', '.join(FORMATS)}")
+        if self.batch_size < 1:
+            raise FarfieldError(f"batch size {self.batch_size}: expected at least 1")
+        check_noise(find_solver(self.rule), self.eta, self.churn)
+
+    @property
+    def rule(self) -> str:
+        """The solver's name."""
+        if self.solver is None:
+            return "euler" if self.eta > 0 else "heun" if self.churn.amount > 0 else "multistep"
+        return find_solver(self.solver).name
+
+    def request(self) -> dict[str, Any]:
+        """What changes a result: everything but the device."""
+        asked = {k: v for k, v in asdict(self).items() if k not in ("device", "churn", "labels")}
+        churn = {k: f"{v:g}" for k, v in asdict(self.churn).items()} if self.churn.amount > 0 else None
+        return {**asked, "solver": self.rule, "churn": churn, "labels": list(self.labels)}
+
+
+@note.kept()
+def make_samples(
+    model: str, seeds: Sequence[int], out: Path, sampling: Sampling, *, quiet: bool = False
+) -> dict[str, Any]:
+    """Write ``samples/``, ``sheet.png`` and ``summary.json`` into the run folder; the summary.
+
+    Image k depends on seed k alone: not on the others, the batch size or the number of processes. An interrupted run goes
+    on with the batches that are missing. `data.samples.open_samples` reads what it leaves.
+
+    Args:
+        seeds: different ones, at least one.
+
+    Raises:
+        NonFiniteError: an image became NaN or infinite; the seeds are named, and finished batches are kept.
+        FarfieldError: settings that the model cannot do, or a folder of another run.
+    """
+    if not seeds or len(set(seeds)) < len(seeds) or min(seeds) < 0:
+        raise FarfieldError(f"seeds: expected different whole numbers of at least 0, found {len(seeds)} of them")
+    denoiser = open_model(model, sampling)
+    if sampling.form == "png" and denoiser.image_shape[0] not in (1, 3):
+        raise FarfieldError(
+            f"{model}: png files have 1 or 3 channels, its images {denoiser.image_shape[0]}; use --format shards or npz"
+        )
+    sigmas = denoiser.schedule.sigmas(sampling.steps, sampling.sigma_max, sampling.sigma_min)
+    request = {
+        "model": model,
+        "seeds": show_numbers(seeds),
+        **sampling.request(),
+    }
+    run = Run(out, "generate", request, {"model": model_digest(model)}, quiet)
+    keys, work = [str(s) for s in seeds], _work(denoiser, sigmas, sampling)
+    if sampling.form == "png":
+        _fill_pngs(run, keys, sampling, work)
+    else:
+        run.fill(SAMPLES, Images, keys, sampling.batch_size, work, "generating", sampling.steps)
+    calls = find_solver(sampling.rule).calls(sampling.steps) + 1
+    summary = {
+        "command": "generate",
+        "model": describe_model(run.request, denoiser),
+        "seeds": request["seeds"],
+        "n": len(seeds),
+        "solver": sampling.rule,
+        "steps": sampling.steps,
+        "sigma": [float(sigmas[0]), float(sigmas[-1])],
+        "eta": sampling.eta,
+        "churn": asdict(sampling.churn) if sampling.churn.amount > 0 else None,
+        "labels": list(sampling.labels),
+        "format": sampling.form,
+        "network_calls": {"per_image": calls, "total": calls * len(seeds)},
+    }
+    if run.ranks.main:
+        if sampling.form == "npz":
+            _write_npz(run.store(SAMPLES, Images), out / "images.npz", run.provenance)
+        sheet = grid(open_samples(out, limit=min(SHOWN, len(seeds))))
+        write_bytes(out / "sheet.png", png(sheet, run.provenance.record()))
+    return run.conclude(summary)
+
+
+def open_model(model: str, sampling: Sampling) -> Denoiser:
+    """The frozen denoiser, on its device; every label is one of its classes."""
+    device, dtype = resolve_device(sampling.device), resolve_dtype(sampling.dtype)
+    denoiser = load_denoiser(model, device=device, dtype=dtype, label=max(sampling.labels, default=None))
+    if len(sampling.labels) > 1:
+        Labelled(denoiser, torch.tensor(sampling.labels))  # or it says why not, before the run is begun
+    return denoiser
+
+
+def _work(denoiser: Denoiser, sigmas: Tensor, sampling: Sampling) -> Callable[[tuple[str, ...], Advance], Images]:
+    labels = sampling.labels
+
+    def work(keys: tuple[str, ...], advance: Advance) -> Images:
+        seeds = [int(k) for k in keys]
+        several = len(labels) > 1
+        with exact_matmul():
+            x = generate(
+                Labelled(denoiser, torch.tensor([labels[s % len(labels)] for s in seeds])) if several else denoiser,
+                seeds,
+                sigmas,
+                sampling.rule,
+                eta=sampling.eta,
+                churn=sampling.churn,
+                device=denoiser.device,
+                callback=lambda step: advance(len(keys)),
+            )
+        return Images(keys, x.float().cpu())
+
+    return work
+
+
+def _fill_pngs(
+    run: Run, keys: Sequence[str], sampling: Sampling, work: Callable[[tuple[str, ...], Advance], Images]
+) -> None:
+    """Make the batches that are not on disk; they are given out to the processes by position and never gathered.
+
+    A batch that lacks one file, or has a damaged one, is made again as a whole: a network's last bits depend on how many rows
+    it is given. Its files are listed with their checksums in ``checksums/``.
+    """
+    parts = chunks(keys, sampling.batch_size)
+    lists = {i: run.folder / "checksums" / f"{i:05d}.txt" for i in range(run.ranks.rank, len(parts), run.ranks.world)}
+    files = {i: [_png(run.folder / SAMPLES, key) for key in parts[i]] for i in lists}
+    left = [i for i, path in lists.items() if not sums_hold(path, run.folder, files[i], decodes)]
+    if left:
+        done = len(keys) - sum(len(parts[i]) for i in left)
+        steps = sampling.steps
+        with (
+            run.stage(SAMPLES),
+            progress("generating", len(keys) * steps, done=done * steps, quiet=run.quiet) as advance,
+        ):
+            for i in left:
+                images = work(parts[i], advance)
+                run.check()
+                for path, key, image in zip(files[i], images.keys, images.values, strict=True):
+                    save_png(image, path, run.provenance.record(key))
+                write_sums(lists[i], run.folder, files[i])
+    run.ranks.wait()
+
+
+def _png(folder: Path, key: str) -> Path:
+    return folder / f"{int(key):06d}.png"
+
+
+def _write_npz(store: Store[Images], path: Path, made: Provenance) -> None:
+    """All images as uint8 ``[n, H, W, C]`` under zero-padded seeds, read one shard at a time."""
+    keys: list[str] = []
+    pixels: list[np.ndarray] = []
+    for part in store.parts():
+        keys += [f"{int(k):06d}" for k in part.keys]
+        pixels.append(to_uint8(part.values).permute(0, 2, 3, 1).contiguous().numpy())
+    buffer = io.BytesIO()
+    np.savez(buffer, images=np.concatenate(pixels), keys=np.array(keys), provenance=np.array(made.json()))
+    write_bytes(path, buffer.getvalue())

@@ -1,0 +1,1 @@
+"""Studies of the wing unseen, one file a command."""

@@ -1,0 +1,275 @@
+"""One domain of `farfield compare`: what each method makes of the same examples, what it costs, and how near it comes."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from torch import Tensor
+
+from farfield.audit.local import Parts
+from farfield.audit.named import open_descriptor
+from farfield.core.artifact import Images, Latents, Score, save
+from farfield.core.error import FarfieldError
+from farfield.core.runtime import progress
+from farfield.data.picture import channel_law
+from farfield.data.subset import choose
+from farfield.diffusion.denoiser import Denoiser
+from farfield.diffusion.solver import network_calls
+from farfield.present.compare import advise
+from farfield.study.bench.carrier import Shuttle, own_samples
+from farfield.study.bench.domain import Domain
+from farfield.study.bench.measure import compare as distances
+from farfield.study.bench.measure import descriptor_label, features, newness
+from farfield.study.bench.numerics import Numerics
+from farfield.study.bench.physical import field_measures
+from farfield.study.bench.run import Run
+from farfield.study.unseen.bandwidth import usual_level
+from farfield.study.unseen.calibration import calibrate
+from farfield.study.unseen.proposal import Producer, SamplerSettings, fit_chooser, produce, sampler_calls
+from farfield.unseen.tuning import Method, save_tuned, tune
+
+SAMPLERS: dict[str, SamplerSettings] = {
+    "ours": SamplerSettings(),
+    "published": SamplerSettings("interpolation", t=(0.5, 0.5), centre=False, candidates=1, calibrate=False),
+    "geometric": SamplerSettings("geometric", candidates=1, calibrate=False),
+    "gaussian": SamplerSettings("gaussian", candidates=1, calibrate=False),
+}
+"""Methods that train nothing: ours as `farfield expand` has it; those of arXiv 2310.09213 and plain draws of an isotropic
+Gaussian at the model's last level."""
+
+TUNINGS: dict[str, Method] = {"full": "full", "lora": "lora", "norm": "norm", "release": "full"}
+"""Tuned models; ``release`` is the published baseline: all weights, a fixed number of epochs, no early stopping."""
+
+METHODS = (*SAMPLERS, *TUNINGS)
+
+SHOWN = 8
+"""Images of each method kept for the strips of the report."""
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """How models are tuned.
+
+    ``budget``: at most so many times the network calls of ``ours``, training and sampling together; ``epochs``: of
+    ``release``; ``share``: of the examples, split off for early stopping, which waits for ``patience`` validations. A
+    learning rate of None is the method's own.
+    """
+
+    budget: float = 10.0
+    epochs: int = 20
+    share: float = 0.2
+    patience: int = 10
+    batch_size: int = 8
+    learning_rate: float | None = None
+    rank: int = 8
+
+    def __post_init__(self) -> None:
+        if not 0 < self.budget < math.inf:
+            raise FarfieldError(f"tuning budget {self.budget:g}: expected a number above 0")
+        for name in ("epochs", "patience", "batch_size", "rank"):
+            if getattr(self, name) < 1:
+                raise FarfieldError(f"tuning, {name.replace('_', ' ')} {getattr(self, name)}: expected at least 1")
+        if self.learning_rate is not None and not 0 < self.learning_rate < math.inf:
+            raise FarfieldError(f"tuning, learning rate {self.learning_rate:g}: expected a positive number")
+
+
+@dataclass(frozen=True)
+class Made:
+    """What a method made: its run, its images as they are measured, and its row of the summary."""
+
+    run: Run
+    images: Images
+    row: dict[str, Any]
+
+
+class Contest:
+    """The methods on one domain, in a folder of its own."""
+
+    def __init__(self, parent: Run, name: str, denoiser: Denoiser, domain: Domain, numerics: Numerics, tuning: Tuning):
+        self.denoiser, self.domain, self.numerics, self.tuning = denoiser, domain, numerics, tuning
+        self.settings = {k: v for k, v in parent.request.items() if k not in ("command", "examples", "heldout")}
+        self.run = Run(parent.folder / name, "compare", self.settings, domain.inputs("examples"), parent.quiet)
+        self.seed, n = self.settings["seed"], self.settings["n"]
+        self.keys = [f"{s:06d}" for s in range(self.seed, self.seed + n)]
+        self.calls = network_calls(numerics.solver, numerics.steps)
+        self.notes = list(domain.notes)
+        if domain.physical:
+            self.notes.append("The stretch was fitted on the largest set of examples, and serves the smaller ones too.")
+
+    def measured(self, counts: Sequence[int], methods: Sequence[str], specs: Sequence[str]) -> dict[str, Any]:
+        """Everything of this domain, as the summary has it."""
+        size = self.numerics.batch_size
+        own = self.run.compute(
+            "base",
+            Images,
+            self.keys,
+            size,
+            own_samples(self.denoiser, self.numerics),
+            "base model",
+            self.numerics.steps,
+        )
+        base, every = self.domain.shown(own), self.domain.examples
+        fixed = {**self.domain.held, "base": base, "examples": every}
+        # The smaller draws are the first of the larger one: `choose` ranks the same keys with the same seed.
+        given = {c: every.select(choose(every.keys, c, self.seed)[0]) for c in sorted(counts)}
+        made = {c: {m: found for m in methods if (found := self._make(m, given[c]))} for c in given}
+        bounds: dict[str, dict[str, Any]] = {"real": {}, "base": {}}
+        device = self.denoiser.device
+        for spec in specs:
+            label = descriptor_label(spec, list(bounds["real"]))
+            describe = open_descriptor(spec, references=fixed["references"], denoiser=self.denoiser, device=device)
+            known = features(self.run, describe, label, fixed, size)
+            for name, scores in distances(known["references"], {b: known[b] for b in bounds}).items():
+                bounds[name][label] = _plain(scores)
+            for count, entries in made.items():
+                examples = known["examples"].select(given[count].keys)
+                for entry in entries.values():
+                    samples = features(entry.run, describe, label, {"samples": entry.images}, size)["samples"]
+                    scores = distances(known["references"], {"samples": samples})["samples"]
+                    entry.row["measures"][label] = _plain(scores)
+                    entry.row["novelty"][label] = _plain(newness(samples, examples, known["references"])[0])
+        floors = {}
+        for count, entries in made.items():
+            if count > 2:
+                parts = Parts.of(given[count].values)
+                floors[count] = asdict(parts.copies(fixed["references"].values))
+                for entry in entries.values():
+                    entry.row["local_copies"] = asdict(parts.copies(entry.images.values))
+        physical = self.domain.physical
+        if physical:
+            fields = {"real": field_measures(physical, physical.fields["real"])}
+            for entries in made.values():
+                for entry in entries.values():
+                    entry.row["fields"] = field_measures(physical, physical.to_fields(entry.images))
+        if self.run.ranks.main:
+            shown = {"real": fixed["references"], "base": base}
+            shown |= {f"{c}-{m}": entry.images for c, entries in made.items() for m, entry in entries.items()}
+            shown |= {f"{c}-examples": images for c, images in given.items()}
+            for name, images in shown.items():
+                save(images.select(images.keys[:SHOWN]), self.run.folder / "shown" / name)
+        rows = {c: {m: entry.row for m, entry in entries.items()} for c, entries in made.items()}
+        return {
+            "folder": self.run.folder.name,
+            "available": self.domain.available,
+            "references": len(fixed["references"]),
+            **bounds,
+            **({"fields": fields} if physical else {}),
+            "counts": [
+                {"count": c, "methods": row, "local_copies_floor": floors.get(c), "advice": advise(row)}
+                for c, row in rows.items()
+            ],
+            "notes": self.notes,
+        }
+
+    def _make(self, name: str, given: Images) -> Made | None:
+        return self._sampled(name, given) if name in SAMPLERS else self._tuned(name, given)
+
+    def _sampled(self, name: str, given: Images) -> Made | None:
+        """From the frozen model; None where the sampler cannot serve these examples, which is noted."""
+        settings, numerics = SAMPLERS[name], self.numerics
+        if len(given) < 3:  # nothing to tell a copy by
+            settings = replace(settings, candidates=1)
+        ours = name == "ours"
+        run = self._folder(name, given, settings.request())
+        sigma = usual_level(self.denoiser) if ours else None
+        sigmas = self.denoiser.schedule.sigmas(numerics.steps, sigma)
+        flow: Denoiser = self.denoiser
+        if settings.calibrate:
+            flow = calibrate(run, self.denoiser, given, sigmas, numerics.batch_size)
+        shuttle = Shuttle(flow, sigmas, numerics.solver)
+        latents = run.compute(
+            "latents", Latents, given.keys, numerics.batch_size, shuttle.up(given), f"{name}: inverting", shuttle.steps
+        )
+        try:
+            producer = Producer(shuttle, latents.values, settings, self._finish(given))
+            if producer.accept:
+                producer.propose([int(k) for k in self.keys])
+        except FarfieldError as error:
+            self.notes.append(f"{name} with {len(given)} examples is left out: {error}")
+            return None
+        shards = run.store("samples", Images).shards()
+        with _timed(run, "choice", len(shards) == math.ceil(len(self.keys) / numerics.batch_size)):
+            chooser = None
+            if settings.candidates > 1:
+                chooser = fit_chooser(run, self.denoiser, producer, given, numerics.batch_size)
+        samples = produce(run, producer, chooser, self.keys, numerics.batch_size)
+        calls = sampler_calls(settings, len(given), len(self.keys), numerics)
+        return self._entry(run, samples, calls, {"trained": False, "sigma": shuttle.sigma})
+
+    def _tuned(self, name: str, given: Images) -> Made:
+        """From a model tuned on the examples."""
+        t, count, n = self.tuning, len(given), len(self.keys)
+        most = None
+        if name != "release":
+            allowance = sampler_calls(SAMPLERS["ours"], count, n, self.numerics)
+            most = max(0, int(t.budget * sum(allowance.values())) - n * self.calls)
+        unused = {"budget", "share", "patience"} if most is None else {"epochs"}
+        unused |= set() if name == "lora" else {"rank"}
+        run = self._folder(name, given, {k: v for k, v in asdict(t).items() if k not in unused})
+        steps = math.ceil(count / t.batch_size) * t.epochs if most is None else most // (3 * t.batch_size)
+        if not run.ranks.main:
+            run.ranks.wait()
+        with progress(f"{name}: tuning on {count}", steps, quiet=run.quiet) as advance:
+            tuned = tune(
+                self.denoiser,
+                given.values,
+                method=TUNINGS[name],
+                epochs=t.epochs if most is None else None,
+                batch_size=t.batch_size,
+                learning_rate=t.learning_rate,
+                rank=t.rank,
+                seed=self.seed,
+                heldout=None if most is None else t.share,
+                patience=None if most is None else t.patience,
+                most_calls=most,
+                checkpoint=run.folder / "tuning.safetensors",
+                callback=lambda step, loss: advance(1),
+            )
+        if run.ranks.main:
+            run.ranks.wait()
+            save_tuned(tuned.denoiser, run.folder / "model", self.settings["model"])
+        if tuned.stopped.startswith("step"):
+            self.notes.append(f"{name} with {count} examples: {tuned.stopped}.")
+        samples = run.compute(
+            "samples",
+            Images,
+            self.keys,
+            self.numerics.batch_size,
+            own_samples(tuned.denoiser, self.numerics),
+            f"{name}: sampling",
+            self.numerics.steps,
+        )
+        finish = self._finish(given)
+        images = Images(samples.keys, finish(samples.values)) if finish else samples
+        history = {"history": tuned.history, "stopped": tuned.stopped, "best": tuned.best, "seconds": tuned.seconds}
+        calls = {"training": tuned.calls, "sampling": n * self.calls}
+        return self._entry(run, images, calls, {"trained": True, "tuning": history})
+
+    def _entry(self, run: Run, images: Images, calls: dict[str, int], row: dict[str, Any]) -> Made:
+        seconds = sum(s for stage, s in run.cost().items() if not stage.startswith(("features/", "search/", "pilot")))
+        seconds += row.get("tuning", {}).get("seconds", 0.0)
+        cost = {"calls": {**calls, "total": sum(calls.values())}, "seconds": round(seconds, 3)}
+        return Made(run, self.domain.shown(images), {**row, **cost, "measures": {}, "novelty": {}})
+
+    def _folder(self, name: str, given: Images, settings: dict[str, Any]) -> Run:
+        request = {**self.settings, "method": name, **settings}
+        return Run(
+            self.run.folder / f"{len(given):04d}-{name}", "compare", request, {"examples": given}, self.run.quiet
+        )
+
+    def _finish(self, given: Images) -> Callable[[Tensor], Tensor] | None:
+        """The domain's channel law, for every method alike."""
+        return channel_law(given.values) if self.domain.finish else None
+
+
+def _timed(run: Run, stage: str, done: bool) -> contextlib.AbstractContextManager[None]:
+    """A stage with other stages in it; no time is counted when it is only read again."""
+    return contextlib.nullcontext() if done else run.stage(stage)
+
+
+def _plain(scores: dict[str, Any]) -> dict[str, Any]:
+    return {k: asdict(v) if isinstance(v, Score) else v for k, v in scores.items()}

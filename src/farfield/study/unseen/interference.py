@@ -1,0 +1,135 @@
+"""Mode interference and bandwidth: images come down from every level, by noise and disturbed, and are judged."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from farfield.audit.descriptor import Descriptor
+from farfield.audit.interval import Z95, proportion
+from farfield.core.artifact import Images, Latents, Score
+from farfield.core.runtime import Advance
+from farfield.data.picture import as_shown
+from farfield.study.bench.measure import features
+from farfield.study.bench.run import Run
+from farfield.study.unseen.ladder import Ladder, Work
+from farfield.unseen.bandwidth import recommended_level
+from farfield.unseen.geometry import pair_distances
+from farfield.unseen.interference import Border
+
+
+@dataclass(frozen=True)
+class Judge:
+    """The border between two domains, and all that a decoded image is held against."""
+
+    run: Run
+    descriptor: Descriptor
+    label: str
+    border: Border
+    examples: Images
+    size: int
+
+    @staticmethod
+    def fit(
+        run: Run, descriptor: Descriptor, label: str, examples: Images, training: Images, size: int, seed: int
+    ) -> Judge:
+        found = features(run, descriptor, label, {"examples": examples, "in_domain": training}, size)
+        border = Border.fit(found["examples"].values, found["in_domain"].values, seed=seed)
+        return Judge(run, descriptor, label, border, examples, size)
+
+    @property
+    def floor(self) -> Score:
+        """The share of real examples that are taken for the training domain: what can be told from nothing."""
+        return proportion(self.border.examples.captured, len(self.border.examples.drift))
+
+    def report(self) -> dict[str, Any]:
+        """How well the border tells images that it did not see."""
+        training = self.border.training
+        return {
+            "descriptor": self.label,
+            "floor": self.floor,
+            "recognised": proportion(training.captured, len(training.drift)),
+        }
+
+    def rows(self, level: float, decoded: Images) -> list[dict[str, Any]]:
+        """What became of the images that came down from a level, a row for each way and strength."""
+        shown = Images(decoded.keys, as_shown(decoded.values))
+        name = f"decoded/{level:.4g}"
+        described = features(self.run, self.descriptor, self.label, {name: shown}, self.size)[name].values
+        place = {key: i for i, key in enumerate(self.examples.keys)}
+        found = []
+        for job in dict.fromkeys(_job(key) for key in shown.keys):
+            inside = [i for i, key in enumerate(shown.keys) if _job(key) == job]
+            sources = [_source(shown.keys[i]) for i in inside]
+            judged = self.border.judge(described[inside], [place[key] for key in sources])
+            way, at = job.split("-", 1)
+            found.append(
+                {
+                    "way": way,
+                    "at": float(at),
+                    "sigma": level,
+                    "captured": proportion(judged.captured, len(inside)),
+                    "probability": float(judged.probability.mean()),
+                    "drift": mean_score(judged.drift),
+                    "distance": mean_score(self._distance(shown.values[inside], sources)),
+                }
+            )
+        return found
+
+    def _distance(self, images: Tensor, sources: Sequence[str]) -> Tensor:
+        """Root mean square difference from the example it came from, in units of that between two examples."""
+        gap = (images.double() - self.examples.select(sources).values.double()).flatten(1).norm(dim=1)
+        return gap / pair_distances(self.examples.values).square().mean().sqrt()
+
+
+def mean_score(values: Tensor) -> Score:
+    """A mean with its 95 % interval from the spread."""
+    v = values.double()
+    half = Z95 * float(v.std()) / len(v) ** 0.5 if len(v) > 1 else 0.0
+    return Score(float(v.mean()), len(v), float(v.mean()) - half, float(v.mean()) + half)
+
+
+def descend(
+    run: Run, ladder: Ladder, latents: Latents, etas: Sequence[float], shares: Sequence[float], size: int
+) -> Images:
+    """Images that come down from one level in every way, under ``eta-0.5/<key>`` and ``noise-0.5/<key>``."""
+    works: dict[str, Work] = {f"eta-{eta:g}": ladder.stochastic(latents, eta) for eta in etas}
+    works |= {f"noise-{share:g}": ladder.disturbed(latents, share) for share in shares}
+    keys = [f"{job}/{key}" for job in works for key in latents.keys]
+
+    def work(part: tuple[str, ...], advance: Advance) -> Images:
+        found = [
+            works[job](tuple(_source(key) for key in part if _job(key) == job), advance).values
+            for job in dict.fromkeys(_job(key) for key in part)
+        ]
+        return Images(part, torch.cat(found))
+
+    level = f"{latents.sigma:.4g}"
+    return run.compute(f"decoded/{level}", Images, keys, size, work, f"down from {level}", ladder.calls(latents.sigma))
+
+
+def _job(key: str) -> str:
+    return key.split("/", 1)[0]
+
+
+def _source(key: str) -> str:
+    return key.split("/", 1)[1]
+
+
+def bandwidth(rows: Sequence[dict[str, Any]], floor: Score) -> list[dict[str, Any]]:
+    """For each way and strength: the share kept at each level, and the highest level that keeps the domain."""
+    found = []
+    for way, at in dict.fromkeys((row["way"], row["at"]) for row in rows):
+        part = [row for row in rows if (row["way"], row["at"]) == (way, at)]
+        captured = [row["captured"] for row in part]
+        best = recommended_level([row["sigma"] for row in part], captured, floor)
+        kept = [
+            {"sigma": row["sigma"], "kept": Score(1 - s.value, s.n, 1 - s.high, 1 - s.low)}
+            for row, s in zip(part, captured, strict=True)
+        ]
+        found.append({"way": way, "at": at, "levels": kept, "highest_kept": best})
+    return found
