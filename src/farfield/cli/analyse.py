@@ -90,6 +90,7 @@ def analyse(
     """What a model makes of a domain it never saw: laws of latents, borders between domains, mode interference."""
     from farfield.data.symmetry import parse
     from farfield.present.report import write_report
+    from farfield.study.bench.domain import Reading
     from farfield.study.bench.numerics import Numerics
     from farfield.study.unseen.analyse import Analysis, analyse
 
@@ -109,15 +110,11 @@ def analyse(
         out,
         Numerics(None, steps, solver, batch_size, device, dtype, label),
         analysis,
+        Reading(strict, stretch, patch, hdu, mask),
         examples=examples,
         in_domain=in_domain,
         limit=limit,
         seed=seed,
-        strict=strict,
         quiet=quiet,
-        stretch=stretch,
-        patch=patch,
-        hdu=hdu,
-        mask=mask,
     )
     finish(out, as_json, write_report)

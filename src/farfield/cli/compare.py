@@ -84,6 +84,7 @@ def compare(
 ) -> None:
     """Should I tune? Compare the frozen model with models fine-tuned on the same examples."""
     from farfield.present.report import write_report
+    from farfield.study.bench.domain import Reading
     from farfield.study.bench.numerics import Numerics
     from farfield.study.unseen.compare import compare
     from farfield.study.unseen.contest import Tuning
@@ -93,6 +94,7 @@ def compare(
         examples_sources,
         out,
         Numerics(None, steps, solver, batch_size, device, dtype, label),
+        Reading(strict, stretch, patch, hdu, mask),
         heldout=heldout or [],
         counts=None if counts is None else _whole(counts),
         methods=[m.strip() for m in methods.split(",")],
@@ -100,9 +102,7 @@ def compare(
         n=n,
         descriptors=trusted(descriptor or ["pixels", "model"], trust),
         seed=seed,
-        strict=strict,
         quiet=quiet,
-        reading={"stretch": stretch, "patch": patch, "hdu": hdu, "mask": mask},
     )
     finish(out, as_json, write_report)
 

@@ -39,12 +39,14 @@ def dimension(
 ) -> None:
     """How many dimensions do the data have around each image? Three estimates by one denoiser, with error bars."""
     from farfield.present.report import write_report
+    from farfield.study.bench.domain import Reading
     from farfield.study.manifold.dimension import dimension as measure
 
     measure(
         model,
         images,
         out,
+        Reading(strict),
         sigmas=parse_levels(sigmas),
         probes=probes,
         copies=copies,
@@ -54,7 +56,6 @@ def dimension(
         device=device,
         dtype=dtype,
         label=label,
-        strict=strict,
         quiet=quiet,
     )
     finish(out, as_json, write_report)

@@ -81,6 +81,7 @@ def edit(
     The directions are those of the first image; further ones are moved along the same.
     """
     from farfield.present.report import write_report
+    from farfield.study.bench.domain import Reading
     from farfield.study.bench.numerics import Numerics
     from farfield.study.manifold.edit import Moves, edit
 
@@ -97,11 +98,11 @@ def edit(
         out,
         numerics,
         moves,
+        Reading(strict),
         mask=mask,
         keep=keep,
         loaded=load,
         limit=limit,
-        strict=strict,
         seed=seed,
         quiet=quiet,
     )

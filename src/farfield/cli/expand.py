@@ -111,6 +111,7 @@ def expand(
 ) -> None:
     """Make new images of a domain the model never saw, from a few examples and without training."""
     from farfield.present.report import write_report
+    from farfield.study.bench.domain import Reading
     from farfield.study.bench.numerics import Numerics
     from farfield.study.unseen.expand import expand
     from farfield.study.unseen.proposal import SamplerSettings
@@ -129,17 +130,13 @@ def expand(
         out,
         numerics,
         settings,
+        Reading(strict, stretch, patch, hdu, mask),
         n=n,
         level=level,
         examples=examples,
         heldout=heldout,
         descriptors=descriptors,
         seed=seed,
-        strict=strict,
         quiet=quiet,
-        stretch=stretch,
-        patch=patch,
-        hdu=hdu,
-        mask=mask,
     )
     finish(out, as_json, write_report)

@@ -51,12 +51,14 @@ def prompt(
 ) -> None:
     """Let a text-to-image model paint a domain from words, the baseline that needs no example."""
     from farfield.present.report import write_report
+    from farfield.study.bench.domain import Reading
     from farfield.study.unseen.prompt import prompt
 
     prompt(
         model,
         out,
         prompts or (),
+        Reading(strict),
         n=n,
         steps=steps,
         guidance=guidance,
@@ -69,7 +71,6 @@ def prompt(
         batch_size=batch_size,
         device=device,
         dtype=dtype,
-        strict=strict,
         quiet=quiet,
     )
     finish(out, as_json, write_report)

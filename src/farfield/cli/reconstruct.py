@@ -79,6 +79,7 @@ def reconstruct(
 ) -> None:
     """Invert images and decode them again: do they come back, and can their latents be believed?"""
     from farfield.present.report import write_report
+    from farfield.study.bench.domain import Reading
     from farfield.study.bench.numerics import Numerics
     from farfield.study.unseen.reconstruct import reconstruct
 
@@ -89,14 +90,10 @@ def reconstruct(
         images,
         out,
         numerics,
+        Reading(strict, stretch, patch, hdu, mask),
         limit=limit,
-        strict=strict,
         quiet=quiet,
         choice=choice,
-        stretch=stretch,
-        patch=patch,
-        hdu=hdu,
-        mask=mask,
     )
     finish(out, as_json, lambda folder: _told(folder, write_report(folder)))
 
@@ -128,6 +125,7 @@ def invert(
     quiet: Quiet = False,
 ) -> None:
     """Images to unit-variance latents (safetensors shards), with the certificate of k against 2k steps."""
+    from farfield.study.bench.domain import Reading
     from farfield.study.bench.numerics import Numerics
     from farfield.study.unseen.reconstruct import reconstruct
 
@@ -138,15 +136,11 @@ def invert(
         images,
         out,
         numerics,
+        Reading(strict, stretch, patch, hdu, mask),
         limit=limit,
-        strict=strict,
         quiet=quiet,
         back=False,
         choice=choice,
-        stretch=stretch,
-        patch=patch,
-        hdu=hdu,
-        mask=mask,
     )
     finish(out, as_json, lambda folder: _told(folder, folder))
 

@@ -71,6 +71,7 @@ def transfer(
 ) -> None:
     """Give images of one domain the style of another, by moving their latents; no training."""
     from farfield.present.report import write_report
+    from farfield.study.bench.domain import Reading
     from farfield.study.bench.numerics import Numerics
     from farfield.study.unseen.transfer import transfer
 
@@ -80,6 +81,7 @@ def transfer(
         style,
         out,
         Numerics(sigma, steps, solver, batch_size, device, dtype, label),
+        Reading(strict),
         kind=kind,
         strengths=numbers(strength, "strength", "numbers such as 1 or 0.25,0.5,1", most=16),
         n=n,
@@ -87,7 +89,6 @@ def transfer(
         heldout=heldout,
         descriptors=trusted(descriptor or ["pixels", "model"], trust),
         seed=seed,
-        strict=strict,
         quiet=quiet,
     )
     finish(out, as_json, write_report)

@@ -6,7 +6,9 @@ The stretch and everything else that is learnt about a domain is learnt from the
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -23,6 +25,47 @@ from farfield.data.subset import choose, choose_keys
 
 LEAST_HELD = 12
 """Held-out images, fewer than which tell nothing: they are not used, and that is said."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How a source is read.
+
+    Attributes:
+        strict: stop at a broken image instead of leaving it out.
+        stretch: of physical fields, `data.stretch.KINDS` or ``auto``; given, the source is read as fields whatever its
+            kind, not given, fields are recognised (`data.field_source.is_physical`) and it is ``auto``.
+        patch, hdu, mask: how fields are read (`data.science.load_fields`).
+    """
+
+    strict: bool = False
+    stretch: str | None = None
+    patch: int | None = None
+    hdu: str | int | None = None
+    mask: str | None = None
+
+    def request(self) -> dict[str, Any]:
+        """What changes the result of a run on fields."""
+        return {k: v for k, v in asdict(self).items() if k != "strict"}
+
+    def is_physical(self, source: str) -> bool:
+        """Whether a source is read as fields."""
+        return self.stretch is not None or is_physical(source)
+
+    def check(self, source: str) -> bool:
+        """`is_physical`; what belongs to fields alone is refused for pictures."""
+        if self.is_physical(source):
+            return True
+        if self.request() != Reading().request():
+            advice = (
+                "add --stretch to read it as such" if _can_be_fields(source) else "it holds pictures: leave them out"
+            )
+            raise FarfieldError(f"{source}: --patch, --hdu and --field-mask are for physical fields; {advice}")
+        return False
+
+    def open_fields(self, source: str, shape: Sequence[int], keys: Sequence[str] | None = None) -> Fields:
+        """The fields of a source; those of some keys, where it is bundled."""
+        return open_fields(source, shape, keys=keys, patch=self.patch, hdu=self.hdu, mask=self.mask, strict=self.strict)
 
 
 @dataclass(frozen=True)
@@ -95,17 +138,13 @@ class Domain:
 def open_domain(
     source: str,
     shape: Sequence[int],
+    reading: Reading = Reading(),
     *,
     heldout: str | None = None,
     examples: int | None = None,
     n: int = 64,
     most_references: int = 1500,
     seed: int = 0,
-    strict: bool = False,
-    stretch: str | None = None,
-    patch: int | None = None,
-    hdu: str | int | None = None,
-    mask: str | None = None,
 ) -> Domain:
     """Open a source for a model of ``shape`` [C, H, W].
 
@@ -114,42 +153,35 @@ def open_domain(
             ``seed``, the others are held out.
         heldout: a source of held-out images of its own, of the same kind.
         n: how many images will be made; at least a third of the held-out ones stay references.
-        stretch: of physical fields, `data.stretch.KINDS` or ``auto``; given, the source is read as fields whatever
-            its kind, not given, fields are recognised (`data.field_source.is_physical`) and it is ``auto``.
-        patch, hdu, mask: how fields are read (`data.science.load_fields`).
     """
-    if _as_fields(source, stretch, patch, hdu, mask):
-        how = (stretch or "auto", patch, hdu, mask)
-        return _fields(source, shape, heldout, examples, n, most_references, seed, strict, *how)
-    return _pictures(source, shape, heldout, examples, n, most_references, seed, strict)
+    by_map = reading.patch is not None and heldout is None
+    cut = partial(divide_maps if by_map else divide, count=examples, seed=seed, source=source)
+    hold = partial(divide_held, n=n, most=most_references, seed=seed)
+    opened = _fields if reading.check(source) else _pictures
+    return opened(source, heldout, shape, reading, cut, hold)
 
 
 def open_source(
     source: str,
     shape: Sequence[int],
+    reading: Reading = Reading(),
     *,
     draw: Callable[[list[str]], list[str]] | None = None,
     limit: int | None = None,
-    strict: bool = False,
-    stretch: str | None = None,
-    patch: int | None = None,
-    hdu: str | int | None = None,
-    mask: str | None = None,
 ) -> Domain:
     """A source as examples alone, for a model of ``shape`` [C, H, W]: none held out, no channel law.
 
     Args:
         draw: takes some of the source's keys, or refuses them; without it all are taken, or the first ``limit``. The
             stretch of fields is fitted on those taken.
-        stretch, patch, hdu, mask: as `open_domain` takes them.
     """
-    if _as_fields(source, stretch, patch, hdu, mask):
-        every, read = _opened(source, shape, patch, hdu, mask, strict)
+    if reading.check(source):
+        every, read = _opened(source, shape, reading)
         fields = read(choose_keys(source, every, draw(every) if draw else None, limit))
-        physical = Physical.fit(stretch or "auto", fields)
+        physical = Physical.fit(reading.stretch or "auto", fields)
         return Domain(physical.to_model(fields, shape[0]), {}, len(every), physical=physical)
-    every = list_keys(source, strict=strict) if draw else []
-    given = load_images(source, shape, keys=draw(every) if draw else None, limit=limit, strict=strict)
+    every = list_keys(source, strict=reading.strict) if draw else []
+    given = load_images(source, shape, keys=draw(every) if draw else None, limit=limit, strict=reading.strict)
     return Domain(given, {}, len(every) or len(given))
 
 
@@ -190,15 +222,6 @@ def divide_held(keys: Sequence[str], n: int, most: int, seed: int) -> dict[str, 
     return {"references": references, "real": real}
 
 
-def _as_fields(source: str, stretch: str | None, patch: int | None, hdu: str | int | None, mask: str | None) -> bool:
-    """Whether a source is read as fields: it is recognised as such, or ``stretch`` says so."""
-    found = stretch is not None or is_physical(source)
-    if not found and (patch is not None or hdu is not None or mask is not None):
-        advice = "add --stretch to read it as such" if _can_be_fields(source) else "it holds pictures: leave them out"
-        raise FarfieldError(f"{source}: --patch, --hdu and --field-mask are for physical fields; {advice}")
-    return found
-
-
 def _can_be_fields(source: str) -> bool:
     """Whether a source has files that fields are read from, whatever is in them."""
     try:
@@ -207,18 +230,16 @@ def _can_be_fields(source: str) -> bool:
         return False
 
 
-def _pictures(
-    source: str,
-    shape: Sequence[int],
-    heldout: str | None,
-    count: int | None,
-    n: int,
-    most: int,
-    seed: int,
-    strict: bool,
-) -> Domain:
+Cut = Callable[[Sequence[str]], tuple[list[str], list[str]]]
+"""Keys to those of the examples and the rest."""
+Hold = Callable[[Sequence[str]], dict[str, list[str]]]
+"""`divide_held` of held-out keys."""
+
+
+def _pictures(source: str, heldout: str | None, shape: Sequence[int], reading: Reading, cut: Cut, hold: Hold) -> Domain:
+    strict = reading.strict
     keys = list_keys(source, strict=strict)
-    chosen, rest = divide(keys, count, seed, source)
+    chosen, rest = cut(keys)
     given = load_images(source, shape, keys=chosen, strict=strict)
     if len(given) < 2:
         raise FarfieldError(
@@ -230,7 +251,7 @@ def _pictures(
         if is_physical(heldout):
             raise FarfieldError(f"{heldout}: holds physical fields, but {source} pictures; expected the same kind")
         origin, rest = heldout, list_keys(heldout, strict=strict)
-    held = divide_held(rest, n, most, seed)
+    held = hold(rest)
     wanted = [*held["real"], *held["references"]] if held else rest
     sets: dict[str, Images] = {}
     if wanted:
@@ -242,31 +263,17 @@ def _pictures(
     return Domain(given, sets, len(keys), channel_law(given.values), notes=_few(rest, origin))
 
 
-def _fields(
-    source: str,
-    shape: Sequence[int],
-    heldout: str | None,
-    count: int | None,
-    n: int,
-    most: int,
-    seed: int,
-    strict: bool,
-    stretch: str,
-    patch: int | None,
-    hdu: str | int | None,
-    mask: str | None,
-) -> Domain:
-    keys, read = _opened(source, shape, patch, hdu, mask, strict)
-    by_map = patch is not None and heldout is None
-    chosen, rest = (divide_maps if by_map else divide)(keys, count, seed, source)
+def _fields(source: str, heldout: str | None, shape: Sequence[int], reading: Reading, cut: Cut, hold: Hold) -> Domain:
+    keys, read = _opened(source, shape, reading)
+    chosen, rest = cut(keys)
     examples = read(chosen)
-    physical = Physical.fit(stretch, examples)
+    physical = Physical.fit(reading.stretch or "auto", examples)
     if heldout is not None:
-        rest, read = _opened(heldout, shape, patch, hdu, mask, strict)
+        rest, read = _opened(heldout, shape, reading)
         both = read(rest)
         seen = f"the examples of {source}"
         rest = [rest[i] for i in apart(both.keys, both.values, [examples.values], heldout, seen, UNSEEN)]
-    fields = {name: read(part) for name, part in divide_held(rest, n, most, seed).items()}
+    fields = {name: read(part) for name, part in hold(rest).items()}
     for part in fields.values():
         if part.unit != examples.unit or part.values.shape[1] != examples.values.shape[1]:
             found = [f"{f.values.shape[1]} channels in {f.unit or 'no unit'}" for f in (part, examples)]
@@ -276,7 +283,7 @@ def _fields(
     _check_spread(given, source)
     held = {name: physical.to_model(part, shape[0]) for name, part in fields.items()}
     notes = [*_few(rest, heldout or source)]
-    if by_map and (shared := sorted(_maps(chosen) & _maps(rest))):
+    if reading.patch is not None and heldout is None and (shared := sorted(_maps(chosen) & _maps(rest))):
         notes.append(
             f"Held-out patches come from the same maps as examples ({some(shared)}): they are neighbours, and the floor "
             "is kind. Give --heldout a map of its own."
@@ -290,13 +297,11 @@ def _fields(
     return Domain(given, held, len(keys), law, physical, tuple(notes))
 
 
-def _opened(
-    source: str, shape: Sequence[int], patch: int | None, hdu: str | int | None, mask: str | None, strict: bool
-) -> tuple[list[str], Callable[[Sequence[str]], Fields]]:
+def _opened(source: str, shape: Sequence[int], reading: Reading) -> tuple[list[str], Callable[[Sequence[str]], Fields]]:
     """The keys of a source, and what gives the fields of some: files are read once, clouds made as they are asked for."""
     if (made := field_keys(source)) is not None:
-        return made, lambda keys: open_fields(source, shape, keys=keys, patch=patch, hdu=hdu, mask=mask)
-    every = open_fields(source, shape, patch=patch, hdu=hdu, mask=mask, strict=strict)
+        return made, partial(reading.open_fields, source, shape)
+    every = reading.open_fields(source, shape)
     return list(every.keys), every.select
 
 

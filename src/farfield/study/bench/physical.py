@@ -10,7 +10,7 @@ from farfield.core.error import FarfieldError
 from farfield.core.provenance import Provenance
 from farfield.data.field_write import write_fits, write_npz
 from farfield.data.science import Fields
-from farfield.study.bench.domain import Physical
+from farfield.study.bench.domain import Physical, Reading
 
 
 def write_fields(folder: Path, physical: Physical, samples: Images, made: Provenance) -> None:
@@ -39,9 +39,7 @@ def write_fields(folder: Path, physical: Physical, samples: Images, made: Proven
         )
 
 
-def describe_fields(
-    physical: Physical, asked: str | None, patch: int | None, hdu: str | int | None, mask: str | None = None
-) -> dict[str, Any]:
+def describe_fields(physical: Physical, reading: Reading) -> dict[str, Any]:
     """What the summary says of the data: kind, unit, masked share, range, and the stretch with its numbers."""
     examples = physical.fields["examples"]
     finite = examples.values[examples.values.isfinite()]
@@ -52,11 +50,9 @@ def describe_fields(
         "scale": examples.scale,
         "masked": examples.masked,
         "range": [float(finite.min()), float(finite.max())],
-        "stretch_asked": asked or "auto",
+        "stretch_asked": reading.stretch or "auto",
+        **reading.request(),
         "stretch": physical.stretch.to_json(),
-        "patch": patch,
-        "hdu": hdu,
-        "mask": mask,
     }
 
 

@@ -24,7 +24,7 @@ from farfield.core.runtime import Advance, exact_matmul, generator, resolve_devi
 from farfield.manifold.dimension import error_dimension, flipd, normal_bundle
 from farfield.manifold.jacobian import BATCH, Jacobian
 from farfield.manifold.trace import Estimate
-from farfield.study.bench.domain import open_source
+from farfield.study.bench.domain import Reading, open_source
 from farfield.study.bench.run import Run
 from farfield.study.manifold.rank import levels, over_points
 
@@ -48,6 +48,7 @@ def dimension(
     model: str,
     source: str,
     out: Path,
+    reading: Reading = Reading(),
     *,
     sigmas: Sequence[float] | None = None,
     probes: int = 32,
@@ -58,7 +59,6 @@ def dimension(
     batch_size: int = BATCH,
     device: str = "auto",
     dtype: str = "float32",
-    strict: bool = False,
     quiet: bool = False,
 ) -> dict[str, Any]:
     """The estimates of every image, in ``levels/``, ``bundle/`` and ``summary.json``.
@@ -80,7 +80,7 @@ def dimension(
             f"{copies} noisy copies: expected at least {4 * d}, four times the dimensions, or 0 for none"
         )
     grid = levels(denoiser.schedule, sigmas)
-    images = open_source(source, denoiser.image_shape, limit=limit, strict=strict).examples
+    images = open_source(source, denoiser.image_shape, reading, limit=limit).examples
     request = {
         "model": model,
         "images": source,

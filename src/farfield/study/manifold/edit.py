@@ -20,7 +20,7 @@ from farfield.diffusion.denoiser import Denoiser
 from farfield.manifold.edit import Directions, change, compose, find_directions
 from farfield.manifold.jacobian import Jacobian
 from farfield.study.bench.carrier import Shuttle
-from farfield.study.bench.domain import open_source
+from farfield.study.bench.domain import Reading, open_source
 from farfield.study.bench.measure import spread
 from farfield.study.bench.numerics import Numerics, describe_model, solved
 from farfield.study.bench.run import Run
@@ -83,12 +83,12 @@ def edit(
     out: Path,
     numerics: Numerics,
     moves: Moves,
+    reading: Reading = Reading(),
     *,
     mask: str | None = None,
     keep: int | None = None,
     loaded: Path | None = None,
     limit: int | None = None,
-    strict: bool = False,
     seed: int = 0,
     quiet: bool = False,
 ) -> dict[str, Any]:
@@ -126,7 +126,7 @@ def edit(
     kept = min(KEEP, int((~entries).sum())) if keep is None else keep
     if given is None:
         _check_count(moves.count, kept, entries)
-    images = open_source(source, denoiser.image_shape, limit=limit, strict=strict).examples
+    images = open_source(source, denoiser.image_shape, reading, limit=limit).examples
     request = {
         "model": model,
         "images": source,

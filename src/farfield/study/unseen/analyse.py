@@ -27,7 +27,7 @@ from farfield.data.subset import choose
 from farfield.data.symmetry import apply, group, parse
 from farfield.diffusion.denoiser import Denoiser
 from farfield.study.bench.carrier import own_samples
-from farfield.study.bench.domain import Domain, open_source
+from farfield.study.bench.domain import Domain, Reading, open_source
 from farfield.study.bench.measure import descriptor_label, spread
 from farfield.study.bench.numerics import Numerics
 from farfield.study.bench.physical import describe_fields
@@ -106,17 +106,13 @@ def analyse(
     out: Path,
     numerics: Numerics,
     analysis: Analysis,
+    reading: Reading = Reading(),
     *,
     examples: int | None = None,
     in_domain: str | None = None,
     limit: int | None = None,
     seed: int = 0,
-    strict: bool = False,
     quiet: bool = False,
-    stretch: str | None = None,
-    patch: int | None = None,
-    hdu: str | int | None = None,
-    mask: str | None = None,
 ) -> dict[str, Any]:
     """Look at a domain's latents; the summary, as written to ``summary.json``.
 
@@ -125,20 +121,18 @@ def analyse(
             ``seed``.
         in_domain: a source of images of the training domain, up to ``limit`` of them (as many as there are examples, if
             not given); without it the model's own samples stand for them.
-        stretch, patch, hdu, mask: of physical examples (see `study.bench.domain`); the stretch is fitted on those drawn
-            and written to ``stretch.json``. Images of the training domain are pictures.
+        reading: of physical examples the stretch is fitted on those drawn and written to ``stretch.json``. Images of the
+            training domain are pictures.
     """
     denoiser = numerics.load(model)
     levels = find_levels(denoiser.schedule, analysis.levels)
     ladder = Ladder(denoiser, levels, numerics.steps, analysis.down_steps, numerics.solver)
     ladder.check()
-    domain = _examples(
-        source, denoiser, examples, seed, strict, {"stretch": stretch, "patch": patch, "hdu": hdu, "mask": mask}
-    )
+    domain = _examples(source, denoiser, examples, seed, reading)
     given, physical = domain.examples, domain.physical
     for name in group(analysis.symmetry) if analysis.symmetry else ():
         apply(given.values[:1], name)  # refuse a quarter turn of what is not square before the folder is begun
-    training = _in_domain(in_domain, denoiser, limit or len(given), seed, strict) if in_domain else None
+    training = _in_domain(in_domain, denoiser, limit or len(given), seed, reading.strict) if in_domain else None
     if in_domain and training is not None:
         why = "images of the training domain"
         rows = apart(training.keys, training.values, [given.values], in_domain, f"the examples of {source}", why)
@@ -150,7 +144,7 @@ def analyse(
         "in_domain": in_domain,
         "limit": limit,
         "seed": seed,
-        **({"stretch": stretch, "patch": patch, "hdu": hdu, "mask": mask} if physical else {}),
+        **(reading.request() if physical else {}),
         **analysis.request(),
         **{k: v for k, v in numerics.request().items() if k != "sigma"},
     }
@@ -186,7 +180,7 @@ def analyse(
             "farfield": farfield.__version__,
             "model": {"name": model, "digest": run.request["model_digest"], "shape": list(denoiser.image_shape)},
             "examples": {"source": source, "n": len(given), "available": domain.available, "digest": domain.digest()},
-            **({"physical": describe_fields(physical, stretch, patch, hdu, mask)} if physical else {}),
+            **({"physical": describe_fields(physical, reading)} if physical else {}),
             "in_domain": {
                 "source": in_domain,
                 "n": len(training),
@@ -265,9 +259,7 @@ def _recommended(curves: Sequence[dict[str, Any]], floor: Score, searched: Seque
     }
 
 
-def _examples(
-    source: str, denoiser: Denoiser, count: int | None, seed: int, strict: bool, reading: dict[str, Any]
-) -> Domain:
+def _examples(source: str, denoiser: Denoiser, count: int | None, seed: int, reading: Reading) -> Domain:
     def draw(keys: list[str]) -> list[str]:
         wanted = min(len(keys), MOST) if count is None else count
         if wanted > len(keys):
@@ -279,7 +271,7 @@ def _examples(
             )
         return choose(keys, wanted, seed)[0]
 
-    domain = open_source(source, denoiser.image_shape, draw=draw, strict=strict, **reading)
+    domain = open_source(source, denoiser.image_shape, reading, draw=draw)
     given = domain.examples
     if len(given) < LEAST:
         wanted = min(domain.available, count or MOST)

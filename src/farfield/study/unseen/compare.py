@@ -7,7 +7,7 @@ smaller counts can be added to a finished run.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -16,10 +16,9 @@ import farfield
 from farfield.checkpoints.load import model_digest
 from farfield.core import note
 from farfield.core.error import FarfieldError
-from farfield.data.field_source import is_physical, open_fields
 from farfield.data.file_name import file_names
 from farfield.data.image import list_keys
-from farfield.study.bench.domain import open_domain
+from farfield.study.bench.domain import Reading, open_domain
 from farfield.study.bench.measure import identities
 from farfield.study.bench.numerics import Numerics, describe_model
 from farfield.study.bench.run import Run
@@ -39,6 +38,7 @@ def compare(
     sources: Sequence[str],
     out: Path,
     numerics: Numerics,
+    reading: Reading = Reading(),
     *,
     heldout: Sequence[str] = (),
     counts: Sequence[int] | None = None,
@@ -48,9 +48,7 @@ def compare(
     most_references: int = 1500,
     descriptors: Sequence[str] = ("pixels", "model"),
     seed: int = 0,
-    strict: bool = False,
     quiet: bool = False,
-    reading: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Compare methods on domains over numbers of examples; the summary, as written to ``summary.json``.
 
@@ -60,9 +58,8 @@ def compare(
         counts: numbers of examples; `COUNTS`, if not given.
         methods: some of `METHODS`.
         n: images that each method makes.
-        reading: ``stretch``, ``patch``, ``hdu`` and ``mask`` of physical fields, as `study.bench.domain.open_domain` takes them.
     """
-    tuning, reading = tuning or Tuning(), {k: v for k, v in (reading or {}).items() if v is not None}
+    tuning = tuning or Tuning()
     _check(sources, heldout, counts, methods, n, seed)
     denoiser = numerics.load(model)
     if denoiser.codec and (tuned := [m for m in methods if m in TUNINGS]):
@@ -73,7 +70,7 @@ def compare(
     named = identities(descriptors)
     held_out: list[str | None] = [*heldout] if heldout else [None] * len(sources)
     pairs = list(zip(sources, held_out, strict=True))
-    places = [_counts(source, held, denoiser.image_shape, counts, strict, reading) for source, held in pairs]
+    places = [_counts(source, held, denoiser.image_shape, counts, reading) for source, held in pairs]
     request = {
         "model": model,
         "examples": list(sources),
@@ -83,7 +80,7 @@ def compare(
         "most_references": most_references,
         "descriptors": named,
         "seed": seed,
-        **reading,
+        **{k: v for k, v in reading.request().items() if v is not None},
         **numerics.request(),
     }
     # the images of a domain are in the request of its own folder: only one domain is held at a time
@@ -93,13 +90,12 @@ def compare(
         domain = open_domain(
             source,
             denoiser.image_shape,
+            reading,
             heldout=held,
             examples=max(numbers),
             n=n,
             most_references=most_references,
             seed=seed,
-            strict=strict,
-            **reading,
         )
         if not domain.held:
             raise FarfieldError(TOO_FEW.format(held or source))
@@ -159,16 +155,13 @@ def _counts(
     heldout: str | None,
     shape: Sequence[int],
     asked: Sequence[int] | None,
-    strict: bool,
-    reading: Mapping[str, Any],
+    reading: Reading,
 ) -> list[int]:
     """How many examples to take of a source, ascending; refused where too few images are held out to measure against."""
 
     def images(of: str) -> int:
-        if "stretch" in reading or is_physical(source):
-            how = {k: v for k, v in reading.items() if k != "stretch"}
-            return len(open_fields(of, shape, strict=strict, **how))
-        return len(list_keys(of, strict=strict))
+        fields = reading.is_physical(source)
+        return len(reading.open_fields(of, shape) if fields else list_keys(of, strict=reading.strict))
 
     if heldout and images(heldout) < 12:
         raise FarfieldError(TOO_FEW.format(heldout))

@@ -20,7 +20,7 @@ from farfield.core.error import FarfieldError
 from farfield.data.picture import as_shown, save_pngs
 from farfield.diffusion.denoiser import Denoiser
 from farfield.study.bench.carrier import Shuttle, certificate, codec_limit, own_samples
-from farfield.study.bench.domain import open_domain
+from farfield.study.bench.domain import Reading, open_domain
 from farfield.study.bench.measure import SHOWN, geometry, identities, measure, spread
 from farfield.study.bench.numerics import Numerics, describe_model, solved
 from farfield.study.bench.physical import compare, describe_fields, write_fields
@@ -38,6 +38,7 @@ def expand(
     out: Path,
     numerics: Numerics,
     settings: SamplerSettings,
+    reading: Reading = Reading(),
     *,
     n: int = 64,
     level: Level = "usual",
@@ -46,12 +47,7 @@ def expand(
     most_references: int = 1500,
     descriptors: Sequence[str] = ("pixels", "model"),
     seed: int = 0,
-    strict: bool = False,
     quiet: bool = False,
-    stretch: str | None = None,
-    patch: int | None = None,
-    hdu: str | int | None = None,
-    mask: str | None = None,
 ) -> dict[str, Any]:
     """Make ``n`` new images of a domain and measure them; the summary, as written to ``summary.json``.
 
@@ -62,7 +58,7 @@ def expand(
         level: the noise level where ``numerics`` has none: the ``usual`` one, the ``last`` one, or ``auto``, searched on the
             examples.
         seed: of the choice of examples, and the first of the samples' seeds.
-        stretch, patch, hdu, mask: of physical data (see `study.bench.domain.open_domain`); samples leave in its units too.
+        reading: of physical data too; samples leave in its units as well.
     """
     if n < 1:
         raise FarfieldError(f"n = {n}: expected at least 1 image to make")
@@ -73,16 +69,12 @@ def expand(
     domain = open_domain(
         source,
         denoiser.image_shape,
+        reading,
         heldout=heldout,
         examples=examples,
         n=n,
         most_references=most_references,
         seed=seed,
-        strict=strict,
-        stretch=stretch,
-        patch=patch,
-        hdu=hdu,
-        mask=mask,
     )
     given = domain.examples
     settings.check(len(given))
@@ -96,7 +88,7 @@ def expand(
         "most_references": most_references,
         "descriptors": named,
         "seed": seed,
-        **({"stretch": stretch, "patch": patch, "hdu": hdu, "mask": mask} if domain.physical else {}),
+        **(reading.request() if domain.physical else {}),
         **settings.request(),
         **numerics.request(),
     }
@@ -170,7 +162,7 @@ def expand(
         "model": describe_model(run.request, denoiser),
         "examples": {"source": source, "n": len(given), "available": domain.available, "digest": domain.digest()},
         "references": {"source": heldout or source, "n": len(sets["references"])} if "references" in sets else None,
-        "physical": describe_fields(domain.physical, stretch, patch, hdu, mask) if domain.physical else None,
+        "physical": describe_fields(domain.physical, reading) if domain.physical else None,
         "sampler": settings.request(),
         "sigma_asked": asked,
         **solved(shuttle),

@@ -22,7 +22,7 @@ from farfield.core.artifact import Images, save
 from farfield.core.error import FarfieldError
 from farfield.core.runtime import Advance, exact_matmul, resolve_device, resolve_dtype
 from farfield.data.picture import as_shown, fit, save_pngs, to_uint8
-from farfield.study.bench.domain import Domain, open_domain
+from farfield.study.bench.domain import Domain, Reading, open_domain
 from farfield.study.bench.measure import SHOWN, compare, descriptor_label, features, identities, usable
 from farfield.study.bench.run import Run
 
@@ -52,6 +52,7 @@ def prompt(
     model: str,
     out: Path,
     prompts: Sequence[str] = (),
+    reading: Reading = Reading(),
     *,
     n: int = 64,
     steps: int = 50,
@@ -65,7 +66,6 @@ def prompt(
     batch_size: int = 8,
     device: str = "auto",
     dtype: str = "float32",
-    strict: bool = False,
     quiet: bool = False,
 ) -> dict[str, Any]:
     """Make ``n`` images from prompts and measure them; the summary, as written to ``summary.json``.
@@ -84,9 +84,7 @@ def prompt(
     place = resolve_device(device)
     painter = load_text_to_image(model, device=place, dtype=resolve_dtype(dtype))
     side = size or painter.side
-    domain = (
-        open_domain(heldout, (3, side, side), examples=examples, n=n, seed=seed, strict=strict) if heldout else None
-    )
+    domain = open_domain(heldout, (3, side, side), reading, examples=examples, n=n, seed=seed) if heldout else None
     specs = list(descriptors) or ["pixels", *(["model"] if judge else [])]
     if "model" in specs and not judge:
         raise FarfieldError("descriptor model: expected a model whose features to take; name one with --judge")

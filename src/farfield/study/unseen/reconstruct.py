@@ -10,7 +10,7 @@ from farfield.core import note
 from farfield.core.artifact import save, write_json
 from farfield.data.picture import save_pngs
 from farfield.study.bench.carrier import Carrier, certify, codec_limit
-from farfield.study.bench.domain import open_source
+from farfield.study.bench.domain import Reading, open_source
 from farfield.study.bench.measure import spread
 from farfield.study.bench.numerics import Numerics
 from farfield.study.bench.physical import describe_fields
@@ -26,16 +26,12 @@ def reconstruct(
     source: str,
     out: Path,
     numerics: Numerics,
+    reading: Reading = Reading(),
     *,
     limit: int | None = None,
-    strict: bool = False,
     quiet: bool = False,
     back: bool = True,
     choice: Choice | None = None,
-    stretch: str | None = None,
-    patch: int | None = None,
-    hdu: str | int | None = None,
-    mask: str | None = None,
 ) -> dict[str, Any]:
     """Invert images, decode them again, and say how well both went.
 
@@ -45,22 +41,20 @@ def reconstruct(
         back: decode as well; without it (`farfield invert`) only the latents and their certificate are made.
         choice: the method; explicit if not given. What a method needs beside the latents is written to ``second/`` or
             ``noise_maps/``, and the trials of ``auto`` are in the summary.
-        stretch, patch, hdu, mask: of physical data (see `study.bench.domain`). The stretch is fitted on all the images
-            and written to ``stretch.json``; the largest error is stated in physical units too, the rest in the model's.
+        reading: of physical data the stretch is fitted on all the images and written to ``stretch.json``; the largest
+            error is stated in physical units too, the rest in the model's.
     """
     choice = choice or Choice()
     method = None if choice.method == "auto" else choice.of(numerics.solver)
     denoiser = numerics.load(model)
     if method:
         method.check(numerics.steps)
-    domain = open_source(
-        source, denoiser.image_shape, limit=limit, strict=strict, stretch=stretch, patch=patch, hdu=hdu, mask=mask
-    )
+    domain = open_source(source, denoiser.image_shape, reading, limit=limit)
     images, physical = domain.examples, domain.physical
     request = {
         "model": model,
         "images": source,
-        **({"stretch": stretch, "patch": patch, "hdu": hdu, "mask": mask} if physical else {}),
+        **(reading.request() if physical else {}),
         **numerics.request(),
         **choice.request(),
     }
@@ -82,7 +76,7 @@ def reconstruct(
         "network_calls": carrier.calls(run),
     }
     if physical:
-        summary["physical"] = describe_fields(physical, stretch, patch, hdu, mask)
+        summary["physical"] = describe_fields(physical, reading)
     if choice.method != "explicit":
         summary["method"] = method.name
     if tried:

@@ -25,7 +25,7 @@ from farfield.data.picture import as_shown, save_pngs
 from farfield.diffusion.denoiser import Denoiser
 from farfield.diffusion.solver import network_calls
 from farfield.study.bench.carrier import Shuttle, certificate
-from farfield.study.bench.domain import Domain, open_domain
+from farfield.study.bench.domain import Domain, Reading, open_domain
 from farfield.study.bench.measure import SHOWN, compare, descriptor_label, features, identities, newness, spread, usable
 from farfield.study.bench.numerics import Numerics, describe_model, solved
 from farfield.study.bench.run import Run
@@ -49,6 +49,7 @@ def transfer(
     style: str,
     out: Path,
     numerics: Numerics,
+    reading: Reading = Reading(),
     *,
     kind: str = "spectrum",
     strengths: Sequence[float] = (0.5, 1.0),
@@ -57,7 +58,6 @@ def transfer(
     heldout: str | None = None,
     descriptors: Sequence[str] = ("pixels", "model"),
     seed: int = 0,
-    strict: bool = False,
     quiet: bool = False,
 ) -> dict[str, Any]:
     """Carry ``n`` images of ``content`` over to ``style`` and measure them; the summary, as in ``summary.json``.
@@ -74,15 +74,15 @@ def transfer(
     named = identities(descriptors)
     numerics = replace(numerics, sigma=SIGMA) if numerics.sigma is None else numerics
     denoiser = numerics.load(model)
-    source = open_domain(content, denoiser.image_shape, examples=n, n=1, most_references=1, seed=seed, strict=strict)
+    source = open_domain(content, denoiser.image_shape, reading, examples=n, n=1, most_references=1, seed=seed)
     target = open_domain(
         style,
         denoiser.image_shape,
+        reading,
         heldout=heldout,
         examples=examples,
         n=len(source.examples),
         seed=seed,
-        strict=strict,
     )
     given = source.examples
     request: dict[str, Any] = {
