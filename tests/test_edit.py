@@ -16,7 +16,7 @@ from farfield.diffusion.schedule import ContinuousSchedule
 from farfield.manifold.edit import Directions, change, compose, find_directions, right_singular
 from farfield.manifold.jacobian import Jacobian
 from farfield.manifold.molrg import draw_law, random_basis
-from farfield.study.bench.carrier import Shuttle
+from farfield.study.bench.carrier import Carrier
 from farfield.study.manifold.edit import Moves, _moved
 from farfield.unseen.inversion import decode
 
@@ -319,12 +319,12 @@ def test_latents_are_moved_where_the_directions_were_found(place: Path, run: Pat
 
     denoiser = load_denoiser(str(place / "model"))
     found = summary(run)
-    shuttle = Shuttle(denoiser, denoiser.schedule.sigmas(6, found["sigma"]), "multistep")
+    carrier = Carrier(denoiser, denoiser.schedule.sigmas(6, found["sigma"]))
     basis, latents = load(run / "directions", Directions), load(run / "latents", Latents)
-    x = latents.values[0] * (1 + shuttle.sigma**2) ** 0.5
-    jacobian = Jacobian(denoiser, x, shuttle.sigma)
+    x = latents.values[0] * (1 + carrier.sigma**2) ** 0.5
+    jacobian = Jacobian(denoiser, x, carrier.sigma)
     mask = torch.zeros(3, 8, 8, dtype=torch.bool)
     mask[:, 2:6, 1:4] = True
     moved = jacobian.columns(basis.values.flatten(1))
     assert torch.allclose(moved[:, mask.flatten()].norm(dim=1), torch.tensor(basis.gains, dtype=F64), rtol=1e-3)
-    assert basis.sigma == latents.sigma == shuttle.sigma
+    assert basis.sigma == latents.sigma == carrier.sigma

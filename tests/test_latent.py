@@ -336,13 +336,13 @@ def test_a_ladder_climbs_from_the_latents_and_comes_down_to_pictures(models, tmp
     denoiser = load_latent(models["stable"], dtype=F64)
     ladder = Ladder(denoiser, [2.0, 5.0], steps=8, down_steps=8)
     images = Images(("a", "b"), pictures(2, 16, 16).float())
-    climbed = ladder.climb(Run(tmp_path / "run", "climb", {}, {}, True), "latents", images, 2)
+    climbed = ladder.climb(Run(tmp_path / "run", "climb", {}, {}, True), "latents", images)
     x = denoiser.encode(images.values.double())
     for level, grid in zip((2.0, 5.0), ladder.grids(), strict=True):
         x = integrate(denoiser, x, grid.flip(0))
         torch.testing.assert_close(climbed[level].values, to_latent(x, grid[0]), atol=1e-9, rtol=0)
-    for work in (ladder.disturbed(climbed[2.0], 0.0), ladder.stochastic(climbed[2.0], 0.0)):
-        back = work(images.keys, lambda n: None).values
+    for descent in (ladder.disturbed, ladder.stochastic):
+        back = descent(climbed[2.0], 0.0).values
         assert float((back - denoiser.decode(denoiser.encode(images.values))).abs().max()) < 0.02
 
 

@@ -9,8 +9,7 @@ from farfield.checkpoints.load import load_denoiser
 from farfield.core.error import FarfieldError
 from farfield.core.runtime import resolve_device, resolve_dtype
 from farfield.diffusion.denoiser import Denoiser
-from farfield.diffusion.solver import find_solver, network_calls
-from farfield.study.bench.carrier import Shuttle
+from farfield.diffusion.solver import find_solver
 
 
 @dataclass(frozen=True)
@@ -59,14 +58,4 @@ def describe_model(request: dict[str, Any], denoiser: Denoiser) -> dict[str, Any
         "shape": list(denoiser.image_shape),
         **({"latent_shape": list(denoiser.shape)} if denoiser.codec else {}),
         "parameters": sum(p.numel() for p in denoiser.parameters()),
-    }
-
-
-def solved(shuttle: Shuttle) -> dict[str, Any]:
-    """The numerical settings as they were used: the trained level, not the one asked for."""
-    return {
-        "sigma": shuttle.sigma,
-        "steps": shuttle.steps,
-        "solver": shuttle.solver,
-        "network_calls": network_calls(shuttle.solver, shuttle.steps),
     }

@@ -20,10 +20,11 @@ from farfield.checkpoints.load import load_denoiser, model_digest
 from farfield.core import note
 from farfield.core.artifact import Artifact
 from farfield.core.error import FarfieldError
-from farfield.core.runtime import Advance, exact_matmul, generator, resolve_device, resolve_dtype, state_dtype
+from farfield.core.runtime import Advance, generator, resolve_device, resolve_dtype
 from farfield.manifold.dimension import error_dimension, flipd, normal_bundle
 from farfield.manifold.jacobian import BATCH, Jacobian
 from farfield.manifold.trace import Estimate
+from farfield.study.bench.carrier import encode
 from farfield.study.bench.domain import Reading, open_source
 from farfield.study.bench.run import Run
 from farfield.study.manifold.rank import levels, over_points
@@ -95,9 +96,7 @@ def dimension(
     run = Run(out, "dimension", request, {"model": model_digest(model), "images": images}, quiet)
 
     def encoded(key: str) -> Tensor:
-        x = images.select([key]).values.to(denoiser.device, state_dtype(denoiser.device))
-        with torch.no_grad(), exact_matmul():
-            return denoiser.encode(x)[0]
+        return encode(denoiser, images.select([key]))[0]
 
     def noise(key: str, count: int) -> Tensor:
         return torch.randn((count, *denoiser.shape), generator=generator(seed, f"noise {key}"))

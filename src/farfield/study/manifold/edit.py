@@ -19,13 +19,14 @@ from farfield.core.runtime import Advance, seeded_noise
 from farfield.diffusion.denoiser import Denoiser
 from farfield.manifold.edit import Directions, change, compose, find_directions
 from farfield.manifold.jacobian import Jacobian
-from farfield.study.bench.carrier import Shuttle
+from farfield.study.bench.carrier import Carrier
 from farfield.study.bench.domain import Reading, open_source
 from farfield.study.bench.measure import spread
-from farfield.study.bench.numerics import Numerics, describe_model, solved
+from farfield.study.bench.numerics import Numerics, describe_model
 from farfield.study.bench.run import Run
 from farfield.study.manifold.mask import open_mask
 from farfield.unseen.inversion import from_latent, round_trip
+from farfield.unseen.method import Method
 
 LEVEL = 3.0
 """Where images are moved, unless a level is given: coarse shapes are decided below it, and J has a low rank there."""
@@ -141,25 +142,24 @@ def edit(
         "load": None if loaded is None else str(loaded),
         "seed": seed,
     }
-    shuttle = Shuttle(denoiser, denoiser.schedule.sigmas(numerics.steps, wanted), numerics.solver)
+    sigmas = denoiser.schedule.sigmas(numerics.steps, wanted)
+    carrier = Carrier(denoiser, sigmas, Method(solver=numerics.solver), numerics.batch_size)
     masked = Images(("mask",), inside[None, None].float())
     run = Run(out, "edit", request, {"model": digest, "images": images, "mask": masked, "load": given}, quiet)
-    latents = run.compute(
-        "latents", Latents, images.keys, numerics.batch_size, shuttle.up(images), "inverting", shuttle.steps
-    )
+    latents = carrier.up(run, "latents", images, "inverting")
 
     def directions(keys: tuple[str, ...], advance: Advance) -> Directions:
         if given is not None:
             return given
         z = latents.values[0].to(denoiser.device)
-        x = from_latent(z, torch.tensor(shuttle.sigma, dtype=z.dtype))
-        jacobian = Jacobian(denoiser, x, shuttle.sigma)
+        x = from_latent(z, torch.tensor(carrier.sigma, dtype=z.dtype))
+        jacobian = Jacobian(denoiser, x, carrier.sigma)
         found = find_directions(jacobian, entries.to(x.device), len(keys), keep=kept, seed=seed)
         advance(len(keys))
         return Directions(
             keys,
             found.vectors.reshape(-1, *denoiser.shape).cpu(),
-            sigma=shuttle.sigma,
+            sigma=carrier.sigma,
             model=digest,
             image=images.keys[0],
             kept=found.kept,
@@ -170,9 +170,7 @@ def edit(
     names = tuple(f"direction-{i + 1}" for i in range(len(given) if given is not None else moves.count))
     basis = run.compute("directions", Directions, names, len(names), directions, "finding directions")
     wanted_moves, moved = _moved(latents, basis, moves, seed)
-    edits = run.compute(
-        "edits", Images, moved.keys, numerics.batch_size, shuttle.down(moved), "decoding", shuttle.steps
-    )
+    edits = carrier.down(run, "edits", moved, "decoding")
     if run.ranks.main:
         save(images, out / "images")
         save(masked, out / "mask")
@@ -183,7 +181,7 @@ def edit(
         "model": describe_model(run.request, denoiser),
         "images": source,
         "n": len(images),
-        **solved(shuttle),
+        **carrier.solved(),
         "mask": {"given": mask, "pixels": int(inside.sum()), "of": inside.numel()},
         "found_at": basis.image,
         "kept": basis.kept,

@@ -27,7 +27,6 @@ from farfield.core.runtime import (
     resolve_device,
     resolve_dtype,
     seeded_noise,
-    state_dtype,
 )
 from farfield.data.subset import choose
 from farfield.diffusion.denoiser import Denoiser
@@ -36,6 +35,7 @@ from farfield.diffusion.solver import integrate
 from farfield.manifold.jacobian import BATCH, Jacobian
 from farfield.manifold.rank import effective_rank, numerical_rank
 from farfield.manifold.spectrum import Spectrum, check_request, spectrum
+from farfield.study.bench.carrier import encode, place
 from farfield.study.bench.domain import open_source
 from farfield.study.bench.run import Run
 from farfield.study.manifold.spectra import DIRECTIONS, FACTS, STEP, Spectra, packed, unpacked
@@ -226,20 +226,16 @@ def _images(points: Points, denoiser: Denoiser) -> Images:
 
 def _point(denoiser: Denoiser, points: Points, images: Images | None, name: str, sigma: float) -> Tensor:
     """The point of one image or seed at one level, ``[*shape]``; its noise is the same at every level."""
-    device = denoiser.device
-    wide = state_dtype(device)
+    if images is not None:
+        x0 = encode(denoiser, images.select([name]))[0]
+        noise = torch.randn(denoiser.shape, generator=generator(points.seed, f"noise {name}"))
+        return x0 if points.along == "clean" else x0 + sigma * place(denoiser, noise)
+    last = denoiser.schedule.sigma_max
+    start = math.sqrt(1 + last**2) * place(denoiser, seeded_noise([int(name)], denoiser.shape))
+    if sigma == last:
+        return start[0]
+    known = denoiser.schedule.sigmas(_steps(denoiser.schedule, sigma), last, sigma)
     with exact_matmul(), torch.no_grad():
-        if images is not None:
-            x0 = denoiser.encode(images.select([name]).values.to(device, wide))
-            if points.along == "clean":
-                return x0[0]
-            noise = torch.randn(denoiser.shape, generator=generator(points.seed, f"noise {name}"))
-            return x0[0] + sigma * noise.to(device, wide)
-        last = denoiser.schedule.sigma_max
-        start = math.sqrt(1 + last**2) * seeded_noise([int(name)], denoiser.shape).to(device, wide)
-        if sigma == last:
-            return start[0]
-        known = denoiser.schedule.sigmas(_steps(denoiser.schedule, sigma), last, sigma)
         return integrate(denoiser, start, known)[0]
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from farfield.checkpoints.load import load_denoiser, model_digest
 from farfield.core import note
@@ -18,17 +18,19 @@ from farfield.core.artifact import Images, Store, chunks, write_bytes
 from farfield.core.checksum import sums_hold, write_sums
 from farfield.core.error import FarfieldError
 from farfield.core.provenance import Provenance
-from farfield.core.runtime import Advance, exact_matmul, progress, resolve_device, resolve_dtype
+from farfield.core.runtime import Advance, progress, resolve_device, resolve_dtype
 from farfield.core.seeds import show_numbers
 from farfield.data.picture import decodes, png, save_png, to_uint8
 from farfield.data.samples import open_samples
 from farfield.data.source import SAMPLES
 from farfield.diffusion.denoiser import Denoiser
-from farfield.diffusion.generation import Labelled, generate
+from farfield.diffusion.generation import Labelled
 from farfield.diffusion.solver import Churn, check_noise, find_solver
 from farfield.present.sheet import grid
+from farfield.study.bench.carrier import Carrier
 from farfield.study.bench.numerics import describe_model
 from farfield.study.bench.run import Run
+from farfield.unseen.method import Method
 
 FORMATS = ("png", "shards", "npz")
 SHOWN = 64
@@ -109,7 +111,8 @@ def make_samples(
         **sampling.request(),
     }
     run = Run(out, "generate", request, {"model": model_digest(model)}, quiet)
-    keys, work = [str(s) for s in seeds], _work(denoiser, sigmas, sampling)
+    keys, carrier = [str(s) for s in seeds], Carrier(denoiser, sigmas, Method(solver=sampling.rule))
+    work = partial(carrier.sample, eta=sampling.eta, churn=sampling.churn, labels=sampling.labels)
     if sampling.form == "png":
         _fill_pngs(run, keys, sampling, work)
     else:
@@ -144,28 +147,6 @@ def open_model(model: str, sampling: Sampling) -> Denoiser:
     if len(sampling.labels) > 1:
         Labelled(denoiser, torch.tensor(sampling.labels))  # or it says why not, before the run is begun
     return denoiser
-
-
-def _work(denoiser: Denoiser, sigmas: Tensor, sampling: Sampling) -> Callable[[tuple[str, ...], Advance], Images]:
-    labels = sampling.labels
-
-    def work(keys: tuple[str, ...], advance: Advance) -> Images:
-        seeds = [int(k) for k in keys]
-        several = len(labels) > 1
-        with exact_matmul():
-            x = generate(
-                Labelled(denoiser, torch.tensor([labels[s % len(labels)] for s in seeds])) if several else denoiser,
-                seeds,
-                sigmas,
-                sampling.rule,
-                eta=sampling.eta,
-                churn=sampling.churn,
-                device=denoiser.device,
-                callback=lambda step: advance(len(keys)),
-            )
-        return Images(keys, x.float().cpu())
-
-    return work
 
 
 def _fill_pngs(

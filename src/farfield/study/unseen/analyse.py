@@ -7,7 +7,7 @@ apart at each; the examples' come down again by noise and disturbed, and are jud
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +19,14 @@ from farfield.checkpoints.load import model_digest
 from farfield.core import note
 from farfield.core.artifact import Images, Latents, Score, save, write_json
 from farfield.core.error import FarfieldError
-from farfield.core.runtime import Advance, generator
+from farfield.core.runtime import generator
 from farfield.data.apart import apart
 from farfield.data.image import list_keys, load_images
 from farfield.data.picture import as_shown
 from farfield.data.subset import choose
 from farfield.data.symmetry import apply, group, parse
 from farfield.diffusion.denoiser import Denoiser
-from farfield.study.bench.carrier import own_samples
+from farfield.study.bench.carrier import Carrier
 from farfield.study.bench.domain import Domain, Reading, open_source
 from farfield.study.bench.measure import descriptor_label, spread
 from farfield.study.bench.numerics import Numerics
@@ -40,6 +40,7 @@ from farfield.study.unseen.symmetry import symmetry as symmetry_of
 from farfield.unseen.geometry import expectation, norms, pair_angles, pair_distances, triangle_angles
 from farfield.unseen.interference import LEAST
 from farfield.unseen.inversion import convergence
+from farfield.unseen.method import Method
 from farfield.unseen.normality import normality
 from farfield.unseen.prior import IsotropicPrior
 from farfield.unseen.separability import separability
@@ -126,7 +127,8 @@ def analyse(
     """
     denoiser = numerics.load(model)
     levels = find_levels(denoiser.schedule, analysis.levels)
-    ladder = Ladder(denoiser, levels, numerics.steps, analysis.down_steps, numerics.solver)
+    size, method = numerics.batch_size, Method(solver=numerics.solver)
+    ladder = Ladder(denoiser, levels, numerics.steps, analysis.down_steps, method, size)
     ladder.check()
     domain = _examples(source, denoiser, examples, seed, reading)
     given, physical = domain.examples, domain.physical
@@ -150,17 +152,17 @@ def analyse(
     }
     inputs = {"model": model_digest(model), **domain.inputs("examples"), "in_domain": training}
     run = Run(out, "analyse", request, inputs, quiet)
-    size = numerics.batch_size
     if training is None:
-        fewer = replace(numerics, steps=analysis.down_steps)
-        training = _own(run, denoiser, fewer, max(LEAST, limit or len(given)))
-    mine = ladder.climb(run, "latents/examples", given, size)
-    theirs = ladder.climb(run, "latents/in_domain", training, size)
-    fine = ladder.climb(run, "latents/certificate", given.select(given.keys[:CERTIFIED]), size, finer=2)
+        keys = [f"{k:06d}" for k in range(max(LEAST, limit or len(given)))]
+        own = Carrier(denoiser, denoiser.schedule.sigmas(analysis.down_steps), method, size)
+        training = own.samples(run, "in_domain", keys, "the model's own samples", as_shown)
+    mine = ladder.climb(run, "latents/examples", given)
+    theirs = ladder.climb(run, "latents/in_domain", training)
+    fine = ladder.climb(run, "latents/certificate", given.select(given.keys[:CERTIFIED]), finer=2)
 
     label = descriptor_label(analysis.descriptor, [])
     descriptor = open_descriptor(
-        analysis.descriptor, references=training.values, denoiser=denoiser, device=ladder.device
+        analysis.descriptor, references=training.values, denoiser=denoiser, device=denoiser.device
     )
     # what comes down is judged as a picture, so fields are too: a stretch may reach beyond [-1, 1]
     seen = Images(given.keys, as_shown(given.values)) if physical else given
@@ -168,11 +170,11 @@ def analyse(
     keys, _ = choose(given.keys, min(analysis.decoded, len(given)), seed)
     curves: list[dict[str, Any]] = []
     for level in levels:
-        decoded = descend(run, ladder, mine[level].select(keys), analysis.etas, analysis.shares, size)
+        decoded = descend(run, ladder, mine[level].select(keys), analysis.etas, analysis.shares)
         curves += judge.rows(level, decoded)
     searched = search_level(run, denoiser, given, numerics, SamplerSettings())
     with run.stage("symmetry"):
-        turned = symmetry_of(run, ladder, given, mine, analysis.symmetry, size, seed) if analysis.symmetry else None
+        turned = symmetry_of(run, ladder, given, mine, analysis.symmetry, seed) if analysis.symmetry else None
     with run.stage("statistics"):
         folds = min(5, len(given) // 2, len(training) // 2)
         summary = {
@@ -294,15 +296,3 @@ def _in_domain(source: str, denoiser: Denoiser, count: int, seed: int, strict: b
     if len(found) < LEAST:
         raise FarfieldError(f"in-domain {source}: only {len(found)} images can be read; expected at least {LEAST}")
     return found
-
-
-def _own(run: Run, denoiser: Denoiser, numerics: Numerics, count: int) -> Images:
-    """The model's own samples, as a viewer sees them."""
-    make = own_samples(denoiser, numerics)
-
-    def work(keys: tuple[str, ...], advance: Advance) -> Images:
-        return Images(keys, as_shown(make(keys, advance).values))
-
-    keys = [f"{seed:06d}" for seed in range(count)]
-    label = "the model's own samples"
-    return run.compute("in_domain", Images, keys, numerics.batch_size, work, label, numerics.steps)

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from farfield.core.artifact import Images, Latents, read_kept, write_kept
+from farfield.core.artifact import Images, read_kept, write_kept
 from farfield.data.picture import channel_law
 from farfield.data.subset import choose
 from farfield.diffusion.denoiser import Denoiser
-from farfield.study.bench.carrier import Shuttle
+from farfield.study.bench.carrier import Carrier
 from farfield.study.bench.numerics import Numerics
 from farfield.study.bench.run import Run
 from farfield.study.unseen.calibration import calibrate
 from farfield.study.unseen.proposal import Chooser, Producer, SamplerSettings
+from farfield.unseen.method import Method
 
 SEARCHED = (5.0, 10.0, 20.0)
 """Levels that are tried, as far as the model knows them."""
@@ -51,23 +52,13 @@ def search_level(
     if settings.calibrate:
         flow = calibrate(run, denoiser, sources, grids[-1], size, "search/calibration")
     for sigma, sigmas in zip(levels, grids, strict=True):
-        shuttle = Shuttle(flow, sigmas, numerics.solver)
-        latents = run.compute(
-            f"search/{sigma:g}/latents",
-            Latents,
-            sources.keys,
-            size,
-            shuttle.up(sources),
-            f"searching {sigma:g}, up",
-            shuttle.steps,
-        )
-        producer = Producer(shuttle, latents.values, settings, channel_law(given.values))
-        pilot = run.compute(
-            f"search/{sigma:g}/pilot", Images, keys, size, producer.pilot, f"searching {sigma:g}, down", shuttle.steps
-        )
+        carrier = Carrier(flow, sigmas, Method(solver=numerics.solver), size)
+        latents = carrier.up(run, f"search/{sigma:g}/latents", sources, f"searching {sigma:g}, up")
+        producer = Producer(carrier, latents.values, settings, channel_law(given.values))
+        pilot = producer.pilot(run, f"search/{sigma:g}/pilot", keys, f"searching {sigma:g}, down")
         judge = Chooser(denoiser, others, pilot, size, sources=sources)
         rows.append(
-            {"sigma": shuttle.sigma, "discrepancy": judge.discrepancy(), "copies": judge.copies, "chosen": False}
+            {"sigma": carrier.sigma, "discrepancy": judge.discrepancy(), "copies": judge.copies, "chosen": False}
         )
     min(rows, key=lambda row: row["discrepancy"])["chosen"] = True
     if run.ranks.main:

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from farfield.core.artifact import Artifact, Images
-from farfield.core.runtime import Advance, exact_matmul, state_dtype
+from farfield.core.runtime import Advance, exact_matmul
 from farfield.diffusion.denoiser import Denoiser
+from farfield.study.bench.carrier import encode
 from farfield.study.bench.run import Run
 from farfield.unseen.calibration import CalibratedDenoiser, fit_level
 
@@ -32,12 +33,10 @@ def calibrate(
     run: Run, denoiser: Denoiser, examples: Images, sigmas: Tensor, batch_size: int, name: str = "calibration"
 ) -> CalibratedDenoiser:
     """The denoiser corrected on the examples for the levels of a decoder's grid ``sigmas``."""
-    device = denoiser.device
     levels = denoiser.schedule.sigmas(min(STEPS, len(sigmas) - 1), float(sigmas[0])).flip(0)
     keys = [f"{i:03d} {float(s):.6g}" for i, s in enumerate(levels)]
     place = {key: i for i, key in enumerate(keys)}
-    with exact_matmul():
-        x0 = denoiser.encode(examples.values.to(device, state_dtype(device)))
+    x0 = encode(denoiser, examples)
 
     def work(part: tuple[str, ...], advance: Advance) -> Corrections:
         rows = []

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from farfield.audit.local import Parts
 from farfield.audit.named import open_descriptor
-from farfield.core.artifact import Images, Latents, Score, save
+from farfield.core.artifact import Images, Score, save
 from farfield.core.error import FarfieldError
 from farfield.core.runtime import progress
 from farfield.data.picture import channel_law
@@ -20,7 +20,7 @@ from farfield.data.subset import choose
 from farfield.diffusion.denoiser import Denoiser
 from farfield.diffusion.solver import network_calls
 from farfield.present.compare import advise
-from farfield.study.bench.carrier import Shuttle, own_samples
+from farfield.study.bench.carrier import Carrier
 from farfield.study.bench.domain import Domain
 from farfield.study.bench.measure import compare as distances
 from farfield.study.bench.measure import descriptor_label, features, newness
@@ -30,6 +30,7 @@ from farfield.study.bench.run import Run
 from farfield.study.unseen.bandwidth import usual_level
 from farfield.study.unseen.calibration import calibrate
 from farfield.study.unseen.proposal import Producer, SamplerSettings, fit_chooser, produce, sampler_calls
+from farfield.unseen.method import Method as Inversion
 from farfield.unseen.tuning import Method, save_tuned, tune
 
 SAMPLERS: dict[str, SamplerSettings] = {
@@ -103,15 +104,7 @@ class Contest:
     def measured(self, counts: Sequence[int], methods: Sequence[str], specs: Sequence[str]) -> dict[str, Any]:
         """Everything of this domain, as the summary has it."""
         size = self.numerics.batch_size
-        own = self.run.compute(
-            "base",
-            Images,
-            self.keys,
-            size,
-            own_samples(self.denoiser, self.numerics),
-            "base model",
-            self.numerics.steps,
-        )
+        own = self._carrier(self.denoiser).samples(self.run, "base", self.keys, "base model")
         base, every = self.domain.shown(own), self.domain.examples
         fixed = {**self.domain.held, "base": base, "examples": every}
         # The smaller draws are the first of the larger one: `choose` ranks the same keys with the same seed.
@@ -173,19 +166,16 @@ class Contest:
         settings, numerics = SAMPLERS[name], self.numerics
         if len(given) < 3:  # nothing to tell a copy by
             settings = replace(settings, candidates=1)
-        ours = name == "ours"
         run = self._folder(name, given, settings.request())
-        sigma = usual_level(self.denoiser) if ours else None
-        sigmas = self.denoiser.schedule.sigmas(numerics.steps, sigma)
+        level = usual_level(self.denoiser) if name == "ours" else None
+        sigmas = self.denoiser.schedule.sigmas(numerics.steps, level)
         flow: Denoiser = self.denoiser
         if settings.calibrate:
             flow = calibrate(run, self.denoiser, given, sigmas, numerics.batch_size)
-        shuttle = Shuttle(flow, sigmas, numerics.solver)
-        latents = run.compute(
-            "latents", Latents, given.keys, numerics.batch_size, shuttle.up(given), f"{name}: inverting", shuttle.steps
-        )
+        carrier = self._carrier(flow, sigmas)
+        latents = carrier.up(run, "latents", given, f"{name}: inverting")
         try:
-            producer = Producer(shuttle, latents.values, settings, self._finish(given))
+            producer = Producer(carrier, latents.values, settings, self._finish(given))
             if producer.accept:
                 producer.propose([int(k) for k in self.keys])
         except FarfieldError as error:
@@ -195,10 +185,10 @@ class Contest:
         with _timed(run, "choice", len(shards) == math.ceil(len(self.keys) / numerics.batch_size)):
             chooser = None
             if settings.candidates > 1:
-                chooser = fit_chooser(run, self.denoiser, producer, given, numerics.batch_size)
-        samples = produce(run, producer, chooser, self.keys, numerics.batch_size)
+                chooser = fit_chooser(run, self.denoiser, producer, given)
+        samples = produce(run, producer, chooser, self.keys)
         calls = sampler_calls(settings, len(given), len(self.keys), numerics)
-        return self._entry(run, samples, calls, {"trained": False, "sigma": shuttle.sigma})
+        return self._entry(run, samples, calls, {"trained": False, "sigma": carrier.sigma})
 
     def _tuned(self, name: str, given: Images) -> Made:
         """From a model tuned on the examples."""
@@ -234,15 +224,7 @@ class Contest:
             save_tuned(tuned.denoiser, run.folder / "model", self.settings["model"])
         if tuned.stopped.startswith("step"):
             self.notes.append(f"{name} with {count} examples: {tuned.stopped}.")
-        samples = run.compute(
-            "samples",
-            Images,
-            self.keys,
-            self.numerics.batch_size,
-            own_samples(tuned.denoiser, self.numerics),
-            f"{name}: sampling",
-            self.numerics.steps,
-        )
+        samples = self._carrier(tuned.denoiser).samples(run, "samples", self.keys, f"{name}: sampling")
         finish = self._finish(given)
         images = Images(samples.keys, finish(samples.values)) if finish else samples
         history = {"history": tuned.history, "stopped": tuned.stopped, "best": tuned.best, "seconds": tuned.seconds}
@@ -260,6 +242,11 @@ class Contest:
         return Run(
             self.run.folder / f"{len(given):04d}-{name}", "compare", request, {"examples": given}, self.run.quiet
         )
+
+    def _carrier(self, denoiser: Denoiser, sigmas: Tensor | None = None) -> Carrier:
+        """From a level's grid, or from that of the model's last."""
+        sigmas = denoiser.schedule.sigmas(self.numerics.steps) if sigmas is None else sigmas
+        return Carrier(denoiser, sigmas, Inversion(solver=self.numerics.solver), self.numerics.batch_size)
 
     def _finish(self, given: Images) -> Callable[[Tensor], Tensor] | None:
         """The domain's channel law, for every method alike."""

@@ -19,16 +19,17 @@ from farfield.core.artifact import Images, Latents, save, write_json
 from farfield.core.error import FarfieldError
 from farfield.data.picture import as_shown, save_pngs
 from farfield.diffusion.denoiser import Denoiser
-from farfield.study.bench.carrier import Shuttle, certificate, codec_limit, own_samples
+from farfield.study.bench.carrier import Carrier
 from farfield.study.bench.domain import Reading, open_domain
 from farfield.study.bench.measure import SHOWN, geometry, identities, measure, spread
-from farfield.study.bench.numerics import Numerics, describe_model, solved
+from farfield.study.bench.numerics import Numerics, describe_model
 from farfield.study.bench.physical import compare, describe_fields, write_fields
 from farfield.study.bench.run import Run
 from farfield.study.unseen.bandwidth import Level, search_level, usual_level
 from farfield.study.unseen.calibration import calibrate
 from farfield.study.unseen.proposal import Producer, SamplerSettings, fit_chooser, produce, repeats, sampler_calls
 from farfield.unseen.inversion import round_trip
+from farfield.unseen.method import Method
 
 
 @note.kept()
@@ -109,26 +110,23 @@ def expand(
     if asked == "usual":
         sigma = usual_level(denoiser)
     sigmas = denoiser.schedule.sigmas(numerics.steps, sigma)
-    size = numerics.batch_size
+    size, method = numerics.batch_size, Method(solver=numerics.solver)
     flow: Denoiser = calibrate(run, denoiser, given, sigmas, size) if settings.calibrate else denoiser
-    shuttle = Shuttle(flow, sigmas, numerics.solver)
+    carrier = Carrier(flow, sigmas, method, size)
 
-    latents = run.compute("latents", Latents, given.keys, size, shuttle.up(given), "inverting", shuttle.steps)
-    returned = run.compute(
-        "reconstructions", Images, given.keys, size, shuttle.down(latents), "reconstructing", shuttle.steps
-    )
+    latents = carrier.up(run, "latents", given, "inverting")
+    returned = carrier.down(run, "reconstructions", latents, "reconstructing")
     trip = round_trip(given.values, returned.values)
-    alone = codec_limit(run, denoiser, given, returned, size)
-    proof = certificate(run, flow, given, latents, shuttle, numerics)
+    alone = carrier.codec_limit(run, given, returned)
+    proof = carrier.certify(run, given, latents)
 
-    producer = Producer(shuttle, latents.values, settings, domain.finish)
-    chooser = fit_chooser(run, denoiser, producer, given, size) if settings.candidates > 1 else None
-    samples = produce(run, producer, chooser, [f"{s:06d}" for s in range(seed, seed + n)], size)
+    producer = Producer(carrier, latents.values, settings, domain.finish)
+    chooser = fit_chooser(run, denoiser, producer, given) if settings.candidates > 1 else None
+    samples = produce(run, producer, chooser, [f"{s:06d}" for s in range(seed, seed + n)])
     drawn = run.store("sampled", Latents).read()
     proposed = n if producer.accept is None else producer.propose(range(seed, seed + n))[1]
-    base = run.compute(
-        "base", Images, samples.keys, size, own_samples(denoiser, numerics), "the model's own samples", numerics.steps
-    )
+    own = Carrier(denoiser, denoiser.schedule.sigmas(numerics.steps), method, size)
+    base = own.samples(run, "base", samples.keys, "the model's own samples")
 
     sets = {
         "examples": given,
@@ -165,7 +163,7 @@ def expand(
         "physical": describe_fields(domain.physical, reading) if domain.physical else None,
         "sampler": settings.request(),
         "sigma_asked": asked,
-        **solved(shuttle),
+        **carrier.solved(),
         "sigma_search": tried,
         "reconstruction": {
             "psnr": spread(trip.psnr),

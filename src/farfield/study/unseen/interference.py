@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -16,7 +17,7 @@ from farfield.core.runtime import Advance
 from farfield.data.picture import as_shown
 from farfield.study.bench.measure import features
 from farfield.study.bench.run import Run
-from farfield.study.unseen.ladder import Ladder, Work
+from farfield.study.unseen.ladder import Ladder
 from farfield.unseen.bandwidth import recommended_level
 from farfield.unseen.geometry import pair_distances
 from farfield.unseen.interference import Border
@@ -93,23 +94,21 @@ def mean_score(values: Tensor) -> Score:
     return Score(float(v.mean()), len(v), float(v.mean()) - half, float(v.mean()) + half)
 
 
-def descend(
-    run: Run, ladder: Ladder, latents: Latents, etas: Sequence[float], shares: Sequence[float], size: int
-) -> Images:
+def descend(run: Run, ladder: Ladder, latents: Latents, etas: Sequence[float], shares: Sequence[float]) -> Images:
     """Images that come down from one level in every way, under ``eta-0.5/<key>`` and ``noise-0.5/<key>``."""
-    works: dict[str, Work] = {f"eta-{eta:g}": ladder.stochastic(latents, eta) for eta in etas}
-    works |= {f"noise-{share:g}": ladder.disturbed(latents, share) for share in shares}
-    keys = [f"{job}/{key}" for job in works for key in latents.keys]
+    ways = {f"eta-{eta:g}": partial(ladder.stochastic, eta=eta) for eta in etas}
+    ways |= {f"noise-{share:g}": partial(ladder.disturbed, share=share) for share in shares}
+    keys = [f"{job}/{key}" for job in ways for key in latents.keys]
 
     def work(part: tuple[str, ...], advance: Advance) -> Images:
-        found = [
-            works[job](tuple(_source(key) for key in part if _job(key) == job), advance).values
+        rows = [
+            ways[job](latents.select([_source(key) for key in part if _job(key) == job]), advance=advance).values
             for job in dict.fromkeys(_job(key) for key in part)
         ]
-        return Images(part, torch.cat(found))
+        return Images(part, torch.cat(rows))
 
-    level = f"{latents.sigma:.4g}"
-    return run.compute(f"decoded/{level}", Images, keys, size, work, f"down from {level}", ladder.calls(latents.sigma))
+    level, steps = f"{latents.sigma:.4g}", ladder.calls(latents.sigma)
+    return run.compute(f"decoded/{level}", Images, keys, ladder.batch_size, work, f"down from {level}", steps)
 
 
 def _job(key: str) -> str:

@@ -7,27 +7,25 @@ from __future__ import annotations
 
 import math
 import zlib
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from itertools import chain, pairwise
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
 
 import torch
 from torch import Tensor
 
 from farfield.core.artifact import Images, Latents
 from farfield.core.error import FarfieldError
-from farfield.core.runtime import Advance, exact_matmul, generator, state_dtype
+from farfield.core.runtime import Advance, generator
 from farfield.diffusion.denoiser import Denoiser
 from farfield.diffusion.schedule import Schedule
-from farfield.diffusion.solver import integrate
+from farfield.study.bench.carrier import Carrier, as_images
 from farfield.study.bench.run import Run
 from farfield.unseen.geometry import slerp
-from farfield.unseen.inversion import decode, from_latent, to_latent
+from farfield.unseen.method import Method
 
 STANDARD = (2.0, 5.0, 10.0, 20.0, 40.0)
 """Levels that are looked at, as far as the model knows them, besides its last."""
-
-Work = Callable[[tuple[str, ...], Advance], Images]
 
 
 def find_levels(schedule: Schedule, asked: Sequence[float] | None) -> list[float]:
@@ -52,12 +50,8 @@ class Ladder:
     levels: Sequence[float]
     steps: int
     down_steps: int
-    solver: str = "multistep"
-
-    @property
-    def device(self) -> torch.device:
-        held = chain(self.denoiser.parameters(), self.denoiser.buffers())
-        return next((t.device for t in held), torch.device("cpu"))
+    method: Method = field(default_factory=Method)
+    batch_size: int = 64
 
     def calls(self, level: float) -> int:
         """Steps of a descent from a level: a part of those from the highest, at least 4."""
@@ -81,72 +75,32 @@ class Ladder:
         for level in self.levels:
             self.denoiser.schedule.sigmas(self.calls(level), level)
 
-    def climb(self, run: Run, name: str, images: Images, size: int, *, finer: int = 1) -> dict[float, Latents]:
+    def climb(self, run: Run, name: str, images: Images, *, finer: int = 1) -> dict[float, Latents]:
         """Latents of images at every level, kept under ``<name>/<level>``; ``finer`` multiplies the steps."""
-        found: dict[float, Latents] = {}
-        below: Latents | None = None
+        latents: dict[float, Latents] = {}
+        below: Images | Latents = images
         for level, grid in zip(self.levels, self.grids(finer), strict=True):
-            start: Images | Latents = below or images
+            carrier = Carrier(self.denoiser, grid, self.method, self.batch_size)
+            below = latents[level] = carrier.up(run, f"{name}/{level:.4g}", below, f"{name}, to {level:.4g}")
+        return latents
 
-            def work(
-                keys: tuple[str, ...], advance: Advance, grid: Tensor = grid, start: Images | Latents = start
-            ) -> Latents:
-                with exact_matmul():
-                    x = self._state(start.select(keys))
-                    x = integrate(self.denoiser, x, grid.flip(0), self.solver, callback=lambda step: advance(len(keys)))
-                return Latents(keys, to_latent(x, x.new_tensor(float(grid[0]))).cpu(), sigma=float(grid[0]))
+    def stochastic(self, latents: Latents, eta: float, advance: Advance | None = None) -> Images:
+        """A descent with DDIM's noise, by Euler; the noise of a row depends on its key alone."""
+        seeds = [_seed(key) for key in latents.keys]
+        return as_images(latents.keys, self._descent(latents.sigma).stochastic(latents, eta, seeds, advance))
 
-            below = found[level] = run.compute(
-                f"{name}/{level:.4g}", Latents, images.keys, size, work, f"{name}, to {level:.4g}", len(grid) - 1
-            )
-        return found
+    def disturbed(self, latents: Latents, share: float, advance: Advance | None = None) -> Images:
+        """A deterministic descent of latents turned towards N(0, I): 0 is the latent, 1 a fresh draw."""
+        turned = toward_noise(latents, share)
+        return as_images(latents.keys, self._descent(latents.sigma).decode(turned, advance=advance))
 
-    def stochastic(self, latents: Latents, eta: float) -> Work:
-        """Descents with DDIM's noise, by Euler; the noise of a row depends on its key alone."""
-        grid = self.denoiser.schedule.sigmas(self.calls(latents.sigma), latents.sigma)
-
-        def work(keys: tuple[str, ...], advance: Advance) -> Images:
-            x = self._place(latents.select(keys).values)
-            seeds = [_seed(key) for key in keys]
-            with exact_matmul():
-                x = integrate(
-                    self.denoiser,
-                    from_latent(x, grid[0].to(x)),
-                    grid,
-                    "euler",
-                    eta=eta,
-                    seeds=seeds,
-                    callback=lambda step: advance(len(keys)),
-                )
-                x = self.denoiser.decode(x)
-            return Images(keys, x.float().cpu())
-
-        return work
-
-    def disturbed(self, latents: Latents, share: float) -> Work:
-        """Deterministic descents of latents turned towards N(0, I): 0 is the latent, 1 a fresh draw."""
-        grid = self.denoiser.schedule.sigmas(self.calls(latents.sigma), latents.sigma)
-
-        def work(keys: tuple[str, ...], advance: Advance) -> Images:
-            z = self._place(toward_noise(latents.select(keys), share).values)
-            with exact_matmul():
-                x = decode(self.denoiser, z, grid, self.solver, lambda step: advance(len(keys)))
-            return Images(keys, x.float().cpu())
-
-        return work
+    def _descent(self, level: float) -> Carrier:
+        return Carrier(self.denoiser, self.denoiser.schedule.sigmas(self.calls(level), level), self.method)
 
     def _part(self, steps: int, low: float, high: float, least: int) -> int:
         """Steps between two levels, of so many from the lowest to the highest: as many as its share of log sigma."""
         schedule = self.denoiser.schedule
         return max(least, round(steps * math.log(high / low) / math.log(self.levels[-1] / schedule.sigma_min)))
-
-    def _state(self, rows: Images | Latents) -> Tensor:
-        """Of the ODE: latents at their level, and images at the lowest, where they live as they are."""
-        x = self._place(rows.values)
-        return from_latent(x, x.new_tensor(rows.sigma)) if isinstance(rows, Latents) else self.denoiser.encode(x)
-
-    def _place(self, values: Tensor) -> Tensor:
-        return values.to(self.device, state_dtype(self.device))
 
 
 def toward_noise(latents: Latents, share: float) -> Latents:

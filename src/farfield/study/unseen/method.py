@@ -9,14 +9,14 @@ from typing import Any
 
 from torch import Tensor
 
-from farfield.core.artifact import Images, read_kept, write_kept
+from farfield.core.artifact import Images, Latents, read_kept, write_kept
 from farfield.core.error import FarfieldError
-from farfield.core.runtime import exact_matmul, progress, state_dtype
+from farfield.core.runtime import progress
 from farfield.diffusion.denoiser import Denoiser
 from farfield.study.bench.carrier import Carrier
 from farfield.study.bench.run import Run
 from farfield.unseen.inversion import convergence, round_trip
-from farfield.unseen.method import METHODS, Method, Trial, as_row, choose, decode_by, invert_by
+from farfield.unseen.method import METHODS, Method, Trial, as_row, choose
 
 PROBE = 8
 """Images that the choice is made on."""
@@ -99,10 +99,10 @@ def search_method(
     probe = images.select(images.keys[:PROBE])
     most = _most_steps(denoiser, sigma)
     grid = denoiser.schedule.sigmas
-    fine = Carrier(denoiser, grid(most, sigma), Method())
-    truth = fine.up(run, "probe_reference", probe, size, "reference latents", beside=False).values
-    half = Carrier(denoiser, grid(most // 2, sigma), Method())
-    check = half.up(run, "probe_check", probe, size, "checking them", beside=False).values
+    fine = Carrier(denoiser, grid(most, sigma), batch_size=size)
+    truth = fine.up(run, "probe_reference", probe, "reference latents").values
+    half = Carrier(denoiser, grid(most // 2, sigma), batch_size=size)
+    check = half.up(run, "probe_check", probe, "checking them").values
     doubt = float(convergence(check, truth, "multistep").difference.max()) / 3  # the finer one's own error
     if doubt > choice.latent / 3:
         raise FarfieldError(
@@ -119,7 +119,7 @@ def search_method(
                 best = min((t.calls for t in trials if t.meets(choice.round_trip, choice.latent)), default=None)
                 known = any((r["method"], r["solver"], r["steps"]) == (method.name, method.label, steps) for r in rows)
                 if not known and (best is None or sum(method.calls(steps)) < best):
-                    rows.append(_try(denoiser, probe, grid(steps, sigma), method, truth))
+                    rows.append(_try(Carrier(denoiser, grid(steps, sigma), method), probe, truth))
                     write_kept(path, rows)
                 advance(1)
     run.ranks.wait()
@@ -158,22 +158,21 @@ def _candidates(choice: Choice, most: int) -> list[tuple[Method, int]]:
     return sorted(found, key=lambda pair: sum(pair[0].calls(pair[1])))
 
 
-def _try(denoiser: Denoiser, probe: Images, sigmas: Tensor, method: Method, truth: Tensor) -> dict[str, Any]:
+def _try(carrier: Carrier, probe: Images, truth: Tensor) -> dict[str, Any]:
     """One line of the table: errors of the worst image, calls of the mean one."""
-    device = denoiser.device
-    x, steps = probe.values.to(device, state_dtype(device)), len(sigmas) - 1
+    method, steps = carrier.method, carrier.steps
     line = {"method": method.name, "solver": method.label, "steps": steps}
     try:
-        with exact_matmul():
-            found = invert_by(method, denoiser, x, sigmas)
-            back = decode_by(method, denoiser, found.latents, found.beside, sigmas)
-            best = denoiser.decode(denoiser.encode(x))
+        inverted = carrier.invert(probe)
+        beside = None if inverted.beside is None else Latents(probe.keys, inverted.beside)
+        back = carrier.decode(Latents(probe.keys, inverted.latents), beside)
+        best = carrier.recode(probe)
     except FarfieldError as error:  # it does not contract, or overflows: not a method for this model
         return {**line, "failed": str(error)}
-    gap = (found.latents.cpu() - truth).flatten(1).norm(dim=1) / truth.flatten(1).norm(dim=1)
+    gap = (inverted.latents.cpu() - truth).flatten(1).norm(dim=1) / truth.flatten(1).norm(dim=1)
     return {
         **line,
-        "calls": float(found.calls.double().mean()) + method.calls(steps)[1],
+        "calls": float(inverted.calls.double().mean()) + method.calls(steps)[1],
         "psnr": float(round_trip(best, back).psnr.min()),
         "latent": float(gap.max()),
     }

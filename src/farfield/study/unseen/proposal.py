@@ -17,7 +17,7 @@ from farfield.core.runtime import Advance, generator
 from farfield.data.picture import as_shown
 from farfield.diffusion.denoiser import Denoiser
 from farfield.diffusion.solver import network_calls
-from farfield.study.bench.carrier import Shuttle
+from farfield.study.bench.carrier import Carrier, Finish, as_images
 from farfield.study.bench.numerics import Numerics
 from farfield.study.bench.run import Run
 from farfield.study.unseen.calibration import calibration_calls
@@ -152,53 +152,56 @@ class Producer:
 
     def __init__(
         self,
-        shuttle: Shuttle,
+        carrier: Carrier,
         latents: Tensor,
         settings: SamplerSettings,
-        finish: Callable[[Tensor], Tensor] | None = None,
+        finish: Finish | None = None,
     ):
         """``finish`` is applied to decoded images ``[n, C, H, W]``: the domain's `data.picture.channel_law`."""
-        self.shuttle, self.settings, self.finish = shuttle, settings, finish
+        self.carrier, self.settings, self.finish = carrier, settings, finish
         self.proposal, self.accept = settings.proposal(latents)
 
     def propose(self, seeds: Sequence[int], candidate: int = 0, stream: str = "sampler") -> tuple[Latents, int]:
         """One candidate latent of each seed, and how many proposals that took."""
         drawn = draw(self.proposal, seeds, self.accept, stream=f"{stream}-{candidate}")
-        return Latents(tuple(f"{s:06d}" for s in seeds), drawn.latents, sigma=self.shuttle.sigma), int(
+        return Latents(tuple(f"{s:06d}" for s in seeds), drawn.latents, sigma=self.carrier.sigma), int(
             drawn.proposed.sum()
         )
 
-    def pilot(self, keys: tuple[str, ...], advance: Advance) -> Images:
+    def pilot(self, run: Run, name: str, keys: Sequence[str], label: str) -> Images:
         """First candidates of a stream of their own, to fit the choice to."""
-        return self._decode(self.propose([int(k) for k in keys], stream="pilot")[0], keys, advance)
+        carrier = self.carrier
+
+        def work(part: tuple[str, ...], advance: Advance) -> Images:
+            return self._decode(self.propose([int(k) for k in part], stream="pilot")[0], advance)
+
+        return run.compute(name, Images, keys, carrier.batch_size, work, label, carrier.steps)
 
     def make(self, keys: tuple[str, ...], advance: Advance, chooser: Chooser | None) -> tuple[Images, Latents]:
         """The images of these seeds and the latents they were decoded from."""
         seeds = [int(k) for k in keys]
         count = self.settings.candidates if chooser else 1
         latents = [self.propose(seeds, j)[0] for j in range(count)]
-        images = [self._decode(z, keys, advance) for z in latents]
+        images = [self._decode(z, advance) for z in latents]
         if chooser is None:
             return images[0], latents[0]
         pick = chooser.choose([x.values for x in images], seeds)
         rows = torch.arange(len(keys))
         values, z = (torch.stack([a.values for a in group])[pick, rows] for group in (images, latents))
-        return Images(keys, values), Latents(keys, z, sigma=self.shuttle.sigma)
+        return Images(keys, values), Latents(keys, z, sigma=self.carrier.sigma)
 
-    def _decode(self, latents: Latents, keys: tuple[str, ...], advance: Advance) -> Images:
-        images = self.shuttle.down(latents)(keys, advance)
-        return Images(keys, self.finish(images.values)) if self.finish else images
+    def _decode(self, latents: Latents, advance: Advance) -> Images:
+        return as_images(latents.keys, self.carrier.decode(latents, advance=advance), self.finish)
 
 
-def fit_chooser(run: Run, frozen: Denoiser, producer: Producer, given: Images, size: int) -> Chooser:
+def fit_chooser(run: Run, frozen: Denoiser, producer: Producer, given: Images) -> Chooser:
     keys = [f"{s:06d}" for s in range(max(32, min(150, len(given))))]
-    pilot = run.compute("pilot", Images, keys, size, producer.pilot, "pilot", producer.shuttle.steps)
-    return Chooser(frozen, given, pilot, size)
+    return Chooser(frozen, given, producer.pilot(run, "pilot", keys, "pilot"), producer.carrier.batch_size)
 
 
-def produce(run: Run, producer: Producer, chooser: Chooser | None, keys: list[str], size: int) -> Images:
+def produce(run: Run, producer: Producer, chooser: Chooser | None, keys: list[str]) -> Images:
     """Samples, with the latents they came from written beside them, shard by shard."""
-    count = producer.settings.candidates if chooser else 1
+    size, count = producer.carrier.batch_size, producer.settings.candidates if chooser else 1
     sampled = run.store("sampled", Latents)
 
     def work(part: tuple[str, ...], advance: Advance) -> Images:
@@ -206,7 +209,7 @@ def produce(run: Run, producer: Producer, chooser: Chooser | None, keys: list[st
         sampled.write(keys.index(part[0]) // size, latents)
         return images
 
-    steps = producer.shuttle.steps * count
+    steps = producer.carrier.steps * count
     return run.compute("samples", Images, keys, size, work, "sampling", steps, beside=[sampled])
 
 

@@ -9,7 +9,7 @@ from farfield.checkpoints.load import model_digest
 from farfield.core import note
 from farfield.core.artifact import save, write_json
 from farfield.data.picture import save_pngs
-from farfield.study.bench.carrier import Carrier, certify, codec_limit
+from farfield.study.bench.carrier import Carrier
 from farfield.study.bench.domain import Reading, open_source
 from farfield.study.bench.measure import spread
 from farfield.study.bench.numerics import Numerics
@@ -63,8 +63,8 @@ def reconstruct(
     size, steps, tried = numerics.batch_size, numerics.steps, None
     if method is None:
         method, steps, tried = search_method(run, denoiser, images, numerics.sigma, choice, size)
-    carrier = Carrier(denoiser, denoiser.schedule.sigmas(steps, numerics.sigma), method, choice.seed)
-    latents = carrier.up(run, "latents", images, size, "inverting")
+    carrier = Carrier(denoiser, denoiser.schedule.sigmas(steps, numerics.sigma), method, size, choice.seed)
+    latents = carrier.up(run, "latents", images, "inverting")
     summary: dict[str, Any] = {
         "command": run.request["command"],
         "model": model,
@@ -82,9 +82,9 @@ def reconstruct(
     if tried:
         summary["method_search"] = tried
     if method.order is not None:
-        summary["latent_certificate"] = certify(run, images, latents, carrier, size)
+        summary["latent_certificate"] = carrier.certify(run, images, latents)
     if back:
-        returned = carrier.down(run, "reconstructions", latents, size, "decoding")
+        returned = carrier.down(run, "reconstructions", latents, "decoding")
         trip = round_trip(images.values, returned.values)
         summary["reconstruction"] = {
             "psnr": spread(trip.psnr),
@@ -92,7 +92,7 @@ def reconstruct(
             "max_error": spread(trip.max_error),
             "n": len(images),
         }
-        if alone := codec_limit(run, denoiser, images, returned, size):
+        if alone := carrier.codec_limit(run, images, returned):
             summary["codec"] = alone
         if physical:
             summary["reconstruction"]["max_error_physical"] = spread(physical.max_error(returned))

@@ -26,7 +26,6 @@ def symmetry(
     examples: Images,
     latents: dict[float, Latents],
     names: Sequence[str],
-    size: int,
     seed: int = 0,
 ) -> dict[str, Any]:
     """Each example is turned once, by the elements of the group in order, and climbs: a row of measures for each level.
@@ -42,7 +41,7 @@ def symmetry(
     applied = {key: elements[i % len(elements)] for i, key in enumerate(examples.keys)}
     everything = augment(examples, names)
     turned = everything.select([f"{key}{SAVED}{name}" for key, name in applied.items()])
-    climbed = ladder.climb(run, "latents/turned", turned, size)
+    climbed = ladder.climb(run, "latents/turned", turned)
     halves = choose(examples.keys, len(examples) // 2, seed)
     rows = []
     for level, originals in latents.items():

@@ -20,16 +20,15 @@ from farfield.checkpoints.load import model_digest
 from farfield.core import note
 from farfield.core.artifact import Images, Latents, save
 from farfield.core.error import FarfieldError
-from farfield.core.runtime import Advance
 from farfield.data.picture import as_shown, save_pngs
 from farfield.diffusion.denoiser import Denoiser
-from farfield.diffusion.solver import network_calls
-from farfield.study.bench.carrier import Shuttle, certificate
+from farfield.study.bench.carrier import Carrier
 from farfield.study.bench.domain import Domain, Reading, open_domain
 from farfield.study.bench.measure import SHOWN, compare, descriptor_label, features, identities, newness, spread, usable
-from farfield.study.bench.numerics import Numerics, describe_model, solved
+from farfield.study.bench.numerics import Numerics, describe_model
 from farfield.study.bench.run import Run
 from farfield.unseen.inversion import round_trip
+from farfield.unseen.method import Method
 from farfield.unseen.transfer import KINDS, Map, fit_transfer, moved
 
 SIGMA = 0.25
@@ -98,22 +97,27 @@ def transfer(
         "seed": seed,
         **numerics.request(),
     }
-    shuttle = Shuttle(denoiser, denoiser.schedule.sigmas(numerics.steps, numerics.sigma), numerics.solver)
+    size = numerics.batch_size
+    sigmas = denoiser.schedule.sigmas(numerics.steps, numerics.sigma)
+    carrier = Carrier(denoiser, sigmas, Method(solver=numerics.solver), size)
     inputs = {"model": model_digest(model), **source.inputs("content"), **target.inputs("style")}
     run = Run(out, "transfer", request, inputs, quiet)
-    size = numerics.batch_size
     lifted = {
-        name: run.compute(f"latents/{name}", Latents, images.keys, size, shuttle.up(images), f"inverting {name}", shuttle.steps)
+        name: carrier.up(run, f"latents/{name}", images, f"inverting {name}")
         for name, images in (("content", given), ("style", target.examples))
-    }  # fmt: skip
-    proof = certificate(run, denoiser, given, lifted["content"], shuttle, numerics)
+    }
+    proof = carrier.certify(run, given, lifted["content"])
     carry = fit_transfer(kind, lifted["content"].values, lifted["style"].values)
     made = {
-        f"{s:g}": _decoded(run, shuttle, target, lifted["content"], carry, s, size, last=s == strengths[-1])
+        f"{s:g}": _decoded(run, carrier, target, lifted["content"], carry, s, last=s == strengths[-1])
         for s in strengths
     }
     plain = fit_transfer(kind, given.values, target.examples.values)(given.values).float()
-    sets = {"before": given, **made, PLAIN: target.shown(Images(given.keys, _finished(target, plain)))}
+    sets = {
+        "before": given,
+        **made,
+        PLAIN: target.shown(Images(given.keys, target.finish(plain) if target.finish else plain)),
+    }
     chosen = f"{strengths[-1]:g}"
     measures, news, nearest = _measured(run, denoiser, descriptors, sets, target, chosen, size)
     stands = standing(
@@ -133,7 +137,7 @@ def transfer(
         ),
         "kind": kind,
         "strengths": [f"{s:g}" for s in strengths],
-        **solved(shuttle),
+        **carrier.solved(),
         "latent_certificate": proof,
         "measures": measures,
         "novelty": news,
@@ -147,8 +151,8 @@ def transfer(
             *([SAME_MODEL] if "model" in descriptors else []),
         ],
         "evaluations": {
-            "inversion": (len(given) + len(target.examples)) * network_calls(shuttle.solver, shuttle.steps),
-            "decoding": len(given) * len(strengths) * network_calls(shuttle.solver, shuttle.steps),
+            "inversion": (len(given) + len(target.examples)) * carrier.calls(run),
+            "decoding": len(given) * len(strengths) * carrier.calls(run),
         },
     }
     if run.ranks.main:
@@ -175,21 +179,12 @@ SAME_MODEL = (
 
 
 def _decoded(
-    run: Run, shuttle: Shuttle, target: Domain, latents: Latents, carry: Map, strength: float, size: int, last: bool
+    run: Run, carrier: Carrier, target: Domain, latents: Latents, carry: Map, strength: float, last: bool
 ) -> Images:
     """The images of moved latents, in the style's channels."""
     there = Latents(latents.keys, moved(latents.values, carry, strength), sigma=latents.sigma)
-    down = shuttle.down(there)
-
-    def work(keys: tuple[str, ...], advance: Advance) -> Images:
-        return Images(keys, _finished(target, down(keys, advance).values))
-
     name = "samples" if last else f"transferred/{strength:g}"
-    return target.shown(run.compute(name, Images, latents.keys, size, work, f"decoding {strength:g}", shuttle.steps))
-
-
-def _finished(target: Domain, values: Any) -> Any:
-    return target.finish(values) if target.finish else values
+    return target.shown(carrier.down(run, name, there, f"decoding {strength:g}", target.finish))
 
 
 def _measured(
