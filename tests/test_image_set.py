@@ -21,6 +21,7 @@ from farfield.data.image_set import ImageSet
 from farfield.study.audit.audit import audit
 from farfield.study.audit.gl import RawPixels
 from farfield.study.bench.likeness import Likeness
+from farfield.study.bench.numerics import Loading
 from farfield.study.model.generate import Sampling
 
 
@@ -153,7 +154,7 @@ def test_an_audit_reads_no_more_at_once_of_a_larger_training_set(tmp_path: Path,
         str(tmp_path / "samples"),
         str(tmp_path / "train"),
         tmp_path / "run",
-        Sampling(batch_size=2, device="cpu"),
+        Sampling(loading=Loading(2, "cpu")),
         Likeness("copy", 0.5),
         heldout=str(tmp_path / "heldout"),
         quiet=True,

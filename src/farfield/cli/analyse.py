@@ -91,7 +91,7 @@ def analyse(
     from farfield.data.symmetry import parse
     from farfield.present.report import write_report
     from farfield.study.bench.domain import Reading
-    from farfield.study.bench.numerics import Numerics
+    from farfield.study.bench.numerics import Loading, Numerics
     from farfield.study.unseen.analyse import Analysis, analyse
 
     many = "numbers with commas between"
@@ -108,7 +108,7 @@ def analyse(
         model,
         examples_source,
         out,
-        Numerics(None, steps, solver, batch_size, device, dtype, label),
+        Numerics(None, steps, solver, Loading(batch_size, device, dtype, label)),
         analysis,
         Reading(strict, stretch, patch, hdu, mask),
         examples=examples,

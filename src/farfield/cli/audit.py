@@ -72,6 +72,7 @@ def audit(
     from farfield.study.audit.audit import audit
     from farfield.study.audit.audit_sets import is_model
     from farfield.study.bench.likeness import Likeness
+    from farfield.study.bench.numerics import Loading
     from farfield.study.model.generate import Sampling
 
     if n is not None and (n < 1 or seeds is not None):
@@ -84,9 +85,7 @@ def audit(
         solver=solver,
         steps=steps,
         labels=tuple(parse_numbers(labels, "labels")) if labels is not None else (),
-        batch_size=batch_size,
-        device=device,
-        dtype=dtype,
+        loading=Loading(batch_size, device, dtype),
     )
     audit(
         subject,

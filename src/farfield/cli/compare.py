@@ -85,7 +85,7 @@ def compare(
     """Should I tune? Compare the frozen model with models fine-tuned on the same examples."""
     from farfield.present.report import write_report
     from farfield.study.bench.domain import Reading
-    from farfield.study.bench.numerics import Numerics
+    from farfield.study.bench.numerics import Loading, Numerics
     from farfield.study.unseen.compare import compare
     from farfield.study.unseen.contest import Tuning
 
@@ -93,7 +93,7 @@ def compare(
         model,
         examples_sources,
         out,
-        Numerics(None, steps, solver, batch_size, device, dtype, label),
+        Numerics(None, steps, solver, Loading(batch_size, device, dtype, label)),
         Reading(strict, stretch, patch, hdu, mask),
         heldout=heldout or [],
         counts=None if counts is None else _whole(counts),

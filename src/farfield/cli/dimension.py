@@ -40,6 +40,7 @@ def dimension(
     """How many dimensions do the data have around each image? Three estimates by one denoiser, with error bars."""
     from farfield.present.report import write_report
     from farfield.study.bench.domain import Reading
+    from farfield.study.bench.numerics import Loading
     from farfield.study.manifold.dimension import dimension as measure
 
     measure(
@@ -47,15 +48,12 @@ def dimension(
         images,
         out,
         Reading(strict),
+        Loading(batch_size, device, dtype, label),
         sigmas=parse_levels(sigmas),
         probes=probes,
         copies=copies,
         limit=limit,
         seed=seed,
-        batch_size=batch_size,
-        device=device,
-        dtype=dtype,
-        label=label,
         quiet=quiet,
     )
     finish(out, as_json, write_report)

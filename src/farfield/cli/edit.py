@@ -82,7 +82,7 @@ def edit(
     """
     from farfield.present.report import write_report
     from farfield.study.bench.domain import Reading
-    from farfield.study.bench.numerics import Numerics
+    from farfield.study.bench.numerics import Loading, Numerics
     from farfield.study.manifold.edit import Moves, edit
 
     moves = Moves(
@@ -91,7 +91,7 @@ def edit(
         tuple(_composed(text) for text in compose or ()),
         control,
     )
-    numerics = Numerics(sigma, steps, solver, batch_size, device, dtype, label)
+    numerics = Numerics(sigma, steps, solver, Loading(batch_size, device, dtype, label))
     edit(
         model,
         images,

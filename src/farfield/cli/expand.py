@@ -112,13 +112,13 @@ def expand(
     """Make new images of a domain the model never saw, from a few examples and without training."""
     from farfield.present.report import write_report
     from farfield.study.bench.domain import Reading
-    from farfield.study.bench.numerics import Numerics
+    from farfield.study.bench.numerics import Loading, Numerics
     from farfield.study.unseen.expand import expand
     from farfield.study.unseen.proposal import SamplerSettings
 
     level: Any = sigma if sigma in ("usual", "last", "auto") else "usual"
     chosen = None if level == sigma else numbers(sigma, "sigma", "a number, last, auto or usual", most=1)[0]
-    numerics = Numerics(chosen, steps, solver, batch_size, device, dtype, label)
+    numerics = Numerics(chosen, steps, solver, Loading(batch_size, device, dtype, label))
     ends = numbers(t, "t", "a number such as 0.5, or a range such as 0.25,0.5")
     settings = SamplerSettings(
         sampler, prior, (ends[0], ends[-1]), centre, partner, candidates, reach, calibrate, parents

@@ -60,6 +60,7 @@ def generate(
     """A model's own images: the same noise for every model, whatever its family."""
     from farfield.core.seeds import parse_numbers
     from farfield.diffusion.solver import Churn
+    from farfield.study.bench.numerics import Loading
     from farfield.study.model.generate import Sampling, make_samples
 
     sampling = Sampling(
@@ -71,9 +72,7 @@ def generate(
         churn=Churn(churn, churn_min, churn_max, churn_noise),
         labels=tuple(parse_numbers(label, "labels")) if label is not None else (),
         form=form,
-        batch_size=batch_size,
-        device=device,
-        dtype=dtype,
+        loading=Loading(batch_size, device, dtype),
     )
     make_samples(model, parse_numbers(seeds), out, sampling, quiet=quiet)
     finish(out, as_json)

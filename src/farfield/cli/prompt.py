@@ -52,6 +52,7 @@ def prompt(
     """Let a text-to-image model paint a domain from words, the baseline that needs no example."""
     from farfield.present.report import write_report
     from farfield.study.bench.domain import Reading
+    from farfield.study.bench.numerics import Loading
     from farfield.study.unseen.prompt import prompt
 
     prompt(
@@ -59,6 +60,7 @@ def prompt(
         out,
         prompts or (),
         Reading(strict),
+        Loading(batch_size, device, dtype),
         n=n,
         steps=steps,
         guidance=guidance,
@@ -68,9 +70,6 @@ def prompt(
         judge=judge,
         descriptors=trusted(descriptor or [], trust),
         seed=seed,
-        batch_size=batch_size,
-        device=device,
-        dtype=dtype,
         quiet=quiet,
     )
     finish(out, as_json, write_report)

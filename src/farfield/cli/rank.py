@@ -45,6 +45,7 @@ def rank(
 ) -> None:
     """How many directions does a denoiser keep? Spectrum and rank of its Jacobian over noise levels."""
     from farfield.present.report import write_report
+    from farfield.study.bench.numerics import Loading
     from farfield.study.manifold.rank import Points
     from farfield.study.manifold.rank import rank as measure
 
@@ -52,12 +53,9 @@ def rank(
         model,
         out,
         Points(along, images, points, parse_levels(sigmas), seed),
+        Loading(batch_size, device, dtype, label),
         method=method,
         share=share,
-        label=label,
-        batch_size=batch_size,
-        device=device,
-        dtype=dtype,
         quiet=quiet,
     )
     finish(out, as_json, write_report)

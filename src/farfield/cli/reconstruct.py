@@ -80,11 +80,11 @@ def reconstruct(
     """Invert images and decode them again: do they come back, and can their latents be believed?"""
     from farfield.present.report import write_report
     from farfield.study.bench.domain import Reading
-    from farfield.study.bench.numerics import Numerics
+    from farfield.study.bench.numerics import Loading, Numerics
     from farfield.study.unseen.reconstruct import reconstruct
 
     choice, steps, solver = _choice(method, round_trip, latent, eta, seed, steps, solver)
-    numerics = Numerics(sigma, steps, solver, batch_size, device, dtype, label)
+    numerics = Numerics(sigma, steps, solver, Loading(batch_size, device, dtype, label))
     reconstruct(
         model,
         images,
@@ -126,11 +126,11 @@ def invert(
 ) -> None:
     """Images to unit-variance latents (safetensors shards), with the certificate of k against 2k steps."""
     from farfield.study.bench.domain import Reading
-    from farfield.study.bench.numerics import Numerics
+    from farfield.study.bench.numerics import Loading, Numerics
     from farfield.study.unseen.reconstruct import reconstruct
 
     choice, steps, solver = _choice(method, round_trip, latent, eta, seed, steps, solver)
-    numerics = Numerics(sigma, steps, solver, batch_size, device, dtype, label)
+    numerics = Numerics(sigma, steps, solver, Loading(batch_size, device, dtype, label))
     reconstruct(
         model,
         images,

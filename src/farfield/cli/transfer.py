@@ -72,7 +72,7 @@ def transfer(
     """Give images of one domain the style of another, by moving their latents; no training."""
     from farfield.present.report import write_report
     from farfield.study.bench.domain import Reading
-    from farfield.study.bench.numerics import Numerics
+    from farfield.study.bench.numerics import Loading, Numerics
     from farfield.study.unseen.transfer import transfer
 
     transfer(
@@ -80,7 +80,7 @@ def transfer(
         content,
         style,
         out,
-        Numerics(sigma, steps, solver, batch_size, device, dtype, label),
+        Numerics(sigma, steps, solver, Loading(batch_size, device, dtype, label)),
         Reading(strict),
         kind=kind,
         strengths=numbers(strength, "strength", "numbers such as 1 or 0.25,0.5,1", most=16),

@@ -108,7 +108,7 @@ def audit(
         {**real, "samples": given, **opened, **models},
         quiet,
     )
-    batch, device = sampling.batch_size, sampling.device
+    batch, device = sampling.loading.batch_size, sampling.loading.device
     _, published = describe(run, real, ("training",), likeness, batch, device)
     _check_enough(real, likeness, published)
 

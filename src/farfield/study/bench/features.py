@@ -9,13 +9,14 @@ import farfield
 from farfield.audit.descriptor import Descriptor, describe
 from farfield.audit.named import open_descriptor
 from farfield.audit.stored import StoredFeatures
-from farfield.checkpoints.load import load_denoiser, model_digest
+from farfield.checkpoints.load import model_digest
 from farfield.core import note
 from farfield.core.artifact import Features, Images
 from farfield.core.error import FarfieldError, MachineError
 from farfield.core.runtime import Advance, resolve_device
 from farfield.data.image_set import ImageSet
 from farfield.data.samples import open_image_set
+from farfield.study.bench.numerics import Loading
 from farfield.study.bench.run import Run
 
 
@@ -48,7 +49,7 @@ def describe_source(
     whitened = None
     if spec == "pixels":
         whitened = images if references is None else open_image_set(references)
-    denoiser = None if model is None else load_denoiser(model).to(place)
+    denoiser = None if model is None else Loading(device=device).load(model)
     descriptor = open_descriptor(spec, references=whitened, denoiser=denoiser, device=place)
     request = {"source": source, "descriptor": descriptor.name, "limit": limit}
     inputs = {

@@ -1,4 +1,4 @@
-"""How a model is run: its numbers, and what a summary says of both."""
+"""How a model is loaded and run, and what a summary says of it."""
 
 from __future__ import annotations
 
@@ -13,24 +13,41 @@ from farfield.diffusion.solver import find_solver
 
 
 @dataclass(frozen=True)
-class Numerics:
-    """How a model is run; shared by every command that inverts or decodes."""
+class Loading:
+    """How a model is loaded and called: rows at a time, where, in which precision, for which class."""
 
-    sigma: float | None = None
-    steps: int = 24
-    solver: str = "multistep"
     batch_size: int = 64
     device: str = "auto"
     dtype: str = "float32"
     label: int | None = None
 
-    def load(self, model: str) -> Denoiser:
-        """The frozen denoiser, on its device."""
+    def __post_init__(self) -> None:
         if self.batch_size < 1:
             raise FarfieldError(f"batch size {self.batch_size}: expected at least 1")
-        denoiser = load_denoiser(
+
+    def load(self, model: str) -> Denoiser:
+        """The frozen denoiser, on its device."""
+        return load_denoiser(
             model, device=resolve_device(self.device), dtype=resolve_dtype(self.dtype), label=self.label
         )
+
+    def request(self) -> dict[str, Any]:
+        """What changes a result: everything but the device."""
+        return {k: v for k, v in asdict(self).items() if k != "device"}
+
+
+@dataclass(frozen=True)
+class Numerics:
+    """How the ODE of a model is solved; shared by every command that inverts or decodes."""
+
+    sigma: float | None = None
+    steps: int = 24
+    solver: str = "multistep"
+    loading: Loading = Loading()
+
+    def load(self, model: str) -> Denoiser:
+        """The frozen denoiser, on its device."""
+        denoiser = self.loading.load(model)
         self._check(denoiser)
         return denoiser
 
@@ -46,8 +63,8 @@ class Numerics:
             ) from error
 
     def request(self) -> dict[str, Any]:
-        """What changes a result: everything but the device."""
-        return {k: v for k, v in asdict(self).items() if k != "device"}
+        """What changes a result."""
+        return {"sigma": self.sigma, "steps": self.steps, "solver": self.solver, **self.loading.request()}
 
 
 def describe_model(request: dict[str, Any], denoiser: Denoiser) -> dict[str, Any]:

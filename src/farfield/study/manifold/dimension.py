@@ -16,16 +16,17 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from farfield.checkpoints.load import load_denoiser, model_digest
+from farfield.checkpoints.load import model_digest
 from farfield.core import note
 from farfield.core.artifact import Artifact
 from farfield.core.error import FarfieldError
-from farfield.core.runtime import Advance, generator, resolve_device, resolve_dtype
+from farfield.core.runtime import Advance, generator
 from farfield.manifold.dimension import error_dimension, flipd, normal_bundle
 from farfield.manifold.jacobian import BATCH, Jacobian
 from farfield.manifold.trace import Estimate
 from farfield.study.bench.carrier import encode
 from farfield.study.bench.domain import Reading, open_source
+from farfield.study.bench.numerics import Loading
 from farfield.study.bench.run import Run
 from farfield.study.manifold.rank import levels, over_points
 
@@ -50,16 +51,13 @@ def dimension(
     source: str,
     out: Path,
     reading: Reading = Reading(),
+    loading: Loading = Loading(BATCH),
     *,
     sigmas: Sequence[float] | None = None,
     probes: int = 32,
     copies: int | None = None,
     limit: int | None = None,
     seed: int = 0,
-    label: int | None = None,
-    batch_size: int = BATCH,
-    device: str = "auto",
-    dtype: str = "float32",
     quiet: bool = False,
 ) -> dict[str, Any]:
     """The estimates of every image, in ``levels/``, ``bundle/`` and ``summary.json``.
@@ -71,8 +69,8 @@ def dimension(
     Raises:
         FarfieldError: more probes than dimensions, fewer than 2, or too few copies.
     """
-    denoiser = load_denoiser(model, device=resolve_device(device), dtype=resolve_dtype(dtype), label=label)
-    d = math.prod(denoiser.shape)
+    denoiser = loading.load(model)
+    d, batch_size = math.prod(denoiser.shape), loading.batch_size
     if not 2 <= probes <= d:
         raise FarfieldError(f"{probes} probes: expected 2 to {d}, the number of dimensions")
     copies = (4 * d if d <= SMALL else 0) if copies is None else copies
@@ -89,9 +87,9 @@ def dimension(
         "probes": probes,
         "copies": copies,
         "seed": seed,
-        "label": label,
+        "label": loading.label,
         "batch_size": batch_size,
-        "dtype": dtype,
+        "dtype": loading.dtype,
     }
     run = Run(out, "dimension", request, {"model": model_digest(model), "images": images}, quiet)
 

@@ -143,7 +143,7 @@ def edit(
         "seed": seed,
     }
     sigmas = denoiser.schedule.sigmas(numerics.steps, wanted)
-    carrier = Carrier(denoiser, sigmas, Method(solver=numerics.solver), numerics.batch_size)
+    carrier = Carrier(denoiser, sigmas, Method(solver=numerics.solver), numerics.loading.batch_size)
     masked = Images(("mask",), inside[None, None].float())
     run = Run(out, "edit", request, {"model": digest, "images": images, "mask": masked, "load": given}, quiet)
     latents = carrier.up(run, "latents", images, "inverting")

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from farfield.audit.interval import bootstrap, resample
-from farfield.checkpoints.load import load_denoiser, model_digest
+from farfield.checkpoints.load import model_digest
 from farfield.core import note
 from farfield.core.artifact import Images, Score
 from farfield.core.error import FarfieldError
@@ -24,8 +24,6 @@ from farfield.core.runtime import (
     Advance,
     exact_matmul,
     generator,
-    resolve_device,
-    resolve_dtype,
     seeded_noise,
 )
 from farfield.data.subset import choose
@@ -37,6 +35,7 @@ from farfield.manifold.rank import effective_rank, numerical_rank
 from farfield.manifold.spectrum import Spectrum, check_request, spectrum
 from farfield.study.bench.carrier import encode, place
 from farfield.study.bench.domain import open_source
+from farfield.study.bench.numerics import Loading
 from farfield.study.bench.run import Run
 from farfield.study.manifold.spectra import DIRECTIONS, FACTS, STEP, Spectra, packed, unpacked
 
@@ -84,13 +83,10 @@ def rank(
     model: str,
     out: Path,
     points: Points,
+    loading: Loading = Loading(BATCH),
     *,
     method: str = "auto",
     share: float = 0.99,
-    label: int | None = None,
-    batch_size: int = BATCH,
-    device: str = "auto",
-    dtype: str = "float32",
     quiet: bool = False,
 ) -> dict[str, Any]:
     """The spectrum at every point and level, and what it says; written to ``spectra/`` and ``summary.json``.
@@ -101,7 +97,7 @@ def rank(
     """
     points.check()
     check_request(method, share)
-    denoiser = load_denoiser(model, device=resolve_device(device), dtype=resolve_dtype(dtype), label=label)
+    denoiser = loading.load(model)
     sigmas = levels(denoiser.schedule, points.sigmas)
     images = None if points.along == "trajectory" else _images(points, denoiser)
     request = {
@@ -110,9 +106,9 @@ def rank(
         "sigmas": sigmas,
         "method": method,
         "share": share,
-        "label": label,
-        "batch_size": batch_size,
-        "dtype": dtype,
+        "label": loading.label,
+        "batch_size": loading.batch_size,
+        "dtype": loading.dtype,
     }
     run = Run(out, "rank", request, {"model": model_digest(model), "images": images}, quiet)
     names = images.keys if images else tuple(str(points.seed + i) for i in range(points.count))
@@ -123,7 +119,7 @@ def rank(
         for key in some:
             name, _, place = key.rpartition("@")
             x = _point(denoiser, points, images, name, sigmas[int(place)])
-            jacobian = Jacobian(denoiser, x, sigmas[int(place)], batch=batch_size)
+            jacobian = Jacobian(denoiser, x, sigmas[int(place)], batch=loading.batch_size)
             g = generator(points.seed, f"spectrum {key}")
             found = spectrum(jacobian, g, method, share)
             rows.append(packed(found, jacobian, g))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from farfield.checkpoints.load import load_denoiser, model_digest
+from farfield.checkpoints.load import model_digest
 from farfield.core import note
 from farfield.core.artifact import Images, Store, chunks, write_bytes
 from farfield.core.checksum import sums_hold, write_sums
 from farfield.core.error import FarfieldError
 from farfield.core.provenance import Provenance
-from farfield.core.runtime import Advance, progress, resolve_device, resolve_dtype
+from farfield.core.runtime import Advance, progress
 from farfield.core.seeds import show_numbers
 from farfield.data.picture import decodes, png, save_png, to_uint8
 from farfield.data.samples import open_samples
@@ -28,7 +28,7 @@ from farfield.diffusion.generation import Labelled
 from farfield.diffusion.solver import Churn, check_noise, find_solver
 from farfield.present.sheet import grid
 from farfield.study.bench.carrier import Carrier
-from farfield.study.bench.numerics import describe_model
+from farfield.study.bench.numerics import Loading, describe_model
 from farfield.study.bench.run import Run
 from farfield.unseen.method import Method
 
@@ -56,15 +56,11 @@ class Sampling:
     churn: Churn = field(default_factory=Churn)
     labels: tuple[int, ...] = ()
     form: str = "png"
-    batch_size: int = 64
-    device: str = "auto"
-    dtype: str = "float32"
+    loading: Loading = Loading()
 
     def __post_init__(self) -> None:
         if self.form not in FORMATS:
             raise FarfieldError(f"format {self.form!r}: expected one of {', '.join(FORMATS)}")
-        if self.batch_size < 1:
-            raise FarfieldError(f"batch size {self.batch_size}: expected at least 1")
         check_noise(find_solver(self.rule), self.eta, self.churn)
 
     @property
@@ -76,9 +72,10 @@ class Sampling:
 
     def request(self) -> dict[str, Any]:
         """What changes a result: everything but the device."""
-        asked = {k: v for k, v in asdict(self).items() if k not in ("device", "churn", "labels")}
+        asked = {k: v for k, v in asdict(self).items() if k not in ("loading", "churn", "labels")}
+        loading = {k: v for k, v in self.loading.request().items() if k != "label"}  # it is among the labels
         churn = {k: f"{v:g}" for k, v in asdict(self.churn).items()} if self.churn.amount > 0 else None
-        return {**asked, "solver": self.rule, "churn": churn, "labels": list(self.labels)}
+        return {**asked, "solver": self.rule, **loading, "churn": churn, "labels": list(self.labels)}
 
 
 @note.kept()
@@ -116,7 +113,7 @@ def make_samples(
     if sampling.form == "png":
         _fill_pngs(run, keys, sampling, work)
     else:
-        run.fill(SAMPLES, Images, keys, sampling.batch_size, work, "generating", sampling.steps)
+        run.fill(SAMPLES, Images, keys, sampling.loading.batch_size, work, "generating", sampling.steps)
     calls = find_solver(sampling.rule).calls(sampling.steps) + 1
     summary = {
         "command": "generate",
@@ -142,8 +139,7 @@ def make_samples(
 
 def open_model(model: str, sampling: Sampling) -> Denoiser:
     """The frozen denoiser, on its device; every label is one of its classes."""
-    device, dtype = resolve_device(sampling.device), resolve_dtype(sampling.dtype)
-    denoiser = load_denoiser(model, device=device, dtype=dtype, label=max(sampling.labels, default=None))
+    denoiser = replace(sampling.loading, label=max(sampling.labels, default=None)).load(model)
     if len(sampling.labels) > 1:
         Labelled(denoiser, torch.tensor(sampling.labels))  # or it says why not, before the run is begun
     return denoiser
@@ -157,7 +153,7 @@ def _fill_pngs(
     A batch that lacks one file, or has a damaged one, is made again as a whole: a network's last bits depend on how many rows
     it is given. Its files are listed with their checksums in ``checksums/``.
     """
-    parts = chunks(keys, sampling.batch_size)
+    parts = chunks(keys, sampling.loading.batch_size)
     lists = {i: run.folder / "checksums" / f"{i:05d}.txt" for i in range(run.ranks.rank, len(parts), run.ranks.world)}
     files = {i: [_png(run.folder / SAMPLES, key) for key in parts[i]] for i in lists}
     left = [i for i, path in lists.items() if not sums_hold(path, run.folder, files[i], decodes)]

@@ -127,7 +127,7 @@ def analyse(
     """
     denoiser = numerics.load(model)
     levels = find_levels(denoiser.schedule, analysis.levels)
-    size, method = numerics.batch_size, Method(solver=numerics.solver)
+    size, method = numerics.loading.batch_size, Method(solver=numerics.solver)
     ladder = Ladder(denoiser, levels, numerics.steps, analysis.down_steps, method, size)
     ladder.check()
     domain = _examples(source, denoiser, examples, seed, reading)

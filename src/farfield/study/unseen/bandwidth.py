@@ -43,7 +43,7 @@ def search_level(
     if len(given) < 8:  # two halves of fewer than four say nothing
         return [{"sigma": usual_level(denoiser), "chosen": True}]
     first, second = choose(given.keys, len(given) // 2, 0)
-    sources, others, size = given.select(first), given.select(second), numerics.batch_size
+    sources, others, size = given.select(first), given.select(second), numerics.loading.batch_size
     keys = [f"{s:06d}" for s in range(64)]
     rows: list[dict[str, Any]] = []
     # Half the steps: the order of the levels, not the last decibel, is what is asked.

@@ -103,7 +103,7 @@ class Contest:
 
     def measured(self, counts: Sequence[int], methods: Sequence[str], specs: Sequence[str]) -> dict[str, Any]:
         """Everything of this domain, as the summary has it."""
-        size = self.numerics.batch_size
+        size = self.numerics.loading.batch_size
         own = self._carrier(self.denoiser).samples(self.run, "base", self.keys, "base model")
         base, every = self.domain.shown(own), self.domain.examples
         fixed = {**self.domain.held, "base": base, "examples": every}
@@ -171,7 +171,7 @@ class Contest:
         sigmas = self.denoiser.schedule.sigmas(numerics.steps, level)
         flow: Denoiser = self.denoiser
         if settings.calibrate:
-            flow = calibrate(run, self.denoiser, given, sigmas, numerics.batch_size)
+            flow = calibrate(run, self.denoiser, given, sigmas, numerics.loading.batch_size)
         carrier = self._carrier(flow, sigmas)
         latents = carrier.up(run, "latents", given, f"{name}: inverting")
         try:
@@ -182,7 +182,7 @@ class Contest:
             self.notes.append(f"{name} with {len(given)} examples is left out: {error}")
             return None
         shards = run.store("samples", Images).shards()
-        with _timed(run, "choice", len(shards) == math.ceil(len(self.keys) / numerics.batch_size)):
+        with _timed(run, "choice", len(shards) == math.ceil(len(self.keys) / numerics.loading.batch_size)):
             chooser = None
             if settings.candidates > 1:
                 chooser = fit_chooser(run, self.denoiser, producer, given)
@@ -246,7 +246,7 @@ class Contest:
     def _carrier(self, denoiser: Denoiser, sigmas: Tensor | None = None) -> Carrier:
         """From a level's grid, or from that of the model's last."""
         sigmas = denoiser.schedule.sigmas(self.numerics.steps) if sigmas is None else sigmas
-        return Carrier(denoiser, sigmas, Inversion(solver=self.numerics.solver), self.numerics.batch_size)
+        return Carrier(denoiser, sigmas, Inversion(solver=self.numerics.solver), self.numerics.loading.batch_size)
 
     def _finish(self, given: Images) -> Callable[[Tensor], Tensor] | None:
         """The domain's channel law, for every method alike."""

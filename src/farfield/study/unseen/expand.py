@@ -110,7 +110,7 @@ def expand(
     if asked == "usual":
         sigma = usual_level(denoiser)
     sigmas = denoiser.schedule.sigmas(numerics.steps, sigma)
-    size, method = numerics.batch_size, Method(solver=numerics.solver)
+    size, method = numerics.loading.batch_size, Method(solver=numerics.solver)
     flow: Denoiser = calibrate(run, denoiser, given, sigmas, size) if settings.calibrate else denoiser
     carrier = Carrier(flow, sigmas, method, size)
 

@@ -15,7 +15,7 @@ import torch
 import farfield
 from farfield.audit.named import open_descriptor
 from farfield.audit.standing import standing
-from farfield.checkpoints.load import load_denoiser, model_digest
+from farfield.checkpoints.load import model_digest
 from farfield.checkpoints.text_to_image import digest, load_text_to_image
 from farfield.core import note
 from farfield.core.artifact import Images, save
@@ -24,6 +24,7 @@ from farfield.core.runtime import Advance, exact_matmul, resolve_device, resolve
 from farfield.data.picture import as_shown, fit, save_pngs, to_uint8
 from farfield.study.bench.domain import Domain, Reading, open_domain
 from farfield.study.bench.measure import SHOWN, compare, descriptor_label, features, identities, usable
+from farfield.study.bench.numerics import Loading
 from farfield.study.bench.run import Run
 
 PROMPTS: dict[str, tuple[str, ...]] = {
@@ -53,6 +54,7 @@ def prompt(
     out: Path,
     prompts: Sequence[str] = (),
     reading: Reading = Reading(),
+    loading: Loading = Loading(batch_size=8),
     *,
     n: int = 64,
     steps: int = 50,
@@ -63,9 +65,6 @@ def prompt(
     judge: str | None = None,
     descriptors: Sequence[str] = (),
     seed: int = 0,
-    batch_size: int = 8,
-    device: str = "auto",
-    dtype: str = "float32",
     quiet: bool = False,
 ) -> dict[str, Any]:
     """Make ``n`` images from prompts and measure them; the summary, as written to ``summary.json``.
@@ -80,9 +79,9 @@ def prompt(
         descriptors: ``pixels``, ``model`` (with ``judge``) or files; pixels, and the judge's, if not given.
     """
     prompts = tuple(prompts) or PROMPTS.get(heldout or "", ())
-    _check(prompts, n, steps, guidance, size, seed, batch_size, heldout)
-    place = resolve_device(device)
-    painter = load_text_to_image(model, device=place, dtype=resolve_dtype(dtype))
+    _check(prompts, n, steps, guidance, size, seed)
+    batch_size, device = loading.batch_size, resolve_device(loading.device)
+    painter = load_text_to_image(model, device=device, dtype=resolve_dtype(loading.dtype))
     side = size or painter.side
     domain = open_domain(heldout, (3, side, side), reading, examples=examples, n=n, seed=seed) if heldout else None
     specs = list(descriptors) or ["pixels", *(["model"] if judge else [])]
@@ -102,7 +101,7 @@ def prompt(
         "descriptors": named,
         "seed": seed,
         "batch_size": batch_size,
-        "dtype": dtype,
+        "dtype": loading.dtype,
     }
     inputs = {
         "model": digest(model),
@@ -134,7 +133,7 @@ def prompt(
         "guidance": guidance,
         "scheduler_steps": steps,
         "size": side,
-        **(_measured(run, domain, heldout, samples, specs, judge, place, batch_size) if domain else {}),
+        **(_measured(run, domain, heldout, samples, specs, judge, device, batch_size) if domain else {}),
     }
     notes = [f"The prompts, in turns: {'; '.join(f'“{p}”' for p in prompts)}."]
     if cut := {text: rest for text in prompts if (rest := painter.unread(text))}:
@@ -171,7 +170,7 @@ def _measured(
     against = domain.held.get("references", domain.examples)
     sets = {"samples": Images(samples.keys, as_shown(samples.values)), "references": against}
     sets |= {"real": domain.held["real"]} if "real" in domain.held else {}
-    denoiser = load_denoiser(judge, device=device) if judge else None
+    denoiser = Loading(device=str(device)).load(judge) if judge else None
     measures: dict[str, Any] = {}
     for spec in usable(specs, len(against)):
         label = descriptor_label(spec, list(measures))
@@ -194,8 +193,6 @@ def _check(
     guidance: float,
     size: int | None,
     seed: int,
-    batch_size: int,
-    heldout: str | None,
 ) -> None:
     if not prompts or not all(p.strip() for p in prompts):
         raise FarfieldError(
@@ -203,7 +200,7 @@ def _check(
             if not prompts
             else "prompt: expected words, found an empty text"
         )
-    least = {"n": (n, 1), "steps": (steps, 1), "seed": (seed, 0), "batch size": (batch_size, 1), "size": (size or 8, 8)}
+    least = {"n": (n, 1), "steps": (steps, 1), "seed": (seed, 0), "size": (size or 8, 8)}
     for name, (value, lowest) in least.items():
         if value < lowest:
             raise FarfieldError(f"{name} {value}: expected at least {lowest}")

@@ -60,7 +60,7 @@ def reconstruct(
     }
     inputs = {"model": model_digest(model), **domain.inputs("images")}
     run = Run(out, "reconstruct" if back else "invert", request, inputs, quiet)
-    size, steps, tried = numerics.batch_size, numerics.steps, None
+    size, steps, tried = numerics.loading.batch_size, numerics.steps, None
     if method is None:
         method, steps, tried = search_method(run, denoiser, images, numerics.sigma, choice, size)
     carrier = Carrier(denoiser, denoiser.schedule.sigmas(steps, numerics.sigma), method, size, choice.seed)

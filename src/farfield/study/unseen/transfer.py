@@ -97,7 +97,7 @@ def transfer(
         "seed": seed,
         **numerics.request(),
     }
-    size = numerics.batch_size
+    size = numerics.loading.batch_size
     sigmas = denoiser.schedule.sigmas(numerics.steps, numerics.sigma)
     carrier = Carrier(denoiser, sigmas, Method(solver=numerics.solver), size)
     inputs = {"model": model_digest(model), **source.inputs("content"), **target.inputs("style")}
