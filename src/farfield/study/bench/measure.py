@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,9 @@ from farfield.study.bench.run import Run
 from farfield.unseen.geometry import expectation, norms, pair_angles, pair_distances, triangle_angles
 from farfield.unseen.prior import IsotropicPrior
 
+Describe = Callable[..., dict[str, Features]]
+"""`features` of sets in a run, by a descriptor that is chosen already."""
+
 SHOWN = 64
 """Held-out images that a run keeps for its report."""
 
@@ -37,16 +41,29 @@ def measure(
     news: dict[str, Any] = {}
     nearest: dict[str, Any] = {}
     against = "references" if "references" in sets else "examples"
-    device = denoiser.device
-    for spec in usable(specs, len(sets[against])):
-        label = descriptor_label(spec, list(measures))
-        descriptor = open_descriptor(spec, references=sets[against], denoiser=denoiser, device=device)
-        found = features(run, descriptor, label, sets, size)
-        measures[label] = compare(found[against], {k: found[k] for k in ("real", "samples", "base") if k in found})
-        row, rows = newness(found["samples"], found["examples"], found.get("references"))
-        news[label] = row
+    for label, describe in descriptions(specs, sets[against], size, denoiser):
+        known = describe(run, sets=sets)
+        measures[label] = compare(known[against], {k: known[k] for k in ("real", "samples", "base") if k in known})
+        news[label], rows = newness(known["samples"], known["examples"], known.get("references"))
         nearest = nearest or rows
     return measures, news, nearest
+
+
+def descriptions(
+    specs: Sequence[str], references: Images, size: int, denoiser: Denoiser | None, device: torch.device | None = None
+) -> Iterator[tuple[str, Describe]]:
+    """Each descriptor's label, and what describes sets in a run by it: ``describe(run, sets=...)`` is `features`.
+
+    Args:
+        references: images that ``pixels`` are whitened on; with too few of them it is left out, which is said.
+        device: that of the denoiser, if not given.
+    """
+    place = device or (denoiser.device if denoiser else torch.device("cpu"))
+    labels: list[str] = []
+    for spec in usable(specs, len(references)):
+        labels.append(descriptor_label(spec, labels))
+        descriptor = open_descriptor(spec, references=references, denoiser=denoiser, device=place)
+        yield labels[-1], partial(features, descriptor=descriptor, label=labels[-1], batch_size=size)
 
 
 def usable(specs: Sequence[str], available: int) -> list[str]:

@@ -14,7 +14,7 @@ from typing import Any
 from torch import Tensor
 
 import farfield
-from farfield.audit.named import identity, open_descriptor
+from farfield.audit.named import identity
 from farfield.checkpoints.load import model_digest
 from farfield.core import note
 from farfield.core.artifact import Images, Latents, Score, save, write_json
@@ -28,7 +28,7 @@ from farfield.data.symmetry import apply, group, parse
 from farfield.diffusion.denoiser import Denoiser
 from farfield.study.bench.carrier import Carrier
 from farfield.study.bench.domain import Domain, Reading, open_source
-from farfield.study.bench.measure import descriptor_label, spread
+from farfield.study.bench.measure import descriptions, spread
 from farfield.study.bench.numerics import Numerics
 from farfield.study.bench.physical import describe_fields
 from farfield.study.bench.run import Run
@@ -160,13 +160,10 @@ def analyse(
     theirs = ladder.climb(run, "latents/in_domain", training)
     fine = ladder.climb(run, "latents/certificate", given.select(given.keys[:CERTIFIED]), finer=2)
 
-    label = descriptor_label(analysis.descriptor, [])
-    descriptor = open_descriptor(
-        analysis.descriptor, references=training.values, denoiser=denoiser, device=denoiser.device
-    )
+    label, describe = next(descriptions([analysis.descriptor], training, size, denoiser))
     # what comes down is judged as a picture, so fields are too: a stretch may reach beyond [-1, 1]
     seen = Images(given.keys, as_shown(given.values)) if physical else given
-    judge = Judge.fit(run, descriptor, label, seen, training, size, seed)
+    judge = Judge.fit(run, describe, label, seen, training, seed)
     keys, _ = choose(given.keys, min(analysis.decoded, len(given)), seed)
     curves: list[dict[str, Any]] = []
     for level in levels:

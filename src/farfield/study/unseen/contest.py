@@ -11,7 +11,6 @@ from typing import Any
 from torch import Tensor
 
 from farfield.audit.local import Parts
-from farfield.audit.named import open_descriptor
 from farfield.core.artifact import Images, Score, save
 from farfield.core.error import FarfieldError
 from farfield.core.runtime import progress
@@ -23,7 +22,7 @@ from farfield.present.compare import advise
 from farfield.study.bench.carrier import Carrier
 from farfield.study.bench.domain import Domain
 from farfield.study.bench.measure import compare as distances
-from farfield.study.bench.measure import descriptor_label, features, newness
+from farfield.study.bench.measure import descriptions, newness
 from farfield.study.bench.numerics import Numerics
 from farfield.study.bench.physical import field_measures
 from farfield.study.bench.run import Run
@@ -111,17 +110,14 @@ class Contest:
         given = {c: every.select(choose(every.keys, c, self.seed)[0]) for c in sorted(counts)}
         made = {c: {m: found for m in methods if (found := self._make(m, given[c]))} for c in given}
         bounds: dict[str, dict[str, Any]] = {"real": {}, "base": {}}
-        device = self.denoiser.device
-        for spec in specs:
-            label = descriptor_label(spec, list(bounds["real"]))
-            describe = open_descriptor(spec, references=fixed["references"], denoiser=self.denoiser, device=device)
-            known = features(self.run, describe, label, fixed, size)
+        for label, describe in descriptions(specs, fixed["references"], size, self.denoiser):
+            known = describe(self.run, sets=fixed)
             for name, scores in distances(known["references"], {b: known[b] for b in bounds}).items():
                 bounds[name][label] = _plain(scores)
             for count, entries in made.items():
                 examples = known["examples"].select(given[count].keys)
                 for entry in entries.values():
-                    samples = features(entry.run, describe, label, {"samples": entry.images}, size)["samples"]
+                    samples = describe(entry.run, sets={"samples": entry.images})["samples"]
                     scores = distances(known["references"], {"samples": samples})["samples"]
                     entry.row["measures"][label] = _plain(scores)
                     entry.row["novelty"][label] = _plain(newness(samples, examples, known["references"])[0])

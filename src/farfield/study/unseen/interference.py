@@ -10,12 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from farfield.audit.descriptor import Descriptor
 from farfield.audit.interval import Z95, proportion
 from farfield.core.artifact import Images, Latents, Score
 from farfield.core.runtime import Advance
 from farfield.data.picture import as_shown
-from farfield.study.bench.measure import features
+from farfield.study.bench.measure import Describe
 from farfield.study.bench.run import Run
 from farfield.study.unseen.ladder import Ladder
 from farfield.unseen.bandwidth import recommended_level
@@ -28,19 +27,16 @@ class Judge:
     """The border between two domains, and all that a decoded image is held against."""
 
     run: Run
-    descriptor: Descriptor
+    describe: Describe
     label: str
     border: Border
     examples: Images
-    size: int
 
     @staticmethod
-    def fit(
-        run: Run, descriptor: Descriptor, label: str, examples: Images, training: Images, size: int, seed: int
-    ) -> Judge:
-        found = features(run, descriptor, label, {"examples": examples, "in_domain": training}, size)
-        border = Border.fit(found["examples"].values, found["in_domain"].values, seed=seed)
-        return Judge(run, descriptor, label, border, examples, size)
+    def fit(run: Run, describe: Describe, label: str, examples: Images, training: Images, seed: int) -> Judge:
+        known = describe(run, sets={"examples": examples, "in_domain": training})
+        border = Border.fit(known["examples"].values, known["in_domain"].values, seed=seed)
+        return Judge(run, describe, label, border, examples)
 
     @property
     def floor(self) -> Score:
@@ -60,7 +56,7 @@ class Judge:
         """What became of the images that came down from a level, a row for each way and strength."""
         shown = Images(decoded.keys, as_shown(decoded.values))
         name = f"decoded/{level:.4g}"
-        described = features(self.run, self.descriptor, self.label, {name: shown}, self.size)[name].values
+        described = self.describe(self.run, sets={name: shown})[name].values
         place = {key: i for i, key in enumerate(self.examples.keys)}
         found = []
         for job in dict.fromkeys(_job(key) for key in shown.keys):

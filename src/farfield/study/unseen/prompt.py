@@ -13,7 +13,6 @@ from typing import Any
 import torch
 
 import farfield
-from farfield.audit.named import open_descriptor
 from farfield.audit.standing import standing
 from farfield.checkpoints.load import model_digest
 from farfield.checkpoints.text_to_image import digest, load_text_to_image
@@ -23,7 +22,7 @@ from farfield.core.error import FarfieldError
 from farfield.core.runtime import Advance, exact_matmul, resolve_device, resolve_dtype
 from farfield.data.picture import as_shown, fit, save_pngs, to_uint8
 from farfield.study.bench.domain import Domain, Reading, open_domain
-from farfield.study.bench.measure import SHOWN, compare, descriptor_label, features, identities, usable
+from farfield.study.bench.measure import SHOWN, compare, descriptions, identities
 from farfield.study.bench.numerics import Loading
 from farfield.study.bench.run import Run
 
@@ -172,12 +171,9 @@ def _measured(
     sets |= {"real": domain.held["real"]} if "real" in domain.held else {}
     denoiser = Loading(device=str(device)).load(judge) if judge else None
     measures: dict[str, Any] = {}
-    for spec in usable(specs, len(against)):
-        label = descriptor_label(spec, list(measures))
-        descriptor = open_descriptor(spec, references=against, denoiser=denoiser, device=device)
-        found = features(run, descriptor, label, sets, size)
-        references = found.pop("references")
-        measures[label] = compare(references, found)
+    for label, describe in descriptions(specs, against, size, denoiser, device):
+        known = describe(run, sets=sets)
+        measures[label] = compare(known.pop("references"), known)
     return {
         "examples": {"source": heldout},
         "references": {"source": heldout, "n": len(against)} if domain.held else None,

@@ -13,8 +13,6 @@ from typing import Any
 
 import farfield
 from farfield.audit.content import Kept, kept
-from farfield.audit.descriptor import Descriptor
-from farfield.audit.named import open_descriptor
 from farfield.audit.standing import standing
 from farfield.checkpoints.load import model_digest
 from farfield.core import note
@@ -24,7 +22,7 @@ from farfield.data.picture import as_shown, save_pngs
 from farfield.diffusion.denoiser import Denoiser
 from farfield.study.bench.carrier import Carrier
 from farfield.study.bench.domain import Domain, Reading, open_domain
-from farfield.study.bench.measure import SHOWN, compare, descriptor_label, features, identities, newness, spread, usable
+from farfield.study.bench.measure import SHOWN, compare, descriptions, identities, newness, spread
 from farfield.study.bench.numerics import Numerics, describe_model
 from farfield.study.bench.run import Run
 from farfield.unseen.inversion import round_trip
@@ -201,15 +199,12 @@ def _measured(
     news: dict[str, Any] = {}
     nearest: dict[str, Any] = {}
     against = target.held.get("references", target.examples)
-    device = denoiser.device
     everything = {**sets, "examples": target.examples, **target.held}
-    for spec in usable(specs, len(against)):
-        label = descriptor_label(spec, list(measures))
-        descriptor: Descriptor = open_descriptor(spec, references=against, denoiser=denoiser, device=device)
-        found = features(run, descriptor, label, everything, size)
-        given, held = found["examples"], found.get("references")
-        measures[label] = compare(held or given, {k: found[k] for k in (*sets, "real") if k in found})
-        copies = {name: newness(found[name], given, held) for name in sets}
+    for label, describe in descriptions(specs, against, size, denoiser):
+        known = describe(run, sets=everything)
+        given, held = known["examples"], known.get("references")
+        measures[label] = compare(held or given, {k: known[k] for k in (*sets, "real") if k in known})
+        copies = {name: newness(known[name], given, held) for name in sets}
         news[label] = {name: row for name, (row, _) in copies.items()}
         nearest = nearest or copies[chosen][1]
     return measures, news, nearest
