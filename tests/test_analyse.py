@@ -12,6 +12,7 @@ from tiny import farfield, make_images, make_model, numbers, summary
 from farfield.core.artifact import Images, Latents
 from farfield.diffusion.exact import GaussianDenoiser
 from farfield.diffusion.schedule import ContinuousSchedule
+from farfield.study.bench.numerics import Loading, Numerics
 from farfield.study.bench.run import Run
 from farfield.study.unseen.analyse import geometry
 from farfield.study.unseen.ladder import Ladder, find_levels, toward_noise
@@ -54,7 +55,7 @@ def descended(grid: torch.Tensor, eta: float, mean: float, variance: float) -> t
 
 def test_a_climb_passes_the_exact_latents_of_every_level(isotropic, examples, tmp_path):
     levels = find_levels(isotropic.schedule, [1.0, 5.0, HIGH])
-    ladder = Ladder(isotropic, levels, 120, 30, batch_size=400)
+    ladder = Ladder(isotropic, levels, Numerics(steps=120, loading=Loading(400)), 30)
     found = ladder.climb(Run(tmp_path / "run", "test", {}, {}, quiet=True), "latents", examples)
     for level in levels:
         exact = examples.values * stretch(level) / math.sqrt(1 + level**2)
@@ -67,7 +68,7 @@ def test_a_climb_passes_the_exact_latents_of_every_level(isotropic, examples, tm
 def test_capture_and_drift_are_those_of_the_linear_recursion(isotropic, examples, level, eta):
     """Examples and training domain differ in their mean alone: the border lies half way, and what comes down is
     Gaussian with known mean and variance, so the share beyond the border is known."""
-    ladder = Ladder(isotropic, [level], 30, 30)
+    ladder = Ladder(isotropic, [level], Numerics(steps=30), 30)
     latents = Latents(examples.keys, examples.values * stretch(level) / math.sqrt(1 + level**2), sigma=level)
     from_above = ladder.stochastic(latents, eta).values
     g = torch.Generator().manual_seed(2)
@@ -88,7 +89,7 @@ def test_capture_and_drift_are_those_of_the_linear_recursion(isotropic, examples
 
 
 def test_noise_depends_on_the_key_alone(isotropic, examples):
-    ladder = Ladder(isotropic, [5.0], 8, 8)
+    ladder = Ladder(isotropic, [5.0], Numerics(steps=8), 8)
     latents = Latents(examples.keys[:6], examples.values[:6], sigma=5.0)
     for descent, amount in ((ladder.stochastic, 0.7), (ladder.disturbed, 0.4)):
         together = descent(latents, amount)

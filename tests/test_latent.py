@@ -23,6 +23,7 @@ from farfield.diffusion import codec as codecs
 from farfield.diffusion.codec import Codec
 from farfield.diffusion.generation import generate
 from farfield.diffusion.solver import integrate
+from farfield.study.bench.numerics import Numerics
 from farfield.study.bench.run import Run
 from farfield.study.unseen import method as study
 from farfield.study.unseen.ladder import Ladder
@@ -334,7 +335,7 @@ def test_expand_runs_on_a_latent_model(models, tmp_path):
 
 def test_a_ladder_climbs_from_the_latents_and_comes_down_to_pictures(models, tmp_path):
     denoiser = load_latent(models["stable"], dtype=F64)
-    ladder = Ladder(denoiser, [2.0, 5.0], steps=8, down_steps=8)
+    ladder = Ladder(denoiser, [2.0, 5.0], Numerics(steps=8), 8)
     images = Images(("a", "b"), pictures(2, 16, 16).float())
     climbed = ladder.climb(Run(tmp_path / "run", "climb", {}, {}, True), "latents", images)
     x = denoiser.encode(images.values.double())

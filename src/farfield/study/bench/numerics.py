@@ -5,11 +5,15 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from torch import Tensor
+
 from farfield.checkpoints.load import load_denoiser
 from farfield.core.error import FarfieldError
 from farfield.core.runtime import resolve_device, resolve_dtype
 from farfield.diffusion.denoiser import Denoiser
 from farfield.diffusion.solver import find_solver
+from farfield.study.bench.carrier import Carrier
+from farfield.unseen.method import Method
 
 
 @dataclass(frozen=True)
@@ -50,6 +54,11 @@ class Numerics:
         denoiser = self.loading.load(model)
         self._check(denoiser)
         return denoiser
+
+    def carrier(self, denoiser: Denoiser, sigmas: Tensor | None = None) -> Carrier:
+        """By the explicit method over a grid; over that of this level, if not given."""
+        grid = denoiser.schedule.sigmas(self.steps, self.sigma) if sigmas is None else sigmas
+        return Carrier(denoiser, grid, Method(solver=self.solver), self.loading.batch_size)
 
     def _check(self, denoiser: Denoiser) -> None:
         """Refuse a solver, level or number of steps that the model cannot do, before a folder is begun with them."""

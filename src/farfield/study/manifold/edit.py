@@ -19,14 +19,12 @@ from farfield.core.runtime import Advance, seeded_noise
 from farfield.diffusion.denoiser import Denoiser
 from farfield.manifold.edit import Directions, change, compose, find_directions
 from farfield.manifold.jacobian import Jacobian
-from farfield.study.bench.carrier import Carrier
 from farfield.study.bench.domain import Reading, open_source
 from farfield.study.bench.measure import spread
 from farfield.study.bench.numerics import Numerics, describe_model
 from farfield.study.bench.run import Run
 from farfield.study.manifold.mask import open_mask
 from farfield.unseen.inversion import from_latent, round_trip
-from farfield.unseen.method import Method
 
 LEVEL = 3.0
 """Where images are moved, unless a level is given: coarse shapes are decided below it, and J has a low rank there."""
@@ -142,8 +140,7 @@ def edit(
         "load": None if loaded is None else str(loaded),
         "seed": seed,
     }
-    sigmas = denoiser.schedule.sigmas(numerics.steps, wanted)
-    carrier = Carrier(denoiser, sigmas, Method(solver=numerics.solver), numerics.loading.batch_size)
+    carrier = numerics.carrier(denoiser, denoiser.schedule.sigmas(numerics.steps, wanted))
     masked = Images(("mask",), inside[None, None].float())
     run = Run(out, "edit", request, {"model": digest, "images": images, "mask": masked, "load": given}, quiet)
     latents = carrier.up(run, "latents", images, "inverting")

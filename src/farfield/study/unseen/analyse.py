@@ -26,7 +26,6 @@ from farfield.data.picture import as_shown
 from farfield.data.subset import choose
 from farfield.data.symmetry import apply, group, parse
 from farfield.diffusion.denoiser import Denoiser
-from farfield.study.bench.carrier import Carrier
 from farfield.study.bench.domain import Domain, Reading, open_source
 from farfield.study.bench.measure import descriptions, spread
 from farfield.study.bench.numerics import Numerics
@@ -40,7 +39,6 @@ from farfield.study.unseen.symmetry import symmetry as symmetry_of
 from farfield.unseen.geometry import expectation, norms, pair_angles, pair_distances, triangle_angles
 from farfield.unseen.interference import LEAST
 from farfield.unseen.inversion import convergence
-from farfield.unseen.method import Method
 from farfield.unseen.normality import normality
 from farfield.unseen.prior import IsotropicPrior
 from farfield.unseen.separability import separability
@@ -127,8 +125,7 @@ def analyse(
     """
     denoiser = numerics.load(model)
     levels = find_levels(denoiser.schedule, analysis.levels)
-    size, method = numerics.loading.batch_size, Method(solver=numerics.solver)
-    ladder = Ladder(denoiser, levels, numerics.steps, analysis.down_steps, method, size)
+    ladder = Ladder(denoiser, levels, numerics, analysis.down_steps)
     ladder.check()
     domain = _examples(source, denoiser, examples, seed, reading)
     given, physical = domain.examples, domain.physical
@@ -154,13 +151,13 @@ def analyse(
     run = Run(out, "analyse", request, inputs, quiet)
     if training is None:
         keys = [f"{k:06d}" for k in range(max(LEAST, limit or len(given)))]
-        own = Carrier(denoiser, denoiser.schedule.sigmas(analysis.down_steps), method, size)
+        own = numerics.carrier(denoiser, denoiser.schedule.sigmas(analysis.down_steps))
         training = own.samples(run, "in_domain", keys, "the model's own samples", as_shown)
     mine = ladder.climb(run, "latents/examples", given)
     theirs = ladder.climb(run, "latents/in_domain", training)
     fine = ladder.climb(run, "latents/certificate", given.select(given.keys[:CERTIFIED]), finer=2)
 
-    label, describe = next(descriptions([analysis.descriptor], training, size, denoiser))
+    label, describe = next(descriptions([analysis.descriptor], training, numerics.loading.batch_size, denoiser))
     # what comes down is judged as a picture, so fields are too: a stretch may reach beyond [-1, 1]
     seen = Images(given.keys, as_shown(given.values)) if physical else given
     judge = Judge.fit(run, describe, label, seen, training, seed)

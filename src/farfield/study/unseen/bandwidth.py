@@ -8,12 +8,10 @@ from farfield.core.artifact import Images, read_kept, write_kept
 from farfield.data.picture import channel_law
 from farfield.data.subset import choose
 from farfield.diffusion.denoiser import Denoiser
-from farfield.study.bench.carrier import Carrier
 from farfield.study.bench.numerics import Numerics
 from farfield.study.bench.run import Run
 from farfield.study.unseen.calibration import calibrate
 from farfield.study.unseen.proposal import Chooser, Producer, SamplerSettings
-from farfield.unseen.method import Method
 
 SEARCHED = (5.0, 10.0, 20.0)
 """Levels that are tried, as far as the model knows them."""
@@ -52,7 +50,7 @@ def search_level(
     if settings.calibrate:
         flow = calibrate(run, denoiser, sources, grids[-1], size, "search/calibration")
     for sigma, sigmas in zip(levels, grids, strict=True):
-        carrier = Carrier(flow, sigmas, Method(solver=numerics.solver), size)
+        carrier = numerics.carrier(flow, sigmas)
         latents = carrier.up(run, f"search/{sigma:g}/latents", sources, f"searching {sigma:g}, up")
         producer = Producer(carrier, latents.values, settings, channel_law(given.values))
         pilot = producer.pilot(run, f"search/{sigma:g}/pilot", keys, f"searching {sigma:g}, down")

@@ -19,7 +19,6 @@ from farfield.data.subset import choose
 from farfield.diffusion.denoiser import Denoiser
 from farfield.diffusion.solver import network_calls
 from farfield.present.compare import advise
-from farfield.study.bench.carrier import Carrier
 from farfield.study.bench.domain import Domain
 from farfield.study.bench.measure import compare as distances
 from farfield.study.bench.measure import descriptions, newness
@@ -29,7 +28,6 @@ from farfield.study.bench.run import Run
 from farfield.study.unseen.bandwidth import usual_level
 from farfield.study.unseen.calibration import calibrate
 from farfield.study.unseen.proposal import Producer, SamplerSettings, fit_chooser, produce, sampler_calls
-from farfield.unseen.method import Method as Inversion
 from farfield.unseen.tuning import Method, save_tuned, tune
 
 SAMPLERS: dict[str, SamplerSettings] = {
@@ -95,6 +93,7 @@ class Contest:
         self.run = Run(parent.folder / name, "compare", self.settings, domain.inputs("examples"), parent.quiet)
         self.seed, n = self.settings["seed"], self.settings["n"]
         self.keys = [f"{s:06d}" for s in range(self.seed, self.seed + n)]
+        self.last = denoiser.schedule.sigmas(numerics.steps)  # the grid from the model's last level
         self.calls = network_calls(numerics.solver, numerics.steps)
         self.notes = list(domain.notes)
         if domain.physical:
@@ -103,7 +102,7 @@ class Contest:
     def measured(self, counts: Sequence[int], methods: Sequence[str], specs: Sequence[str]) -> dict[str, Any]:
         """Everything of this domain, as the summary has it."""
         size = self.numerics.loading.batch_size
-        own = self._carrier(self.denoiser).samples(self.run, "base", self.keys, "base model")
+        own = self.numerics.carrier(self.denoiser, self.last).samples(self.run, "base", self.keys, "base model")
         base, every = self.domain.shown(own), self.domain.examples
         fixed = {**self.domain.held, "base": base, "examples": every}
         # The smaller draws are the first of the larger one: `choose` ranks the same keys with the same seed.
@@ -168,7 +167,7 @@ class Contest:
         flow: Denoiser = self.denoiser
         if settings.calibrate:
             flow = calibrate(run, self.denoiser, given, sigmas, numerics.loading.batch_size)
-        carrier = self._carrier(flow, sigmas)
+        carrier = numerics.carrier(flow, sigmas)
         latents = carrier.up(run, "latents", given, f"{name}: inverting")
         try:
             producer = Producer(carrier, latents.values, settings, self._finish(given))
@@ -220,7 +219,9 @@ class Contest:
             save_tuned(tuned.denoiser, run.folder / "model", self.settings["model"])
         if tuned.stopped.startswith("step"):
             self.notes.append(f"{name} with {count} examples: {tuned.stopped}.")
-        samples = self._carrier(tuned.denoiser).samples(run, "samples", self.keys, f"{name}: sampling")
+        samples = self.numerics.carrier(tuned.denoiser, self.last).samples(
+            run, "samples", self.keys, f"{name}: sampling"
+        )
         finish = self._finish(given)
         images = Images(samples.keys, finish(samples.values)) if finish else samples
         history = {"history": tuned.history, "stopped": tuned.stopped, "best": tuned.best, "seconds": tuned.seconds}
@@ -238,11 +239,6 @@ class Contest:
         return Run(
             self.run.folder / f"{len(given):04d}-{name}", "compare", request, {"examples": given}, self.run.quiet
         )
-
-    def _carrier(self, denoiser: Denoiser, sigmas: Tensor | None = None) -> Carrier:
-        """From a level's grid, or from that of the model's last."""
-        sigmas = denoiser.schedule.sigmas(self.numerics.steps) if sigmas is None else sigmas
-        return Carrier(denoiser, sigmas, Inversion(solver=self.numerics.solver), self.numerics.loading.batch_size)
 
     def _finish(self, given: Images) -> Callable[[Tensor], Tensor] | None:
         """The domain's channel law, for every method alike."""

@@ -19,7 +19,6 @@ from farfield.core.artifact import Images, Latents, save, write_json
 from farfield.core.error import FarfieldError
 from farfield.data.picture import as_shown, save_pngs
 from farfield.diffusion.denoiser import Denoiser
-from farfield.study.bench.carrier import Carrier
 from farfield.study.bench.domain import Reading, open_domain
 from farfield.study.bench.measure import SHOWN, geometry, identities, measure, spread
 from farfield.study.bench.numerics import Numerics, describe_model
@@ -29,7 +28,6 @@ from farfield.study.unseen.bandwidth import Level, search_level, usual_level
 from farfield.study.unseen.calibration import calibrate
 from farfield.study.unseen.proposal import Producer, SamplerSettings, fit_chooser, produce, repeats, sampler_calls
 from farfield.unseen.inversion import round_trip
-from farfield.unseen.method import Method
 
 
 @note.kept()
@@ -110,9 +108,9 @@ def expand(
     if asked == "usual":
         sigma = usual_level(denoiser)
     sigmas = denoiser.schedule.sigmas(numerics.steps, sigma)
-    size, method = numerics.loading.batch_size, Method(solver=numerics.solver)
+    size = numerics.loading.batch_size
     flow: Denoiser = calibrate(run, denoiser, given, sigmas, size) if settings.calibrate else denoiser
-    carrier = Carrier(flow, sigmas, method, size)
+    carrier = numerics.carrier(flow, sigmas)
 
     latents = carrier.up(run, "latents", given, "inverting")
     returned = carrier.down(run, "reconstructions", latents, "reconstructing")
@@ -125,7 +123,7 @@ def expand(
     samples = produce(run, producer, chooser, [f"{s:06d}" for s in range(seed, seed + n)])
     drawn = run.store("sampled", Latents).read()
     proposed = n if producer.accept is None else producer.propose(range(seed, seed + n))[1]
-    own = Carrier(denoiser, denoiser.schedule.sigmas(numerics.steps), method, size)
+    own = numerics.carrier(denoiser, denoiser.schedule.sigmas(numerics.steps))
     base = own.samples(run, "base", samples.keys, "the model's own samples")
 
     sets = {

@@ -104,7 +104,9 @@ def descend(run: Run, ladder: Ladder, latents: Latents, etas: Sequence[float], s
         return Images(part, torch.cat(rows))
 
     level, steps = f"{latents.sigma:.4g}", ladder.calls(latents.sigma)
-    return run.compute(f"decoded/{level}", Images, keys, ladder.batch_size, work, f"down from {level}", steps)
+    return run.compute(
+        f"decoded/{level}", Images, keys, ladder.numerics.loading.batch_size, work, f"down from {level}", steps
+    )
 
 
 def _job(key: str) -> str:

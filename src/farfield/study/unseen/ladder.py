@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import pairwise
 
 import torch
@@ -20,9 +20,9 @@ from farfield.core.runtime import Advance, generator
 from farfield.diffusion.denoiser import Denoiser
 from farfield.diffusion.schedule import Schedule
 from farfield.study.bench.carrier import Carrier, as_images
+from farfield.study.bench.numerics import Numerics
 from farfield.study.bench.run import Run
 from farfield.unseen.geometry import slerp
-from farfield.unseen.method import Method
 
 STANDARD = (2.0, 5.0, 10.0, 20.0, 40.0)
 """Levels that are looked at, as far as the model knows them, besides its last."""
@@ -44,14 +44,12 @@ def find_levels(schedule: Schedule, asked: Sequence[float] | None) -> list[float
 
 @dataclass(frozen=True)
 class Ladder:
-    """The levels of one model, with the steps of a climb to the highest and of a descent from it."""
+    """The levels of one model: a climb to the highest takes the steps of ``numerics``, a descent from it ``down_steps``."""
 
     denoiser: Denoiser
     levels: Sequence[float]
-    steps: int
+    numerics: Numerics
     down_steps: int
-    method: Method = field(default_factory=Method)
-    batch_size: int = 64
 
     def calls(self, level: float) -> int:
         """Steps of a descent from a level: a part of those from the highest, at least 4."""
@@ -65,7 +63,7 @@ class Ladder:
         """
         schedule = self.denoiser.schedule
         return [
-            schedule.sigmas(finer * self._part(self.steps, low, high, 2), high, low)
+            schedule.sigmas(finer * self._part(self.numerics.steps, low, high, 2), high, low)
             for low, high in pairwise([schedule.sigma_min, *self.levels])
         ]
 
@@ -80,7 +78,7 @@ class Ladder:
         latents: dict[float, Latents] = {}
         below: Images | Latents = images
         for level, grid in zip(self.levels, self.grids(finer), strict=True):
-            carrier = Carrier(self.denoiser, grid, self.method, self.batch_size)
+            carrier = self.numerics.carrier(self.denoiser, grid)
             below = latents[level] = carrier.up(run, f"{name}/{level:.4g}", below, f"{name}, to {level:.4g}")
         return latents
 
@@ -95,7 +93,7 @@ class Ladder:
         return as_images(latents.keys, self._descent(latents.sigma).decode(turned, advance=advance))
 
     def _descent(self, level: float) -> Carrier:
-        return Carrier(self.denoiser, self.denoiser.schedule.sigmas(self.calls(level), level), self.method)
+        return self.numerics.carrier(self.denoiser, self.denoiser.schedule.sigmas(self.calls(level), level))
 
     def _part(self, steps: int, low: float, high: float, least: int) -> int:
         """Steps between two levels, of so many from the lowest to the highest: as many as its share of log sigma."""

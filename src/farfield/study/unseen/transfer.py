@@ -26,7 +26,6 @@ from farfield.study.bench.measure import SHOWN, compare, descriptions, identitie
 from farfield.study.bench.numerics import Numerics, describe_model
 from farfield.study.bench.run import Run
 from farfield.unseen.inversion import round_trip
-from farfield.unseen.method import Method
 from farfield.unseen.transfer import KINDS, Map, fit_transfer, moved
 
 SIGMA = 0.25
@@ -95,9 +94,7 @@ def transfer(
         "seed": seed,
         **numerics.request(),
     }
-    size = numerics.loading.batch_size
-    sigmas = denoiser.schedule.sigmas(numerics.steps, numerics.sigma)
-    carrier = Carrier(denoiser, sigmas, Method(solver=numerics.solver), size)
+    carrier = numerics.carrier(denoiser)
     inputs = {"model": model_digest(model), **source.inputs("content"), **target.inputs("style")}
     run = Run(out, "transfer", request, inputs, quiet)
     lifted = {
@@ -117,7 +114,7 @@ def transfer(
         PLAIN: target.shown(Images(given.keys, target.finish(plain) if target.finish else plain)),
     }
     chosen = f"{strengths[-1]:g}"
-    measures, news, nearest = _measured(run, denoiser, descriptors, sets, target, chosen, size)
+    measures, news, nearest = _measured(run, denoiser, descriptors, sets, target, chosen, carrier.batch_size)
     stands = standing(
         {d: {"samples": found[chosen], "real": found.get("real", {})} for d, found in measures.items()},
         {d: found[chosen] for d, found in news.items()},
