@@ -16,7 +16,7 @@ from farfield.diffusion.generation import Labelled, generate
 from farfield.diffusion.solver import Callback, Churn, integrate, network_calls
 from farfield.study.bench.measure import spread
 from farfield.study.bench.run import Run
-from farfield.unseen.inversion import convergence, from_latent, round_trip, to_latent
+from farfield.unseen.inversion import RoundTrip, convergence, from_latent, round_trip, to_latent
 from farfield.unseen.method import Inverted, Method, decode_by, invert_by
 
 Finish = Callable[[Tensor], Tensor]
@@ -196,6 +196,12 @@ def as_images(keys: Sequence[str], values: Tensor, finish: Finish | None = None)
     """What came down as it is kept: float32, not clipped."""
     values = values.float().cpu()
     return Images(tuple(keys), finish(values) if finish else values)
+
+
+def describe_trip(trip: RoundTrip) -> dict[str, Any]:
+    """What a summary says of a round trip: the spread over images of each of its measures."""
+    measures = {"psnr": trip.psnr, "ssim": trip.ssim, "max_error": trip.max_error}
+    return {**{name: spread(values) for name, values in measures.items()}, "n": len(trip.psnr)}
 
 
 def key_seed(key: str, seed: int) -> int:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from farfield.checkpoints import foreign
 from farfield.checkpoints.checkpoint import Answers
-from farfield.checkpoints.load import load_denoiser, split_name
+from farfield.checkpoints.load import split_name
 from farfield.checkpoints.native import DESCRIPTION, is_native
 from farfield.core.artifact import Score
 from farfield.core.error import FarfieldError
@@ -23,6 +23,7 @@ from farfield.diffusion.denoiser import Denoiser
 from farfield.diffusion.precondition import Trainable
 from farfield.diffusion.reading import Reading, Readings
 from farfield.diffusion.sanity import Sanity, Tried, examine, first_look, levels
+from farfield.study.bench.numerics import Loading
 from farfield.study.model.inspect import Description, describe
 
 DOMAINS: Final = ("hubble", "retina", "ihc", "brick", "faces", "digits")
@@ -96,7 +97,7 @@ def _denoiser(
     model: str, found: Description, answers: Answers | None, label: int | None, device: torch.device
 ) -> Denoiser:
     if not found.path.is_file():
-        return load_denoiser(model, device=device, label=label)
+        return Loading(device=str(device), label=label).load(model)
     checkpoint = foreign.open_checkpoint(found.path, answers, split_name(model)[1], kept=False)
     return checkpoint.settled().denoiser(label=label).to(device)
 

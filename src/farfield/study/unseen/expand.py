@@ -19,8 +19,9 @@ from farfield.core.artifact import Images, Latents, save, write_json
 from farfield.core.error import FarfieldError
 from farfield.data.picture import as_shown, save_pngs
 from farfield.diffusion.denoiser import Denoiser
+from farfield.study.bench.carrier import describe_trip
 from farfield.study.bench.domain import Reading, open_domain
-from farfield.study.bench.measure import SHOWN, geometry, identities, measure, spread
+from farfield.study.bench.measure import SHOWN, geometry, identities, measure
 from farfield.study.bench.numerics import Numerics, describe_model
 from farfield.study.bench.physical import compare, describe_fields, write_fields
 from farfield.study.bench.run import Run
@@ -163,12 +164,7 @@ def expand(
         "sigma_asked": asked,
         **carrier.solved(),
         "sigma_search": tried,
-        "reconstruction": {
-            "psnr": spread(trip.psnr),
-            "ssim": spread(trip.ssim),
-            "max_error": spread(trip.max_error),
-            "n": len(given),
-        },
+        "reconstruction": describe_trip(trip),
         **({"codec": alone} if alone else {}),
         "latent_certificate": proof,
         "acceptance": {"proposed": proposed, "accepted": n, "rate": n / proposed},

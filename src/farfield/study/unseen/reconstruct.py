@@ -9,7 +9,7 @@ from farfield.checkpoints.load import model_digest
 from farfield.core import note
 from farfield.core.artifact import save, write_json
 from farfield.data.picture import save_pngs
-from farfield.study.bench.carrier import Carrier
+from farfield.study.bench.carrier import Carrier, describe_trip
 from farfield.study.bench.domain import Reading, open_source
 from farfield.study.bench.measure import spread
 from farfield.study.bench.numerics import Numerics
@@ -86,12 +86,7 @@ def reconstruct(
     if back:
         returned = carrier.down(run, "reconstructions", latents, "decoding")
         trip = round_trip(images.values, returned.values)
-        summary["reconstruction"] = {
-            "psnr": spread(trip.psnr),
-            "ssim": spread(trip.ssim),
-            "max_error": spread(trip.max_error),
-            "n": len(images),
-        }
+        summary["reconstruction"] = describe_trip(trip)
         if alone := carrier.codec_limit(run, images, returned):
             summary["codec"] = alone
         if physical:
