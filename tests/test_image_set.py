@@ -21,7 +21,7 @@ from farfield.data.image_set import ImageSet
 from farfield.study.audit.audit import audit
 from farfield.study.audit.gl import RawPixels
 from farfield.study.bench.likeness import Likeness
-from farfield.study.bench.numerics import Loading
+from farfield.study.bench.loading import Loading
 from farfield.study.model.generate import Sampling
 
 

@@ -91,7 +91,8 @@ def analyse(
     from farfield.data.symmetry import parse
     from farfield.present.report import write_report
     from farfield.study.bench.domain import Reading
-    from farfield.study.bench.numerics import Loading, Numerics
+    from farfield.study.bench.loading import Loading
+    from farfield.study.bench.numerics import Numerics
     from farfield.study.unseen.analyse import Analysis, analyse
 
     many = "numbers with commas between"

@@ -72,7 +72,7 @@ def audit(
     from farfield.study.audit.audit import audit
     from farfield.study.audit.audit_sets import is_model
     from farfield.study.bench.likeness import Likeness
-    from farfield.study.bench.numerics import Loading
+    from farfield.study.bench.loading import Loading
     from farfield.study.model.generate import Sampling
 
     if n is not None and (n < 1 or seeds is not None):

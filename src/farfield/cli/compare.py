@@ -85,7 +85,8 @@ def compare(
     """Should I tune? Compare the frozen model with models fine-tuned on the same examples."""
     from farfield.present.report import write_report
     from farfield.study.bench.domain import Reading
-    from farfield.study.bench.numerics import Loading, Numerics
+    from farfield.study.bench.loading import Loading
+    from farfield.study.bench.numerics import Numerics
     from farfield.study.unseen.compare import compare
     from farfield.study.unseen.contest import Tuning
 

@@ -40,7 +40,7 @@ def dimension(
     """How many dimensions do the data have around each image? Three estimates by one denoiser, with error bars."""
     from farfield.present.report import write_report
     from farfield.study.bench.domain import Reading
-    from farfield.study.bench.numerics import Loading
+    from farfield.study.bench.loading import Loading
     from farfield.study.manifold.dimension import dimension as measure
 
     measure(

@@ -82,7 +82,8 @@ def edit(
     """
     from farfield.present.report import write_report
     from farfield.study.bench.domain import Reading
-    from farfield.study.bench.numerics import Loading, Numerics
+    from farfield.study.bench.loading import Loading
+    from farfield.study.bench.numerics import Numerics
     from farfield.study.manifold.edit import Moves, edit
 
     moves = Moves(

@@ -112,7 +112,8 @@ def expand(
     """Make new images of a domain the model never saw, from a few examples and without training."""
     from farfield.present.report import write_report
     from farfield.study.bench.domain import Reading
-    from farfield.study.bench.numerics import Loading, Numerics
+    from farfield.study.bench.loading import Loading
+    from farfield.study.bench.numerics import Numerics
     from farfield.study.unseen.expand import expand
     from farfield.study.unseen.proposal import SamplerSettings
 

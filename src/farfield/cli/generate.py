@@ -60,7 +60,7 @@ def generate(
     """A model's own images: the same noise for every model, whatever its family."""
     from farfield.core.seeds import parse_numbers
     from farfield.diffusion.solver import Churn
-    from farfield.study.bench.numerics import Loading
+    from farfield.study.bench.loading import Loading
     from farfield.study.model.generate import Sampling, make_samples
 
     sampling = Sampling(

@@ -52,7 +52,7 @@ def prompt(
     """Let a text-to-image model paint a domain from words, the baseline that needs no example."""
     from farfield.present.report import write_report
     from farfield.study.bench.domain import Reading
-    from farfield.study.bench.numerics import Loading
+    from farfield.study.bench.loading import Loading
     from farfield.study.unseen.prompt import prompt
 
     prompt(

@@ -45,7 +45,7 @@ def rank(
 ) -> None:
     """How many directions does a denoiser keep? Spectrum and rank of its Jacobian over noise levels."""
     from farfield.present.report import write_report
-    from farfield.study.bench.numerics import Loading
+    from farfield.study.bench.loading import Loading
     from farfield.study.manifold.rank import Points
     from farfield.study.manifold.rank import rank as measure
 

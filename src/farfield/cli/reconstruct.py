@@ -80,7 +80,8 @@ def reconstruct(
     """Invert images and decode them again: do they come back, and can their latents be believed?"""
     from farfield.present.report import write_report
     from farfield.study.bench.domain import Reading
-    from farfield.study.bench.numerics import Loading, Numerics
+    from farfield.study.bench.loading import Loading
+    from farfield.study.bench.numerics import Numerics
     from farfield.study.unseen.reconstruct import reconstruct
 
     choice, steps, solver = _choice(method, round_trip, latent, eta, seed, steps, solver)
@@ -126,7 +127,8 @@ def invert(
 ) -> None:
     """Images to unit-variance latents (safetensors shards), with the certificate of k against 2k steps."""
     from farfield.study.bench.domain import Reading
-    from farfield.study.bench.numerics import Loading, Numerics
+    from farfield.study.bench.loading import Loading
+    from farfield.study.bench.numerics import Numerics
     from farfield.study.unseen.reconstruct import reconstruct
 
     choice, steps, solver = _choice(method, round_trip, latent, eta, seed, steps, solver)

@@ -72,7 +72,8 @@ def transfer(
     """Give images of one domain the style of another, by moving their latents; no training."""
     from farfield.present.report import write_report
     from farfield.study.bench.domain import Reading
-    from farfield.study.bench.numerics import Loading, Numerics
+    from farfield.study.bench.loading import Loading
+    from farfield.study.bench.numerics import Numerics
     from farfield.study.unseen.transfer import transfer
 
     transfer(

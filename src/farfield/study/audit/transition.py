@@ -37,7 +37,7 @@ from farfield.data.write import write_dataset
 from farfield.diffusion.objective import heldout_loss
 from farfield.study.audit.grid import Cell, Grid, Job, run_jobs
 from farfield.study.bench.likeness import WHITENED, Likeness
-from farfield.study.bench.numerics import Loading
+from farfield.study.bench.loading import Loading
 from farfield.study.bench.run import Run
 
 LARGEST = 2000

@@ -16,7 +16,7 @@ from farfield.core.error import FarfieldError, MachineError
 from farfield.core.runtime import Advance, resolve_device
 from farfield.data.image_set import ImageSet
 from farfield.data.samples import open_image_set
-from farfield.study.bench.numerics import Loading
+from farfield.study.bench.loading import Loading
 from farfield.study.bench.run import Run
 
 

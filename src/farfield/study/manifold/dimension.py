@@ -26,7 +26,7 @@ from farfield.manifold.jacobian import BATCH, Jacobian
 from farfield.manifold.trace import Estimate
 from farfield.study.bench.carrier import encode
 from farfield.study.bench.domain import Reading, open_source
-from farfield.study.bench.numerics import Loading
+from farfield.study.bench.loading import Loading
 from farfield.study.bench.run import Run
 from farfield.study.manifold.rank import levels, over_points
 

@@ -35,7 +35,7 @@ from farfield.manifold.rank import effective_rank, numerical_rank
 from farfield.manifold.spectrum import Spectrum, check_request, spectrum
 from farfield.study.bench.carrier import encode, place
 from farfield.study.bench.domain import open_source
-from farfield.study.bench.numerics import Loading
+from farfield.study.bench.loading import Loading
 from farfield.study.bench.run import Run
 from farfield.study.manifold.spectra import DIRECTIONS, FACTS, STEP, Spectra, packed, unpacked
 

@@ -23,7 +23,7 @@ from farfield.diffusion.denoiser import Denoiser
 from farfield.diffusion.precondition import Trainable
 from farfield.diffusion.reading import Reading, Readings
 from farfield.diffusion.sanity import Sanity, Tried, examine, first_look, levels
-from farfield.study.bench.numerics import Loading
+from farfield.study.bench.loading import Loading
 from farfield.study.model.inspect import Description, describe
 
 DOMAINS: Final = ("hubble", "retina", "ihc", "brick", "faces", "digits")

@@ -28,7 +28,8 @@ from farfield.diffusion.generation import Labelled
 from farfield.diffusion.solver import Churn, check_noise, find_solver
 from farfield.present.sheet import grid
 from farfield.study.bench.carrier import Carrier
-from farfield.study.bench.numerics import Loading, describe_model
+from farfield.study.bench.loading import Loading
+from farfield.study.bench.numerics import describe_model
 from farfield.study.bench.run import Run
 from farfield.unseen.method import Method
 

@@ -22,8 +22,8 @@ from farfield.core.error import FarfieldError
 from farfield.core.runtime import Advance, exact_matmul, resolve_device, resolve_dtype
 from farfield.data.picture import as_shown, fit, save_pngs, to_uint8
 from farfield.study.bench.domain import Domain, Reading, open_domain
+from farfield.study.bench.loading import Loading
 from farfield.study.bench.measure import SHOWN, compare, descriptions, identities
-from farfield.study.bench.numerics import Loading
 from farfield.study.bench.run import Run
 
 PROMPTS: dict[str, tuple[str, ...]] = {
