@@ -93,8 +93,8 @@ def test_levels_are_trained_ones():
 
 def test_the_mean_over_points_has_an_interval():
     found = over_points([1.0, 2.0, 3.0, 4.0], 0)
-    assert found["mean"].value == 2.5 and 1 < found["mean"].low < 2.5 < found["mean"].high < 4
-    assert over_points([2.0], 0)["mean"].low is None
+    assert found.mean.value == 2.5 and 1 < found.mean.low < 2.5 < found.mean.high < 4
+    assert over_points([2.0], 0).mean.low is None
 
 
 @pytest.mark.parametrize(
@@ -106,7 +106,7 @@ def test_the_mean_over_points_has_an_interval():
         (("--points", 4), "only 3 images"),
         (("--points", 0), "at least 1"),
         (("--points", 2, "--method", "guess"), "auto, exact, matrix-free"),
-        (("--points", 2, "--share", 1.5), "between 0 and 1"),
+        (("--points", 2, "--share", 1.5), "above 0 and below 1"),
         (("--points", 2, "--label", 1), "label"),
     ],
 )

@@ -19,7 +19,6 @@ from farfield.cli import compare as compare
 from farfield.cli import convert as convert
 from farfield.cli import dataset as dataset
 from farfield.cli import describe as describe
-from farfield.cli import dimension as dimension
 from farfield.cli import edit as edit
 from farfield.cli import expand as expand
 from farfield.cli import fetch as fetch
@@ -28,14 +27,15 @@ from farfield.cli import inspect as inspect
 from farfield.cli import molrg as molrg
 from farfield.cli import pages as pages
 from farfield.cli import prompt as prompt
-from farfield.cli import rank as rank
 from farfield.cli import reconstruct as reconstruct
 from farfield.cli import score as score
 from farfield.cli import train as train
 from farfield.cli import transfer as transfer
 from farfield.cli import transition as transition
+from farfield.cli.derive import add
 from farfield.cli.failure import TRACEBACK, failure
 from farfield.cli.options import app
+from farfield.command.commands import COMMANDS
 from farfield.core.error import FarfieldError, FarfieldNote, FarfieldWarning
 from farfield.core.terminal import echo, tell
 
@@ -45,6 +45,14 @@ def root(version: Annotated[bool, typer.Option("--version", help="Print the vers
     if version:
         echo(__version__)
         raise typer.Exit
+
+
+GROUPS: dict[str, typer.Typer] = {}
+"""Commands of commands, such as `farfield score`."""
+
+for command in COMMANDS.values():
+    above, _, _ = command.name.rpartition(" ")
+    add(GROUPS[above] if above else app, command)
 
 
 def _settle(environment: MutableMapping[str, str]) -> None:

@@ -24,6 +24,7 @@ from farfield.core.disk import write_bytes as write_bytes
 from farfield.core.error import DamagedError, FarfieldError, FarfieldWarning
 from farfield.core.json_file import parse_json
 from farfield.core.json_file import read_json as read_json
+from farfield.core.score import Score as Score
 from farfield.core.tensor_file import open_tensors
 
 A = TypeVar("A", bound="Artifact")
@@ -139,20 +140,6 @@ class Features(Artifact):
 
     def attributes(self) -> dict[str, Any]:
         return {"descriptor": self.descriptor}
-
-
-@dataclass(frozen=True)
-class Score:
-    """A measured number with its sample size and interval; ``low``/``high`` are None where no interval applies."""
-
-    value: float
-    n: int
-    low: float | None = None
-    high: float | None = None
-
-    def __str__(self) -> str:
-        bounds = "" if self.low is None or self.high is None else f" [{self.low:.3g}, {self.high:.3g}]"
-        return f"{self.value:.4g}{bounds} (n = {self.n})"
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from farfield.core.artifact import Images, Store
+from farfield.core.score import Score
 from farfield.present.page import Chart, Content, Picture, Section, Table, model_name
 from farfield.present.plot import PAINT, styled, subplots
 from farfield.present.sheet import grid
@@ -72,10 +73,10 @@ def advise(methods: Mapping[str, Mapping[str, Any]]) -> dict[str, Any] | None:
     if ours is None or descriptor is None:
         return None
 
-    def distance(entry: Mapping[str, Any]) -> dict[str, Any] | None:
+    def distance(entry: Mapping[str, Any]) -> Score | None:
         return as_score((entry["measures"].get(descriptor) or {}).get("kernel_distance"))
 
-    tuned = {m: d["value"] for m, e in methods.items() if e.get("trained") and (d := distance(e))}
+    tuned = {m: d.value for m, e in methods.items() if e.get("trained") and (d := distance(e))}
     if not tuned or not distance(ours):
         return None
     best = min(tuned, key=lambda m: tuned[m])
@@ -264,7 +265,7 @@ def _strips(folder: Path, domain: Mapping[str, Any], row: Mapping[str, Any]) -> 
 def curves(domain: Mapping[str, Any], measure: str = "kernel_distance") -> Figure | None:
     """The distance of each method against the number of examples, a panel a descriptor; None without distances."""
     rows = domain["counts"]
-    lines: dict[str, dict[str, list[tuple[float, dict[str, Any]]]]] = {}
+    lines: dict[str, dict[str, list[tuple[float, Score]]]] = {}
     for descriptor in domain["real"]:
         for row in rows:
             for name, entry in row["methods"].items():
@@ -277,20 +278,20 @@ def curves(domain: Mapping[str, Any], measure: str = "kernel_distance") -> Figur
         values = []
         for i, (name, points) in enumerate(methods.items()):
             x = [count * 1.03 ** (i - len(methods) / 2) for count, _ in points]  # bars beside each other
-            y = [s["value"] for _, s in points]
+            y = [s.value for _, s in points]
             colour, style = COLOURS.get(name, PAINT["muted"]), "-" if name in COLOURS else (0, (2 + i, 2))
             marker = "o" if name in COLOURS else "sv^D"[i % 4]
             ax.plot(x, y, marker, linestyle=style, color=colour, linewidth=1.4, markersize=4, label=TITLES[name])
             for at, (_, s) in zip(x, points, strict=True):
-                if s.get("low") is not None and s.get("high") is not None:
-                    ax.plot([at, at], [s["low"], s["high"]], color=colour, linewidth=2, alpha=0.4)
+                if s.low is not None and s.high is not None:
+                    ax.plot([at, at], [s.low, s.high], color=colour, linewidth=2, alpha=0.4)
             values += y
         for name in ("real", "base"):
             if found := as_score((domain[name].get(descriptor) or {}).get(measure)):
-                ax.axhline(found["value"], color=PAINT[name], linewidth=1.2, linestyle=(0, (4, 2)), label=TITLES[name])
-                if name == "real" and found.get("low") is not None:
-                    ax.axhspan(found["low"], found["high"], color=PAINT["real"], alpha=0.12, linewidth=0)
-                values.append(found["value"])
+                ax.axhline(found.value, color=PAINT[name], linewidth=1.2, linestyle=(0, (4, 2)), label=TITLES[name])
+                if name == "real" and found.low is not None and found.high is not None:
+                    ax.axhspan(found.low, found.high, color=PAINT["real"], alpha=0.12, linewidth=0)
+                values.append(found.value)
         largest = max(map(abs, values))
         finest = max(_half_width((domain["real"].get(descriptor) or {}).get(measure)), 1e-3 * largest)
         # linear around 0, where the floor lies, and logarithmic beyond
@@ -311,4 +312,4 @@ def curves(domain: Mapping[str, Any], measure: str = "kernel_distance") -> Figur
 
 def _half_width(value: Any) -> float:
     found = as_score(value)
-    return 0.0 if not found or found.get("low") is None else float(found["high"] - found["low"]) / 2
+    return 0.0 if not found or found.low is None or found.high is None else float(found.high - found.low) / 2

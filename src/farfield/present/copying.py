@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from farfield.core.artifact import read_json
+from farfield.core.score import Score
 from farfield.present.page import Chart, Section, Table
 from farfield.present.plot import PAINT, _dot, _few_ticks, styled, subplots
 from farfield.present.words import as_score, number, share
@@ -146,10 +147,10 @@ def _calibrated_on(summary: Summary) -> str:
     return "held-out images" if summary.get("held_out") else "training images and their nearest others"
 
 
-def flipped(value: Any) -> dict[str, Any] | None:
+def flipped(value: Any) -> Score | None:
     """1 minus a share."""
     found = as_score(value)
     if not found:
         return None
-    low, high = (None if found[end] is None else 1 - found[end] for end in ("high", "low"))
-    return {**found, "value": 1 - found["value"], "low": low, "high": high}
+    low, high = (None if end is None else 1 - end for end in (found.high, found.low))
+    return Score(1 - found.value, found.n, low, high)

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from farfield.core.score import Score
 from farfield.present.page import Chart
 from farfield.present.plot import PAINT, styled, subplots
 from farfield.present.words import as_score
@@ -20,7 +21,7 @@ class Line:
     """Points (level, stored Score or number) under one label; ``paint`` is a name in `plot.PAINT`."""
 
     label: str
-    points: Sequence[tuple[float, Mapping[str, Any] | float | None]]
+    points: Sequence[tuple[float, Score | Mapping[str, Any] | float | None]]
     paint: str = "ours"
     strength: float = 1.0
     dashed: bool = False
@@ -44,7 +45,7 @@ def curves(panels: Mapping[str, Sequence[Line]], *, columns: int = 3, xlabel: st
             xs = [place * shift for place, _ in points]
             (handle,) = ax.plot(
                 xs,
-                [score["value"] for _, score in points],
+                [score.value for _, score in points],
                 "--" if line.dashed else "o-",
                 color=colour,
                 alpha=line.strength,
@@ -53,8 +54,8 @@ def curves(panels: Mapping[str, Sequence[Line]], *, columns: int = 3, xlabel: st
             )
             handles.setdefault(line.label, handle)
             for x, (_, score) in zip(xs, points, strict=True):
-                if score.get("low") is not None and score.get("high") is not None:
-                    ax.plot([x, x], [score["low"], score["high"]], color=colour, alpha=0.4 * line.strength, linewidth=2)
+                if score.low is not None and score.high is not None:
+                    ax.plot([x, x], [score.low, score.high], color=colour, alpha=0.4 * line.strength, linewidth=2)
         if places[-1] > 3 * places[0]:
             ax.set_xscale("log")
         ax.minorticks_off()
@@ -71,5 +72,5 @@ def charts(figure: Figure | None, label: str) -> list[Chart]:
     return [] if figure is None else [Chart(figure, label)]
 
 
-def _drawn(line: Line) -> list[tuple[float, dict[str, Any]]]:
+def _drawn(line: Line) -> list[tuple[float, Score]]:
     return [(place, score) for place, value in line.points if (score := as_score(value))]

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
+from farfield.command.dimension import DimensionLevel, DimensionResult
+from farfield.command.facts import OverPoints
+from farfield.core.score import Score
 from farfield.present.curve import Line, charts, curves
 from farfield.present.page import Content, Section, Table
 from farfield.present.words import level, number, score, score_parts, short
@@ -14,16 +15,16 @@ MOST = 6
 """Images whose own curves are drawn."""
 
 
-def content(folder: Path, summary: dict[str, Any]) -> Content:
+def content(folder: Path, summary: DimensionResult) -> Content:
     """All of the page, from what the run left on disk."""
     facts = [
-        f"{number(summary['n'])} images",
-        f"{number(summary['dimension'])} pixel values each",
-        f"{summary['probes']} probes per image and level",
+        f"{number(summary.n)} images",
+        f"{number(summary.dimension)} pixel values each",
+        f"{summary.probes} probes per image and level",
     ]
     return Content(
-        summary["model"]["name"],
-        short(summary["examples"]["source"]),
+        summary.model.name,
+        short(summary.examples.source),
         facts,
         _verdict(summary),
         _caveats(summary),
@@ -32,84 +33,86 @@ def content(folder: Path, summary: dict[str, Any]) -> Content:
     )
 
 
-def _recommended(summary: Mapping[str, Any]) -> tuple[int, dict[str, Any]]:
-    sigma = summary["recommended"]["sigma"]
-    return next((i, one) for i, one in enumerate(summary["levels"]) if one["sigma"] == sigma)
+def _recommended(summary: DimensionResult) -> tuple[int, DimensionLevel]:
+    sigma = summary.recommended.sigma
+    return next((i, one) for i, one in enumerate(summary.levels) if one.sigma == sigma)
 
 
-def _verdict(summary: Mapping[str, Any]) -> list[str]:
+def _verdict(summary: DimensionResult) -> list[str]:
     _, one = _recommended(summary)
-    where = f"At noise level {level(one['sigma'])}"
+    where = f"At noise level {level(one.sigma)}"
     said = [
-        f"{where} FLIPD is {score(one['flipd']['mean'])} and the denoising error says {score(one['error']['mean'])} dimensions, "
-        f"means over {summary['n']} images."
+        f"{where} FLIPD is {score(one.flipd.mean)} and the denoising error says {score(one.error.mean)} dimensions, "
+        f"means over {summary.n} images."
     ]
-    if found := summary["bundle"]:
-        said.append(f"The normal bundle has {score(found['threshold']['mean'])} dimensions there.")
+    if found := summary.bundle:
+        said.append(f"The normal bundle has {score(found.threshold.mean)} dimensions there.")
     return said
 
 
-def _caveats(summary: Mapping[str, Any]) -> list[str]:
-    chosen = summary["recommended"]
-    if chosen["slope"] is None:
+def _caveats(summary: DimensionResult) -> list[str]:
+    chosen = summary.recommended
+    if chosen.slope is None:
         said = ["One level was given, so that it cannot be said whether the estimates hang on it; give several."]
-    elif chosen["plateau"]:
+    elif chosen.plateau:
         said = [
             "The level is where the curve of the denoising error is flattest: it changes there by "
-            f"{number(100 * chosen['slope'], 2)} % of its value per factor of e in the noise level."
+            f"{number(100 * chosen.slope, 2)} % of its value per factor of e in the noise level."
         ]
     else:
         said = [
             "There is no plateau: even at the flattest level the denoising error changes by "
-            f"{number(100 * chosen['slope'], 2)} % of its value per factor of e in the noise level. The data have no single "
+            f"{number(100 * chosen.slope, 2)} % of its value per factor of e in the noise level. The data have no single "
             "dimension, or the network is too far from the ideal denoiser; any number is that of its level."
         ]
-    apart = [one for one in summary["levels"] if not 0.5 < _ratio(one) < 2]
+    apart = [one for one in summary.levels if not 0.5 < _ratio(one) < 2]
     if apart:
         said.append(
-            f"FLIPD and the denoising error differ by more than a factor of 2 at {len(apart)} of {len(summary['levels'])} "
+            f"FLIPD and the denoising error differ by more than a factor of 2 at {len(apart)} of {len(summary.levels)} "
             "levels. FLIPD asks the network about images without noise, which it was never trained on; where it is not between 0 "
             "and the number of pixels it tells of the network alone."
         )
     said.append("A dimension counts the directions in which the data vary by more than about the noise level.")
-    if (found := summary["bundle"]) and found["without_gap"]:
+    if (found := summary.bundle) and found.without_gap:
         said.append(
-            f"In {found['without_gap']} of {summary['n']} normal bundles the singular values have no clear gap: the count by gap "
+            f"In {found.without_gap} of {summary.n} normal bundles the singular values have no clear gap: the count by gap "
             "is chance there."
         )
-    if not summary["copies"]:
+    if not summary.copies:
         said.append("The normal bundle was left out; --copies asks for it.")
     return said
 
 
-def _ratio(one: Mapping[str, Any]) -> float:
+def _ratio(one: DimensionLevel) -> float:
     """Of FLIPD to the denoising error at one level."""
-    flipd, error = (float(one[name]["mean"]["value"]) for name in ("flipd", "error"))
+    flipd, error = one.flipd.mean.value, one.error.mean.value
     return flipd / error if error else 1.0
 
 
-def _key_numbers(summary: Mapping[str, Any]) -> list[tuple[str, str, str, str]]:
+def _key_numbers(summary: DimensionResult) -> list[tuple[str, str, str, str]]:
     _, one = _recommended(summary)
-    note = f"of {number(summary['dimension'])}, at noise level {level(one['sigma'])}"
+    note = f"of {number(summary.dimension)}, at noise level {level(one.sigma)}"
     tiles = [
-        ("FLIPD", *score_parts(one["flipd"]["mean"]), note),
-        ("by denoising error", *score_parts(one["error"]["mean"]), note),
+        ("FLIPD", *score_parts(one.flipd.mean), note),
+        ("by denoising error", *score_parts(one.error.mean), note),
     ]
-    if found := summary["bundle"]:
-        tiles.append(("normal bundle", *score_parts(found["threshold"]["mean"]), note))
+    if found := summary.bundle:
+        tiles.append(("normal bundle", *score_parts(found.threshold.mean), note))
     return tiles
 
 
-def _levels(summary: Mapping[str, Any]) -> Section:
-    sigmas = [one["sigma"] for one in summary["levels"]]
-    panels = {}
-    for name, title in (("flipd", "FLIPD"), ("error", "by denoising error")):
-        own = [
-            Line("single images", list(zip(sigmas, image[name], strict=True)), "base", 0.5)
-            for image in list(summary["images"].values())[:MOST]
-        ]
-        mean = Line("mean over images", [(one["sigma"], one[name]["mean"]) for one in summary["levels"]])
-        panels[title] = [*own, mean]
+def _levels(summary: DimensionResult) -> Section:
+    sigmas = [one.sigma for one in summary.levels]
+    images = list(summary.images.values())[:MOST]
+
+    def lines(own: list[list[Score]], means: list[OverPoints]) -> list[Line]:
+        single = [Line("single images", list(zip(sigmas, one, strict=True)), "base", 0.5) for one in own]
+        return [*single, Line("mean over images", [(s, m.mean) for s, m in zip(sigmas, means, strict=True)])]
+
+    panels = {
+        "FLIPD": lines([one.flipd for one in images], [one.flipd for one in summary.levels]),
+        "by denoising error": lines([one.error for one in images], [one.error for one in summary.levels]),
+    }
     lead = (
         "Grey: single images, with the 95 % interval of their random probes. Red: the mean over images, with its "
         "bootstrap interval."
@@ -137,18 +140,18 @@ def _levels(summary: Mapping[str, Any]) -> Section:
     return Section("levels", "Over noise levels", lead, charts=figure, details=details)
 
 
-def _images(summary: Mapping[str, Any]) -> Section:
+def _images(summary: DimensionResult) -> Section:
     place, one = _recommended(summary)
-    found = summary["bundle"]
+    found = summary.bundle
     rows = [
-        [name, image["flipd"][place], image["error"][place]]
-        + ([found["images"][name]["threshold"], found["images"][name]["gap"]] if found else [])
-        for name, image in summary["images"].items()
+        [name, image.flipd[place], image.error[place]]
+        + ([found.images[name].threshold, found.images[name].gap] if found else [])
+        for name, image in summary.images.items()
     ]
     columns = ["image", "FLIPD", "by denoising error"] + (["normal bundle", "by its gap"] if found else [])
-    means = [[level(o["sigma"]), o["flipd"]["mean"], o["error"]["mean"]] for o in summary["levels"]]
+    means = [[level(o.sigma), o.flipd.mean, o.error.mean] for o in summary.levels]
     tables = [
         Table(["noise level", "FLIPD", "by denoising error"], means, "Means over images", chosen=[place]),
-        Table(columns, rows, f"Each image at noise level {level(one['sigma'])}"),
+        Table(columns, rows, f"Each image at noise level {level(one.sigma)}"),
     ]
     return Section("numbers", "All numbers", tables=tables)

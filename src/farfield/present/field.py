@@ -87,23 +87,24 @@ def _lead(sets: Mapping[str, Mapping[str, Any]], start: str) -> list[str]:
     for key, title in SPECTRA.items():
         for name, found in sets.items():
             spectrum = found.get(key) or {}
-            worst = as_score(spectrum.get("worst"))
-            if worst is None:
+            worst = spectrum.get("worst") or {}
+            at_worst = as_score(worst)
+            if at_worst is None:
                 continue
             low, high = spectrum["resolved"]
             ratio = _at(spectrum, worst["k"])
             power = title[0].lower() + title[1:]
             where = f"between k = {low} and {high}"
-            if worst["value"] <= 0.5 or ratio is None:
-                distance = f"stays within {share(worst['value'])} of held-out {where}; worst at k = {worst['k']:.0f}"
+            if at_worst.value <= 0.5 or ratio is None:
+                distance = f"stays within {share(at_worst.value)} of held-out {where}; worst at k = {worst['k']:.0f}"
             else:
                 distance = f"is at worst {number(ratio, 2)} times held-out's {where}, at k = {worst['k']:.0f}"
-            chance = _chance(worst.get("chance"), worst["value"], True)
+            chance = _chance(worst.get("chance"), at_worst.value, True)
             said.append(f"{start}he {power} of {WHOSE[name]} {distance}.{chance}")
     for name, found in sets.items():
         pixels = found.get("pixels") or {}
         if wasserstein := as_score(pixels.get("wasserstein")):
-            chance = _chance((pixels.get("chance") or {}).get("wasserstein"), wasserstein["value"], False)
+            chance = _chance((pixels.get("chance") or {}).get("wasserstein"), wasserstein.value, False)
             said.append(
                 f"{start}he pixels of {WHOSE[name]} lie {score(wasserstein)} standard deviations from held-out's, rank by "
                 f"rank.{chance}"
@@ -115,13 +116,13 @@ def _chance(chance: Any, value: float, percent: bool) -> str:
     bound = as_score(chance)
     if bound is None:
         return ""
-    shown = share(bound["value"]) if percent else number(bound["value"], 2)
-    return f" That is {'no ' if value <= bound['value'] else ''}more than chance gives (up to {shown})."
+    shown = share(bound.value) if percent else number(bound.value, 2)
+    return f" That is {'no ' if value <= bound.value else ''}more than chance gives (up to {shown})."
 
 
 def _at(spectrum: Mapping[str, Any], k: float) -> float | None:
     found = as_score(dict(zip(spectrum["k"], spectrum["ratio"], strict=True)).get(k))
-    return found["value"] if found else None
+    return found.value if found else None
 
 
 @styled
@@ -188,7 +189,7 @@ def _line(ax: Axes, x: Sequence[float], scores: Sequence[Any], label: str, colou
     """A line through the values with a band for the intervals; what has no number is left out."""
     points = [(a, s) for a, s in zip(x, map(as_score, scores), strict=True) if s is not None]
     style = (0, (4, 2)) if label == SERIES["real"][0] else "-"
-    values = [s["value"] for _, s in points]
+    values = [s.value for _, s in points]
     ax.plot(
         [a for a, _ in points],
         values,
@@ -199,7 +200,7 @@ def _line(ax: Axes, x: Sequence[float], scores: Sequence[Any], label: str, colou
         markersize=3.5,
         label=label,
     )
-    banded = [(a, s["low"], s["high"]) for a, s in points if s.get("low") is not None and s.get("high") is not None]
+    banded = [(a, s.low, s.high) for a, s in points if s.low is not None and s.high is not None]
     if banded:
         at, low, high = zip(*banded, strict=True)
         ax.fill_between(at, low, high, color=colour, alpha=0.16, linewidth=0)
@@ -217,7 +218,7 @@ def _scaled(ax: Axes, scores: Sequence[Any]) -> None:
 
 
 def _spread(scores: Sequence[Any]) -> float:
-    values = [s["value"] for s in map(as_score, scores) if s is not None]
+    values = [s.value for s in map(as_score, scores) if s is not None]
     return max(values) / min(values) if values and min(values) > 0 else 1.0
 
 

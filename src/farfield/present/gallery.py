@@ -129,7 +129,7 @@ class Gallery:
             for name in names:
                 scores = [words.as_score(found[s].get(name)) for s in present]
                 if any(scores):
-                    cells = [(*words.score_parts(s), (s or {}).get("n")) for s in scores]
+                    cells = [(*words.score_parts(s), s and s.n) for s in scores]
                     rows.append({"name": name, "measure": words.MEASURES.get(name), "cells": cells})
             if rows:
                 tables.append({"descriptor": descriptor, "sets": present, "rows": rows})

@@ -67,7 +67,7 @@ def _verdict(summary: Summary) -> list[str]:
         else:
             said.append(
                 f"{words[0].upper()}{words[1:]}: half of the seeds find the subspaces from {score(at)} samples per dimension on "
-                f"(n = {at['n']} seeds)."
+                f"(n = {at.n} seeds)."
             )
     if len(found := summary["networks"]) > 1:
         first, last = found[0], found[-1]
@@ -95,12 +95,8 @@ def _key_numbers(summary: Summary) -> list[tuple[str, str, str, str]]:
     tiles = []
     for method, found in summary["recovery"]["methods"].items():
         at = as_score(found["transition"])
-        ends = (
-            ""
-            if at is None or at["low"] is None or at["high"] is None
-            else f"[{level(at['low'])}, {level(at['high'])}]"
-        )
-        tiles.append((METHODS[method][0], "none" if at is None else level(at["value"]), ends, "samples per dimension"))
+        ends = "" if at is None or at.low is None or at.high is None else f"[{level(at.low)}, {level(at.high)}]"
+        tiles.append((METHODS[method][0], "none" if at is None else level(at.value), ends, "samples per dimension"))
     return tiles
 
 
@@ -270,7 +266,7 @@ def _line(ax: Axes, places: Sequence[float], values: Sequence[Any], colour: str,
     known = [(x, s) for x, value in zip(places, values, strict=True) if (s := as_score(value))]
     ax.plot(
         [x for x, _ in known],
-        [s["value"] for _, s in known],
+        [s.value for _, s in known],
         "o-",
         color=colour,
         linewidth=1.4,
@@ -278,8 +274,8 @@ def _line(ax: Axes, places: Sequence[float], values: Sequence[Any], colour: str,
         label=label,
     )
     for x, s in known:
-        if s["low"] is not None and s["high"] is not None:
-            ax.plot([x, x], [s["low"], s["high"]], color=colour, alpha=0.4, linewidth=2.2)
+        if s.low is not None and s.high is not None:
+            ax.plot([x, x], [s.low, s.high], color=colour, alpha=0.4, linewidth=2.2)
 
 
 def _ratio_axis(ax: Axes, ratios: Sequence[float]) -> None:

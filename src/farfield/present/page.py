@@ -70,6 +70,7 @@ class Content:
     caveats: Sequence[str]
     key_numbers: Sequence[tuple[str, str, str, str]]
     sections: Sequence[Section]
+    lines: Sequence[str] = ()
 
 
 def model_name(summary: Mapping[str, Any]) -> str:

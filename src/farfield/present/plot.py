@@ -13,6 +13,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
+from farfield.core.score import Score
 from farfield.present.sheet import channels_shown, difference, grid, pairs
 from farfield.present.words import SETS, as_score, level, number
 
@@ -180,7 +181,7 @@ def measures(summary: Mapping[str, Any], measure: str = "kernel_distance") -> Fi
     for ax, (descriptor, scores) in zip(axes, rows.items(), strict=True):
         for place, (which, score) in enumerate(scores):
             _dot(ax, score, place, SET_PAINT[which], upright=False)
-        ends = [abs(b) for _, s in scores for b in (s["value"], s.get("low"), s.get("high")) if b is not None]
+        ends = [abs(b) for _, s in scores for b in (s.value, s.low, s.high) if b is not None]
         finest = max(_half_width(scores[0][1]), 1e-3 * max(ends)) or 1.0
         # sets that differ by orders of magnitude: linear around 0, where the floor lies, and logarithmic beyond
         if max(ends) > 20 * finest:
@@ -211,7 +212,7 @@ def sigma_search(rows: Sequence[Mapping[str, Any]]) -> Figure | None:
         points = [(row, score) for row in rows if (score := as_score(row.get(name)))]
         ax.plot(
             [row["sigma"] for row, _ in points],
-            [s["value"] for _, s in points],
+            [s.value for _, s in points],
             color=PAINT["base"],
             linewidth=1.2,
             zorder=1,
@@ -238,18 +239,18 @@ def subplots(count: int, columns: int, height: float) -> tuple[Figure, list[Axes
     return figure, [figure.add_subplot(lines, columns, i + 1) for i in range(count)]
 
 
-def _dot(ax: Axes, score: Mapping[str, Any], place: float, colour: str, *, upright: bool) -> None:
-    low, high = score.get("low"), score.get("high")
+def _dot(ax: Axes, score: Score, place: float, colour: str, *, upright: bool) -> None:
+    low, high = score.low, score.high
     if low is not None and high is not None:
         ends = ([place, place], [low, high])
         ax.plot(*(ends if upright else ends[::-1]), color=colour, linewidth=2.2, alpha=0.55, solid_capstyle="round")
-    point = ([place], [score["value"]])
+    point = ([place], [score.value])
     ax.plot(*(point if upright else point[::-1]), "o", color=colour, markersize=6, zorder=3)
 
 
-def _half_width(score: Mapping[str, Any]) -> float:
-    low, high = score.get("low"), score.get("high")
-    return float(abs(score["value"]) if low is None or high is None else (high - low) / 2)
+def _half_width(score: Score) -> float:
+    low, high = score.low, score.high
+    return float(abs(score.value) if low is None or high is None else (high - low) / 2)
 
 
 def _few_ticks(ax: Axes, most: int) -> None:

@@ -7,19 +7,21 @@ What a run does not have is left out.
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from farfield.command.commands import COMMANDS, Command
+from farfield.command.result import from_json
 from farfield.core.artifact import read_json, write_bytes
 from farfield.core.error import FarfieldError
 from farfield.core.provenance import Provenance
+from farfield.core.score import Score
 from farfield.data.picture import png
 from farfield.present import (
     analyse,
     audit,
     compare,
-    dimension,
     edit,
     field,
     generate,
@@ -27,7 +29,6 @@ from farfield.present import (
     method,
     molrg,
     plot,
-    rank,
     train,
     transfer,
     transition,
@@ -45,11 +46,9 @@ PAGES: dict[str, Callable[[Path, dict[str, Any]], Content]] = {
     "analyse": analyse.content,
     "audit": audit.content,
     "compare": compare.content,
-    "dimension": dimension.content,
     "edit": edit.content,
     "generate": generate.content,
     "molrg": molrg.content,
-    "rank": rank.content,
     "score gl": matrix.gl,
     "score matrix": matrix.matrix,
     "score rp": matrix.rp,
@@ -61,37 +60,59 @@ PAGES: dict[str, Callable[[Path, dict[str, Any]], Content]] = {
 
 
 def write_report(folder: Path) -> Path:
-    """Write ``grids/*.png`` and ``report.html`` into a run folder, each atomically, and return the page's path.
+    """The page of a run, as `draw` writes it; its path."""
+    return draw(folder)[0]
+
+
+def draw(folder: Path, command: Command | None = None) -> tuple[Path, Sequence[str]]:
+    """Write ``grids/*.png`` and ``report.html`` into a run folder, each atomically.
+
+    Args:
+        command: of the run, if it is none of ours.
+
+    Returns:
+        the page's path, and what it says in a few lines for a terminal.
 
     Raises:
         FarfieldError: not a run folder, an unfinished run, or a damaged file in it.
     """
     folder = Path(folder)
-    page = _Page(folder)
+    page = _Page(folder, command)
     html = page.html()
     # the pictures first: who finds a report also finds what it shows
     for name, content in page.pictures.items():
         write_bytes(folder / "grids" / f"{name}.png", content)
     write_bytes(folder / "report.html", html.encode(errors="replace"))  # names of files may be any bytes
-    return folder / "report.html"
+    return folder / "report.html", page.lines
 
 
 class _Page:
     """Everything that the templates show of one run folder."""
 
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Path, known: Command | None):
         self.folder = folder
+        self.lines: Sequence[str] = ()
         self.summary = _object(_finished(folder))
         config = _object(folder / "config.json")
         self.request: dict[str, Any] = config.get("request") or {}
         self.versions: dict[str, Any] = config.get("versions") or {}
         self.started = config.get("started")
         self.cost: dict[str, float] = self.summary.get("cost_seconds") or _object(folder / "cost.json")
+        self.line = config.get("command_line")
+        self.name = self.summary.get("command") or self.request.get("command") or "run"
+        if not isinstance(self.name, str):
+            raise FarfieldError(f"{folder / 'summary.json'}: expected the summary of a run, found no command in it")
+        self.known = known or COMMANDS.get(self.name)
         self.pictures: dict[str, bytes] = {}
 
     def html(self) -> str:
-        command = self.summary.get("command") or self.request.get("command") or "run"
-        if command in PAGES:
+        command = self.name
+        if self.known is not None and (written := self.known.load_page()):
+            result = from_json(self.known.result, self.summary, str(self.folder / "summary.json"))
+            content: Content = written(self.folder, result)
+            self.lines = content.lines
+            name, context = "frame.html.jinja", self._written(content)
+        elif command in PAGES:
             name, context = "frame.html.jinja", self._written(PAGES[command](self.folder, self.summary))
         else:
             name, context = "report.html.jinja", self._images()
@@ -104,7 +125,7 @@ class _Page:
                 command=command,
                 cost=self._cost(),
                 settings=self._settings(),
-                command_line=command_line(self.request, self.summary.get("n")),
+                command_line=self.line or command_line(self.request, self.summary.get("n")),
                 **context,
             )
         )
@@ -234,4 +255,5 @@ def _templates() -> Any:
     environment = Environment(
         loader=PackageLoader("farfield", "present"), autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
+    environment.tests["score"] = lambda value: isinstance(value, Score)
     return environment

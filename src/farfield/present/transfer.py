@@ -227,7 +227,7 @@ def _chart(summary: Mapping[str, Any]) -> Figure | None:
         before = [] if float(names[0]) == 0 else [(0.0, _distance(summary, descriptor, "before"))]
         _line(ax, [*before, *((float(s), _distance(summary, descriptor, s)) for s in names)])
         if real := as_score(_distance(summary, descriptor, "real")):
-            ax.axhline(real["value"], color=PAINT["real"], linewidth=1.4)
+            ax.axhline(real.value, color=PAINT["real"], linewidth=1.4)
         ax.set_yscale("symlog", linthresh=0.1)
         ax.set_title(f"distance to the style, {descriptor}", parse_math=False)
     _line(axes[-1], [(float(s), summary["kept"][s]["recognised"]) for s in names])
@@ -241,8 +241,8 @@ def _chart(summary: Mapping[str, Any]) -> Figure | None:
 
 def _line(ax: Any, points: Sequence[tuple[float, Any]]) -> None:
     known = [(x, s) for x, value in points if (s := as_score(value))]
-    ax.plot([x for x, _ in known], [s["value"] for _, s in known], color=PAINT["base"], linewidth=1.2, zorder=1)
+    ax.plot([x for x, _ in known], [s.value for _, s in known], color=PAINT["base"], linewidth=1.2, zorder=1)
     for x, s in known:
-        if s["low"] is not None:
-            ax.plot([x, x], [s["low"], s["high"]], color=PAINT["ours"], linewidth=2.2, alpha=0.55)
-        ax.plot([x], [s["value"]], "o", color=PAINT["ours"], markersize=6, zorder=3)
+        if s.low is not None:
+            ax.plot([x, x], [s.low, s.high], color=PAINT["ours"], linewidth=2.2, alpha=0.55)
+        ax.plot([x], [s.value], "o", color=PAINT["ours"], markersize=6, zorder=3)

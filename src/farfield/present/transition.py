@@ -217,7 +217,7 @@ def _line(ax: Axes, points: Points, colour: str, label: str | None = None, dashe
     style = "--" if dashed else "o-"
     ax.plot(
         [x for x, _ in known],
-        [s["value"] for _, s in known],
+        [s.value for _, s in known],
         style,
         color=colour,
         linewidth=1.0 if dashed else 1.5,
@@ -226,8 +226,8 @@ def _line(ax: Axes, points: Points, colour: str, label: str | None = None, dashe
         label=label,
     )
     for x, s in known if not dashed else ():
-        if s.get("low") is not None and s.get("high") is not None:
-            ax.plot([x, x], [s["low"], s["high"]], color=colour, alpha=0.4, linewidth=2.2)
+        if s.low is not None and s.high is not None:
+            ax.plot([x, x], [s.low, s.high], color=colour, alpha=0.4, linewidth=2.2)
 
 
 def _size_axis(ax: Axes, sizes: Sequence[int]) -> None:

@@ -44,9 +44,9 @@ TO_COPIES = {
 def relation(first: Any, second: Any) -> str:
     """Where the first interval lies, seen from the second: below, above or overlapping; empty if one is missing."""
     a, b = as_score(first), as_score(second)
-    if not a or not b or any(s.get(end) is None for s in (a, b) for end in ("low", "high")):
+    if a is None or b is None or a.low is None or a.high is None or b.low is None or b.high is None:
         return ""
-    return "below" if a["high"] < b["low"] else "above" if a["low"] > b["high"] else "overlapping"
+    return "below" if a.high < b.low else "above" if a.low > b.high else "overlapping"
 
 
 def facts(summary: Mapping[str, Any], count: int, examples: Mapping[str, Any]) -> list[str]:
@@ -106,7 +106,7 @@ def caveats(summary: Mapping[str, Any]) -> list[str]:
             "only beside another one in this report."
         )
     scores = [as_score(v) for sets in measured.values() for found in sets.values() for v in (found or {}).values()]
-    sizes = [s["n"] for s in scores if s and s.get("n")]
+    sizes = [s.n for s in scores if s and s.n]
     if sizes and min(sizes) < FEW:
         said.append(
             f"The sets are small (from n = {min(sizes)}): read intervals rather than values, and the Fréchet distance "

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any
 
+from farfield.core.score import Score
+
 SETS = {"real": "real images", "samples": "new images", "base": "the model's own"}
 """The sets that are measured against held-out real images, as they are called in print."""
 
@@ -63,13 +65,16 @@ MEASURES = {
 }
 
 
-def as_score(value: Any) -> dict[str, Any] | None:
-    """A number or a stored Score as ``{"value", "n", "low", "high"}``; None for anything else."""
+def as_score(value: Any) -> Score | None:
+    """A number, a Score, or one as JSON holds it; None for anything else."""
+    if isinstance(value, Score):
+        return value if math.isfinite(value.value) else None
     if isinstance(value, Mapping):
-        return dict(value) if as_score(value.get("value")) else None
+        inner = as_score(value.get("value"))
+        return inner and Score(inner.value, value.get("n") or 0, value.get("low"), value.get("high"))
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         return None
-    return {"value": value, "n": None, "low": None, "high": None}
+    return Score(value, 0)
 
 
 def number(value: Any, digits: int = 3) -> str:
@@ -93,10 +98,10 @@ def score_parts(value: Any, percent: bool = False) -> tuple[str, str]:
     if score is None:
         return "–", ""
     factor, unit = (100, "\u202f%") if percent else (1, "")
-    middle = factor * score["value"]
-    if score.get("low") is None or score.get("high") is None:
+    middle = factor * score.value
+    if score.low is None or score.high is None:
         return number(middle) + unit, ""
-    low, high = factor * score["low"], factor * score["high"]
+    low, high = factor * score.low, factor * score.high
     half = (high - low) / 2
     if not 1e-5 <= half < 1e7:
         return number(middle) + unit, f"[{number(low)}, {number(high)}]"

@@ -14,6 +14,8 @@ from typing import Any, Protocol, TypeVar
 import torch
 
 import farfield
+from farfield.command.result import Result, to_json
+from farfield.command.settings import Settings, command_line
 from farfield.core import note
 from farfield.core.artifact import Artifact, Store, chunks, read_json, write_json
 from farfield.core.disk import PREFIX, sweep, write_bytes, writing
@@ -23,6 +25,7 @@ from farfield.core.provenance import Provenance
 from farfield.core.runtime import Advance, Ranks, progress
 
 A = TypeVar("A", bound=Artifact)
+R = TypeVar("R", bound=Result)
 
 
 class Digested(Protocol):
@@ -53,9 +56,18 @@ class Run:
         FarfieldError: the folder is another run's, or another process works in it.
     """
 
-    def __init__(self, folder: Path, command: str, request: Mapping[str, Any], inputs: Inputs, quiet: bool = False):
+    def __init__(
+        self,
+        folder: Path,
+        command: str,
+        request: Mapping[str, Any],
+        inputs: Inputs,
+        quiet: bool = False,
+        line: str | None = None,
+    ):
         self.folder = folder
         self.quiet = quiet
+        self.line = line
         self.ranks = Ranks.current()
         contents = {f"{name}_digest": _digest(given) for name, given in inputs.items()}
         # as it will be read: lists, no tuples
@@ -67,6 +79,12 @@ class Run:
         self.ranks.wait()
         if not self.ranks.main:
             self._hold = Hold(self._config, alone=False)
+
+    @classmethod
+    def of(cls, folder: Path, settings: Settings, inputs: Inputs, quiet: bool = False, **resolved: Any) -> Run:
+        """Of a command's settings; ``resolved`` is what some became once data and model were known (`Settings.request`)."""
+        line = command_line(settings, "-o", str(folder))
+        return cls(folder, settings.command(), settings.request(**resolved), inputs, quiet, line)
 
     @property
     def _config(self) -> Path:
@@ -100,9 +118,10 @@ class Run:
             "torch": torch.__version__,
         }
         started = time.strftime("%Y-%m-%dT%H:%M:%S%z")
-        return (
-            json.dumps({"request": self.request, "versions": versions, "started": started}, indent=1) + "\n"
-        ).encode()
+        told = {"request": self.request, "versions": versions, "started": started}
+        if self.line is not None:
+            told["command_line"] = self.line
+        return (json.dumps(told, indent=1) + "\n").encode()
 
     def _compare(self) -> None:
         """Refuse the folder of another request."""
@@ -146,6 +165,20 @@ class Run:
             write_json(self.folder / "summary.json", told)
         self.ranks.wait()
         return told
+
+    def finish(self, result: R) -> R:
+        """End the run: ``summary.json`` of the result, with the command, the version, what was said of the data, and the cost."""
+        told = {
+            "command": self.request["command"],
+            "farfield": farfield.__version__,
+            **to_json(result),
+            "reading": note.said(),
+            "cost_seconds": self.cost(),
+        }
+        if self.ranks.main:
+            write_json(self.folder / "summary.json", told)
+        self.ranks.wait()
+        return result
 
     def store(self, name: str, kind: type[A]) -> Store[A]:
         return Store(self.folder / name, kind)

@@ -11,23 +11,33 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from farfield.checkpoints.load import model_digest
-from farfield.core import note
+from farfield.command.dimension import (
+    Bundle,
+    BundleImage,
+    Dimension,
+    DimensionLevel,
+    DimensionResult,
+    ImageDimension,
+    Recommended,
+)
+from farfield.command.facts import ModelFacts, SourceFacts
+from farfield.command.settings import LEFT_OUT
 from farfield.core.artifact import Artifact
 from farfield.core.error import FarfieldError
 from farfield.core.runtime import Advance, generator
 from farfield.manifold.dimension import error_dimension, flipd, normal_bundle
-from farfield.manifold.jacobian import BATCH, Jacobian
+from farfield.manifold.jacobian import Jacobian
 from farfield.manifold.trace import Estimate
 from farfield.study.bench.carrier import encode
 from farfield.study.bench.domain import Reading, open_source
 from farfield.study.bench.loading import Loading
-from farfield.study.bench.run import Run
+from farfield.study.bench.run import Inputs, Run
 from farfield.study.manifold.rank import levels, over_points
 
 SMALL = 1024
@@ -45,53 +55,25 @@ class Dimensions(Artifact):
     kind: ClassVar[str] = "dimensions"
 
 
-@note.kept()
-def dimension(
-    model: str,
-    source: str,
-    out: Path,
-    reading: Reading = Reading(),
-    loading: Loading = Loading(BATCH),
-    *,
-    sigmas: Sequence[float] | None = None,
-    probes: int = 32,
-    copies: int | None = None,
-    limit: int | None = None,
-    seed: int = 0,
-    quiet: bool = False,
-) -> dict[str, Any]:
+def dimension(settings: Dimension, out: Path, *, quiet: bool = False) -> DimensionResult:
     """The estimates of every image, in ``levels/``, ``bundle/`` and ``summary.json``.
 
-    Args:
-        probes: of the trace, and noises of the denoising error.
-        copies: noisy copies of the normal bundle; 0 leaves it out.
-
     Raises:
-        FarfieldError: more probes than dimensions, fewer than 2, or too few copies.
+        FarfieldError: more probes than dimensions, or too few copies.
     """
-    denoiser = loading.load(model)
-    d, batch_size = math.prod(denoiser.shape), loading.batch_size
-    if not 2 <= probes <= d:
-        raise FarfieldError(f"{probes} probes: expected 2 to {d}, the number of dimensions")
+    probes, copies, seed, batch_size = settings.probes, settings.copies, settings.seed, settings.batch_size
+    loading = Loading(settings.batch_size, settings.device, settings.dtype, settings.label)
+    denoiser = loading.load(settings.model)
+    d = math.prod(denoiser.shape)
+    if probes > d:
+        raise FarfieldError(f"--probes {probes}: expected at most {d}, the number of dimensions")
     copies = (4 * d if d <= SMALL else 0) if copies is None else copies
     if copies and copies < 4 * d:
-        raise FarfieldError(
-            f"{copies} noisy copies: expected at least {4 * d}, four times the dimensions, or 0 for none"
-        )
-    grid = levels(denoiser.schedule, sigmas)
-    images = open_source(source, denoiser.image_shape, reading, limit=limit).examples
-    request = {
-        "model": model,
-        "images": source,
-        "sigmas": grid,
-        "probes": probes,
-        "copies": copies,
-        "seed": seed,
-        "label": loading.label,
-        "batch_size": batch_size,
-        "dtype": loading.dtype,
-    }
-    run = Run(out, "dimension", request, {"model": model_digest(model), "images": images}, quiet)
+        raise FarfieldError(f"--copies {copies}: expected at least {4 * d}, four times the dimensions, or 0 for none")
+    grid = levels(denoiser.schedule, settings.sigmas)
+    images = open_source(settings.images, denoiser.image_shape, Reading(settings.strict), limit=settings.limit).examples
+    inputs: Inputs = {"model": model_digest(settings.model), "images": images}
+    run = Run.of(out, settings, inputs, quiet, sigmas=grid, copies=copies, limit=LEFT_OUT)
 
     def encoded(key: str) -> Tensor:
         return encode(denoiser, images.select([key]))[0]
@@ -102,8 +84,8 @@ def dimension(
     def work(some: tuple[str, ...], advance: Advance) -> Dimensions:
         rows = []
         for key in some:
-            name, _, place = key.rpartition("@")
-            x0, sigma = encoded(name), grid[int(place)]
+            name, _, level = key.rpartition("@")
+            x0, sigma = encoded(name), grid[int(level)]
             g = generator(seed, f"probes {key}")
             through = flipd(Jacobian(denoiser, x0, sigma, batch=batch_size), probes, g)
             error = error_dimension(denoiser, x0, sigma, noise(key, probes), batch_size)
@@ -112,50 +94,50 @@ def dimension(
         return Dimensions(some, torch.tensor(rows, dtype=torch.float64))
 
     keys = [f"{name}@{i}" for name in images.keys for i in range(len(grid))]
-    found = run.compute("levels", Dimensions, keys, 1, work, "dimension").values.reshape(len(images), len(grid), 4)
-    chosen = recommend(grid, found[..., 2], d)
+    values = run.compute("levels", Dimensions, keys, 1, work, "dimension").values.reshape(len(images), len(grid), 4)
+    place, slope, plateau = recommend(grid, values[..., 2], d)
     bundle = None
     if copies:
 
         def bundled(some: tuple[str, ...], advance: Advance) -> Dimensions:
             rows = []
             for key in some:
-                normal = normal_bundle(denoiser, encoded(key), grid[chosen["place"]], noise(key, copies), batch_size)
+                normal = normal_bundle(denoiser, encoded(key), grid[place], noise(key, copies), batch_size)
                 rows.append([normal.threshold, normal.gap, normal.step])
                 advance(1)
             return Dimensions(some, torch.tensor(rows, dtype=torch.float64))
 
         bundle = run.compute("bundle", Dimensions, images.keys, 1, bundled, "normal bundles").values
-    summary = {
-        "command": "dimension",
-        "model": {"name": model, "digest": run.request["model_digest"], "shape": list(denoiser.image_shape)},
-        "examples": {"source": source, "n": len(images)},
-        "n": len(images),
-        "dimension": d,
-        "probes": probes,
-        "copies": copies,
-        "recommended": {"sigma": grid[chosen["place"]], "slope": chosen["slope"], "plateau": chosen["plateau"]},
-        "levels": [
-            {
-                "sigma": sigma,
-                "flipd": over_points(found[:, i, 0].tolist(), seed),
-                "error": over_points(found[:, i, 2].tolist(), seed),
-            }
-            for i, sigma in enumerate(grid)
-        ],
-        "images": {
-            name: {
-                "flipd": [Estimate(r[0], r[1], probes).score() for r in rows.tolist()],
-                "error": [Estimate(r[2], r[3], probes).score() for r in rows.tolist()],
-            }
-            for name, rows in zip(images.keys, found, strict=True)
-        },
-        "bundle": None if bundle is None else _bundle(images.keys, bundle, seed),
-    }
-    return run.conclude(summary)
+    return run.finish(
+        DimensionResult(
+            model=ModelFacts(name=settings.model, digest=run.request["model_digest"], shape=list(denoiser.image_shape)),
+            examples=SourceFacts(source=settings.images, n=len(images)),
+            n=len(images),
+            dimension=d,
+            probes=probes,
+            copies=copies,
+            recommended=Recommended(sigma=grid[place], slope=slope, plateau=plateau),
+            levels=[
+                DimensionLevel(
+                    sigma=sigma,
+                    flipd=over_points(values[:, i, 0].tolist(), seed),
+                    error=over_points(values[:, i, 2].tolist(), seed),
+                )
+                for i, sigma in enumerate(grid)
+            ],
+            images={
+                name: ImageDimension(
+                    flipd=[Estimate(r[0], r[1], probes).score() for r in rows.tolist()],
+                    error=[Estimate(r[2], r[3], probes).score() for r in rows.tolist()],
+                )
+                for name, rows in zip(images.keys, values, strict=True)
+            },
+            bundle=None if bundle is None else _bundle(images.keys, bundle, seed),
+        )
+    )
 
 
-def recommend(sigmas: Sequence[float], values: Tensor, dimension: int) -> dict[str, Any]:
+def recommend(sigmas: Sequence[float], values: Tensor, dimension: int) -> tuple[int, float | None, bool]:
     """The level at which the median over images changes least: where the data have one dimension, its curve is flat.
 
     It is read off the denoising error, since FLIPD asks a network about images without noise, which it was never trained on.
@@ -166,12 +148,12 @@ def recommend(sigmas: Sequence[float], values: Tensor, dimension: int) -> dict[s
         values: ``[n, levels]``.
 
     Returns:
-        ``place`` of the level; ``slope``, the change around it per factor of e in the level, in units of its value; and whether
-        that is a ``plateau`` rather than the best of a slope. With one level the slope is None.
+        the place of the level; the slope, the change around it per factor of e in the level, in units of its value; and whether
+        that is a plateau rather than the best of a slope. With one level the slope is None.
     """
     middle = values.median(0).values.tolist()
     if len(sigmas) == 1:
-        return {"place": 0, "slope": None, "plateau": False}
+        return 0, None, False
     steps = [
         abs(b - a) / math.log(t / s) / max(abs(a + b) / 2, 1e-9)
         for (s, a), (t, b) in pairwise(zip(sigmas, middle, strict=True))
@@ -179,16 +161,17 @@ def recommend(sigmas: Sequence[float], values: Tensor, dimension: int) -> dict[s
     around = [max(steps[max(0, i - 1) : i + 1]) for i in range(len(sigmas))]
     possible = [i for i, v in enumerate(middle) if 0 < v < dimension] or list(range(len(sigmas)))
     place = min(possible, key=lambda i: around[i])
-    return {"place": place, "slope": around[place], "plateau": around[place] <= FLAT}
+    return place, around[place], around[place] <= FLAT
 
 
-def _bundle(keys: Sequence[str], rows: Tensor, seed: int) -> dict[str, Any]:
+def _bundle(keys: Sequence[str], rows: Tensor, seed: int) -> Bundle:
     threshold, gap, step = rows.T.tolist()
-    return {
-        "threshold": over_points(threshold, seed),
-        "gap": over_points(gap, seed),
-        "without_gap": sum(s < GAP for s in step),
-        "images": {
-            k: {"threshold": t, "gap": g, "step": s} for k, t, g, s in zip(keys, threshold, gap, step, strict=True)
+    return Bundle(
+        threshold=over_points(threshold, seed),
+        gap=over_points(gap, seed),
+        without_gap=sum(s < GAP for s in step),
+        images={
+            key: BundleImage(threshold=t, gap=g, step=s)
+            for key, t, g, s in zip(keys, threshold, gap, step, strict=True)
         },
-    }
+    )

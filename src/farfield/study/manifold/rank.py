@@ -8,16 +8,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
 
 from farfield.audit.interval import bootstrap, resample
 from farfield.checkpoints.load import model_digest
-from farfield.core import note
+from farfield.command.facts import Linearity, ModelFacts, OverPoints
+from farfield.command.rank import Rank, RankLevel, RankResult
 from farfield.core.artifact import Images, Score
 from farfield.core.error import FarfieldError
 from farfield.core.runtime import (
@@ -30,16 +29,14 @@ from farfield.data.subset import choose
 from farfield.diffusion.denoiser import Denoiser
 from farfield.diffusion.schedule import DiscreteSchedule, Schedule
 from farfield.diffusion.solver import integrate
-from farfield.manifold.jacobian import BATCH, Jacobian
+from farfield.manifold.jacobian import Jacobian
 from farfield.manifold.rank import effective_rank, numerical_rank
-from farfield.manifold.spectrum import Spectrum, check_request, spectrum
+from farfield.manifold.spectrum import Spectrum, spectrum
 from farfield.study.bench.carrier import encode, place
 from farfield.study.bench.domain import open_source
 from farfield.study.bench.loading import Loading
 from farfield.study.bench.run import Run
 from farfield.study.manifold.spectra import DIRECTIONS, FACTS, STEP, Spectra, packed, unpacked
-
-Along = Literal["noised", "trajectory", "clean"]
 
 PICTURES = "hubble"
 """The points where no images are given."""
@@ -51,98 +48,45 @@ STEPS = 18
 RESAMPLES = 1000
 
 
-@dataclass(frozen=True)
-class Points:
-    """Where the Jacobian is taken.
-
-    Attributes:
-        along: ``noised`` images, points of the model's own ``trajectory`` from seeds, or ``clean`` images as they are.
-        images: their source.
-        count: how many.
-        sigmas: the levels; LEVELS between the model's ends if not given.
-        seed: of the noise, and the first seed of a trajectory.
-    """
-
-    along: str = "noised"
-    images: str | None = None
-    count: int = 16
-    sigmas: tuple[float, ...] | None = None
-    seed: int = 0
-
-    def check(self) -> None:
-        if self.along not in get_args(Along):
-            raise FarfieldError(f"along {self.along!r}: expected one of {', '.join(get_args(Along))}")
-        if self.along == "trajectory" and self.images is not None:
-            raise FarfieldError(f"images {self.images}: a trajectory begins at noise; leave one of the two out")
-        if self.count < 1:
-            raise FarfieldError(f"{self.count} points: expected at least 1")
-
-
-@note.kept()
-def rank(
-    model: str,
-    out: Path,
-    points: Points,
-    loading: Loading = Loading(BATCH),
-    *,
-    method: str = "auto",
-    share: float = 0.99,
-    quiet: bool = False,
-) -> dict[str, Any]:
-    """The spectrum at every point and level, and what it says; written to ``spectra/`` and ``summary.json``.
-
-    Args:
-        method: see `manifold.spectrum.spectrum`.
-        share: of the Frobenius norm that the rank holds.
-    """
-    points.check()
-    check_request(method, share)
-    denoiser = loading.load(model)
-    sigmas = levels(denoiser.schedule, points.sigmas)
-    images = None if points.along == "trajectory" else _images(points, denoiser)
-    request = {
-        "model": model,
-        **asdict(points),
-        "sigmas": sigmas,
-        "method": method,
-        "share": share,
-        "label": loading.label,
-        "batch_size": loading.batch_size,
-        "dtype": loading.dtype,
-    }
-    run = Run(out, "rank", request, {"model": model_digest(model), "images": images}, quiet)
-    names = images.keys if images else tuple(str(points.seed + i) for i in range(points.count))
+def rank(settings: Rank, out: Path, *, quiet: bool = False) -> RankResult:
+    """The spectrum at every point and level, and what it says; written to ``spectra/`` and ``summary.json``."""
+    loading = Loading(settings.batch_size, settings.device, settings.dtype, settings.label)
+    denoiser = loading.load(settings.model)
+    sigmas = levels(denoiser.schedule, settings.sigmas)
+    images = None if settings.along == "trajectory" else _images(settings, denoiser)
+    run = Run.of(out, settings, {"model": model_digest(settings.model), "images": images}, quiet, sigmas=sigmas)
+    names = images.keys if images else tuple(str(settings.seed + i) for i in range(settings.points))
     keys = [f"{name}@{i}" for name in names for i in range(len(sigmas))]
 
     def work(some: tuple[str, ...], advance: Advance) -> Spectra:
         rows = []
         for key in some:
             name, _, place = key.rpartition("@")
-            x = _point(denoiser, points, images, name, sigmas[int(place)])
-            jacobian = Jacobian(denoiser, x, sigmas[int(place)], batch=loading.batch_size)
-            g = generator(points.seed, f"spectrum {key}")
-            found = spectrum(jacobian, g, method, share)
+            x = _point(denoiser, settings, images, name, sigmas[int(place)])
+            jacobian = Jacobian(denoiser, x, sigmas[int(place)], batch=settings.batch_size)
+            g = generator(settings.seed, f"spectrum {key}")
+            found = spectrum(jacobian, g, settings.method, settings.share)
             rows.append(packed(found, jacobian, g))
             advance(1)
         return Spectra(some, torch.stack(rows))
 
     spectra = run.compute("spectra", Spectra, keys, 1, work, "spectra")
-    summary = {
-        "command": "rank",
-        "model": {"name": model, "digest": run.request["model_digest"], "shape": list(denoiser.image_shape)},
-        "along": points.along,
-        "images": None if images is None else points.images or PICTURES,
-        "n": len(names),
-        "dimension": spectra.values.shape[1] - len(FACTS),
-        "share": share,
-        "linearity": {"directions": DIRECTIONS, "step": STEP},
-        "levels": [
-            _level(spectra.select([f"{name}@{i}" for name in names]), sigma, share, points.seed)
-            for i, sigma in enumerate(sigmas)
-        ],
-        "points": list(names),
-    }
-    return run.conclude(summary)
+    return run.finish(
+        RankResult(
+            model=ModelFacts(name=settings.model, digest=run.request["model_digest"], shape=list(denoiser.image_shape)),
+            along=settings.along,
+            images=None if images is None else settings.images or PICTURES,
+            n=len(names),
+            dimension=spectra.values.shape[1] - len(FACTS),
+            share=settings.share,
+            linearity=Linearity(directions=DIRECTIONS, step=STEP),
+            levels=[
+                _level(spectra.select([f"{name}@{i}" for name in names]), sigma, settings.share, settings.seed)
+                for i, sigma in enumerate(sigmas)
+            ],
+            points=list(names),
+        )
+    )
 
 
 def levels(schedule: Schedule, given: Sequence[float] | None) -> list[float]:
@@ -162,70 +106,70 @@ def levels(schedule: Schedule, given: Sequence[float] | None) -> list[float]:
     return found
 
 
-def over_points(values: Sequence[float], seed: int) -> dict[str, Any]:
+def over_points(values: Sequence[float], seed: int) -> OverPoints:
     """The mean over points with its bootstrap interval, and the extremes."""
     v = torch.tensor(values, dtype=torch.float64)
     low, high = (
         bootstrap(lambda g: float(v[resample(len(v), g)].mean()), RESAMPLES, seed) if len(v) > 1 else (None, None)
     )
-    return {"mean": Score(float(v.mean()), len(v), low, high), "min": float(v.min()), "max": float(v.max())}
+    return OverPoints(mean=Score(float(v.mean()), len(v), low, high), min=float(v.min()), max=float(v.max()))
 
 
-def _level(spectra: Spectra, sigma: float, share: float, seed: int) -> dict[str, Any]:
+def _level(rows: Spectra, sigma: float, share: float, seed: int) -> RankLevel:
     """What all points say at one level."""
-    read = [unpacked(row) for row in spectra.values]
-    found, facts = [s for s, _ in read], [f for _, f in read]
-    ranks = {s: [numerical_rank(one, s).value for one in found] for s in sorted({0.9, 0.95, share}) if s <= share}
-    exact = [one for one in found if one.method == "exact"]
-    return {
-        "sigma": sigma,
-        "rank": over_points(ranks[share], seed),
-        "ranks": {f"{s:g}": over_points(r, seed) for s, r in ranks.items()},
-        "interval": [[r.low, r.high] for r in (numerical_rank(one, share) for one in found)],
-        "effective": over_points([effective_rank(one) for one in found], seed),
-        "norm": over_points([math.sqrt(one.energy.value) for one in found], seed),
-        "trace": over_points([one.trace.value for one in found], seed),
-        "trace_error": max(one.trace.error for one in found),
-        "asymmetry": over_points([one.asymmetry.value for one in found], seed),
-        "asymmetry_error": max(one.asymmetry.error for one in found),
-        "negative": over_points([float(one.negative or 0) for one in exact], seed) if exact else None,
-        "lowest": min((one.lowest for one in exact if one.lowest is not None), default=None),
-        "residual_share": max(one.residual.value / one.energy.value if one.energy.value else 0.0 for one in found),
-        "methods": {name: sum(one.method == name for one in found) for name in ("exact", "matrix-free")},
-        "network_calls": sum(one.calls for one in found),
-        **{
-            name: over_points(known, seed) if (known := [f[name] for f in facts if not math.isnan(f[name])]) else None
-            for name in ("cosine", "ratio", "departure")
-        },
-        "values": _middle(found),
-    }
+    read = [unpacked(row) for row in rows.values]
+    spectra, facts = [one for one, _ in read], [fact for _, fact in read]
+    ranks = {s: [numerical_rank(one, s).value for one in spectra] for s in sorted({0.9, 0.95, share}) if s <= share}
+    exact = [one for one in spectra if one.method == "exact"]
+    linear = {name: [fact[name] for fact in facts if not math.isnan(fact[name])] for name in FACTS}
+    return RankLevel(
+        sigma=sigma,
+        rank=over_points(ranks[share], seed),
+        ranks={f"{s:g}": over_points(r, seed) for s, r in ranks.items()},
+        interval=[(r.low, r.high) for r in (numerical_rank(one, share) for one in spectra)],
+        effective=over_points([effective_rank(one) for one in spectra], seed),
+        norm=over_points([math.sqrt(one.energy.value) for one in spectra], seed),
+        trace=over_points([one.trace.value for one in spectra], seed),
+        trace_error=max(one.trace.error for one in spectra),
+        asymmetry=over_points([one.asymmetry.value for one in spectra], seed),
+        asymmetry_error=max(one.asymmetry.error for one in spectra),
+        negative=over_points([float(one.negative or 0) for one in exact], seed) if exact else None,
+        lowest=min((one.lowest for one in exact if one.lowest is not None), default=None),
+        residual_share=max(one.residual.value / one.energy.value if one.energy.value else 0.0 for one in spectra),
+        methods={name: sum(one.method == name for one in spectra) for name in ("exact", "matrix-free")},
+        network_calls=sum(one.calls for one in spectra),
+        cosine=over_points(linear["cosine"], seed) if linear["cosine"] else None,
+        ratio=over_points(linear["ratio"], seed) if linear["ratio"] else None,
+        departure=over_points(linear["departure"], seed) if linear["departure"] else None,
+        values=_middle(spectra),
+    )
 
 
-def _middle(found: Sequence[Spectrum]) -> list[float]:
+def _middle(spectra: Sequence[Spectrum]) -> list[float]:
     """The median over points of each singular value, as far as all know them."""
-    known = min(len(one.values) for one in found)
-    return torch.stack([one.values[:known] for one in found]).median(0).values.tolist() if known else []
+    known = min(len(one.values) for one in spectra)
+    return torch.stack([one.values[:known] for one in spectra]).median(0).values.tolist() if known else []
 
 
-def _images(points: Points, denoiser: Denoiser) -> Images:
-    source = points.images or PICTURES
+def _images(settings: Rank, denoiser: Denoiser) -> Images:
+    source = settings.images or PICTURES
 
     def draw(keys: list[str]) -> list[str]:
-        if points.count > len(keys):
+        if settings.points > len(keys):
             raise FarfieldError(
-                f"{points.count} points: {source} holds only {len(keys)} images; give --points {len(keys)}"
+                f"{settings.points} points: {source} holds only {len(keys)} images; give --points {len(keys)}"
             )
-        return choose(keys, points.count, points.seed)[0]
+        return choose(keys, settings.points, settings.seed)[0]
 
     return open_source(source, denoiser.image_shape, draw=draw).examples
 
 
-def _point(denoiser: Denoiser, points: Points, images: Images | None, name: str, sigma: float) -> Tensor:
+def _point(denoiser: Denoiser, settings: Rank, images: Images | None, name: str, sigma: float) -> Tensor:
     """The point of one image or seed at one level, ``[*shape]``; its noise is the same at every level."""
     if images is not None:
         x0 = encode(denoiser, images.select([name]))[0]
-        noise = torch.randn(denoiser.shape, generator=generator(points.seed, f"noise {name}"))
-        return x0 if points.along == "clean" else x0 + sigma * place(denoiser, noise)
+        noise = torch.randn(denoiser.shape, generator=generator(settings.seed, f"noise {name}"))
+        return x0 if settings.along == "clean" else x0 + sigma * place(denoiser, noise)
     last = denoiser.schedule.sigma_max
     start = math.sqrt(1 + last**2) * place(denoiser, seeded_noise([int(name)], denoiser.shape))
     if sigma == last:

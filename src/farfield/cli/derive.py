@@ -1,0 +1,127 @@
+"""The command line of a command, from its declaration."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from farfield.command.commands import Command
+from farfield.command.option import Leaf
+from farfield.command.settings import help_of, leaves
+
+RUN = "The run"
+
+
+def add(app: typer.Typer, command: Command) -> None:
+    """Let an application know a command."""
+    fields = leaves(command.settings)
+    parameters = [_parameter(leaf) for leaf in sorted(fields, key=lambda leaf: not leaf.argument)]
+    parameters += [_former(leaf) for leaf in fields if leaf.option.old]
+    if command.result is not None:
+        parameters += _of_a_run(command)
+    rest = any(leaf.option.rest for leaf in fields)
+    context = {"allow_extra_args": True, "ignore_unknown_options": True} if rest else {}
+    app.command(command.name.split()[-1], help=_shown(help_of(command.settings)), context_settings=context)(
+        _function(command, parameters, rest)
+    )
+
+
+def _function(command: Command, parameters: list[inspect.Parameter], rest: bool) -> Callable[..., None]:
+    """What typer calls, with a signature that it reads."""
+
+    def called(**given: Any) -> None:
+        from farfield.cli.work import work
+
+        out, as_json = given.pop("out_", None), given.pop("json_", False)
+        quiet = given.pop("quiet_", False)
+        for leaf in leaves(command.settings):
+            if leaf.option.rest:
+                given[leaf.name] = tuple(given.pop("context").args)
+            former = given.pop(f"{leaf.name}__old", None)
+            if former is not None and not given.get(leaf.name):
+                given[leaf.name] = former
+        work(
+            command,
+            {k: tuple(v) if isinstance(v, list) else v for k, v in given.items() if v not in (None, [])},
+            out,
+            as_json,
+            quiet,
+        )
+
+    if rest:
+        parameters = [
+            inspect.Parameter("context", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context),
+            *parameters,
+        ]
+        parameters = [
+            p for p in parameters if p.name not in {leaf.name for leaf in leaves(command.settings) if leaf.option.rest}
+        ]
+    called.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    called.__annotations__ = {p.name: p.annotation for p in parameters}
+    return called
+
+
+def _parameter(leaf: Leaf) -> inspect.Parameter:
+    """Texts, which the declaration reads; switches are on, off or left open."""
+    kind: Any = bool if leaf.kind is bool else list[str] if leaf.repeated or (leaf.argument and leaf.item) else str
+    extra: dict[str, Any] = {"help": _help(leaf), "show_default": False}
+    if leaf.argument:
+        said: Any = typer.Argument(metavar=leaf.said, autocompletion=_completion(leaf), **extra)
+    else:
+        extra |= {"metavar": leaf.metavar or None, "rich_help_panel": leaf.panel or None}
+        said = typer.Option(*leaf.flags, autocompletion=_completion(leaf), **extra)
+    if leaf.required:
+        return _keyword(leaf.name, Annotated[kind, said], inspect.Parameter.empty)
+    return _keyword(leaf.name, Annotated[kind | None, said], None)
+
+
+def _former(leaf: Leaf) -> inspect.Parameter:
+    """Old spellings, which work and are not shown."""
+    kind: Any = bool if leaf.kind is bool else list[str] if leaf.repeated else str
+    return _keyword(f"{leaf.name}__old", Annotated[kind | None, typer.Option(*leaf.option.old, hidden=True)], None)
+
+
+def _of_a_run(command: Command) -> list[inspect.Parameter]:
+    """What every command with a run folder takes besides."""
+    out = typer.Option("-o", "--out", help="The run folder; the same command continues it.", rich_help_panel=RUN)
+    as_json = typer.Option("--json", help="Print summary.json on standard output.", rich_help_panel=RUN)
+    quiet = typer.Option("-q", "--quiet", help="No progress bars.", rich_help_panel=RUN)
+    return [
+        _keyword("out_", Annotated[Path, out], Path(command.folder)),
+        _keyword("json_", Annotated[bool, as_json], False),
+        _keyword("quiet_", Annotated[bool, quiet], False),
+    ]
+
+
+def _keyword(name: str, annotation: Any, default: Any) -> inspect.Parameter:
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+
+
+def _completion(leaf: Leaf) -> Callable[[str], list[str]] | None:
+    if not leaf.choices:
+        return None
+    return lambda incomplete: [word for word in leaf.choices if word.startswith(incomplete)]
+
+
+def _help(leaf: Leaf) -> str:
+    """The help with bounds and default."""
+    default = leaf.option.default
+    if (
+        not default
+        and leaf.default not in (None, ())
+        and leaf.default is not False
+        and not leaf.argument
+        and leaf.kind is not bool
+    ):
+        default = ",".join(leaf.default) if leaf.repeated else leaf.option.show(leaf.default)
+    more = [leaf.bounds] + ([f"default: {default}"] if default else [])
+    return _shown(leaf.option.help + (f" [{'; '.join(part for part in more if part)}]" if any(more) else ""))
+
+
+def _shown(text: str) -> str:
+    """Brackets are no markup."""
+    return text.replace("[", "\\[")

@@ -1,0 +1,62 @@
+"""The commands: what each takes and leaves, and where it is done and shown. Nothing heavy is imported for this list."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from farfield.command.dimension import Dimension, DimensionResult
+from farfield.command.rank import Rank, RankResult
+from farfield.command.result import Result
+from farfield.command.settings import Settings
+
+
+@dataclass(frozen=True)
+class Command:
+    """One command.
+
+    Attributes:
+        settings: what it takes.
+        result: what it leaves as ``summary.json``; None of a command without a run folder.
+        study: does it, as ``study(settings, out, quiet=…)`` of a run and ``study(settings)`` of what has no folder: a function,
+            or its module in `farfield.study`, where it has the last part's name unless one stands behind a colon.
+        page: makes a page's content of ``(folder, result)``: a function, or ``content`` of a module in `farfield.present`.
+    """
+
+    settings: type[Settings]
+    result: type[Result] | None
+    study: str | Callable[..., Any]
+    page: str | Callable[..., Any] | None = None
+
+    @property
+    def name(self) -> str:
+        return self.settings.command()
+
+    @property
+    def folder(self) -> str:
+        """Where a run goes if nothing else is said."""
+        return f"runs/{self.name.replace(' ', '-')}"
+
+    def load_study(self) -> Callable[..., Any]:
+        if not isinstance(self.study, str):
+            return self.study
+        return _load("farfield.study", self.study, self.study.rpartition(".")[2])
+
+    def load_page(self) -> Callable[..., Any] | None:
+        return _load("farfield.present", self.page, "content") if isinstance(self.page, str) else self.page
+
+
+def _load(room: str, place: str, usual: str) -> Callable[..., Any]:
+    module, _, name = place.partition(":")
+    function: Callable[..., Any] = getattr(importlib.import_module(f"{room}.{module}"), name or usual)
+    return function
+
+
+_ALL = (
+    Command(Rank, RankResult, "manifold.rank", "rank"),
+    Command(Dimension, DimensionResult, "manifold.dimension", "dimension"),
+)
+COMMANDS: dict[str, Command] = {command.name: command for command in _ALL}
+"""By name, in the order of ``farfield --help``."""

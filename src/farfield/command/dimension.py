@@ -1,0 +1,99 @@
+"""`farfield dimension`: what it takes and what it leaves."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from farfield.command.facts import ModelFacts, OverPoints, SourceFacts
+from farfield.command.option import Option
+from farfield.command.result import Result
+from farfield.command.settings import Settings
+from farfield.command.shared import Copies, DeviceName, Dtype, Label, Levels, Limit, Model, Seed, Source, Strict
+from farfield.core.score import Score
+
+
+@dataclass(frozen=True)
+class Dimension(Settings):
+    """How many dimensions do the data have around each image? Three estimates by one denoiser, with error bars."""
+
+    model: Model
+    images: Source
+    sigmas: Levels = None
+    probes: Annotated[
+        int, Option("Random vectors of the trace, and noises of the denoising error, per image and level.", least=2)
+    ] = 32
+    copies: Annotated[
+        int | None,
+        Option(
+            "Noisy copies of the normal bundle, at least 4 times the dimension; 0 leaves it out.",
+            least=0,
+            default="that many up to 1,024 dimensions, 0 above",
+        ),
+    ] = None
+    limit: Limit = 16
+    seed: Seed = 0
+    label: Label = None
+    batch_size: Copies = 32
+    device: DeviceName = "auto"
+    dtype: Dtype = "float32"
+    strict: Strict = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recommended(Result):
+    """The level at which the data have one dimension: where the median over images changes least."""
+
+    sigma: float
+    slope: Annotated[float | None, "change around it per factor of e in the level, in units of its value"]
+    plateau: Annotated[bool, "whether that is flat"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class DimensionLevel(Result):
+    """All images at one noise level."""
+
+    sigma: float
+    flipd: Annotated[OverPoints, "`manifold.dimension.flipd`"]
+    error: Annotated[OverPoints, "of the denoising error; `manifold.dimension.error_dimension`"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageDimension(Result):
+    """One image at every level."""
+
+    flipd: list[Score]
+    error: list[Score]
+
+
+@dataclass(frozen=True, kw_only=True)
+class BundleImage(Result):
+    """The normal bundle of one image."""
+
+    threshold: Annotated[float, "dimension: singular values below a share of the largest"]
+    gap: Annotated[float, "dimension: behind the largest step between singular values"]
+    step: Annotated[float, "that step, of 1 at most"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bundle(Result):
+    """The normal bundle at the recommended level; `manifold.dimension.normal_bundle`."""
+
+    threshold: OverPoints
+    gap: OverPoints
+    without_gap: Annotated[int, "images in whose values no step is a gap"]
+    images: dict[str, BundleImage]
+
+
+@dataclass(frozen=True, kw_only=True)
+class DimensionResult(Result):
+    model: ModelFacts
+    examples: SourceFacts
+    n: Annotated[int, "images"]
+    dimension: Annotated[int, "of the model's space"]
+    probes: int
+    copies: int
+    recommended: Recommended
+    levels: list[DimensionLevel]
+    images: dict[str, ImageDimension]
+    bundle: Bundle | None

@@ -1,0 +1,163 @@
+"""What a command leaves, typed: ``summary.json`` is written from it and read into it again.
+
+A field's name is its key. A field without a default is always written, null where it is None; one with a default is left out
+where it holds that. What a field means is said beside its type:
+``Annotated[Score, "share of copies; `audit.memorization.novelty`"]``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+import typing
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from farfield.core.error import FarfieldError
+
+R = TypeVar("R")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """Abstract: what a command found, or a part of it."""
+
+
+def to_json(value: Any) -> Any:
+    """A result as JSON has words for it; numbers that are none are null."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {
+            field.name: to_json(getattr(value, field.name))
+            for field in dataclasses.fields(value)
+            if _told(value, field)
+        }
+    if isinstance(value, Mapping):
+        return {str(key): to_json(held) for key, held in value.items()}
+    if isinstance(value, list | tuple):
+        return [to_json(held) for held in value]
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
+        return None
+    return value
+
+
+def _told(value: Any, field: dataclasses.Field[Any]) -> bool:
+    """Whether a field is written."""
+    held = getattr(value, field.name)
+    return not isinstance(value, Result) or type(held) is not type(field.default) or held != field.default
+
+
+def from_json(kind: Any, given: Any, where: str = "summary") -> Any:
+    """A value of a type from JSON; keys that the type does not know are passed over, as of a later version.
+
+    Raises:
+        FarfieldError: something else stands there; what it is and where.
+    """
+    if typing.get_origin(kind) is typing.Annotated:
+        kind = typing.get_args(kind)[0]
+    origin, inside = typing.get_origin(kind), typing.get_args(kind)
+    if kind is Any:
+        return given
+    if origin in (typing.Union, types.UnionType):
+        return _first_of(inside, given, where)
+    if origin is typing.Literal:
+        return given if given in inside else _strange(where, given, f"one of {', '.join(map(str, inside))}")
+    if dataclasses.is_dataclass(kind):
+        return _object(kind, given, where)
+    if origin is dict:
+        if not isinstance(given, dict):
+            return _strange(where, given, "an object")
+        return {key: from_json(inside[1], held, f"{where}.{key}") for key, held in given.items()}
+    if origin in (list, tuple):
+        if not isinstance(given, list):
+            return _strange(where, given, "a list")
+        if origin is tuple and inside[-1] is not Ellipsis:
+            if len(given) != len(inside):
+                return _strange(where, given, f"a list of {len(inside)}")
+            return tuple(
+                from_json(k, held, f"{where}[{i}]") for i, (k, held) in enumerate(zip(inside, given, strict=True))
+            )
+        values = [from_json(inside[0], held, f"{where}[{i}]") for i, held in enumerate(given)]
+        return values if origin is list else tuple(values)
+    if kind is float and isinstance(given, int) and not isinstance(given, bool):
+        return float(given)
+    if kind is float and given is None:
+        return float("nan")
+    if isinstance(given, kind) and not (kind is int and isinstance(given, bool)):
+        return given
+    return _strange(where, given, kind.__name__)
+
+
+def _first_of(kinds: tuple[Any, ...], given: Any, where: str) -> Any:
+    if given is None and type(None) in kinds:
+        return None
+    kinds = tuple(kind for kind in kinds if kind is not type(None))
+    for kind in kinds[:-1]:
+        try:
+            return from_json(kind, given, where)
+        except FarfieldError:
+            continue
+    return from_json(kinds[-1], given, where)
+
+
+def _object(kind: Any, given: Any, where: str) -> Any:
+    if not isinstance(given, dict):
+        return _strange(where, given, "an object")
+    hints, values = typing.get_type_hints(kind, include_extras=True), {}
+    for field in dataclasses.fields(kind):
+        if field.name in given:
+            values[field.name] = from_json(hints[field.name], given[field.name], f"{where}.{field.name}")
+        elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
+            raise FarfieldError(
+                f"{where}: expected {field.name}, which is not there; give the command of the run again"
+            )
+    return kind(**values)
+
+
+def _strange(where: str, given: Any, expected: str) -> Any:
+    raise FarfieldError(f"{where}: expected {expected}, found {str(given)[:40]!r}; give the command of the run again")
+
+
+def key_table(kind: Any, above: str = "") -> Iterator[tuple[str, str, str]]:
+    """Every key of a result with its type and what it means, nested ones below it."""
+    for field in dataclasses.fields(kind):
+        hint = typing.get_type_hints(kind, include_extras=True)[field.name]
+        meaning = ""
+        if typing.get_origin(hint) is typing.Annotated:
+            hint, *said = typing.get_args(hint)
+            meaning = next((one for one in said if isinstance(one, str)), "")
+        yield above + field.name, type_name(hint), meaning
+        for inner, mark in _nested(hint):
+            yield from key_table(inner, f"{above}{field.name}{mark}.")
+
+
+def _nested(hint: Any, mark: str = "") -> Iterator[tuple[Any, str]]:
+    """The results that a type holds, with the mark of a list or a map between."""
+    if isinstance(hint, type) and issubclass(hint, Result):
+        yield hint, mark
+    origin, inside = typing.get_origin(hint), typing.get_args(hint)
+    for part in inside:
+        if part is Ellipsis:
+            continue
+        step = "[]" if origin in (list, tuple) else ".*" if origin is dict and part is inside[1] else ""
+        yield from _nested(part, mark + step)
+
+
+def type_name(hint: Any) -> str:
+    """A type in the words of JSON."""
+    origin, inside = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (typing.Union, types.UnionType):
+        return " or ".join(type_name(part) for part in inside)
+    if origin is typing.Literal:
+        return " or ".join(f"`{word}`" for word in inside)
+    if origin in (list, tuple):
+        return f"list of {type_name(inside[0])}"
+    if origin is dict:
+        return f"map of {type_name(inside[1])}"
+    names = {float: "number", int: "number", str: "text", bool: "true or false", type(None): "null", Any: "anything"}
+    if hint in names:
+        return names[hint]
+    return "score" if hint.__name__ == "Score" else "object"

@@ -1,0 +1,132 @@
+"""All that a command takes, as one frozen declaration; groups of options that several commands share are declared once too.
+
+    @dataclass(frozen=True)
+    class Rank(Settings):
+        \"\"\"How many directions does a denoiser keep?\"\"\"
+
+        model: Model
+        points: Annotated[int, Option("How many points.", least=1)] = 16
+        device: Device = Device()
+
+A field is an option by its annotation, or a group whose fields are options of the command. The order of the fields is that of
+the request in ``config.json``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import inspect
+import re
+import shlex
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Final, Self
+
+from farfield.command.option import Leaf, Option, parse_type
+
+LEFT_OUT: Final = object()
+"""In place of a value: the request has no such key."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Abstract: what a command, or a group of options, is declared as. A bad value is refused where one is made."""
+
+    panel: ClassVar[str] = ""
+    """The heading of a group's options in ``--help``."""
+
+    def __post_init__(self) -> None:
+        for leaf in leaves(type(self)):
+            if len(leaf.path) == 1:
+                object.__setattr__(self, leaf.name, leaf.value(getattr(self, leaf.name)))
+        self.check()
+
+    @classmethod
+    def command(cls) -> str:
+        """The name of the command: of ``ScoreGl`` ``score gl``."""
+        return " ".join(re.findall(r"[A-Z][a-z]*", cls.__name__)).lower()
+
+    def check(self) -> None:
+        """Refuse values that do not go together; each by itself is read and within its bounds."""
+
+    @classmethod
+    def of(cls, **given: Any) -> Self:
+        """From the options of all groups, by name.
+
+        Raises:
+            FarfieldError: a value that an option does not take.
+            TypeError: a name that is no option, or a required one that is missing.
+        """
+        if strange := set(given) - {leaf.name for leaf in leaves(cls)}:
+            raise TypeError(f"{cls.__name__}: no option {sorted(strange)[0]!r}")
+        return _make(cls, given)
+
+    def values(self) -> dict[tuple[str, ...], Any]:
+        """Every option's value, by its place."""
+        return {leaf.path: functools.reduce(getattr, leaf.path, self) for leaf in leaves(type(self))}
+
+    def request(self, **resolved: Any) -> dict[str, Any]:
+        """What changes the result, for ``config.json``.
+
+        Args:
+            resolved: by key, what a value became once the data or the model were known; `LEFT_OUT` where it says nothing.
+        """
+        told: dict[str, Any] = {}
+        for leaf in leaves(type(self)):
+            if (key := leaf.option.key if leaf.option.key != "" else leaf.name) is not None:
+                told[key] = functools.reduce(getattr, leaf.path, self)
+        return {key: value for key, value in {**told, **resolved}.items() if value is not LEFT_OUT}
+
+    def words(self) -> list[str]:
+        """The command line's words after the command: arguments, then what differs from its default."""
+        known = [(leaf, functools.reduce(getattr, leaf.path, self)) for leaf in leaves(type(self))]
+        known.sort(key=lambda pair: 0 if pair[0].argument else 2 if pair[0].option.rest else 1)
+        return [word for leaf, value in known for word in leaf.words(value)]
+
+
+def leaves(cls: type[Settings]) -> tuple[Leaf, ...]:
+    """The options of a declaration, those of its groups in their places."""
+    return tuple(_leaves(cls, (), None))
+
+
+def _leaves(cls: type[Settings], above: tuple[str, ...], instance: Settings | None) -> list[Leaf]:
+    hints, made = typing.get_type_hints(cls, include_extras=True), []
+    for field in dataclasses.fields(cls):
+        kind, optional, option = parse_type(hints[field.name])
+        required = instance is None and field.default is dataclasses.MISSING
+        default = None if required else field.default if instance is None else getattr(instance, field.name)
+        path = (*above, field.name)
+        if isinstance(kind, type) and issubclass(kind, Settings):
+            made += _leaves(kind, path, default if isinstance(default, Settings) else None)
+        else:
+            made.append(Leaf(path, kind, optional, default, required, option or Option(""), cls.panel if above else ""))
+    names = [leaf.name for leaf in made]
+    if twice := {name for name in names if names.count(name) > 1}:
+        raise TypeError(f"{cls.__name__}: two options are named {sorted(twice)[0]}")
+    return made
+
+
+def _make(cls: type[Any], given: Mapping[str, Any], default: Settings | None = None) -> Any:
+    hints, values = typing.get_type_hints(cls, include_extras=True), {}
+    for field in dataclasses.fields(cls):
+        kind, _, _ = parse_type(hints[field.name])
+        before = getattr(default, field.name) if default is not None else field.default
+        if isinstance(kind, type) and issubclass(kind, Settings):
+            values[field.name] = _make(kind, given, None if before is dataclasses.MISSING else before)
+        elif field.name in given:
+            values[field.name] = given[field.name]
+        elif before is not dataclasses.MISSING:
+            values[field.name] = before
+    return cls(**values)
+
+
+def help_of(cls: type[Settings]) -> str:
+    """What a command does: its docstring."""
+    return inspect.cleandoc(cls.__doc__ or "")
+
+
+def command_line(settings: Settings, *more: str) -> str:
+    """The line that gives these settings, quoted for a shell."""
+    return shlex.join(["farfield", *settings.command().split(), *settings.words(), *more])

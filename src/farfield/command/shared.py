@@ -1,0 +1,88 @@
+"""Options that mean the same in every command, and the groups of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, ClassVar
+
+from farfield.command.option import LARGEST_SEED, Argument, Option
+from farfield.command.settings import Settings
+
+Model = Annotated[
+    str,
+    Argument(
+        "cifar10-32 (bundled), a checkpoint file of any family, a folder, a hub id, a name of `farfield fetch`, empirical:DATA; "
+        "with @PROMPT, latent diffusion under that prompt.",
+        metavar="MODEL",
+    ),
+]
+Source = Annotated[
+    str,
+    Argument(
+        "A folder, zip, npz or file of images, a bundled domain (see `farfield domains`), or physical fields: FITS (also "
+        "file.fits[1]), npy, npz, HDF5, TIFF."
+    ),
+]
+Seed = Annotated[int, Option("Of all that is drawn at random.", least=0, most=LARGEST_SEED)]
+BatchSize = Annotated[int, Option("Images at a time; also the most that an interruption loses.", least=1)]
+DeviceName = Annotated[str, Option("auto, cpu, cuda, cuda:N or mps.", key=None)]
+Dtype = Annotated[str, Option("Precision of the network: float32, bfloat16, float16 or float64.")]
+Label = Annotated[int | None, Option("Class, for a class-conditional model.")]
+Levels = Annotated[
+    tuple[float, ...] | None, Option("Noise levels, with commas between.", default="8 between the model's ends")
+]
+Copies = Annotated[
+    int,
+    Option("Copies of a point at a time; more need more memory, not less time.", "--batch-size", least=1),
+]
+Limit = Annotated[int | None, Option("Only the first so many images.", least=1)]
+Strict = Annotated[bool, Option("Stop at a broken image instead of leaving it out.", key=None)]
+Trust = Annotated[
+    tuple[str, ...],
+    Option(
+        "Run the TorchScript program in this file of --descriptor, which can do whatever you can; may be repeated.",
+        key=None,
+        metavar="FILE",
+    ),
+]
+
+
+@dataclass(frozen=True)
+class Numerics(Settings):
+    """How a model is run."""
+
+    panel: ClassVar[str] = "How the model is run"
+
+    sigma: Annotated[float | None, Option("Noise level of the latents.", default="the model's last level")] = None
+    steps: Annotated[int, Option("Steps of the solver, each way.", least=1)] = 24
+    solver: Annotated[str, Option("euler (DDIM), heun, midpoint or multistep.")] = "multistep"
+    batch_size: BatchSize = 64
+    device: DeviceName = "auto"
+    dtype: Dtype = "float32"
+    label: Label = None
+
+
+@dataclass(frozen=True)
+class Reading(Settings):
+    """How physical fields are read; pictures need none of it."""
+
+    panel: ClassVar[str] = "Physical fields"
+
+    stretch: Annotated[
+        str | None,
+        Option(
+            "auto, linear, log, asinh or percentile; reads a source as fields whatever it is.",
+            default="auto where found",
+        ),
+    ] = None
+    patch: Annotated[int | None, Option("Cut maps into squares of so many pixels.", least=1)] = None
+    hdu: Annotated[str | None, Option("The FITS HDU, or the array of an npz or HDF5.", default="first")] = None
+    mask: Annotated[
+        str | None,
+        Option(
+            "none, or the array that masks them: NAME (where it is not 0), NAME:valid (where it is 0), NAME:SAT,CR or "
+            "NAME:1,3 (bits).",
+            "--field-mask",
+            default="only masks whose meaning a standard fixes",
+        ),
+    ] = None

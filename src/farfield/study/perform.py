@@ -1,0 +1,70 @@
+"""A command is done: its study, and the page of what that leaves."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from farfield.command.commands import Command
+from farfield.command.settings import Settings, help_of, leaves
+from farfield.core import note
+from farfield.core.runtime import Ranks
+
+
+@dataclass(frozen=True)
+class Done:
+    """What a command ends with: its result, and the lines to print."""
+
+    result: Any
+    lines: list[str]
+
+
+@note.kept()
+def perform(command: Command, settings: Settings, out: Path | None = None, *, quiet: bool = False) -> Done:
+    """Do what the settings say; of a command with a page, write that too.
+
+    Args:
+        out: the run folder, of a command that has one.
+    """
+    study = command.load_study()
+    if command.result is None:
+        return Done(result := study(settings), [str(result)])
+    folder = Path(out or command.folder)
+    result = study(settings, folder, quiet=quiet)
+    if command.page is None or not Ranks.current().main:
+        return Done(result, [str(folder)])
+    from farfield.present.report import draw
+
+    page, lines = draw(folder, command)
+    return Done(result, [*lines, str(page)])
+
+
+def function(command: Command) -> Callable[..., Any]:
+    """The command as a function: arguments in their order, options by name, with its result as what is returned."""
+    fields = leaves(command.settings)
+    names = [leaf.name for leaf in fields if leaf.argument]
+
+    def called(*arguments: Any, **options: Any) -> Any:
+        bound = signature.bind(*arguments, **options).arguments
+        out, quiet = bound.pop("out", None), bound.pop("quiet", False)
+        return perform(command, command.settings.of(**bound), out, quiet=quiet).result
+
+    parameters = [
+        inspect.Parameter(
+            leaf.name,
+            inspect.Parameter.POSITIONAL_OR_KEYWORD if leaf.argument else inspect.Parameter.KEYWORD_ONLY,
+            default=inspect.Parameter.empty if leaf.required else leaf.default,
+            annotation=leaf.kind,
+        )
+        for leaf in sorted(fields, key=lambda leaf: (leaf.name not in names, not leaf.required))
+    ]
+    if command.result is not None:
+        for name, default in (("out", Path(command.folder)), ("quiet", False)):
+            parameters.append(inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default))
+    signature = inspect.Signature(parameters)
+    called.__name__, called.__doc__ = command.name.replace(" ", "_"), help_of(command.settings)
+    called.__signature__ = signature  # type: ignore[attr-defined]
+    return called
