@@ -9,11 +9,10 @@ import pytest
 import torch
 from tiny import farfield, make_images, make_model, numbers, summary
 
+from farfield.command.shared import Loading, Numerics
 from farfield.core.artifact import Images, Latents
 from farfield.diffusion.exact import GaussianDenoiser
 from farfield.diffusion.schedule import ContinuousSchedule
-from farfield.study.bench.loading import Loading
-from farfield.study.bench.numerics import Numerics
 from farfield.study.bench.run import Run
 from farfield.study.unseen.analyse import geometry
 from farfield.study.unseen.ladder import Ladder, find_levels, toward_noise

@@ -161,7 +161,7 @@ BAD = {
     "t not a number": option("--t", "nan", "t ", "nan"),
     "t empty": option("--t", "", "t ''"),
     "no candidates": option("--candidates", 0, "candidates 0"),
-    "batches of nothing": option("--batch-size", 0, "batch size 0"),
+    "batches of nothing": option("--batch-size", 0, "--batch-size 0"),
     "negative seed": option("--seed", -1, "seed -1"),
     "missing held-out images": option("--heldout", "no/such/folder", "no/such/folder"),
 }
@@ -237,7 +237,7 @@ REFUSED_BY_OTHERS = {
     ),
     "invert, unknown solver": (("invert", "model", "images", "--solver", "rk4"), ("solver 'rk4'",)),
     "invert, no label": (("invert", "conditional", "images"), ("label", "0 to 2")),
-    "invert, batches of nothing": (("invert", "model", "images", "--batch-size", 0), ("batch size 0",)),
+    "invert, batches of nothing": (("invert", "model", "images", "--batch-size", 0), ("--batch-size 0",)),
     "invert, empty folder": (("invert", "model", "empty"), ("empty",)),
 }
 

@@ -86,7 +86,7 @@ class Values(Settings):
     names: tuple[str, ...] = ("a",)
     on: bool = True
     off: bool = False
-    numerics: Numerics = Numerics(steps=5)  # noqa: RUF009
+    numerics: Numerics = Numerics(steps=5)
 
 
 def test_values_are_read_and_written_alike():

@@ -13,6 +13,7 @@ from PIL import Image
 from tiny import farfield, summary
 
 from farfield.checkpoints.native import Blueprint, save_model
+from farfield.command.shared import Loading
 from farfield.core.artifact import Images, Store
 from farfield.core.error import FarfieldError, NonFiniteError
 from farfield.core.runtime import generator
@@ -21,7 +22,6 @@ from farfield.diffusion.exact import GaussianDenoiser
 from farfield.diffusion.generation import generate
 from farfield.diffusion.solver import Churn, integrate
 from farfield.networks.build import from_config, network_config
-from farfield.study.bench.loading import Loading
 from farfield.study.model.generate import Sampling, make_samples
 
 F64 = torch.float64
@@ -217,7 +217,7 @@ def test_other_settings_are_not_mixed_in(model, tmp_path):
 
 def test_a_batch_with_nan_is_named_and_the_others_are_kept(tmp_path, monkeypatch):
     points = BreaksDown(seed=5)
-    monkeypatch.setattr("farfield.study.bench.loading.load_denoiser", lambda *_, **__: points)
+    monkeypatch.setattr("farfield.study.bench.numerics.load_denoiser", lambda *_, **__: points)
     monkeypatch.setattr("farfield.study.model.generate.model_digest", lambda _: "0")
     sampling = Sampling(steps=2, loading=Loading(2, "cpu"))
     with pytest.raises(NonFiniteError, match=r"1 of 2 states \(seeds 5\)"):

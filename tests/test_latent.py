@@ -16,6 +16,7 @@ from tiny import farfield, make_images, make_model, summary
 from farfield.checkpoints import latent
 from farfield.checkpoints.latent import is_latent, load_latent
 from farfield.checkpoints.load import load_denoiser, open_network
+from farfield.command.shared import Numerics
 from farfield.core.artifact import Images, Latents, Store
 from farfield.core.error import FarfieldError, FarfieldWarning
 from farfield.core.runtime import seeded_noise
@@ -23,7 +24,6 @@ from farfield.diffusion import codec as codecs
 from farfield.diffusion.codec import Codec
 from farfield.diffusion.generation import generate
 from farfield.diffusion.solver import integrate
-from farfield.study.bench.numerics import Numerics
 from farfield.study.bench.run import Run
 from farfield.study.unseen import method as study
 from farfield.study.unseen.ladder import Ladder

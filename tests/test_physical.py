@@ -9,12 +9,13 @@ import torch
 from PIL import Image
 from tiny import Outcome, farfield, make_images, make_model, summary
 
+from farfield.command.shared import Reading
 from farfield.core.artifact import Images, Latents, load, read_json
 from farfield.core.error import FarfieldError
 from farfield.data.picture import channel_law, grey
 from farfield.data.science import Fields, load_fields
 from farfield.data.stretch import Stretch, fit_stretch
-from farfield.study.bench.domain import Domain, Physical, Reading, open_domain
+from farfield.study.bench.domain import Domain, Physical, open_domain
 
 fits = pytest.importorskip("astropy.io.fits")
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"

@@ -88,11 +88,9 @@ def analyse(
     quiet: Quiet = False,
 ) -> None:
     """What a model makes of a domain it never saw: laws of latents, borders between domains, mode interference."""
+    from farfield.command.shared import Loading, Numerics, Reading
     from farfield.data.symmetry import parse
     from farfield.present.report import write_report
-    from farfield.study.bench.domain import Reading
-    from farfield.study.bench.loading import Loading
-    from farfield.study.bench.numerics import Numerics
     from farfield.study.unseen.analyse import Analysis, analyse
 
     many = "numbers with commas between"

@@ -68,11 +68,11 @@ def audit(
     quiet: Quiet = False,
 ) -> None:
     """Does a model memorize or generalize? Every score beside its null, the closest pairs, one verdict."""
+    from farfield.command.shared import Loading
     from farfield.core.seeds import parse_numbers
     from farfield.study.audit.audit import audit
     from farfield.study.audit.audit_sets import is_model
     from farfield.study.bench.likeness import Likeness
-    from farfield.study.bench.loading import Loading
     from farfield.study.model.generate import Sampling
 
     if n is not None and (n < 1 or seeds is not None):

@@ -83,10 +83,8 @@ def compare(
     quiet: Quiet = False,
 ) -> None:
     """Should I tune? Compare the frozen model with models fine-tuned on the same examples."""
+    from farfield.command.shared import Loading, Numerics, Reading
     from farfield.present.report import write_report
-    from farfield.study.bench.domain import Reading
-    from farfield.study.bench.loading import Loading
-    from farfield.study.bench.numerics import Numerics
     from farfield.study.unseen.compare import compare
     from farfield.study.unseen.contest import Tuning
 

@@ -80,10 +80,8 @@ def edit(
 
     The directions are those of the first image; further ones are moved along the same.
     """
+    from farfield.command.shared import Loading, Numerics, Reading
     from farfield.present.report import write_report
-    from farfield.study.bench.domain import Reading
-    from farfield.study.bench.loading import Loading
-    from farfield.study.bench.numerics import Numerics
     from farfield.study.manifold.edit import Moves, edit
 
     moves = Moves(

@@ -110,10 +110,8 @@ def expand(
     quiet: Quiet = False,
 ) -> None:
     """Make new images of a domain the model never saw, from a few examples and without training."""
+    from farfield.command.shared import Loading, Numerics, Reading
     from farfield.present.report import write_report
-    from farfield.study.bench.domain import Reading
-    from farfield.study.bench.loading import Loading
-    from farfield.study.bench.numerics import Numerics
     from farfield.study.unseen.expand import expand
     from farfield.study.unseen.proposal import SamplerSettings
 

@@ -58,9 +58,9 @@ def generate(
     quiet: Quiet = False,
 ) -> None:
     """A model's own images: the same noise for every model, whatever its family."""
+    from farfield.command.shared import Loading
     from farfield.core.seeds import parse_numbers
     from farfield.diffusion.solver import Churn
-    from farfield.study.bench.loading import Loading
     from farfield.study.model.generate import Sampling, make_samples
 
     sampling = Sampling(

@@ -50,9 +50,8 @@ def prompt(
     quiet: Quiet = False,
 ) -> None:
     """Let a text-to-image model paint a domain from words, the baseline that needs no example."""
+    from farfield.command.shared import Loading, Reading
     from farfield.present.report import write_report
-    from farfield.study.bench.domain import Reading
-    from farfield.study.bench.loading import Loading
     from farfield.study.unseen.prompt import prompt
 
     prompt(

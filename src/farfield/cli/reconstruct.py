@@ -78,10 +78,8 @@ def reconstruct(
     quiet: Quiet = False,
 ) -> None:
     """Invert images and decode them again: do they come back, and can their latents be believed?"""
+    from farfield.command.shared import Loading, Numerics, Reading
     from farfield.present.report import write_report
-    from farfield.study.bench.domain import Reading
-    from farfield.study.bench.loading import Loading
-    from farfield.study.bench.numerics import Numerics
     from farfield.study.unseen.reconstruct import reconstruct
 
     choice, steps, solver = _choice(method, round_trip, latent, eta, seed, steps, solver)
@@ -126,9 +124,7 @@ def invert(
     quiet: Quiet = False,
 ) -> None:
     """Images to unit-variance latents (safetensors shards), with the certificate of k against 2k steps."""
-    from farfield.study.bench.domain import Reading
-    from farfield.study.bench.loading import Loading
-    from farfield.study.bench.numerics import Numerics
+    from farfield.command.shared import Loading, Numerics, Reading
     from farfield.study.unseen.reconstruct import reconstruct
 
     choice, steps, solver = _choice(method, round_trip, latent, eta, seed, steps, solver)

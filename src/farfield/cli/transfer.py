@@ -70,10 +70,8 @@ def transfer(
     quiet: Quiet = False,
 ) -> None:
     """Give images of one domain the style of another, by moving their latents; no training."""
+    from farfield.command.shared import Loading, Numerics, Reading
     from farfield.present.report import write_report
-    from farfield.study.bench.domain import Reading
-    from farfield.study.bench.loading import Loading
-    from farfield.study.bench.numerics import Numerics
     from farfield.study.unseen.transfer import transfer
 
     transfer(

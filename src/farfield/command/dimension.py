@@ -9,7 +9,7 @@ from farfield.command.facts import ModelFacts, OverPoints, SourceFacts
 from farfield.command.option import Option
 from farfield.command.result import Result
 from farfield.command.settings import Settings
-from farfield.command.shared import Copies, DeviceName, Dtype, Label, Levels, Limit, Model, Seed, Source, Strict
+from farfield.command.shared import Copying, Levels, Limit, Model, Seed, Source, Strict
 from farfield.core.score import Score
 
 
@@ -33,10 +33,7 @@ class Dimension(Settings):
     ] = None
     limit: Limit = 16
     seed: Seed = 0
-    label: Label = None
-    batch_size: Copies = 32
-    device: DeviceName = "auto"
-    dtype: Dtype = "float32"
+    loading: Copying = Copying()
     strict: Strict = False
 
 

@@ -9,7 +9,7 @@ from farfield.command.facts import Linearity, ModelFacts, OverPoints
 from farfield.command.option import Option
 from farfield.command.result import Result
 from farfield.command.settings import Settings
-from farfield.command.shared import Copies, DeviceName, Dtype, Label, Levels, Model, Seed
+from farfield.command.shared import Copying, Levels, Model, Seed
 from farfield.core.error import FarfieldError
 
 Along = Literal["noised", "trajectory", "clean"]
@@ -32,10 +32,7 @@ class Rank(Settings):
         SpectrumMethod, Option("exact, matrix-free, or auto: matrix-free until its pace shows that exact is cheaper.")
     ] = "auto"
     share: Annotated[float, Option("Of the Frobenius norm that the rank holds.", above=0, below=1)] = 0.99
-    label: Label = None
-    batch_size: Copies = 32
-    device: DeviceName = "auto"
-    dtype: Dtype = "float32"
+    loading: Copying = Copying()
 
     def check(self) -> None:
         if self.along == "trajectory" and self.images is not None:

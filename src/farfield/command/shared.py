@@ -31,10 +31,6 @@ Label = Annotated[int | None, Option("Class, for a class-conditional model.")]
 Levels = Annotated[
     tuple[float, ...] | None, Option("Noise levels, with commas between.", default="8 between the model's ends")
 ]
-Copies = Annotated[
-    int,
-    Option("Copies of a point at a time; more need more memory, not less time.", "--batch-size", least=1),
-]
 Limit = Annotated[int | None, Option("Only the first so many images.", least=1)]
 Strict = Annotated[bool, Option("Stop at a broken image instead of leaving it out.", key=None)]
 Trust = Annotated[
@@ -48,14 +44,11 @@ Trust = Annotated[
 
 
 @dataclass(frozen=True)
-class Numerics(Settings):
-    """How a model is run."""
+class Loading(Settings):
+    """How a model is loaded and called: rows at a time, where, in which precision, for which class."""
 
     panel: ClassVar[str] = "How the model is run"
 
-    sigma: Annotated[float | None, Option("Noise level of the latents.", default="the model's last level")] = None
-    steps: Annotated[int, Option("Steps of the solver, each way.", least=1)] = 24
-    solver: Annotated[str, Option("euler (DDIM), heun, midpoint or multistep.")] = "multistep"
     batch_size: BatchSize = 64
     device: DeviceName = "auto"
     dtype: Dtype = "float32"
@@ -63,25 +56,49 @@ class Numerics(Settings):
 
 
 @dataclass(frozen=True)
+class Copying(Loading):
+    """How a model is called at copies of one point."""
+
+    batch_size: Annotated[
+        int, Option("Copies of a point at a time; more need more memory, not less time.", least=1)
+    ] = 32
+
+
+@dataclass(frozen=True)
+class Numerics(Settings):
+    """How the ODE of a model is solved."""
+
+    panel: ClassVar[str] = "How the model is run"
+
+    sigma: Annotated[float | None, Option("Noise level of the latents.", default="the model's last level")] = None
+    steps: Annotated[int, Option("Steps of the solver, each way.", least=1)] = 24
+    solver: Annotated[str, Option("euler (DDIM), heun, midpoint or multistep.")] = "multistep"
+    loading: Loading = Loading()
+
+
+@dataclass(frozen=True)
 class Reading(Settings):
-    """How physical fields are read; pictures need none of it."""
+    """How a source is read; pictures need none of it but ``strict``.
 
-    panel: ClassVar[str] = "Physical fields"
+    A ``stretch`` reads the source as fields whatever its kind; without one fields are recognised, and it is ``auto``.
+    """
 
+    panel: ClassVar[str] = "How images and physical fields are read"
+
+    strict: Strict = False
     stretch: Annotated[
         str | None,
-        Option(
-            "auto, linear, log, asinh or percentile; reads a source as fields whatever it is.",
-            default="auto where found",
-        ),
+        Option("Physical fields: auto, linear, log, asinh or percentile; forces them.", default="auto where found"),
     ] = None
-    patch: Annotated[int | None, Option("Cut maps into squares of so many pixels.", least=1)] = None
-    hdu: Annotated[str | None, Option("The FITS HDU, or the array of an npz or HDF5.", default="first")] = None
+    patch: Annotated[int | None, Option("Physical fields: cut maps into squares of so many pixels.", least=1)] = None
+    hdu: Annotated[
+        str | None, Option("Physical fields: the FITS HDU, or the array of an npz or HDF5.", default="first")
+    ] = None
     mask: Annotated[
         str | None,
         Option(
-            "none, or the array that masks them: NAME (where it is not 0), NAME:valid (where it is 0), NAME:SAT,CR or "
-            "NAME:1,3 (bits).",
+            "Physical fields: none, or the array that masks them: NAME (where it is not 0), NAME:valid (where it is 0), "
+            "NAME:SAT,CR or NAME:1,3 (bits).",
             "--field-mask",
             default="only masks whose meaning a standard fixes",
         ),

@@ -26,6 +26,7 @@ from farfield.audit.reproducibility import MAE_LIMIT, mae_rp, rp
 from farfield.audit.search import Neighbours, neighbours
 from farfield.audit.similarity import repaired, similarity, unit
 from farfield.audit.threshold import calibrate
+from farfield.command.shared import Loading
 from farfield.core import note
 from farfield.core.artifact import Images, Score, read_json, read_kept, save, write_kept
 from farfield.core.error import FarfieldError
@@ -37,7 +38,7 @@ from farfield.data.write import write_dataset
 from farfield.diffusion.objective import heldout_loss
 from farfield.study.audit.grid import Cell, Grid, Job, run_jobs
 from farfield.study.bench.likeness import WHITENED, Likeness
-from farfield.study.bench.loading import Loading
+from farfield.study.bench.numerics import load_model
 from farfield.study.bench.run import Run
 
 LARGEST = 2000
@@ -324,7 +325,7 @@ class _Scores:
         kept: dict[str, Any] | None = read_kept(path)
         if kept:
             return kept
-        denoiser = Loading(device=str(self.device)).load(str(path.parent / "model"))
+        denoiser = load_model(str(path.parent / "model"), Loading(device=str(self.device)))
         found: dict[str, Any] = {}
         for name, part in (("training", self.training.subset(cell.size)), ("held_out", self.held)):
             images = part.values(slice(LOSSES)).to(self.device)

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from farfield.command.shared import Numerics
 from farfield.core.artifact import Features, Images, Latents, chunks
 from farfield.core.runtime import Advance, exact_matmul, state_dtype
 from farfield.diffusion.denoiser import Denoiser
@@ -42,6 +43,12 @@ class Carrier:
         self.denoiser, self.sigmas, self.method = denoiser, sigmas, method or Method()
         self.batch_size, self.seed = batch_size, seed
         self.sigma, self.steps = float(sigmas[0]), len(sigmas) - 1
+
+    @classmethod
+    def of(cls, numerics: Numerics, denoiser: Denoiser, sigmas: Tensor | None = None) -> Carrier:
+        """By the explicit method over a grid; over that of the numerics' level, if not given."""
+        grid = denoiser.schedule.sigmas(numerics.steps, numerics.sigma) if sigmas is None else sigmas
+        return cls(denoiser, grid, Method(solver=numerics.solver), numerics.loading.batch_size)
 
     def invert(self, rows: Images | Latents, advance: Advance | None = None) -> Inverted:
         """Latents of images; or of latents at the grid's lowest level, which the explicit method carries further."""

@@ -6,13 +6,13 @@ The stretch and everything else that is learnt about a domain is learnt from the
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
 
 import torch
 from torch import Tensor
 
+from farfield.command.shared import Reading
 from farfield.core.artifact import Images
 from farfield.core.error import FarfieldError
 from farfield.data.apart import apart
@@ -27,45 +27,14 @@ LEAST_HELD = 12
 """Held-out images, fewer than which tell nothing: they are not used, and that is said."""
 
 
-@dataclass(frozen=True)
-class Reading:
-    """How a source is read.
-
-    Attributes:
-        strict: stop at a broken image instead of leaving it out.
-        stretch: of physical fields, `data.stretch.KINDS` or ``auto``; given, the source is read as fields whatever its
-            kind, not given, fields are recognised (`data.field_source.is_physical`) and it is ``auto``.
-        patch, hdu, mask: how fields are read (`data.science.load_fields`).
-    """
-
-    strict: bool = False
-    stretch: str | None = None
-    patch: int | None = None
-    hdu: str | int | None = None
-    mask: str | None = None
-
-    def request(self) -> dict[str, Any]:
-        """What changes the result of a run on fields."""
-        return {k: v for k, v in asdict(self).items() if k != "strict"}
-
-    def is_physical(self, source: str) -> bool:
-        """Whether a source is read as fields."""
-        return self.stretch is not None or is_physical(source)
-
-    def check(self, source: str) -> bool:
-        """`is_physical`; what belongs to fields alone is refused for pictures."""
-        if self.is_physical(source):
-            return True
-        if self.request() != Reading().request():
-            advice = (
-                "add --stretch to read it as such" if _can_be_fields(source) else "it holds pictures: leave them out"
-            )
-            raise FarfieldError(f"{source}: --patch, --hdu and --field-mask are for physical fields; {advice}")
-        return False
-
-    def open_fields(self, source: str, shape: Sequence[int], keys: Sequence[str] | None = None) -> Fields:
-        """The fields of a source; those of some keys, where it is bundled."""
-        return open_fields(source, shape, keys=keys, patch=self.patch, hdu=self.hdu, mask=self.mask, strict=self.strict)
+def reads_fields(source: str, reading: Reading) -> bool:
+    """Whether a source is read as fields; what belongs to fields alone is refused for pictures."""
+    if reading.stretch is not None or is_physical(source):
+        return True
+    if (reading.patch, reading.hdu, reading.mask) != (None, None, None):
+        advice = "add --stretch to read it as such" if _can_be_fields(source) else "it holds pictures: leave them out"
+        raise FarfieldError(f"{source}: --patch, --hdu and --field-mask are for physical fields; {advice}")
+    return False
 
 
 @dataclass(frozen=True)
@@ -157,7 +126,7 @@ def open_domain(
     by_map = reading.patch is not None and heldout is None
     cut = partial(divide_maps if by_map else divide, count=examples, seed=seed, source=source)
     hold = partial(divide_held, n=n, most=most_references, seed=seed)
-    opened = _fields if reading.check(source) else _pictures
+    opened = _fields if reads_fields(source, reading) else _pictures
     return opened(source, heldout, shape, reading, cut, hold)
 
 
@@ -175,7 +144,7 @@ def open_source(
         draw: takes some of the source's keys, or refuses them; without it all are taken, or the first ``limit``. The
             stretch of fields is fitted on those taken.
     """
-    if reading.check(source):
+    if reads_fields(source, reading):
         every, read = _opened(source, shape, reading)
         fields = read(choose_keys(source, every, draw(every) if draw else None, limit))
         physical = Physical.fit(reading.stretch or "auto", fields)
@@ -220,6 +189,13 @@ def divide_held(keys: Sequence[str], n: int, most: int, seed: int) -> dict[str, 
     real, references = choose(keys, max(4, min(n, len(keys) // 3)), seed + 1)
     references, _ = choose(references, min(most, len(references)), seed + 2)
     return {"references": references, "real": real}
+
+
+def read_fields(reading: Reading, source: str, shape: Sequence[int], keys: Sequence[str] | None = None) -> Fields:
+    """The fields of a source; those of some keys, where it is bundled."""
+    return open_fields(
+        source, shape, keys=keys, patch=reading.patch, hdu=reading.hdu, mask=reading.mask, strict=reading.strict
+    )
 
 
 def _can_be_fields(source: str) -> bool:
@@ -300,8 +276,8 @@ def _fields(source: str, heldout: str | None, shape: Sequence[int], reading: Rea
 def _opened(source: str, shape: Sequence[int], reading: Reading) -> tuple[list[str], Callable[[Sequence[str]], Fields]]:
     """The keys of a source, and what gives the fields of some: files are read once, clouds made as they are asked for."""
     if (made := field_keys(source)) is not None:
-        return made, partial(reading.open_fields, source, shape)
-    every = reading.open_fields(source, shape)
+        return made, partial(read_fields, reading, source, shape)
+    every = read_fields(reading, source, shape)
     return list(every.keys), every.select
 
 

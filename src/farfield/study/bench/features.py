@@ -10,13 +10,14 @@ from farfield.audit.descriptor import Descriptor, describe
 from farfield.audit.named import open_descriptor
 from farfield.audit.stored import StoredFeatures
 from farfield.checkpoints.load import model_digest
+from farfield.command.shared import Loading
 from farfield.core import note
 from farfield.core.artifact import Features, Images
 from farfield.core.error import FarfieldError, MachineError
 from farfield.core.runtime import Advance, resolve_device
 from farfield.data.image_set import ImageSet
 from farfield.data.samples import open_image_set
-from farfield.study.bench.loading import Loading
+from farfield.study.bench.numerics import load_model
 from farfield.study.bench.run import Run
 
 
@@ -49,7 +50,7 @@ def describe_source(
     whitened = None
     if spec == "pixels":
         whitened = images if references is None else open_image_set(references)
-    denoiser = None if model is None else Loading(device=device).load(model)
+    denoiser = None if model is None else load_model(model, Loading(device=device))
     descriptor = open_descriptor(spec, references=whitened, denoiser=denoiser, device=place)
     request = {"source": source, "descriptor": descriptor.name, "limit": limit}
     inputs = {

@@ -1,54 +1,40 @@
-"""How the ODE of a model is solved, and what a summary says of the model."""
+"""The one door of all studies to a model, and what a summary says of it."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
-from torch import Tensor
-
+from farfield.checkpoints.load import load_denoiser
+from farfield.command.shared import Loading, Numerics
 from farfield.core.error import FarfieldError
+from farfield.core.runtime import resolve_device, resolve_dtype
 from farfield.diffusion.denoiser import Denoiser
 from farfield.diffusion.solver import find_solver
-from farfield.study.bench.carrier import Carrier
-from farfield.study.bench.loading import Loading
-from farfield.unseen.method import Method
 
 
-@dataclass(frozen=True)
-class Numerics:
-    """How the ODE of a model is solved; shared by every command that inverts or decodes."""
+def load_model(model: str, loading: Loading) -> Denoiser:
+    """The frozen denoiser, on its device."""
+    return load_denoiser(
+        model, device=resolve_device(loading.device), dtype=resolve_dtype(loading.dtype), label=loading.label
+    )
 
-    sigma: float | None = None
-    steps: int = 24
-    solver: str = "multistep"
-    loading: Loading = Loading()
 
-    def load(self, model: str) -> Denoiser:
-        """The frozen denoiser, on its device."""
-        denoiser = self.loading.load(model)
-        self._check(denoiser)
-        return denoiser
+def open_model(model: str, numerics: Numerics) -> Denoiser:
+    """The frozen denoiser, on its device, for a solver that will be certified.
 
-    def carrier(self, denoiser: Denoiser, sigmas: Tensor | None = None) -> Carrier:
-        """By the explicit method over a grid; over that of this level, if not given."""
-        grid = denoiser.schedule.sigmas(self.steps, self.sigma) if sigmas is None else sigmas
-        return Carrier(denoiser, grid, Method(solver=self.solver), self.loading.batch_size)
-
-    def _check(self, denoiser: Denoiser) -> None:
-        """Refuse a solver, level or number of steps that the model cannot do, before a folder is begun with them."""
-        find_solver(self.solver)
-        denoiser.schedule.sigmas(self.steps, self.sigma)
-        try:
-            denoiser.schedule.sigmas(2 * self.steps, self.sigma)
-        except FarfieldError as error:
-            raise FarfieldError(
-                f"{self.steps} steps: the latents are certified with twice as many, and {error}; use half of that"
-            ) from error
-
-    def request(self) -> dict[str, Any]:
-        """What changes a result."""
-        return {"sigma": self.sigma, "steps": self.steps, "solver": self.solver, **self.loading.request()}
+    Raises:
+        FarfieldError: a solver, level or number of steps that the model cannot do; before a folder is begun with them.
+    """
+    denoiser = load_model(model, numerics.loading)
+    find_solver(numerics.solver)
+    denoiser.schedule.sigmas(numerics.steps, numerics.sigma)
+    try:
+        denoiser.schedule.sigmas(2 * numerics.steps, numerics.sigma)
+    except FarfieldError as error:
+        raise FarfieldError(
+            f"{numerics.steps} steps: the latents are certified with twice as many, and {error}; use half of that"
+        ) from error
+    return denoiser
 
 
 def describe_model(request: dict[str, Any], denoiser: Denoiser) -> dict[str, Any]:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from farfield.command.shared import Reading
 from farfield.core.artifact import Images, write_json
 from farfield.core.error import FarfieldError
 from farfield.core.provenance import Provenance
 from farfield.data.field_write import write_fits, write_npz
 from farfield.data.science import Fields
-from farfield.study.bench.domain import Physical, Reading
+from farfield.study.bench.domain import Physical
 
 
 def write_fields(folder: Path, physical: Physical, samples: Images, made: Provenance) -> None:

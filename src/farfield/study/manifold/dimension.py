@@ -28,6 +28,7 @@ from farfield.command.dimension import (
 )
 from farfield.command.facts import ModelFacts, SourceFacts
 from farfield.command.settings import LEFT_OUT
+from farfield.command.shared import Reading
 from farfield.core.artifact import Artifact
 from farfield.core.error import FarfieldError
 from farfield.core.runtime import Advance, generator
@@ -35,8 +36,8 @@ from farfield.manifold.dimension import error_dimension, flipd, normal_bundle
 from farfield.manifold.jacobian import Jacobian
 from farfield.manifold.trace import Estimate
 from farfield.study.bench.carrier import encode
-from farfield.study.bench.domain import Reading, open_source
-from farfield.study.bench.loading import Loading
+from farfield.study.bench.domain import open_source
+from farfield.study.bench.numerics import load_model
 from farfield.study.bench.run import Inputs, Run
 from farfield.study.manifold.rank import levels, over_points
 
@@ -61,9 +62,8 @@ def dimension(settings: Dimension, out: Path, *, quiet: bool = False) -> Dimensi
     Raises:
         FarfieldError: more probes than dimensions, or too few copies.
     """
-    probes, copies, seed, batch_size = settings.probes, settings.copies, settings.seed, settings.batch_size
-    loading = Loading(settings.batch_size, settings.device, settings.dtype, settings.label)
-    denoiser = loading.load(settings.model)
+    probes, copies, seed, batch_size = settings.probes, settings.copies, settings.seed, settings.loading.batch_size
+    denoiser = load_model(settings.model, settings.loading)
     d = math.prod(denoiser.shape)
     if probes > d:
         raise FarfieldError(f"--probes {probes}: expected at most {d}, the number of dimensions")

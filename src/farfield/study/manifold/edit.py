@@ -12,6 +12,7 @@ from torch import Tensor
 
 from farfield.audit.interval import bootstrap, resample
 from farfield.checkpoints.load import model_digest
+from farfield.command.shared import Numerics, Reading
 from farfield.core import note
 from farfield.core.artifact import Images, Latents, Score, load, save
 from farfield.core.error import FarfieldError
@@ -19,9 +20,10 @@ from farfield.core.runtime import Advance, seeded_noise
 from farfield.diffusion.denoiser import Denoiser
 from farfield.manifold.edit import Directions, change, compose, find_directions
 from farfield.manifold.jacobian import Jacobian
-from farfield.study.bench.domain import Reading, open_source
+from farfield.study.bench.carrier import Carrier
+from farfield.study.bench.domain import open_source
 from farfield.study.bench.measure import spread
-from farfield.study.bench.numerics import Numerics, describe_model
+from farfield.study.bench.numerics import describe_model, open_model
 from farfield.study.bench.run import Run
 from farfield.study.manifold.mask import open_mask
 from farfield.unseen.inversion import from_latent, round_trip
@@ -106,7 +108,7 @@ def edit(
     Raises:
         FarfieldError: bad input, before the run's folder is begun; later, directions that move nothing inside the mask.
     """
-    denoiser = numerics.load(model)
+    denoiser = open_model(model, numerics)
     if denoiser.codec is not None:
         raise FarfieldError(
             f"{model}: edits work on the pixels that a mask names; this is a latent model, expected a pixel model"
@@ -140,7 +142,7 @@ def edit(
         "load": None if loaded is None else str(loaded),
         "seed": seed,
     }
-    carrier = numerics.carrier(denoiser, denoiser.schedule.sigmas(numerics.steps, wanted))
+    carrier = Carrier.of(numerics, denoiser, denoiser.schedule.sigmas(numerics.steps, wanted))
     masked = Images(("mask",), inside[None, None].float())
     run = Run(out, "edit", request, {"model": digest, "images": images, "mask": masked, "load": given}, quiet)
     latents = carrier.up(run, "latents", images, "inverting")

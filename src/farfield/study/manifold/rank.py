@@ -34,7 +34,7 @@ from farfield.manifold.rank import effective_rank, numerical_rank
 from farfield.manifold.spectrum import Spectrum, spectrum
 from farfield.study.bench.carrier import encode, place
 from farfield.study.bench.domain import open_source
-from farfield.study.bench.loading import Loading
+from farfield.study.bench.numerics import load_model
 from farfield.study.bench.run import Run
 from farfield.study.manifold.spectra import DIRECTIONS, FACTS, STEP, Spectra, packed, unpacked
 
@@ -50,8 +50,7 @@ RESAMPLES = 1000
 
 def rank(settings: Rank, out: Path, *, quiet: bool = False) -> RankResult:
     """The spectrum at every point and level, and what it says; written to ``spectra/`` and ``summary.json``."""
-    loading = Loading(settings.batch_size, settings.device, settings.dtype, settings.label)
-    denoiser = loading.load(settings.model)
+    denoiser = load_model(settings.model, settings.loading)
     sigmas = levels(denoiser.schedule, settings.sigmas)
     images = None if settings.along == "trajectory" else _images(settings, denoiser)
     run = Run.of(out, settings, {"model": model_digest(settings.model), "images": images}, quiet, sigmas=sigmas)
@@ -63,7 +62,7 @@ def rank(settings: Rank, out: Path, *, quiet: bool = False) -> RankResult:
         for key in some:
             name, _, place = key.rpartition("@")
             x = _point(denoiser, settings, images, name, sigmas[int(place)])
-            jacobian = Jacobian(denoiser, x, sigmas[int(place)], batch=settings.batch_size)
+            jacobian = Jacobian(denoiser, x, sigmas[int(place)], batch=settings.loading.batch_size)
             g = generator(settings.seed, f"spectrum {key}")
             found = spectrum(jacobian, g, settings.method, settings.share)
             rows.append(packed(found, jacobian, g))

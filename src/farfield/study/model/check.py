@@ -14,6 +14,7 @@ from farfield.checkpoints import foreign
 from farfield.checkpoints.checkpoint import Answers
 from farfield.checkpoints.load import split_name
 from farfield.checkpoints.native import DESCRIPTION, is_native
+from farfield.command.shared import Loading
 from farfield.core.artifact import Score
 from farfield.core.error import FarfieldError
 from farfield.core.runtime import progress, resolve_device
@@ -23,7 +24,7 @@ from farfield.diffusion.denoiser import Denoiser
 from farfield.diffusion.precondition import Trainable
 from farfield.diffusion.reading import Reading, Readings
 from farfield.diffusion.sanity import Sanity, Tried, examine, first_look, levels
-from farfield.study.bench.loading import Loading
+from farfield.study.bench.numerics import load_model
 from farfield.study.model.inspect import Description, describe
 
 DOMAINS: Final = ("hubble", "retina", "ihc", "brick", "faces", "digits")
@@ -97,7 +98,7 @@ def _denoiser(
     model: str, found: Description, answers: Answers | None, label: int | None, device: torch.device
 ) -> Denoiser:
     if not found.path.is_file():
-        return Loading(device=str(device), label=label).load(model)
+        return load_model(model, Loading(device=str(device), label=label))
     checkpoint = foreign.open_checkpoint(found.path, answers, split_name(model)[1], kept=False)
     return checkpoint.settled().denoiser(label=label).to(device)
 

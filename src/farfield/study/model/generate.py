@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from farfield.checkpoints.load import model_digest
+from farfield.command.shared import Loading
 from farfield.core import note
 from farfield.core.artifact import Images, Store, chunks, write_bytes
 from farfield.core.checksum import sums_hold, write_sums
@@ -28,8 +29,7 @@ from farfield.diffusion.generation import Labelled
 from farfield.diffusion.solver import Churn, check_noise, find_solver
 from farfield.present.sheet import grid
 from farfield.study.bench.carrier import Carrier
-from farfield.study.bench.loading import Loading
-from farfield.study.bench.numerics import describe_model
+from farfield.study.bench.numerics import describe_model, load_model
 from farfield.study.bench.run import Run
 from farfield.unseen.method import Method
 
@@ -140,7 +140,7 @@ def make_samples(
 
 def open_model(model: str, sampling: Sampling) -> Denoiser:
     """The frozen denoiser, on its device; every label is one of its classes."""
-    denoiser = replace(sampling.loading, label=max(sampling.labels, default=None)).load(model)
+    denoiser = load_model(model, replace(sampling.loading, label=max(sampling.labels, default=None)))
     if len(sampling.labels) > 1:
         Labelled(denoiser, torch.tensor(sampling.labels))  # or it says why not, before the run is begun
     return denoiser

@@ -16,6 +16,7 @@ from torch import Tensor
 import farfield
 from farfield.audit.named import identity
 from farfield.checkpoints.load import model_digest
+from farfield.command.shared import Numerics, Reading
 from farfield.core import note
 from farfield.core.artifact import Images, Latents, Score, save, write_json
 from farfield.core.error import FarfieldError
@@ -26,9 +27,10 @@ from farfield.data.picture import as_shown
 from farfield.data.subset import choose
 from farfield.data.symmetry import apply, group, parse
 from farfield.diffusion.denoiser import Denoiser
-from farfield.study.bench.domain import Domain, Reading, open_source
+from farfield.study.bench.carrier import Carrier
+from farfield.study.bench.domain import Domain, open_source
 from farfield.study.bench.measure import descriptions, spread
-from farfield.study.bench.numerics import Numerics
+from farfield.study.bench.numerics import open_model
 from farfield.study.bench.physical import describe_fields
 from farfield.study.bench.run import Run
 from farfield.study.unseen.bandwidth import search_level
@@ -123,7 +125,7 @@ def analyse(
         reading: of physical examples the stretch is fitted on those drawn and written to ``stretch.json``. Images of the
             training domain are pictures.
     """
-    denoiser = numerics.load(model)
+    denoiser = open_model(model, numerics)
     levels = find_levels(denoiser.schedule, analysis.levels)
     ladder = Ladder(denoiser, levels, numerics, analysis.down_steps)
     ladder.check()
@@ -151,7 +153,7 @@ def analyse(
     run = Run(out, "analyse", request, inputs, quiet)
     if training is None:
         keys = [f"{k:06d}" for k in range(max(LEAST, limit or len(given)))]
-        own = numerics.carrier(denoiser, denoiser.schedule.sigmas(analysis.down_steps))
+        own = Carrier.of(numerics, denoiser, denoiser.schedule.sigmas(analysis.down_steps))
         training = own.samples(run, "in_domain", keys, "the model's own samples", as_shown)
     mine = ladder.climb(run, "latents/examples", given)
     theirs = ladder.climb(run, "latents/in_domain", training)

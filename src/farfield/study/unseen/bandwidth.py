@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
+from farfield.command.shared import Numerics
 from farfield.core.artifact import Images, read_kept, write_kept
 from farfield.data.picture import channel_law
 from farfield.data.subset import choose
 from farfield.diffusion.denoiser import Denoiser
-from farfield.study.bench.numerics import Numerics
+from farfield.study.bench.carrier import Carrier
 from farfield.study.bench.run import Run
 from farfield.study.unseen.calibration import calibrate
 from farfield.study.unseen.proposal import Chooser, Producer, SamplerSettings
@@ -50,7 +51,7 @@ def search_level(
     if settings.calibrate:
         flow = calibrate(run, denoiser, sources, grids[-1], size, "search/calibration")
     for sigma, sigmas in zip(levels, grids, strict=True):
-        carrier = numerics.carrier(flow, sigmas)
+        carrier = Carrier.of(numerics, flow, sigmas)
         latents = carrier.up(run, f"search/{sigma:g}/latents", sources, f"searching {sigma:g}, up")
         producer = Producer(carrier, latents.values, settings, channel_law(given.values))
         pilot = producer.pilot(run, f"search/{sigma:g}/pilot", keys, f"searching {sigma:g}, down")

@@ -14,13 +14,14 @@ from typing import Any
 
 import farfield
 from farfield.checkpoints.load import model_digest
+from farfield.command.shared import Numerics, Reading
 from farfield.core import note
 from farfield.core.error import FarfieldError
 from farfield.data.file_name import file_names
 from farfield.data.image import list_keys
-from farfield.study.bench.domain import Reading, open_domain
+from farfield.study.bench.domain import open_domain, read_fields, reads_fields
 from farfield.study.bench.measure import identities
-from farfield.study.bench.numerics import Numerics, describe_model
+from farfield.study.bench.numerics import describe_model, open_model
 from farfield.study.bench.run import Run
 from farfield.study.unseen.contest import METHODS, TUNINGS, Contest, Tuning
 
@@ -61,7 +62,7 @@ def compare(
     """
     tuning = tuning or Tuning()
     _check(sources, heldout, counts, methods, n, seed)
-    denoiser = numerics.load(model)
+    denoiser = open_model(model, numerics)
     if denoiser.codec and (tuned := [m for m in methods if m in TUNINGS]):
         raise FarfieldError(
             f"{model}: a latent diffusion model, which is not tuned here; leave {', '.join(tuned)} out, such as "
@@ -160,8 +161,8 @@ def _counts(
     """How many examples to take of a source, ascending; refused where too few images are held out to measure against."""
 
     def images(of: str) -> int:
-        fields = reading.is_physical(source)
-        return len(reading.open_fields(of, shape) if fields else list_keys(of, strict=reading.strict))
+        fields = reads_fields(source, reading)
+        return len(read_fields(reading, of, shape) if fields else list_keys(of, strict=reading.strict))
 
     if heldout and images(heldout) < 12:
         raise FarfieldError(TOO_FEW.format(heldout))

@@ -11,6 +11,7 @@ from typing import Any
 from torch import Tensor
 
 from farfield.audit.local import Parts
+from farfield.command.shared import Numerics
 from farfield.core.artifact import Images, Score, save
 from farfield.core.error import FarfieldError
 from farfield.core.runtime import progress
@@ -19,10 +20,10 @@ from farfield.data.subset import choose
 from farfield.diffusion.denoiser import Denoiser
 from farfield.diffusion.solver import network_calls
 from farfield.present.compare import advise
+from farfield.study.bench.carrier import Carrier
 from farfield.study.bench.domain import Domain
 from farfield.study.bench.measure import compare as distances
 from farfield.study.bench.measure import descriptions, newness
-from farfield.study.bench.numerics import Numerics
 from farfield.study.bench.physical import field_measures
 from farfield.study.bench.run import Run
 from farfield.study.unseen.bandwidth import usual_level
@@ -102,7 +103,7 @@ class Contest:
     def measured(self, counts: Sequence[int], methods: Sequence[str], specs: Sequence[str]) -> dict[str, Any]:
         """Everything of this domain, as the summary has it."""
         size = self.numerics.loading.batch_size
-        own = self.numerics.carrier(self.denoiser, self.last).samples(self.run, "base", self.keys, "base model")
+        own = Carrier.of(self.numerics, self.denoiser, self.last).samples(self.run, "base", self.keys, "base model")
         base, every = self.domain.shown(own), self.domain.examples
         fixed = {**self.domain.held, "base": base, "examples": every}
         # The smaller draws are the first of the larger one: `choose` ranks the same keys with the same seed.
@@ -167,7 +168,7 @@ class Contest:
         flow: Denoiser = self.denoiser
         if settings.calibrate:
             flow = calibrate(run, self.denoiser, given, sigmas, numerics.loading.batch_size)
-        carrier = numerics.carrier(flow, sigmas)
+        carrier = Carrier.of(numerics, flow, sigmas)
         latents = carrier.up(run, "latents", given, f"{name}: inverting")
         try:
             producer = Producer(carrier, latents.values, settings, self._finish(given))
@@ -219,7 +220,7 @@ class Contest:
             save_tuned(tuned.denoiser, run.folder / "model", self.settings["model"])
         if tuned.stopped.startswith("step"):
             self.notes.append(f"{name} with {count} examples: {tuned.stopped}.")
-        samples = self.numerics.carrier(tuned.denoiser, self.last).samples(
+        samples = Carrier.of(self.numerics, tuned.denoiser, self.last).samples(
             run, "samples", self.keys, f"{name}: sampling"
         )
         finish = self._finish(given)

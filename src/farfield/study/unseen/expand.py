@@ -14,15 +14,16 @@ import farfield
 from farfield.audit.local import Parts
 from farfield.audit.standing import standing
 from farfield.checkpoints.load import model_digest
+from farfield.command.shared import Numerics, Reading
 from farfield.core import note
 from farfield.core.artifact import Images, Latents, save, write_json
 from farfield.core.error import FarfieldError
 from farfield.data.picture import as_shown, save_pngs
 from farfield.diffusion.denoiser import Denoiser
-from farfield.study.bench.carrier import describe_trip
-from farfield.study.bench.domain import Reading, open_domain
+from farfield.study.bench.carrier import Carrier, describe_trip
+from farfield.study.bench.domain import open_domain
 from farfield.study.bench.measure import SHOWN, geometry, identities, measure
-from farfield.study.bench.numerics import Numerics, describe_model
+from farfield.study.bench.numerics import describe_model, open_model
 from farfield.study.bench.physical import compare, describe_fields, write_fields
 from farfield.study.bench.run import Run
 from farfield.study.unseen.bandwidth import Level, search_level, usual_level
@@ -64,7 +65,7 @@ def expand(
         raise FarfieldError(f"n = {n}: expected at least 1 image to make")
     if seed < 0:
         raise FarfieldError(f"seed {seed}: expected a whole number of at least 0")
-    denoiser = numerics.load(model)
+    denoiser = open_model(model, numerics)
     named = identities(descriptors)
     domain = open_domain(
         source,
@@ -111,7 +112,7 @@ def expand(
     sigmas = denoiser.schedule.sigmas(numerics.steps, sigma)
     size = numerics.loading.batch_size
     flow: Denoiser = calibrate(run, denoiser, given, sigmas, size) if settings.calibrate else denoiser
-    carrier = numerics.carrier(flow, sigmas)
+    carrier = Carrier.of(numerics, flow, sigmas)
 
     latents = carrier.up(run, "latents", given, "inverting")
     returned = carrier.down(run, "reconstructions", latents, "reconstructing")
@@ -124,7 +125,7 @@ def expand(
     samples = produce(run, producer, chooser, [f"{s:06d}" for s in range(seed, seed + n)])
     drawn = run.store("sampled", Latents).read()
     proposed = n if producer.accept is None else producer.propose(range(seed, seed + n))[1]
-    own = numerics.carrier(denoiser, denoiser.schedule.sigmas(numerics.steps))
+    own = Carrier.of(numerics, denoiser, denoiser.schedule.sigmas(numerics.steps))
     base = own.samples(run, "base", samples.keys, "the model's own samples")
 
     sets = {

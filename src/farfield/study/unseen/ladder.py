@@ -14,13 +14,13 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
+from farfield.command.shared import Numerics
 from farfield.core.artifact import Images, Latents
 from farfield.core.error import FarfieldError
 from farfield.core.runtime import Advance, generator
 from farfield.diffusion.denoiser import Denoiser
 from farfield.diffusion.schedule import Schedule
 from farfield.study.bench.carrier import Carrier, as_images
-from farfield.study.bench.numerics import Numerics
 from farfield.study.bench.run import Run
 from farfield.unseen.geometry import slerp
 
@@ -78,7 +78,7 @@ class Ladder:
         latents: dict[float, Latents] = {}
         below: Images | Latents = images
         for level, grid in zip(self.levels, self.grids(finer), strict=True):
-            carrier = self.numerics.carrier(self.denoiser, grid)
+            carrier = Carrier.of(self.numerics, self.denoiser, grid)
             below = latents[level] = carrier.up(run, f"{name}/{level:.4g}", below, f"{name}, to {level:.4g}")
         return latents
 
@@ -93,7 +93,7 @@ class Ladder:
         return as_images(latents.keys, self._descent(latents.sigma).decode(turned, advance=advance))
 
     def _descent(self, level: float) -> Carrier:
-        return self.numerics.carrier(self.denoiser, self.denoiser.schedule.sigmas(self.calls(level), level))
+        return Carrier.of(self.numerics, self.denoiser, self.denoiser.schedule.sigmas(self.calls(level), level))
 
     def _part(self, steps: int, low: float, high: float, least: int) -> int:
         """Steps between two levels, of so many from the lowest to the highest: as many as its share of log sigma."""

@@ -16,14 +16,15 @@ import farfield
 from farfield.audit.standing import standing
 from farfield.checkpoints.load import model_digest
 from farfield.checkpoints.text_to_image import digest, load_text_to_image
+from farfield.command.shared import Loading, Reading
 from farfield.core import note
 from farfield.core.artifact import Images, save
 from farfield.core.error import FarfieldError
 from farfield.core.runtime import Advance, exact_matmul, resolve_device, resolve_dtype
 from farfield.data.picture import as_shown, fit, save_pngs, to_uint8
-from farfield.study.bench.domain import Domain, Reading, open_domain
-from farfield.study.bench.loading import Loading
+from farfield.study.bench.domain import Domain, open_domain
 from farfield.study.bench.measure import SHOWN, compare, descriptions, identities
+from farfield.study.bench.numerics import load_model
 from farfield.study.bench.run import Run
 
 PROMPTS: dict[str, tuple[str, ...]] = {
@@ -169,7 +170,7 @@ def _measured(
     against = domain.held.get("references", domain.examples)
     sets = {"samples": Images(samples.keys, as_shown(samples.values)), "references": against}
     sets |= {"real": domain.held["real"]} if "real" in domain.held else {}
-    denoiser = Loading(device=str(device)).load(judge) if judge else None
+    denoiser = load_model(judge, Loading(device=str(device))) if judge else None
     measures: dict[str, Any] = {}
     for label, describe in descriptions(specs, against, size, denoiser, device):
         known = describe(run, sets=sets)

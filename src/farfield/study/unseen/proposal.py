@@ -11,6 +11,7 @@ from torch import Tensor
 
 from farfield.audit.activation import DenoiserFeatures
 from farfield.audit.local import Parts
+from farfield.command.shared import Numerics
 from farfield.core.artifact import Images, Latents
 from farfield.core.error import FarfieldError
 from farfield.core.runtime import Advance, generator
@@ -18,7 +19,6 @@ from farfield.data.picture import as_shown
 from farfield.diffusion.denoiser import Denoiser
 from farfield.diffusion.solver import network_calls
 from farfield.study.bench.carrier import Carrier, Finish, as_images
-from farfield.study.bench.numerics import Numerics
 from farfield.study.bench.run import Run
 from farfield.study.unseen.calibration import calibration_calls
 from farfield.unseen.prior import PRIORS, fit_prior

@@ -6,13 +6,14 @@ from pathlib import Path
 from typing import Any
 
 from farfield.checkpoints.load import model_digest
+from farfield.command.shared import Numerics, Reading
 from farfield.core import note
 from farfield.core.artifact import save, write_json
 from farfield.data.picture import save_pngs
 from farfield.study.bench.carrier import Carrier, describe_trip
-from farfield.study.bench.domain import Reading, open_source
+from farfield.study.bench.domain import open_source
 from farfield.study.bench.measure import spread
-from farfield.study.bench.numerics import Numerics
+from farfield.study.bench.numerics import open_model
 from farfield.study.bench.physical import describe_fields
 from farfield.study.bench.run import Run
 from farfield.study.unseen.method import Choice, search_method
@@ -46,7 +47,7 @@ def reconstruct(
     """
     choice = choice or Choice()
     method = None if choice.method == "auto" else choice.of(numerics.solver)
-    denoiser = numerics.load(model)
+    denoiser = open_model(model, numerics)
     if method:
         method.check(numerics.steps)
     domain = open_source(source, denoiser.image_shape, reading, limit=limit)

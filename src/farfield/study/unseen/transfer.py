@@ -15,15 +15,16 @@ import farfield
 from farfield.audit.content import Kept, kept
 from farfield.audit.standing import standing
 from farfield.checkpoints.load import model_digest
+from farfield.command.shared import Numerics, Reading
 from farfield.core import note
 from farfield.core.artifact import Images, Latents, save
 from farfield.core.error import FarfieldError
 from farfield.data.picture import as_shown, save_pngs
 from farfield.diffusion.denoiser import Denoiser
 from farfield.study.bench.carrier import Carrier
-from farfield.study.bench.domain import Domain, Reading, open_domain
+from farfield.study.bench.domain import Domain, open_domain
 from farfield.study.bench.measure import SHOWN, compare, descriptions, identities, newness, spread
-from farfield.study.bench.numerics import Numerics, describe_model
+from farfield.study.bench.numerics import describe_model, open_model
 from farfield.study.bench.run import Run
 from farfield.unseen.inversion import round_trip
 from farfield.unseen.transfer import KINDS, Map, fit_transfer, moved
@@ -69,7 +70,7 @@ def transfer(
     strengths = _check(kind, strengths, seed)
     named = identities(descriptors)
     numerics = replace(numerics, sigma=SIGMA) if numerics.sigma is None else numerics
-    denoiser = numerics.load(model)
+    denoiser = open_model(model, numerics)
     source = open_domain(content, denoiser.image_shape, reading, examples=n, n=1, most_references=1, seed=seed)
     target = open_domain(
         style,
@@ -94,7 +95,7 @@ def transfer(
         "seed": seed,
         **numerics.request(),
     }
-    carrier = numerics.carrier(denoiser)
+    carrier = Carrier.of(numerics, denoiser)
     inputs = {"model": model_digest(model), **source.inputs("content"), **target.inputs("style")}
     run = Run(out, "transfer", request, inputs, quiet)
     lifted = {
