@@ -110,10 +110,10 @@ def levels(schedule: Schedule, given: Sequence[float] | None) -> list[float]:
     return found
 
 
-def over_points(values: Sequence[float], least: float = -math.inf) -> OverPoints:
+def over_points(values: Sequence[float], least: float = -math.inf, most: float = math.inf) -> OverPoints:
     """The mean over points with its interval, and the extremes."""
     v = torch.tensor(values, dtype=torch.float64)
-    return OverPoints(mean=mean_score(v, least), min=float(v.min()), max=float(v.max()))
+    return OverPoints(mean=mean_score(v, least, most), min=float(v.min()), max=float(v.max()))
 
 
 def _level(rows: Spectra, sigma: float, share: float) -> RankLevel:
@@ -139,9 +139,9 @@ def _level(rows: Spectra, sigma: float, share: float) -> RankLevel:
         residual_share=max(one.residual.value / one.energy.value if one.energy.value else 0.0 for one in spectra),
         methods={name: sum(one.method == name for one in spectra) for name in ("exact", "matrix-free")},
         network_calls=sum(one.calls for one in spectra),
-        cosine=over_points(linear["cosine"]) if linear["cosine"] else None,
-        ratio=over_points(linear["ratio"]) if linear["ratio"] else None,
-        departure=over_points(linear["departure"]) if linear["departure"] else None,
+        cosine=over_points(linear["cosine"], -1.0, 1.0) if linear["cosine"] else None,
+        ratio=over_points(linear["ratio"], 0.0) if linear["ratio"] else None,
+        departure=over_points(linear["departure"], 0.0) if linear["departure"] else None,
         values=_middle(spectra),
     )
 
