@@ -13,9 +13,9 @@ from PIL import Image
 from tiny import contents, farfield, make_images, make_model, numbers, summary
 
 from farfield.audit.authenticity import Copying
-from farfield.audit.interval import proportion
 from farfield.audit.verdict import Beside, judge
 from farfield.core.artifact import Images, Score, load, read_json, save
+from farfield.core.interval import proportion
 from farfield.present.audit import PAIRS
 from farfield.study.audit.audit_sets import is_model
 

@@ -7,9 +7,9 @@ import torch
 
 from farfield.audit.coverage import density_coverage, precision_recall
 from farfield.audit.distribution import frechet_distance, kernel_distance
-from farfield.audit.interval import proportion
 from farfield.core.artifact import Features
 from farfield.core.error import FarfieldError
+from farfield.core.interval import proportion
 
 ALL = (frechet_distance, kernel_distance, precision_recall, density_coverage)
 
@@ -237,7 +237,7 @@ def test_blocks_change_nothing(monkeypatch):
 def test_large_sets_are_thinned_for_their_intervals(monkeypatch):
     x, y = normal(600, 3, 0), normal(600, 3, 1, shift=0.3)
     halves = precision_recall(real=x, generated=y)[0]
-    monkeypatch.setattr("farfield.audit.interval.LARGE", 150)
+    monkeypatch.setattr("farfield.core.interval.LARGE", 150)
     thinned = precision_recall(real=x, generated=y)[0]
     assert thinned.value == halves.value
     assert thinned.high - thinned.low == pytest.approx(halves.high - halves.low, rel=0.5)

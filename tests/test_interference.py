@@ -7,9 +7,9 @@ import math
 import pytest
 import torch
 
-from farfield.audit.interval import proportion
 from farfield.core.artifact import Score
 from farfield.core.error import FarfieldError
+from farfield.core.interval import proportion
 from farfield.unseen.bandwidth import recommended_level
 from farfield.unseen.interference import Border
 

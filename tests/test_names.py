@@ -12,7 +12,7 @@ from tiny import farfield
 
 from farfield.core.artifact import Images, load, save
 from farfield.core.runtime import generator
-from farfield.core.state import read_state, write_state
+from farfield.core.state import StateFile
 from farfield.study.bench.carrier import key_seed
 from farfield.study.unseen.ladder import toward_noise
 
@@ -43,8 +43,9 @@ def test_keys_and_places_that_are_no_text_are_kept(there: Path) -> None:
     images = Images((LATIN,), torch.ones(1, 1, 2, 2))
     save(images, there / "images")
     assert load(there / "images", Images).digest() == images.digest()
-    write_state(there / "state", "training", {"data": LATIN}, {}, {"w": torch.ones(2)})
-    assert torch.equal(read_state(there / "state", "training", {"data": LATIN})[1]["w"], torch.ones(2))
+    state = StateFile(there / "state", "training")
+    state.write({"data": LATIN}, {}, {"w": torch.ones(2)})
+    assert torch.equal(state.read({"data": LATIN})[1]["w"], torch.ones(2))
 
 
 def test_every_key_has_a_seed_and_that_of_text_is_what_it_was() -> None:

@@ -16,7 +16,7 @@ from farfield.core.artifact import Images, Latents, Store, read_kept, save, writ
 from farfield.core.disk import PREFIX, beside, make_folder, sweep, write_bytes
 from farfield.core.error import FarfieldError, FarfieldWarning, MachineError
 from farfield.core.hold import Hold, lock
-from farfield.core.state import read_state, resume, write_state
+from farfield.core.state import StateFile
 from farfield.study.bench.run import Run
 
 KEYS = [f"k{i}" for i in range(5)]
@@ -156,7 +156,7 @@ def test_shards_and_states_without_a_checksum_are_read_as_they_are(tmp_path):
     assert Store(tmp_path / "old", Images).whole(0, ["a"]) and len(Store(tmp_path / "old", Images).read()) == 1
     header = {"kind": "training", "settings": {}, "plain": {"step": 3}}
     (tmp_path / "state").write_bytes(packed({"w": torch.ones(2)}, metadata={"farfield": json.dumps(header)}))
-    assert read_state(tmp_path / "state", "training", {})[0] == {"step": 3}
+    assert StateFile(tmp_path / "state", "training").read({})[0] == {"step": 3}
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64, torch.int64, torch.uint8, torch.bool])
@@ -169,15 +169,16 @@ def test_digests_know_every_dtype_and_the_sigma(tmp_path, dtype):
 
 def test_a_flipped_bit_anywhere_in_a_state_is_found(tmp_path):
     path, tensors = tmp_path / "s", {"w": torch.arange(9.0), "b": torch.ones(())}
-    assert resume(path, "training", {"seed": 1}) is None
-    write_state(path, "training", {"seed": 1}, {"step": 1}, tensors)
+    file = StateFile(path, "training")
+    assert file.resume({"seed": 1}) is None
+    file.write({"seed": 1}, {"step": 1}, tensors)
     whole, found = path.read_bytes(), []
     for at in range(0, len(whole), 2):
         path.write_bytes(whole)
         flip(path, at)
         with warnings.catch_warnings(record=True) as told:
             warnings.simplefilter("always")
-            state = resume(path, "training", {"seed": 1})
+            state = file.resume({"seed": 1})
         if state is None:
             found.append("damaged; made again" in str(told[0].message))
         else:  # what was hit is not read: a blank, or the name that the checksum has

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from farfield.core.error import FarfieldError, FarfieldWarning
+from farfield.core.state import StateFile
 from farfield.diffusion.average import Average, gamma_of
 from farfield.diffusion.denoiser import Denoiser
 from farfield.diffusion.exact import GaussianDenoiser
@@ -17,7 +18,6 @@ from farfield.diffusion.objective import levels_at
 from farfield.diffusion.precondition import FAMILIES, precondition
 from farfield.diffusion.schedule import ContinuousSchedule, VESchedule, VPSchedule
 from farfield.diffusion.training import Recipe, Training
-from farfield.diffusion.training_state import load_training, save_training
 
 
 class Rows:
@@ -63,7 +63,7 @@ def training(recipe: Recipe, family: str = "edm", classes: int = 0, dropout: flo
 
 
 def state(t: Training) -> list[Tensor]:
-    moments = [v for p in t.weights.values() for _, v in sorted(t.optimizer.state[p].items())]
+    moments = [v for p in t.weights.values() for _, v in sorted(t.engine.optimizer.state[p].items())]
     return [*t.weights.values(), *moments, *(v for a in t.averages for v in a.values.values())]
 
 
@@ -83,12 +83,13 @@ def test_a_training_that_is_taken_up_again_ends_to_the_bit_as_the_unbroken_one(t
     losses = [whole.step() for _ in range(12)]
     assert whole.done
     again: list[float] = []
+    file = StateFile(tmp_path / "state", "training")
     for _ in range(4):  # interrupted after every third step
         part = training(recipe, classes=3, dropout=0.3)
         if again:
-            assert load_training(part, tmp_path / "state", {"a": 1}) == {"note": len(again)}
+            assert part.load(file, {"a": 1}) == {"note": len(again)}
         again += [part.step() for _ in range(3)]
-        save_training(part, tmp_path / "state", {"a": 1}, {"note": len(again)})
+        part.save(file, {"a": 1}, {"note": len(again)})
     assert again == losses
     assert all(torch.equal(a, b) for a, b in zip(state(whole), state(part), strict=True))
 
@@ -236,16 +237,17 @@ def test_a_loss_that_is_not_finite_stops_at_its_step_and_leaves_the_weights() ->
 def test_a_state_of_other_settings_or_none_is_refused(tmp_path: Path) -> None:
     t = training(Recipe(64, 4))
     t.step()
-    save_training(t, tmp_path / "state", {"data": "a"}, {})
+    file = StateFile(tmp_path / "state", "training")
+    t.save(file, {"data": "a"}, {})
     with pytest.raises(FarfieldError, match=r"data was 'a', now 'b'"):
-        load_training(t, tmp_path / "state", {"data": "b"})
+        t.load(file, {"data": "b"})
     whole = (tmp_path / "state").read_bytes()
     flipped = bytearray(whole)
     flipped[-5] ^= 64  # in the data of a tensor
     for damage in (whole[:100], bytes(flipped)):
         (tmp_path / "state").write_bytes(damage)
         with pytest.warns(FarfieldWarning, match="damaged; made again"):
-            assert load_training(t, tmp_path / "state", {"data": "a"}) is None
+            assert t.load(file, {"data": "a"}) is None
 
 
 @pytest.mark.parametrize(

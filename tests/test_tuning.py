@@ -11,11 +11,13 @@ from torch import nn
 
 from farfield.checkpoints.load import load_denoiser
 from farfield.core.error import FarfieldError, FarfieldWarning
+from farfield.core.state import StateFile
 from farfield.data.image import load_images
 from farfield.diffusion.denoiser import NetworkDenoiser
 from farfield.diffusion.objective import heldout_loss
 from farfield.diffusion.schedule import DiscreteSchedule, linear_betas
-from farfield.unseen.tuning import DRAWS, METHODS, save_tuned, tune
+from farfield.study.unseen.contest import save_tuned
+from farfield.unseen.tuning import DRAWS, METHODS, tune
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -83,7 +85,8 @@ def test_a_broken_tuning_continues_to_the_same_bits(model, images, tmp_path, met
     settings = {"method": method, "epochs": 3, "batch_size": 2, "heldout": 0.4, "ema": 0.9, "flips": True, "every": 2}
     images = images[:6]
     whole = tune(model, images, **settings)
-    file = tmp_path / "tuning.safetensors"
+    path = tmp_path / "tuning.safetensors"
+    file = StateFile(path, "tuning")
     told: list[int] = []
 
     def broken_at(step: int):
@@ -110,7 +113,7 @@ def test_a_broken_tuning_continues_to_the_same_bits(model, images, tmp_path, met
         tune(model, images, **{**settings, "seed": 4}, checkpoint=file)
     with pytest.raises(FarfieldError, match="data was"):
         tune(model, images + 0.01, **settings, checkpoint=file)
-    file.write_bytes(file.read_bytes()[:1000])
+    path.write_bytes(path.read_bytes()[:1000])
     with pytest.warns(FarfieldWarning, match="damaged; made again"):
         anew = tune(model, images, **settings, checkpoint=file)
     assert not changes(weights(whole.denoiser), weights(anew.denoiser))

@@ -14,11 +14,11 @@ import torch
 from torch import Tensor
 
 from farfield.audit.blocks import ENTRIES, nearest_in_blocks
-from farfield.audit.interval import bootstrap, proportion, resample
 from farfield.audit.search import Neighbours, unit_scale
 from farfield.audit.vectors import Vectors, at_once
 from farfield.core.artifact import Score
 from farfield.core.error import FarfieldError
+from farfield.core.interval import bootstrap, proportion
 
 DRAWN: Final = 256  # vectors for each cell that its mean is found on, at most
 LEAST: Final = 20  # samples and held-out images that a cell must hold to be tested
@@ -80,7 +80,7 @@ def data_copying(
     :math:`Z = (U - mn/2) / \sqrt{mn(m+n+1)/12}` with the usual correction for ties; :math:`C_T = \sum_c w_c Z_c` with
     weights by the held-out images in a cell (Meehan, Chaudhuri and Dasgupta 2020, arXiv 2004.05675). Under equal laws
     :math:`C_T \sim N(0, \sum_c w_c^2)`, N(0, 1) for one cell. A point belongs to the cell of its nearest training image.
-    The interval resamples both sets (percentile bootstrap).
+    The interval resamples both sets of each cell (expanded percentile bootstrap).
 
     Args:
         samples, held_out: searched among the same training images.
@@ -106,12 +106,14 @@ def data_copying(
     def combined(pairs: list[tuple[Tensor, Tensor]]) -> float:
         return sum(float(w) * _standardised(ours, theirs) for w, (ours, theirs) in zip(weights, pairs, strict=True))
 
-    def redrawn(g: torch.Generator) -> float:
-        return combined([(ours[resample(len(ours), g)], theirs[resample(len(theirs), g)]) for ours, theirs in groups])
+    def redrawn(*rows: Tensor) -> float:
+        pairs = zip(groups, rows[::2], rows[1::2], strict=True)
+        return combined([(ours[a], theirs[b]) for (ours, theirs), a, b in pairs])
 
+    counts = [len(part) for pair in groups for part in pair]
     value, null_sd = combined(groups), float(weights.square().sum().sqrt())
     return Copying(
-        statistic=Score(value, len(samples.keys), *bootstrap(redrawn, resamples, seed)),
+        statistic=Score(value, len(samples.keys), *bootstrap(redrawn, *counts, resamples=resamples, seed=seed)),
         null_sd=null_sd,
         p=0.5 * math.erfc(-value / null_sd / math.sqrt(2)),
         cells=len(groups),

@@ -9,6 +9,7 @@ from farfield.audit.similarity import unit
 from farfield.audit.vectors import check_same_descriptor
 from farfield.core.artifact import Features, Score
 from farfield.core.error import FarfieldError
+from farfield.core.interval import expanded
 from farfield.core.runtime import generator
 
 ROWS = 512
@@ -26,7 +27,7 @@ def micro_average_precision(
     Args:
         match: row of the references that each query is a copy of, -1 for none, ``[n]``.
         unit_of: what is drawn again together in the bootstrap, ``[n]``, from 0: queries of one original belong to one.
-        draws: of the bootstrap, at least 1; the interval is its middle 95 %.
+        draws: of the bootstrap, at least 1; the interval is the expanded percentile one, see `core.interval`.
 
     Returns:
         the score, with the number of true pairs as its n.
@@ -60,5 +61,5 @@ def micro_average_precision(
     true_above = weighted.flip(1).cumsum(1).flip(1)[:, first]
     precision = true_above / (weights @ above).clamp(min=1)
     areas = (weighted * precision).sum(1) / weighted.sum(1).clamp(min=1)
-    low, high = areas[1:].quantile(torch.tensor([0.025, 0.975], dtype=areas.dtype)).tolist()
-    return Score(float(areas[0]), len(levels), low, high)
+    ends = areas[1:].quantile(expanded(len(above))).tolist() if len(above) > 1 else ()
+    return Score(float(areas[0]), len(levels), *ends)

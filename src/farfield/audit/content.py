@@ -6,16 +6,15 @@ of a set share is taken away first: an image is known by what tells it from the 
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from farfield.audit.interval import Z95, proportion
 from farfield.core.artifact import Score
 from farfield.core.error import FarfieldError
+from farfield.core.interval import mean_score, proportion
 
 BLOCKS = 8
 """Blocks of a side: details finer than this are texture."""
@@ -25,7 +24,7 @@ BLOCKS = 8
 class Kept:
     """How images resemble their sources in coarse luminance.
 
-    ``correlation`` is the mean of ``correlations [n]`` over the images, with the normal law's interval of a mean.
+    ``correlation`` is the mean of ``correlations [n]`` over the images, with the Student's interval of a mean.
     ``recognised`` is the share of images that correlate with their own source more than with any other, with Wilson's
     interval; ``chance`` is what guessing gives, 1 / n.
     """
@@ -48,9 +47,7 @@ def kept(sources: Tensor, images: Tensor) -> Kept:
     matrix = _coarse(images) @ _coarse(sources).T
     own = matrix.diagonal()
     hits = int((own[:, None] > matrix + 2 * torch.eye(n, dtype=matrix.dtype)).sum(1).eq(n - 1).sum())
-    half = Z95 * float(own.std()) / math.sqrt(n)
-    mean = float(own.mean())
-    return Kept(own, Score(mean, n, max(mean - half, -1.0), min(mean + half, 1.0)), proportion(hits, n), 1 / n)
+    return Kept(own, mean_score(own, -1.0, 1.0), proportion(hits, n), 1 / n)
 
 
 def _coarse(images: Tensor) -> Tensor:

@@ -12,10 +12,10 @@ from typing import Final
 import torch
 from torch import Tensor
 
-from farfield.audit.interval import Z95, share, variances
 from farfield.audit.vectors import blocks, comparable
 from farfield.core.artifact import Features, Score
 from farfield.core.error import FarfieldError
+from farfield.core.interval import Z95, share, variances
 
 SAME: Final = 1e-13  # squared distances this far below the vectors' squared length are rounding
 

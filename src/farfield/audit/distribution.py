@@ -12,10 +12,10 @@ import math
 import torch
 from torch import Tensor
 
-from farfield.audit.interval import Z95, draw
 from farfield.audit.vectors import blocks, comparable
 from farfield.core.artifact import Features, Score
 from farfield.core.error import FarfieldError
+from farfield.core.interval import Z95, draw
 from farfield.core.runtime import generator
 
 

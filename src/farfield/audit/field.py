@@ -20,10 +20,10 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
-from farfield.audit.interval import Z95
 from farfield.audit.spectrum import checked_fields, power_spectrum, radial_profile
 from farfield.core.artifact import Score
 from farfield.core.error import FarfieldError
+from farfield.core.interval import Z95
 from farfield.core.runtime import generator
 
 LEVELS: Final = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)

@@ -15,12 +15,12 @@ import torch
 from torch import Tensor
 
 from farfield.audit.blocks import nearest_in_blocks
-from farfield.audit.interval import proportion
 from farfield.audit.search import Neighbours, neighbours
 from farfield.audit.similarity import check_threshold, unit
 from farfield.audit.vectors import Vectors, at_once, check_same_descriptor
 from farfield.core.artifact import Blocks, Features, Score
 from farfield.core.error import FarfieldError
+from farfield.core.interval import proportion
 
 RATIO: Final = 1 / 3
 

@@ -15,11 +15,11 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
-from farfield.audit.interval import proportion
 from farfield.audit.search import QUERIES, SPARE, Neighbours, nearest, rank, unit_scale
 from farfield.audit.vectors import check_same_descriptor, matrix
 from farfield.core.artifact import Features, Score, write_bytes
 from farfield.core.error import FarfieldError
+from farfield.core.interval import proportion
 from farfield.core.runtime import generator
 
 KINDS: Final = ("ivf", "hnsw")

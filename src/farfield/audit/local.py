@@ -11,11 +11,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from farfield.audit.interval import proportion
 from farfield.audit.memorization import copy_threshold
 from farfield.audit.search import nearest
 from farfield.core.artifact import Score
 from farfield.core.error import FarfieldError
+from farfield.core.interval import proportion
 
 
 @dataclass(frozen=True)

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from farfield.audit.interval import proportion
 from farfield.audit.search import nearest
 from farfield.audit.vectors import check_same_descriptor, rows
 from farfield.core.artifact import Features, Score
 from farfield.core.error import FarfieldError
+from farfield.core.interval import proportion
 from farfield.core.runtime import generator
 
 

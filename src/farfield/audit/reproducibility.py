@@ -14,11 +14,11 @@ from typing import Final, TypeVar
 import torch
 from torch import Tensor
 
-from farfield.audit.interval import bootstrap, proportion, resample
 from farfield.audit.similarity import check_threshold, paired, similarity
 from farfield.audit.vectors import at_once, check_same_descriptor
 from farfield.core.artifact import Features, Keyed, Score
 from farfield.core.error import FarfieldError, NonFiniteError
+from farfield.core.interval import bootstrap, proportion
 
 MAE_LIMIT: Final = 15 / 255  # of the range from black to white
 
@@ -67,7 +67,7 @@ def pfd(first: A, second: A, common: bool = False, resamples: int = 1000, seed: 
 
     :math:`(E_n \|\Phi_1(n) - \Phi_2(n)\|^2)^{1/2}` over same-seed pairs, in pixels (images in [-1, 1]) or features (Zhang
     et al. 2025, arXiv 2505.20123). For two Gaussians it is :math:`(|m_1 - m_2|^2 + |C_1^{1/2} - C_2^{1/2}|_F^2)^{1/2}`,
-    at least the 2-Wasserstein distance of their laws. The interval resamples pairs (percentile bootstrap).
+    at least the 2-Wasserstein distance of their laws. The interval resamples pairs (expanded percentile bootstrap).
 
     Args:
         first, second: images ``[n, C, H, W]`` or `Features` ``[n, d]``.
@@ -79,8 +79,8 @@ def pfd(first: A, second: A, common: bool = False, resamples: int = 1000, seed: 
         check_same_descriptor(first, second)
     squares = _pairwise(first, second, common, lambda a, b: (a - b).flatten(1).square().sum(1))
     n = len(squares)
-    low, high = bootstrap(lambda g: math.sqrt(float(squares[resample(n, g)].mean())), resamples, seed)
-    return Score(math.sqrt(float(squares.mean())), n, low, high)
+    ends = bootstrap(lambda rows: math.sqrt(float(squares[rows].mean())), n, resamples=resamples, seed=seed)
+    return Score(math.sqrt(float(squares.mean())), n, *ends)
 
 
 def _pairwise(first: A, second: A, common: bool, work: Callable[[Tensor, Tensor], Tensor]) -> Tensor:

@@ -20,8 +20,8 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from farfield.audit.authenticity import Copying
-from farfield.audit.interval import Z95
 from farfield.core.artifact import Score
+from farfield.core.interval import Z95
 
 Kind = Literal["memorizes", "copies some", "generalizes", "strays", "cannot be told"]
 Reading = Literal["copies", "no copies", "no null"]

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from farfield.core.artifact import Score
 from farfield.core.error import FarfieldError
+from farfield.core.interval import mean_score
 from farfield.core.runtime import Advance, seeded_noise
 from farfield.diffusion.denoiser import Denoiser
 from farfield.diffusion.reading import Readings
@@ -251,11 +252,9 @@ def _error(denoiser: Denoiser, clean: Tensor, noise: Tensor, sigma: float) -> Te
 
 def _factor(logs: Tensor) -> Score:
     """The geometric mean and its interval."""
-    from scipy import stats
-
-    n, mean = len(logs), float(logs.mean())
-    half = float(stats.t.ppf(0.975, n - 1)) * float(logs.std()) / math.sqrt(n)
-    return Score(math.exp(mean), n, math.exp(mean - half), math.exp(min(mean + half, 700.0)))
+    found = mean_score(logs, most=700.0)
+    ends = (None if end is None else math.exp(end) for end in (found.low, found.high))
+    return Score(math.exp(found.value), found.n, *ends)
 
 
 def _low(score: Score) -> float:

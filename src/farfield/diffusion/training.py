@@ -3,7 +3,7 @@ r"""Training of a denoiser, step by step.
 A step draws images, levels and noises and lowers the mean of :math:`w(\sigma)\,\|D(x_0 + \sigma n, \sigma) - x_0\|^2 / d`,
 with the family's own weight :math:`w = 1 / c_{out}^2`. The image at place p of the whole training, its level and its noise
 depend on the seed and p only: neither on the number of processes nor on how a batch is divided, and a training that is
-taken up again from its `state` goes on as if it had never stopped, to the bit on one process.
+taken up again from its saved state goes on as if it had never stopped, to the bit on one process.
 
 Levels are spread by :math:`q_p = \{u + p / \varphi\}` over the quantiles of their law (a low-discrepancy sequence, in the
 manner of arXiv 2107.00630, appendix I): any stretch of images has seen every part of it.
@@ -22,15 +22,15 @@ from torch import Tensor, nn
 
 from farfield.core.error import FarfieldError
 from farfield.core.runtime import Ranks, generator
+from farfield.core.state import StateFile
 from farfield.diffusion.average import Average, exchanged
+from farfield.diffusion.engine import Engine, Groups
 from farfield.diffusion.objective import levels_at
 from farfield.diffusion.precondition import Trainable
 
 Decay = Literal["constant", "cosine", "linear", "rsqrt"]
 Precision = Literal["float32", "bfloat16", "float16"]
 GOLDEN = (math.sqrt(5) - 1) / 2
-RETRIES = 20
-"""Steps in a row whose float16 gradients may overflow, while the loss scale is being halved, before it is an error."""
 
 
 class Rows(Protocol):
@@ -168,12 +168,15 @@ class Training:
         self.denoiser.network.to(memory_format=self.layout)  # type: ignore[call-overload]
         self.weights: dict[str, nn.Parameter] = dict(self.denoiser.named_parameters())
         self.buffers: dict[str, Tensor] = dict(self.denoiser.named_buffers())
-        self.optimizer = torch.optim.AdamW(
-            self.weights.values(), lr=recipe.learning_rate, betas=recipe.betas, weight_decay=recipe.weight_decay
+        self.engine = Engine(
+            self.weights,
+            betas=recipe.betas,
+            weight_decay=recipe.weight_decay,
+            clip=recipe.clip or math.inf,
+            half=recipe.precision == "float16",
         )
         self.averages = [Average(spec, self.weights) for spec in recipe.averages]
-        self.scaler = torch.amp.GradScaler(self.device.type, enabled=recipe.precision == "float16")
-        self.seen = self.overflows = 0
+        self.seen = 0
         self._epoch: tuple[int, Tensor] = -1, torch.empty(0)
         self._shift = float(torch.rand((), generator=generator(recipe.seed, "training-levels"), dtype=torch.float64))
 
@@ -191,36 +194,55 @@ class Training:
         Raises:
             FarfieldError: the loss or its gradient is NaN or infinite. Nothing was updated then.
         """
-        recipe, world = self.recipe, self.ranks.world
-        for group in self.optimizer.param_groups:
-            group["lr"] = recipe.rate(self.seen)
-        share = recipe.batch_size // world
+        loss, norm, made = self.engine.step(self.recipe.rate(self.seen), self._backward)
+        if not made:
+            raise FarfieldError(
+                f"step {self.steps + 1} (after {self.seen} images): the loss or its gradient became NaN or infinite "
+                f"(loss {loss:g}, gradient norm {norm:g}); use a lower learning rate, a longer warm-up or float32"
+            )
+        self.seen += self.recipe.batch_size
+        for average in self.averages:
+            average.update(self.weights, self.seen, self.recipe.batch_size)
+        return loss
+
+    def save(self, file: StateFile, settings: dict[str, Any], beside: dict[str, Any]) -> None:
+        """Keep all that it takes to go on; ``beside`` is what else its caller wants back, JSON values only."""
+        scaler = self.engine.scaler.state_dict()
+        plain = {"seen": self.seen, "overflows": self.engine.overflows, "scaler": scaler, "beside": beside}
+        self.engine.save(file, settings, plain, self._groups())
+
+    def load(self, file: StateFile, settings: dict[str, Any]) -> dict[str, Any] | None:
+        """Set a fresh training to where the file's was; what was put beside it, or None if there is no whole state.
+
+        Raises:
+            FarfieldError: the state of another training.
+        """
+        plain = self.engine.load(file, settings, self._groups())
+        if plain is None:
+            return None
+        self.seen, self.engine.overflows = plain["seen"], plain["overflows"]
+        self.engine.scaler.load_state_dict(plain["scaler"])
+        beside: dict[str, Any] = plain["beside"]
+        return beside
+
+    def _groups(self) -> Groups:
+        averages = {f"average-{i}": average.values for i, average in enumerate(self.averages)}
+        return {"weights": self.weights, "buffers": self.buffers, **averages}
+
+    def _backward(self) -> float:
+        """Gradients and loss of this step's batch, over all processes."""
+        recipe = self.recipe
+        share = recipe.batch_size // self.ranks.world
         first = self.seen + self.ranks.rank * share
-        self.optimizer.zero_grad(set_to_none=True)
         total = torch.zeros((), dtype=torch.float64)
         with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
             torch.manual_seed(generator(recipe.seed, f"training-dropout-{first}").initial_seed() % 2**63)
             size = share // recipe.accumulate
             for start in range(first, first + share, size):
                 loss = self._loss(range(start, start + size)).sum() / recipe.batch_size
-                self.scaler.scale(loss).backward()
+                self.engine.scaler.scale(loss).backward()
                 total += loss.detach().double().cpu()
-        value = self._gather(total)
-        self.scaler.unscale_(self.optimizer)
-        norm = float(nn.utils.clip_grad_norm_(self.weights.values(), recipe.clip or math.inf))
-        overflow = self.scaler.is_enabled() and math.isfinite(value) and not math.isfinite(norm)
-        if not math.isfinite(value) or (not math.isfinite(norm) and not overflow) or self.overflows >= RETRIES:
-            raise FarfieldError(
-                f"step {self.steps + 1} (after {self.seen} images): the loss or its gradient became NaN or infinite "
-                f"(loss {value:g}, gradient norm {norm:g}); use a lower learning rate, a longer warm-up or float32"
-            )
-        self.overflows = self.overflows + 1 if overflow else 0
-        self.scaler.step(self.optimizer)
-        self.scaler.update()
-        self.seen += recipe.batch_size
-        for average in self.averages:
-            average.update(self.weights, self.seen, recipe.batch_size)
-        return value
+        return self._gather(total)
 
     @contextlib.contextmanager
     def averaged(self, index: int = 0) -> Iterator[Trainable]:

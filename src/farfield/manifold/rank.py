@@ -9,7 +9,6 @@ import torch
 
 from farfield.core.error import FarfieldError
 from farfield.manifold.spectrum import Spectrum
-from farfield.manifold.trace import Z95
 
 
 @dataclass(frozen=True)
@@ -36,7 +35,7 @@ def numerical_rank(spectrum: Spectrum, share: float = 0.99) -> Rank:
     def first_above(energy: float) -> int:
         return int((caught <= share**2 * energy).sum()) + 1
 
-    spread = Z95 * spectrum.energy.error
+    spread = spectrum.energy.half_width
     value, low, high = (first_above(spectrum.energy.value + e) for e in (0.0, -spread, spread))
     if value > len(caught):
         held = math.sqrt(float(caught[-1]) / spectrum.energy.value) if len(caught) else 0.0

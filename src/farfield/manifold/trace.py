@@ -15,9 +15,8 @@ from torch import Tensor
 
 from farfield.core.artifact import Score
 from farfield.core.error import FarfieldError
+from farfield.core.interval import student
 from farfield.manifold.jacobian import Jacobian
-
-Z95 = 1.959963984540054  # the normal law's 97.5 % quantile
 
 
 @dataclass(frozen=True)
@@ -28,9 +27,14 @@ class Estimate:
     error: float = 0.0
     n: int = 0
 
+    @property
+    def half_width(self) -> float:
+        """Of Student's interval of 95 %."""
+        return student(self.n) * self.error if self.error else 0.0
+
     def score(self) -> Score:
-        """With the interval of 95 % that the normal law gives."""
-        return Score(self.value, self.n, self.value - Z95 * self.error, self.value + Z95 * self.error)
+        """With Student's interval of 95 %."""
+        return Score(self.value, self.n, self.value - self.half_width, self.value + self.half_width)
 
 
 def mean_of(values: Tensor) -> Estimate:

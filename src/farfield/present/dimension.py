@@ -115,7 +115,7 @@ def _levels(summary: DimensionResult) -> Section:
     }
     lead = (
         "Grey: single images, with the 95 % interval of their random probes. Red: the mean over images, with its "
-        "bootstrap interval."
+        "own (Student's)."
     )
     details = [
         (

@@ -146,6 +146,6 @@ def _changes(summary: Summary) -> Section:
     table = Table(["move", "change inside", "change outside", "inside over outside"], rows)
     text = (
         "Mean absolute change of a pixel's channels against strength 0, in units of the range from black to white; intervals of "
-        "95 % by the bootstrap over images, where there are several."
+        "95 % over images, where there are several: Student's of a mean, the bootstrap's of a ratio."
     )
     return Section("changes", "How local the change is", text, tables=[table])

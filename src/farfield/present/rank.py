@@ -129,7 +129,7 @@ def _rank(summary: RankResult) -> Section:
         columns=2,
         xlabel="1/σ",
     )
-    lead = "The mean over points with its 95 % bootstrap interval, towards less noise on the right."
+    lead = "The mean over points with its 95 % interval (Student's), towards less noise on the right."
     details = [
         (
             "Rank",

@@ -17,20 +17,19 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from farfield.checkpoints.load import open_network
-from farfield.checkpoints.native import save_model
 from farfield.core.error import FarfieldError
 from farfield.core.runtime import generator
+from farfield.core.state import StateFile
 from farfield.diffusion.denoiser import Denoiser
+from farfield.diffusion.engine import Engine
 from farfield.diffusion.objective import denoising_loss, draw_levels, heldout_loss
-from farfield.unseen.tuning_state import State, Weights
+from farfield.unseen.tuning_state import State
 
 Method = Literal["full", "lora", "norm"]
 METHODS: tuple[Method, ...] = get_args(Method)
@@ -79,7 +78,7 @@ def tune(
     most_calls: int | None = None,
     ema: float | None = None,
     flips: bool = False,
-    checkpoint: Path | None = None,
+    checkpoint: StateFile | None = None,
     save_seconds: float = 60.0,
     callback: Told | None = None,
 ) -> Tuned:
@@ -102,7 +101,7 @@ def tune(
         ema: decay of a moving average of the weights (warmed up as ``(1 + step) / (10 + step)``), which is then what is
             validated and kept.
         flips: mirror each image at random.
-        checkpoint: a file to continue from and to keep up to date, every ``save_seconds`` and at the end.
+        checkpoint: a state to continue from and to keep up to date, every ``save_seconds`` and at the end.
 
     Raises:
         FarfieldError: settings out of range, images of another shape, nothing to tune, or another tuning's checkpoint.
@@ -134,9 +133,8 @@ def tune(
     }
 
     model = _prepare(denoiser, method, rank, seed, dtype)
-    weights: Weights = {name: p for name, p in model.named_parameters() if p.requires_grad}
-    optimizer = torch.optim.Adam(weights.values(), lr=rate)
-    state = State(weights, optimizer, ema, settings)
+    weights = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    state = State(weights, ema, settings)
     if checkpoint is not None:
         state.load(checkpoint)
 
@@ -175,7 +173,7 @@ def tune(
                 state.stopped = "budget"
         if state.stopped:
             break
-        loss = _step(model, optimizer, weights, rows, generator(seed, f"tuning-step-{step}"), flips)
+        loss = _step(model, state.engine, rate, rows, generator(seed, f"tuning-step-{step}"), flips)
         state.calls += cost
         if not math.isfinite(loss):
             state.stopped = (
@@ -224,25 +222,23 @@ class LowRank(nn.Module):
         return weight + (self.outer @ self.inner).reshape(weight.shape)
 
 
-def _step(
-    model: Denoiser, optimizer: torch.optim.Adam, weights: Weights, rows: Tensor, g: torch.Generator, flips: bool
-) -> float:
+def _step(model: Denoiser, engine: Engine, rate: float, rows: Tensor, g: torch.Generator, flips: bool) -> float:
     """One update; its loss, NaN or infinite where loss or gradient is (then nothing is updated)."""
     if flips:
         mirrored = (torch.rand(len(rows), generator=g) < 0.5).to(rows.device)
         rows = torch.where(mirrored.reshape(-1, *(1,) * (rows.ndim - 1)), rows.flip(-1), rows)
     sigma = draw_levels(model.schedule, len(rows), g).to(rows)
     noise = torch.randn(rows.shape, generator=g).to(rows)
-    optimizer.zero_grad(set_to_none=True)
-    with torch.random.fork_rng(devices=[rows.device] if rows.device.type == "cuda" else []):
-        torch.manual_seed(g.initial_seed())  # dropout draws from the global generator
-        loss = denoising_loss(model, rows, sigma, noise).mean()
-    loss.backward()
-    size = nn.utils.clip_grad_norm_(weights.values(), 1.0)
-    if not bool(torch.isfinite(loss)) or not bool(torch.isfinite(size)):
-        return math.nan
-    optimizer.step()
-    return float(loss.detach())
+
+    def backward() -> float:
+        with torch.random.fork_rng(devices=[rows.device] if rows.device.type == "cuda" else []):
+            torch.manual_seed(g.initial_seed())  # dropout draws from the global generator
+            loss = denoising_loss(model, rows, sigma, noise).mean()
+        loss.backward()
+        return float(loss.detach())
+
+    step = engine.step(rate, backward)
+    return step.loss if step.made else math.nan
 
 
 def _prepare(denoiser: Denoiser, method: Method, rank: int, seed: int, dtype: torch.dtype) -> Denoiser:
@@ -333,18 +329,3 @@ def _check(
         raise FarfieldError(f"learning rate {learning_rate}: expected a positive number")
     if ema is not None and not 0 < ema < 1:
         raise FarfieldError(f"ema {ema}: expected a decay between 0 and 1, such as 0.999")
-
-
-def save_tuned(denoiser: Denoiser, folder: Path, model: str) -> None:
-    """A tuned denoiser as a model folder, which every command takes in place of ``model``.
-
-    Args:
-        model: the name of the model that was tuned; all but its weights is taken from there.
-
-    Raises:
-        FarfieldError: it has no network.
-    """
-    network = getattr(denoiser, "network", None)
-    if not isinstance(network, nn.Module):
-        raise FarfieldError(f"{type(denoiser).__name__}: it has no network; it cannot be written as a folder")
-    save_model(folder, network, open_network(model)[0])

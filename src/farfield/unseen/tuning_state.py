@@ -3,26 +3,26 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
-from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from farfield.core.state import resume, write_state
+from farfield.core.state import StateFile
 from farfield.diffusion.average import exchanged
-
-Weights = dict[str, Tensor]
+from farfield.diffusion.engine import Engine, Groups
 
 
 class State:
     """All that a tuning must keep to be continued: weights, Adam's moments, their average, the weights to keep, rows."""
 
-    def __init__(self, weights: Weights, optimizer: torch.optim.Adam, ema: float | None, settings: dict[str, Any]):
-        self.weights, self.optimizer, self.ema, self.settings = weights, optimizer, ema, settings
-        self.mean: Weights = _copy(weights) if ema is not None else {}
-        self.kept: Weights = _copy(weights)
+    def __init__(self, weights: dict[str, nn.Parameter], ema: float | None, settings: dict[str, Any]):
+        self.weights, self.ema, self.settings = weights, ema, settings
+        self.engine = Engine(weights)
+        self.mean: dict[str, Tensor] = _copy(weights) if ema is not None else {}
+        self.kept: dict[str, Tensor] = _copy(weights)
         self.history: list[dict[str, Any]] = []
         self.step = self.calls = self.best = 0
         self.seconds = 0.0
@@ -55,38 +55,21 @@ class State:
         """The averaged weights in place of the trained ones, while inside."""
         return exchanged(self.weights, self.mean)
 
-    def save(self, path: Path) -> None:
-        """One file, put in place at once; of a finished tuning only the weights that were kept."""
-        tensors = {f"kept/{k}": v for k, v in self.kept.items()}
-        if not self.stopped:
-            tensors |= {f"weights/{k}": v for k, v in self.weights.items()}
-            tensors |= {f"mean/{k}": v for k, v in self.mean.items()}
-            for name, p in self.weights.items():
-                tensors |= {f"adam/{key}/{name}": v for key, v in self.optimizer.state[p].items()}
-        write_state(path, "tuning", self.settings, self._plain(), tensors)
+    def save(self, file: StateFile) -> None:
+        """All of it; of a finished tuning only the weights that were kept."""
+        plain = {k: getattr(self, k) for k in ("history", "step", "calls", "best", "seconds", "stopped")}
+        if self.stopped:
+            file.write(self.settings, plain, {f"kept/{k}": v for k, v in self.kept.items()})
+        else:
+            self.engine.save(file, self.settings, plain, self._groups())
 
-    def load(self, path: Path) -> None:
+    def load(self, file: StateFile) -> None:
         """Go on from a file, if it holds a whole state."""
-        state = resume(path, "tuning", self.settings)
-        if state is None:
-            return
-        plain, tensors = state
-        vars(self).update(plain)
-        groups = {"kept": self.kept} | ({} if self.stopped else {"weights": self.weights, "mean": self.mean})
-        with torch.no_grad():
-            for group, target in groups.items():
-                for name, p in target.items():
-                    p.copy_(tensors[f"{group}/{name}"])
-        for key, value in tensors.items():
-            group, _, rest = key.partition("/")
-            if group == "adam":
-                moment, _, name = rest.partition("/")
-                p = self.weights[name]
-                self.optimizer.state[p][moment] = value if moment == "step" else value.to(p)
+        vars(self).update(self.engine.load(file, self.settings, self._groups()) or {})
 
-    def _plain(self) -> dict[str, Any]:
-        return {k: getattr(self, k) for k in ("history", "step", "calls", "best", "seconds", "stopped")}
+    def _groups(self) -> Groups:
+        return {"kept": self.kept, "weights": self.weights, "mean": self.mean}
 
 
-def _copy(weights: Weights) -> Weights:
+def _copy(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {k: v.detach().clone() for k, v in weights.items()}

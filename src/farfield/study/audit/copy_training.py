@@ -23,8 +23,9 @@ from farfield.core import note
 from farfield.core.artifact import write_json
 from farfield.core.error import FarfieldError
 from farfield.core.runtime import generator, progress, resolve_device
-from farfield.core.state import resume, write_state
+from farfield.core.state import StateFile
 from farfield.data.dataset import Dataset, open_dataset
+from farfield.diffusion.engine import Engine
 from farfield.networks.copy_net import SIDE, CopyNet
 from farfield.study.bench.run import Run
 
@@ -91,9 +92,7 @@ class CopyTraining:
             torch.manual_seed(generator(recipe.seed, "copy-weights").initial_seed() % 2**63)
             network = CopyNet(recipe.width, recipe.features)
         self.network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.optimizer = torch.optim.AdamW(
-            self.network.parameters(), recipe.learning_rate, weight_decay=recipe.weight_decay
-        )
+        self.engine = Engine(dict(self.network.named_parameters()), weight_decay=recipe.weight_decay)
 
     @property
     def done(self) -> bool:
@@ -109,21 +108,22 @@ class CopyTraining:
         views, members = self.views()
         positive = positives(members.to(self.device))
         x = views.to(self.device, memory_format=torch.channels_last)
-        for group in self.optimizer.param_groups:
-            group["lr"] = recipe.rate(self.count)
         self.network.train()
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=recipe.half):
-            z = self.network(x)
-        losses = contrastive(z, positive, recipe.temperature), spread(z, positive)
-        total = losses[0] + recipe.entropy * losses[1]
-        if not math.isfinite(float(total.detach())):
+        losses: dict[str, float] = {}
+
+        def backward() -> float:
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=recipe.half):
+                z = self.network(x)
+            parts = contrastive(z, positive, recipe.temperature), spread(z, positive)
+            total = parts[0] + recipe.entropy * parts[1]
+            total.backward()
+            losses.update(contrastive=float(parts[0].detach()), spread=float(parts[1].detach()))
+            return float(total.detach())
+
+        if not self.engine.step(recipe.rate(self.count), backward).made:
             raise FarfieldError(f"step {self.count}: the loss became NaN or infinite; use a lower learning rate")
-        self.optimizer.zero_grad()
-        total.backward()
-        torch.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
-        self.optimizer.step()
         self.count += 1
-        return {"contrastive": float(losses[0].detach()), "spread": float(losses[1].detach())}
+        return losses
 
     def views(self) -> tuple[Tensor, Tensor]:
         """This step's copies ``[2b, 3, 32, 32]``, and which of its images each shows ``[2b, b]``."""
@@ -138,29 +138,16 @@ class CopyTraining:
         own = torch.eye(b, dtype=torch.bool)
         return torch.cat([light, strong]), torch.cat([own, own | own[other]])
 
-    def save(self, path: Path, settings: dict[str, Any], beside: dict[str, Any]) -> None:
-        tensors = {f"network/{k}": v for k, v in self.network.state_dict().items()}
-        for name, p in self.network.named_parameters():
-            tensors |= {f"adam/{key}/{name}": v for key, v in self.optimizer.state[p].items()}
-        write_state(path, "copy training", settings, {"count": self.count, "beside": beside}, tensors)
+    def save(self, file: StateFile, settings: dict[str, Any], beside: dict[str, Any]) -> None:
+        self.engine.save(
+            file, settings, {"count": self.count, "beside": beside}, {"network": self.network.state_dict()}
+        )
 
-    def load(self, path: Path, settings: dict[str, Any]) -> dict[str, Any] | None:
+    def load(self, file: StateFile, settings: dict[str, Any]) -> dict[str, Any] | None:
         """Set a fresh training to where the file's was; returns what was put beside it, or None if there is no whole state."""
-        state = resume(path, "copy training", settings)
-        if state is None:
+        plain = self.engine.load(file, settings, {"network": self.network.state_dict()})
+        if plain is None:
             return None
-        plain, tensors = state
-        groups: dict[str, dict[str, Tensor]] = {"network": {}, "adam": {}}
-        for key, value in tensors.items():
-            group, _, rest = key.partition("/")
-            groups[group][rest] = value
-        self.network.load_state_dict(groups["network"])
-        weights = dict(self.network.named_parameters())
-        for key, value in groups["adam"].items():
-            moment, _, name = key.partition("/")
-            p = weights[name]
-            # in the weight's memory layout, as Adam made it: another layout may sum in another order
-            self.optimizer.state[p][moment] = value if moment == "step" else torch.empty_like(p).copy_(value).detach()
         self.count = plain["count"]
         beside: dict[str, Any] = plain["beside"]
         return beside
@@ -193,7 +180,7 @@ def train_descriptor(
     run = Run(out, "train-descriptor", request, {"data": data}, quiet)
     if run.ranks.world > 1:
         raise FarfieldError(f"{run.ranks.world} processes: a copy descriptor is trained by one; start a single one")
-    state = out / STATE
+    state = StateFile(out / STATE, "copy training")
     kept = training.load(state, run.request) or {"log": [], "recent": []}
     log, recent = kept["log"], kept["recent"]
     saved, every, b = time.monotonic(), max(1, recipe.steps // ROWS), recipe.batch_size

@@ -11,7 +11,6 @@ from torch import Tensor
 
 from farfield.audit.blocks import nearest_in_blocks
 from farfield.audit.generalization import distinct
-from farfield.audit.interval import proportion
 from farfield.audit.memorization import duplicates
 from farfield.audit.reproducibility import MAE_LIMIT, mae_rp, rp
 from farfield.audit.similarity import paired, repaired, similarity, unit
@@ -20,6 +19,7 @@ from farfield.audit.threshold import Threshold
 from farfield.audit.vectors import Vectors
 from farfield.audit.verdict import Beside, Verdict, judge
 from farfield.core.artifact import Features, Score, find_places
+from farfield.core.interval import proportion
 from farfield.data.image_set import ImageSet
 from farfield.data.subset import shuffled
 from farfield.study.audit.gl import Compared

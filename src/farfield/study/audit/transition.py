@@ -15,12 +15,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from torch import Tensor
 
 import farfield
 from farfield.audit.descriptor import Descriptor, describe
 from farfield.audit.generalization import generalization
-from farfield.audit.interval import bootstrap, resample
 from farfield.audit.named import open_descriptor
 from farfield.audit.reproducibility import MAE_LIMIT, mae_rp, rp
 from farfield.audit.search import Neighbours, neighbours
@@ -30,6 +28,7 @@ from farfield.command.shared import Loading
 from farfield.core import note
 from farfield.core.artifact import Images, Score, read_json, read_kept, save, write_kept
 from farfield.core.error import FarfieldError
+from farfield.core.interval import mean_score
 from farfield.core.runtime import progress, resolve_device
 from farfield.data.dataset import Dataset, open_dataset
 from farfield.data.samples import open_samples
@@ -329,7 +328,7 @@ class _Scores:
         found: dict[str, Any] = {}
         for name, part in (("training", self.training.subset(cell.size)), ("held_out", self.held)):
             images = part.values(slice(LOSSES)).to(self.device)
-            found[name] = _mean(heldout_loss(denoiser, images, draws=DRAWS))
+            found[name] = mean_score(heldout_loss(denoiser, images, draws=DRAWS), least=0.0)
         found["gap"] = found["held_out"].value - found["training"].value
         write_kept(path, found)
         return found
@@ -345,9 +344,3 @@ class _Scores:
 
     def _samples(self, *place: str) -> Images:
         return open_samples(str(self.run.folder.joinpath(*place) / "samples"))
-
-
-def _mean(values: Tensor) -> Score:
-    """The mean of independent values, with its bootstrap interval."""
-    n = len(values)
-    return Score(float(values.mean()), n, *bootstrap(lambda g: float(values[resample(n, g)].mean()), 1000, 0))

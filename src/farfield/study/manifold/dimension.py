@@ -120,8 +120,8 @@ def dimension(settings: Dimension, out: Path, *, quiet: bool = False) -> Dimensi
             levels=[
                 DimensionLevel(
                     sigma=sigma,
-                    flipd=over_points(values[:, i, 0].tolist(), seed),
-                    error=over_points(values[:, i, 2].tolist(), seed),
+                    flipd=over_points(values[:, i, 0].tolist()),
+                    error=over_points(values[:, i, 2].tolist(), 0.0),
                 )
                 for i, sigma in enumerate(grid)
             ],
@@ -132,7 +132,7 @@ def dimension(settings: Dimension, out: Path, *, quiet: bool = False) -> Dimensi
                 )
                 for name, rows in zip(images.keys, values, strict=True)
             },
-            bundle=None if bundle is None else _bundle(images.keys, bundle, seed),
+            bundle=None if bundle is None else _bundle(images.keys, bundle),
         )
     )
 
@@ -164,11 +164,11 @@ def recommend(sigmas: Sequence[float], values: Tensor, dimension: int) -> tuple[
     return place, around[place], around[place] <= FLAT
 
 
-def _bundle(keys: Sequence[str], rows: Tensor, seed: int) -> Bundle:
+def _bundle(keys: Sequence[str], rows: Tensor) -> Bundle:
     threshold, gap, step = rows.T.tolist()
     return Bundle(
-        threshold=over_points(threshold, seed),
-        gap=over_points(gap, seed),
+        threshold=over_points(threshold, 0.0),
+        gap=over_points(gap, 0.0),
         without_gap=sum(s < GAP for s in step),
         images={
             key: BundleImage(threshold=t, gap=g, step=s)

@@ -10,12 +10,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from farfield.audit.interval import bootstrap, resample
 from farfield.checkpoints.load import model_digest
 from farfield.command.shared import Numerics, Reading
 from farfield.core import note
 from farfield.core.artifact import Images, Latents, Score, load, save
 from farfield.core.error import FarfieldError
+from farfield.core.interval import bootstrap, mean_score
 from farfield.core.runtime import Advance, seeded_noise
 from farfield.diffusion.denoiser import Denoiser
 from farfield.manifold.edit import Directions, change, compose, find_directions
@@ -246,20 +246,19 @@ def _locality(edits: Images, base: Images, keys: Sequence[str], move: int, mask:
     """Mean absolute change on either side of the mask, in units of the image's range of 2, and their ratio."""
     moved = change(edits.select([_key(key, move) for key in keys]).values, base.values, mask)
     inside, outside = moved.inside / 2, moved.outside / 2
-    told: dict[str, Any] = {"inside": _mean(inside)}
+    told: dict[str, Any] = {"inside": mean_score(inside, least=0.0)}
     if not bool(mask.all()):
-        told["outside"] = _mean(outside)
+        told["outside"] = mean_score(outside, least=0.0)
         if float(outside.mean()) > 0:
-            told["ratio"] = _mean(inside, outside)
+            told["ratio"] = _ratio(inside, outside)
     return told
 
 
-def _mean(values: Tensor, over: Tensor | None = None) -> Score:
-    """The mean over images, or the ratio of two means; with its bootstrap interval where there are several images."""
+def _ratio(values: Tensor, over: Tensor) -> Score:
+    """The ratio of two means over the same images, with its bootstrap interval where there are several."""
 
     def statistic(rows: Tensor) -> float:
-        return float(values[rows].mean() if over is None else values[rows].mean() / over[rows].mean())
+        return float(values[rows].mean() / over[rows].mean())
 
     n = len(values)
-    ends = bootstrap(lambda g: statistic(resample(n, g)), 1000, 0) if n > 1 else (None, None)
-    return Score(statistic(torch.arange(n)), n, *ends)
+    return Score(statistic(torch.arange(n)), n, *bootstrap(statistic, n))

@@ -11,10 +11,10 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from farfield.audit.interval import bootstrap, proportion, resample
 from farfield.core import note
 from farfield.core.artifact import Artifact, Score
 from farfield.core.error import FarfieldError
+from farfield.core.interval import mean_score, proportion
 from farfield.core.runtime import Advance, generator, resolve_device
 from farfield.diffusion.denoiser import Denoiser
 from farfield.diffusion.exact import molrg as low_rank_denoiser
@@ -176,7 +176,7 @@ def _recovery(run: Run, setting: Setting) -> dict[str, Any]:
         "expected": None if setting.noise else [empty_error(r) for r in ratios],
         "methods": {
             method: {
-                "error": [_mean(errors[i, :, k]) for i in range(len(ratios))],
+                "error": [mean_score(errors[i, :, k], 0.0, 1.0) for i in range(len(ratios))],
                 "found": [
                     proportion(int((errors[i, :, k] < RECOVERED).sum()), setting.seeds) for i in range(len(ratios))
                 ],
@@ -245,7 +245,9 @@ def _ranks(run: Run, setting: Setting, schooling: Schooling | None, device: torc
         return Cells(keys, torch.tensor(rows, dtype=torch.float64), tuple(f"point-{i}" for i in range(setting.points)))
 
     cells = run.compute("rank", Cells, list(places), 1, work, "ranks")
-    return {model: [_mean(cells.select([f"{model}-{s:g}"]).values[0]) for s in setting.sigmas] for model in models}
+    return {
+        model: [mean_score(cells.select([f"{model}-{s:g}"]).values[0], 0.0) for s in setting.sigmas] for model in models
+    }
 
 
 def _trained(run: Run, setting: Setting, schooling: Schooling | None, model: str, device: torch.device) -> Denoiser:
@@ -276,16 +278,9 @@ def _network_key(count: int, seed: int) -> str:
     return f"n{count:06d}-s{seed:02d}"
 
 
-def _mean(values: Tensor) -> Score:
-    """The mean over independent seeds or points, with its bootstrap interval where there are several."""
-    n = len(values)
-    ends = bootstrap(lambda g: float(values[resample(n, g)].mean()), 1000, 0) if n > 1 else (None, None)
-    return Score(float(values.mean()), n, *ends)
-
-
 def _shared(named: dict[str, Tensor], name: str, made: int) -> Score:
     """Over several networks the mean and its interval over them; of one network its own, over its samples."""
     values = named[name]
     if len(values) > 1:
-        return _mean(values)
+        return mean_score(values, 0.0, 1.0)
     return Score(float(values[0]), made, float(named[f"{name}_low"][0]), float(named[f"{name}_high"][0]))

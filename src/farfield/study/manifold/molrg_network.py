@@ -10,14 +10,14 @@ import torch
 from torch import Tensor, nn
 
 from farfield.audit.generalization import generalization
-from farfield.audit.interval import bootstrap, resample
 from farfield.audit.search import neighbours
 from farfield.audit.similarity import unit
 from farfield.audit.threshold import calibrate
 from farfield.core.artifact import Features
 from farfield.core.error import FarfieldError
+from farfield.core.interval import mean_score
 from farfield.core.runtime import Ranks, exact_matmul, generator
-from farfield.core.state import read_state, resume, write_state
+from farfield.core.state import StateFile
 from farfield.diffusion.denoiser import Denoiser, NetworkDenoiser
 from farfield.diffusion.generation import generate
 from farfield.diffusion.schedule import ContinuousSchedule
@@ -129,7 +129,7 @@ def train_network(
     while not training.done:
         losses.append(training.step())
     with training.averaged() as trained:
-        write_state(path, "network", asdict(schooling), {}, trained.network.state_dict())
+        StateFile(path, "network").write(asdict(schooling), {}, trained.network.state_dict())
         made = sample(trained, schooling.made, device)
     last = losses[-max(1, len(losses) // 10) :]
     return [*score(law, samples, made, seed, schooling.rate), sum(last) / len(last)]
@@ -139,10 +139,11 @@ def load_network(
     law: Law, samples: Tensor, schooling: Schooling, seed: int, device: torch.device, path: Path
 ) -> NetworkDenoiser:
     """The network that `train_network` kept, frozen; trained again if it was lost or damaged."""
-    kept = resume(path, "network", asdict(schooling))
+    file, settings = StateFile(path, "network"), asdict(schooling)
+    kept = file.resume(settings)
     if kept is None:
         train_network(law, samples, schooling, seed, device, path)
-        kept = read_state(path, "network", asdict(schooling))
+        kept = file.read(settings)
     denoiser = new_denoiser(law, schooling, 0)
     denoiser.network.load_state_dict(kept[1])
     return denoiser.to(device).eval().requires_grad_(False)
@@ -166,10 +167,11 @@ def score(law: Law, samples: Tensor, made: Tensor, seed: int, rate: float) -> li
     )
     threshold = calibrate(neighbours(real, train).similarity, rate).value
     new = generalization(neighbours(ours, train), min(threshold, 1.0)).score
-    inside = energy_inside(law, made)
-    low, high = bootstrap(lambda g: float(inside[resample(len(inside), g)].mean()), 1000, seed)
-    spread = [float(new.low or 0.0), float(1.0 if new.high is None else new.high)]
-    return [new.value, *spread, float(inside.mean()), low, high, float(energy_inside(law, held).mean()), threshold]
+    shares = new, mean_score(energy_inside(law, made), 0.0, 1.0)
+    ends = [
+        end for s in shares for end in (s.value, 0.0 if s.low is None else s.low, 1.0 if s.high is None else s.high)
+    ]
+    return [*ends, float(energy_inside(law, held).mean()), threshold]
 
 
 def energy_inside(law: Law, values: Tensor) -> Tensor:

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from farfield.audit.interval import bootstrap, resample
 from farfield.core.artifact import Score
+from farfield.core.interval import bootstrap
 from farfield.manifold.low_rank_model import fit
 from farfield.manifold.subspace import cluster, from_labels, k_subspaces
 
@@ -55,7 +55,7 @@ def transition(ratios: Sequence[float], errors: Tensor) -> Score:
 
     steps, seeds = [*ratios, math.inf], errors.shape[1]
     value = steps[first(torch.arange(seeds))]
-    if seeds == 1:
-        return Score(value, 1)
-    low, high = bootstrap(lambda g: float(first(resample(seeds, g))), 1000, 0)
+    low, high = bootstrap(first, seeds)
+    if low is None or high is None:
+        return Score(value, seeds)
     return Score(value, seeds, steps[math.floor(low)], steps[math.ceil(high)])

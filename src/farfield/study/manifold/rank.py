@@ -13,12 +13,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from farfield.audit.interval import bootstrap, resample
 from farfield.checkpoints.load import model_digest
 from farfield.command.facts import Linearity, ModelFacts, OverPoints
 from farfield.command.rank import Rank, RankLevel, RankResult
-from farfield.core.artifact import Images, Score
+from farfield.core.artifact import Images
 from farfield.core.error import FarfieldError
+from farfield.core.interval import mean_score
 from farfield.core.runtime import (
     Advance,
     exact_matmul,
@@ -45,7 +45,6 @@ LOWEST, HIGHEST = 0.05, 50.0
 """Of the levels that are taken where none are given: below and above, the denoiser is the identity or a constant."""
 STEPS = 18
 """Of a trajectory, from the last level to the point's."""
-RESAMPLES = 1000
 
 
 def rank(settings: Rank, out: Path, *, quiet: bool = False) -> RankResult:
@@ -80,7 +79,7 @@ def rank(settings: Rank, out: Path, *, quiet: bool = False) -> RankResult:
             share=settings.share,
             linearity=Linearity(directions=DIRECTIONS, step=STEP),
             levels=[
-                _level(spectra.select([f"{name}@{i}" for name in names]), sigma, settings.share, settings.seed)
+                _level(spectra.select([f"{name}@{i}" for name in names]), sigma, settings.share)
                 for i, sigma in enumerate(sigmas)
             ],
             points=list(names),
@@ -105,16 +104,13 @@ def levels(schedule: Schedule, given: Sequence[float] | None) -> list[float]:
     return found
 
 
-def over_points(values: Sequence[float], seed: int) -> OverPoints:
-    """The mean over points with its bootstrap interval, and the extremes."""
+def over_points(values: Sequence[float], least: float = -math.inf, most: float = math.inf) -> OverPoints:
+    """The mean over points with its interval, and the extremes."""
     v = torch.tensor(values, dtype=torch.float64)
-    low, high = (
-        bootstrap(lambda g: float(v[resample(len(v), g)].mean()), RESAMPLES, seed) if len(v) > 1 else (None, None)
-    )
-    return OverPoints(mean=Score(float(v.mean()), len(v), low, high), min=float(v.min()), max=float(v.max()))
+    return OverPoints(mean=mean_score(v, least, most), min=float(v.min()), max=float(v.max()))
 
 
-def _level(rows: Spectra, sigma: float, share: float, seed: int) -> RankLevel:
+def _level(rows: Spectra, sigma: float, share: float) -> RankLevel:
     """What all points say at one level."""
     read = [unpacked(row) for row in rows.values]
     spectra, facts = [one for one, _ in read], [fact for _, fact in read]
@@ -123,23 +119,23 @@ def _level(rows: Spectra, sigma: float, share: float, seed: int) -> RankLevel:
     linear = {name: [fact[name] for fact in facts if not math.isnan(fact[name])] for name in FACTS}
     return RankLevel(
         sigma=sigma,
-        rank=over_points(ranks[share], seed),
-        ranks={f"{s:g}": over_points(r, seed) for s, r in ranks.items()},
+        rank=over_points(ranks[share], 0.0),
+        ranks={f"{s:g}": over_points(r, 0.0) for s, r in ranks.items()},
         interval=[(r.low, r.high) for r in (numerical_rank(one, share) for one in spectra)],
-        effective=over_points([effective_rank(one) for one in spectra], seed),
-        norm=over_points([math.sqrt(one.energy.value) for one in spectra], seed),
-        trace=over_points([one.trace.value for one in spectra], seed),
+        effective=over_points([effective_rank(one) for one in spectra], 0.0),
+        norm=over_points([math.sqrt(one.energy.value) for one in spectra], 0.0),
+        trace=over_points([one.trace.value for one in spectra]),
         trace_error=max(one.trace.error for one in spectra),
-        asymmetry=over_points([one.asymmetry.value for one in spectra], seed),
+        asymmetry=over_points([one.asymmetry.value for one in spectra], 0.0),
         asymmetry_error=max(one.asymmetry.error for one in spectra),
-        negative=over_points([float(one.negative or 0) for one in exact], seed) if exact else None,
+        negative=over_points([float(one.negative or 0) for one in exact], 0.0) if exact else None,
         lowest=min((one.lowest for one in exact if one.lowest is not None), default=None),
         residual_share=max(one.residual.value / one.energy.value if one.energy.value else 0.0 for one in spectra),
         methods={name: sum(one.method == name for one in spectra) for name in ("exact", "matrix-free")},
         network_calls=sum(one.calls for one in spectra),
-        cosine=over_points(linear["cosine"], seed) if linear["cosine"] else None,
-        ratio=over_points(linear["ratio"], seed) if linear["ratio"] else None,
-        departure=over_points(linear["departure"], seed) if linear["departure"] else None,
+        cosine=over_points(linear["cosine"], -1.0, 1.0) if linear["cosine"] else None,
+        ratio=over_points(linear["ratio"], 0.0) if linear["ratio"] else None,
+        departure=over_points(linear["departure"], 0.0) if linear["departure"] else None,
         values=_middle(spectra),
     )
 

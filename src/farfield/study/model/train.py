@@ -18,6 +18,7 @@ from farfield.core import note
 from farfield.core.artifact import made_again, read_json, write_bytes, write_json
 from farfield.core.error import DamagedError, FarfieldError
 from farfield.core.runtime import generator, progress, resolve_device
+from farfield.core.state import StateFile
 from farfield.data.apart import apart
 from farfield.data.dataset import Dataset, open_dataset
 from farfield.data.picture import png
@@ -25,7 +26,6 @@ from farfield.diffusion.generation import generate
 from farfield.diffusion.objective import heldout_loss
 from farfield.diffusion.precondition import FAMILIES, Family, Trainable
 from farfield.diffusion.training import Recipe, Training
-from farfield.diffusion.training_state import load_training, save_training
 from farfield.study.bench.run import Run
 
 STATE, LOG = "state.safetensors", "log.json"
@@ -215,9 +215,9 @@ class _Session:
         self.held = held
         self.log: list[dict[str, Any]] = []
         self.recent: list[float] = []
-        self.state = run.folder / STATE
+        self.state = StateFile(run.folder / STATE, "training")
         self.settings = run.request
-        if beside := load_training(training, self.state, self.settings):
+        if beside := training.load(self.state, self.settings):
             self.log, self.recent = self._read_log(beside.get("log")), beside["recent"]
 
     def _read_log(self, known: list[dict[str, Any]] | None) -> list[dict[str, Any]]:
@@ -259,9 +259,7 @@ class _Session:
                     self._snapshot()
                 late = time.monotonic() - saved >= 60 * self.watch.minutes
                 if run.ranks.main and (late or count % self.snapshots == 0 or training.done):
-                    save_training(
-                        training, self.state, self.settings, {"recent": self.recent, "log": _timeless(self.log)}
-                    )
+                    training.save(self.state, self.settings, {"recent": self.recent, "log": _timeless(self.log)})
                     saved = time.monotonic()
         run.ranks.wait()
 

@@ -6,15 +6,19 @@ import contextlib
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from farfield.audit.local import Parts
+from farfield.checkpoints.load import open_network
+from farfield.checkpoints.native import save_model
 from farfield.command.shared import Numerics
 from farfield.core.artifact import Images, Score, save
 from farfield.core.error import FarfieldError
 from farfield.core.runtime import progress
+from farfield.core.state import StateFile
 from farfield.data.picture import channel_law
 from farfield.data.subset import choose
 from farfield.diffusion.denoiser import Denoiser
@@ -29,7 +33,7 @@ from farfield.study.bench.run import Run
 from farfield.study.unseen.bandwidth import usual_level
 from farfield.study.unseen.calibration import calibrate
 from farfield.study.unseen.proposal import Producer, SamplerSettings, fit_chooser, produce, sampler_calls
-from farfield.unseen.tuning import Method, save_tuned, tune
+from farfield.unseen.tuning import Method, tune
 
 SAMPLERS: dict[str, SamplerSettings] = {
     "ours": SamplerSettings(),
@@ -212,7 +216,7 @@ class Contest:
                 heldout=None if most is None else t.share,
                 patience=None if most is None else t.patience,
                 most_calls=most,
-                checkpoint=run.folder / "tuning.safetensors",
+                checkpoint=StateFile(run.folder / "tuning.safetensors", "tuning"),
                 callback=lambda step, loss: advance(1),
             )
         if run.ranks.main:
@@ -244,6 +248,21 @@ class Contest:
     def _finish(self, given: Images) -> Callable[[Tensor], Tensor] | None:
         """The domain's channel law, for every method alike."""
         return channel_law(given.values) if self.domain.finish else None
+
+
+def save_tuned(denoiser: Denoiser, folder: Path, model: str) -> None:
+    """A tuned denoiser as a model folder, which every command takes in place of ``model``.
+
+    Args:
+        model: the name of the model that was tuned; all but its weights is taken from there.
+
+    Raises:
+        FarfieldError: it has no network.
+    """
+    network = getattr(denoiser, "network", None)
+    if not isinstance(network, nn.Module):
+        raise FarfieldError(f"{type(denoiser).__name__}: it has no network; it cannot be written as a folder")
+    save_model(folder, network, open_network(model)[0])
 
 
 def _timed(run: Run, stage: str, done: bool) -> contextlib.AbstractContextManager[None]:

@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from farfield.audit.interval import Z95, proportion
 from farfield.core.artifact import Images, Latents, Score
+from farfield.core.interval import mean_score, proportion
 from farfield.core.runtime import Advance
 from farfield.data.picture import as_shown
 from farfield.study.bench.measure import Describe
@@ -81,13 +81,6 @@ class Judge:
         """Root mean square difference from the example it came from, in units of that between two examples."""
         gap = (images.double() - self.examples.select(sources).values.double()).flatten(1).norm(dim=1)
         return gap / pair_distances(self.examples.values).square().mean().sqrt()
-
-
-def mean_score(values: Tensor) -> Score:
-    """A mean with its 95 % interval from the spread."""
-    v = values.double()
-    half = Z95 * float(v.std()) / len(v) ** 0.5 if len(v) > 1 else 0.0
-    return Score(float(v.mean()), len(v), float(v.mean()) - half, float(v.mean()) + half)
 
 
 def descend(run: Run, ladder: Ladder, latents: Latents, etas: Sequence[float], shares: Sequence[float]) -> Images:

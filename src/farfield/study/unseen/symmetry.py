@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from farfield.core.artifact import Images, Latents
+from farfield.core.interval import mean_score
 from farfield.data.subset import choose
 from farfield.data.symmetry import SAVED, apply, augment, group
 from farfield.study.bench.run import Run
-from farfield.study.unseen.interference import mean_score
 from farfield.study.unseen.ladder import Ladder
 from farfield.unseen.geometry import pair_distances
 from farfield.unseen.normality import normality

@@ -1,4 +1,9 @@
-"""Shares and their intervals: Wilson's, halves for statistics whose trials are not independent, and the bootstrap."""
+r"""The 95 % interval of a number, by what kind it is.
+
+- The mean of independent values: Student's.
+- A share: Wilson's, or, where its trials are not independent, of as many independent ones as halves of the data tell.
+- Any other statistic of independent rows: the bootstrap, widened for few rows as Hesterberg has it.
+"""
 
 from __future__ import annotations
 
@@ -9,14 +14,37 @@ from typing import Final
 import torch
 from torch import Tensor
 
-from farfield.core.artifact import Score
 from farfield.core.error import FarfieldError
 from farfield.core.runtime import generator
+from farfield.core.score import Score
 
 Z95: Final = 1.959963984540054  # the normal law's 97.5 % quantile
 LARGE: Final = 2000  # "halves" of sets above twice this are this many points: the spread of n follows by scaling
 
 Pair = Callable[[Tensor, Tensor, int], tuple[float, float]]
+
+
+def student(n: int) -> float:
+    """Student's 97.5 % quantile for the mean of n values (1908): standard errors to either side of it. NaN below 2."""
+    from scipy.special import stdtrit
+
+    return float(stdtrit(n - 1, 0.975))
+
+
+def mean_score(values: Tensor, least: float = -math.inf, most: float = math.inf) -> Score:
+    """The mean of independent ``values [n]`` with Student's interval; none for one value, whose spread is unknown.
+
+    Exact for normal values. Of 8 exponential ones 89 % of the intervals cover the mean, of 32 some 93 %.
+
+    Args:
+        least, most: what no mean can pass; the interval is cut off there.
+    """
+    v, n = values.double(), len(values)
+    mean = float(v.mean())
+    if n < 2:
+        return Score(mean, n)
+    half_width = student(n) * float(v.std()) / math.sqrt(n)
+    return Score(mean, n, max(mean - half_width, least), min(mean + half_width, most))
 
 
 def proportion(hits: int, n: int) -> Score:
@@ -52,11 +80,18 @@ def variances(statistic: Pair, x: Tensor, y: Tensor, k: int, halves: int, seed: 
     return first, second
 
 
-def bootstrap(statistic: Callable[[torch.Generator], float], resamples: int, seed: int) -> tuple[float, float]:
-    """The 95 % percentile interval (Efron 1979) of a statistic of independent rows.
+def bootstrap(
+    statistic: Callable[..., float], *counts: int, resamples: int = 1000, seed: int = 0
+) -> tuple[float, float] | tuple[None, None]:
+    r"""The expanded percentile interval of a statistic of independent rows; none where a set has one row alone.
+
+    The percentile bootstrap (Efron 1979) of the mean of n is too narrow by :math:`\sqrt{(n-1)/n}` and by what the normal
+    law lacks of Student's. Its ends are therefore the quantiles at :math:`\Phi(\mp\sqrt{n/(n-1)}\,t_{n-1})`, n of the
+    smallest set (Hesterberg 2015, What Teachers Should Know About the Bootstrap, section 3.3).
 
     Args:
-        statistic: of rows that it draws anew with this generator, see `resample`.
+        statistic: of the places of the rows drawn anew, ``[count]`` for each set.
+        counts: rows of each set.
         resamples: how many draws, at least 40.
 
     Raises:
@@ -64,15 +99,19 @@ def bootstrap(statistic: Callable[[torch.Generator], float], resamples: int, see
     """
     if resamples < 40:
         raise FarfieldError(f"{resamples} resamples: expected at least 40 for an interval of 95 %; the default is 1000")
+    if (n := min(counts)) < 2:
+        return None, None
     g = generator(seed, "bootstrap")
-    drawn = torch.tensor([statistic(g) for _ in range(resamples)], dtype=torch.float64)
-    low, high = drawn.quantile(torch.tensor([0.025, 0.975], dtype=torch.float64)).tolist()
+    places = ([torch.randint(count, (count,), generator=g) for count in counts] for _ in range(resamples))
+    drawn = torch.tensor([statistic(*rows) for rows in places], dtype=torch.float64)
+    low, high = drawn.quantile(expanded(n)).tolist()
     return low, high
 
 
-def resample(n: int, g: torch.Generator) -> Tensor:
-    """n of the places 0 … n - 1, drawn with replacement."""
-    return torch.randint(n, (n,), generator=g)
+def expanded(n: int) -> Tensor:
+    """The two levels of a bootstrap's quantiles that make its interval as wide as Student's, ``[2]``."""
+    high = torch.special.ndtr(torch.tensor(math.sqrt(n / (n - 1)) * student(n), dtype=torch.float64))
+    return torch.stack([1 - high, high])
 
 
 def draw(x: Tensor, size: int, g: torch.Generator) -> Tensor:
