@@ -122,6 +122,7 @@ def test_every_family_is_trained_on_the_plain_error_of_its_network(family: str) 
     hook = network.register_forward_hook(lambda m, i, o: seen.append(o))
     weighted = denoiser.weight(sigma) * (denoiser(x0 + s * noise, sigma) - x0).square().flatten(1).mean(1)
     hook.remove()
+    torch.testing.assert_close(denoiser.weight(sigma), denoiser.scaling(sigma)[1] ** -2)
     a, d = (1 + s**2).rsqrt(), 0.5
     targets = {
         "v": a * noise - s * a * x0,
