@@ -168,7 +168,7 @@ def test_given_again_it_changes_nothing(run: Path, data: Path):
         (("--sizes", "4,4"), "different whole numbers"),
         (("--sizes", "1"), "at least 2"),
         (("--widths", "many"), "whole numbers"),
-        (("--rate", 2), "between 0 and 1"),
+        (("--rate", 2), "above 0 and below 1"),
         (("--rate", 0.01), "at least 99"),
         (("--descriptor", "eyes"), "eyes"),
         (("--data", "nowhere"), "nowhere"),

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from farfield.cli.options import AsJson, Device, Out, Quiet, Trust, app, finish, trusted, whole_numbers
+from farfield.cli.options import AsJson, Device, Out, Quiet, Trust, app, finish, whole_numbers
 from farfield.core.terminal import echo
 
 OWN = (
@@ -89,11 +89,11 @@ def transition(
 
     Every other option is one of `farfield train` (--images, --network, --learning-rate …) and holds for all cells.
     """
+    from farfield.command.likeness import Likeness
     from farfield.core.error import FarfieldError
     from farfield.present.report import write_report
     from farfield.study.audit.grid import Grid
     from farfield.study.audit.transition import Design, transition
-    from farfield.study.bench.likeness import Likeness
 
     standard = data == DEFAULT
     if not standard and (sizes is None or widths is None):
@@ -105,7 +105,12 @@ def transition(
         out,
         Grid(_whole(sizes or SIZES, "sizes"), _whole(widths or WIDTHS, "widths"), _whole(seeds, "seeds")),
         Design(options, samples, heldout=heldout_images),
-        Likeness(trusted([descriptor or ("pixels" if standard else "copy")], trust)[0], threshold, rate),
+        Likeness(
+            descriptor=descriptor or ("pixels" if standard else "copy"),
+            trust=tuple(trust or ()),
+            threshold=threshold,
+            rate=rate,
+        ),
         jobs=jobs,
         device=device,
         mae_limit=mae_limit / 255,

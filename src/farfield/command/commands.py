@@ -7,10 +7,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from farfield.command.audit import Audit, AuditResult
 from farfield.command.describe import Describe, DescribeResult, TrainDescriptor, TrainDescriptorResult
 from farfield.command.dimension import Dimension, DimensionResult
 from farfield.command.rank import Rank, RankResult
 from farfield.command.result import Result
+from farfield.command.score import ScoreGl, ScoreGlResult, ScoreMatrix, ScoreMatrixResult, ScoreRp, ScoreRpResult
 from farfield.command.settings import Settings
 
 
@@ -58,10 +60,14 @@ def _load(room: str, place: str, usual: str) -> Callable[..., Any]:
 
 
 _ALL = (
+    Command(Audit, AuditResult, "audit.audit", "audit"),
     Command(Describe, DescribeResult, "bench.features:describe"),
     Command(TrainDescriptor, TrainDescriptorResult, "audit.copy_training:train_descriptor", runs="descriptor"),
     Command(Rank, RankResult, "manifold.rank", "rank"),
     Command(Dimension, DimensionResult, "manifold.dimension", "dimension"),
+    Command(ScoreRp, ScoreRpResult, "audit.score:rp", "score:rp"),
+    Command(ScoreGl, ScoreGlResult, "audit.gl", "score:gl"),
+    Command(ScoreMatrix, ScoreMatrixResult, "audit.score:matrix", "score:matrix"),
 )
 COMMANDS: dict[str, Command] = {command.name: command for command in _ALL}
 """By name, in the order of ``farfield --help``."""

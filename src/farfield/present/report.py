@@ -20,12 +20,10 @@ from farfield.core.score import Score
 from farfield.data.picture import png
 from farfield.present import (
     analyse,
-    audit,
     compare,
     edit,
     field,
     generate,
-    matrix,
     method,
     molrg,
     plot,
@@ -44,14 +42,10 @@ if TYPE_CHECKING:
 
 PAGES: dict[str, Callable[[Path, dict[str, Any]], Content]] = {
     "analyse": analyse.content,
-    "audit": audit.content,
     "compare": compare.content,
     "edit": edit.content,
     "generate": generate.content,
     "molrg": molrg.content,
-    "score gl": matrix.gl,
-    "score matrix": matrix.matrix,
-    "score rp": matrix.rp,
     "train": train.content,
     "transfer": transfer.content,
     "transition": transition.content,

@@ -24,6 +24,7 @@ from farfield.audit.reproducibility import MAE_LIMIT, mae_rp, rp
 from farfield.audit.search import Neighbours, neighbours
 from farfield.audit.similarity import repaired, similarity, unit
 from farfield.audit.threshold import calibrate
+from farfield.command.likeness import Likeness
 from farfield.command.shared import Loading
 from farfield.core import note
 from farfield.core.artifact import Images, Score, read_json, read_kept, save, write_kept
@@ -36,7 +37,7 @@ from farfield.data.subset import shuffled
 from farfield.data.write import write_dataset
 from farfield.diffusion.objective import heldout_loss
 from farfield.study.audit.grid import Cell, Grid, Job, run_jobs
-from farfield.study.bench.likeness import WHITENED, Likeness
+from farfield.study.bench.likeness import WHITENED, find_thresholds
 from farfield.study.bench.numerics import load_model
 from farfield.study.bench.run import Run
 
@@ -106,13 +107,15 @@ def transition(
     whole = open_dataset(source)
     training, held, repeated = _split(whole, source, grid.sizes[-1], design)
     place = resolve_device(device)
-    descriptor = open_descriptor(likeness.descriptor, references=training.values(slice(WHITENED)), device=place)
-    likeness.thresholds(descriptor.default_threshold, torch.zeros(len(held)), [])  # refuses too few held-out images now
+    descriptor = open_descriptor(likeness.spec, references=training.values(slice(WHITENED)), device=place)
+    find_thresholds(
+        likeness, descriptor.default_threshold, torch.zeros(len(held)), []
+    )  # refuses too few held-out images now
     request = {
         "data": source,
         **asdict(design),
         "held_out": len(held),
-        **likeness.request([]),
+        **likeness.request(),
         "descriptor": descriptor.name,
         "mae_limit": mae_limit,
     }
@@ -242,8 +245,8 @@ class _Scores:
         real = self.features["held out"]
         self.held_near = {n: neighbours(unit(real), part) for n, part in self.references.items()}
         near = self.held_near[grid.sizes[-1]].similarity
-        self.alike = likeness.thresholds(descriptor.default_threshold, near, self.notes)
-        self.thresholds: dict[str, float] = self.alike["thresholds"]
+        self.alike = find_thresholds(likeness, descriptor.default_threshold, near, self.notes)
+        self.thresholds = self.alike.thresholds
         self.pairs = dict(self.thresholds)
         if "calibrated" in self.thresholds:
             self.pairs["pairs"] = calibrate(similarity(real, repaired(real)), likeness.rate).value
@@ -266,7 +269,7 @@ class _Scores:
         return {
             "grid": asdict(self.grid),
             "descriptor": self.features["training"].descriptor,
-            "alike": {**self.alike, "rp": self.pairs},
+            "alike": {**vars(self.alike), "rp": self.pairs},
             "mae_limit": self.mae_limit,
             "held_out_exceed": {
                 n: {kind: generalization(near, t).memorized for kind, t in self.thresholds.items()}
