@@ -125,14 +125,15 @@ def transition(
 
 def _check(options: Sequence[str]) -> None:
     """That `farfield train` takes these options, and that they leave alone what the grid decides."""
+    from farfield.command.settings import leaves
+    from farfield.command.train import Train
     from farfield.core.error import FarfieldError
 
-    train = typer.main.get_command(app).commands["train"]  # type: ignore[attr-defined]
-    context = train.make_context("train", ["--data", DEFAULT, *options])
-    for parameter in train.params:
-        source = context.get_parameter_source(parameter.name)
-        if parameter.name in OWN and source is not None and source.name == "COMMANDLINE":
-            raise FarfieldError(f"{parameter.opts[0]}: the grid decides it; leave it out")
+    given = Train.parse(options)
+    Train.of(data=DEFAULT, **given)
+    for leaf in leaves(Train):
+        if leaf.name in given and leaf.name in OWN:
+            raise FarfieldError(f"{leaf.said}: the grid decides it; leave it out")
 
 
 def _whole(text: str, name: str) -> tuple[int, ...]:

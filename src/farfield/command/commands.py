@@ -14,6 +14,7 @@ from farfield.command.rank import Rank, RankResult
 from farfield.command.result import Result
 from farfield.command.score import ScoreGl, ScoreGlResult, ScoreMatrix, ScoreMatrixResult, ScoreRp, ScoreRpResult
 from farfield.command.settings import Settings
+from farfield.command.train import Train, TrainResult
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,7 @@ _ALL = (
     Command(TrainDescriptor, TrainDescriptorResult, "audit.copy_training:train_descriptor", runs="descriptor"),
     Command(Rank, RankResult, "manifold.rank", "rank"),
     Command(Dimension, DimensionResult, "manifold.dimension", "dimension"),
+    Command(Train, TrainResult, "model.train", "train"),
     Command(ScoreRp, ScoreRpResult, "audit.score:rp", "score:rp"),
     Command(ScoreGl, ScoreGlResult, "audit.gl", "score:gl"),
     Command(ScoreMatrix, ScoreMatrixResult, "audit.score:matrix", "score:matrix"),

@@ -27,7 +27,6 @@ from farfield.present import (
     method,
     molrg,
     plot,
-    train,
     transfer,
     transition,
     verdict,
@@ -46,7 +45,6 @@ PAGES: dict[str, Callable[[Path, dict[str, Any]], Content]] = {
     "edit": edit.content,
     "generate": generate.content,
     "molrg": molrg.content,
-    "train": train.content,
     "transfer": transfer.content,
     "transition": transition.content,
 }
