@@ -61,7 +61,7 @@ precision kind sizes widths search prompts descriptor trust field_mask
 """Options of text that name no source. What a descriptor's file holds is in the name of its features, see `test_descriptor`."""
 OF_SOURCES = {
     "analyse": 3, "audit": 4, "compare": 3, "describe": 3, "train-descriptor": 1, "rank": 2, "dimension": 2, "edit": 4,
-    "expand": 3, "generate": 1, "molrg": 1, "prompt": 3, "reconstruct": 2, "invert": 2, "train": 3, "transfer": 4,
+    "expand": 3, "generate": 1, "molrg": 0, "prompt": 3, "reconstruct": 2, "invert": 2, "train": 3, "transfer": 4,
     "transition": 1, "score rp": 3, "score gl": 3, "score matrix": 1,
 }  # fmt: skip
 """How many options of each command may name one."""

@@ -22,7 +22,6 @@ from farfield.cli import expand as expand
 from farfield.cli import fetch as fetch
 from farfield.cli import generate as generate
 from farfield.cli import inspect as inspect
-from farfield.cli import molrg as molrg
 from farfield.cli import pages as pages
 from farfield.cli import prompt as prompt
 from farfield.cli import reconstruct as reconstruct

@@ -10,6 +10,7 @@ from typing import Any
 from farfield.command.audit import Audit, AuditResult
 from farfield.command.describe import Describe, DescribeResult, TrainDescriptor, TrainDescriptorResult
 from farfield.command.dimension import Dimension, DimensionResult
+from farfield.command.molrg import Molrg, MolrgResult
 from farfield.command.rank import Rank, RankResult
 from farfield.command.result import Result
 from farfield.command.score import ScoreGl, ScoreGlResult, ScoreMatrix, ScoreMatrixResult, ScoreRp, ScoreRpResult
@@ -66,6 +67,7 @@ _ALL = (
     Command(TrainDescriptor, TrainDescriptorResult, "audit.copy_training:train_descriptor", runs="descriptor"),
     Command(Rank, RankResult, "manifold.rank", "rank"),
     Command(Dimension, DimensionResult, "manifold.dimension", "dimension"),
+    Command(Molrg, MolrgResult, "manifold.molrg", "molrg"),
     Command(Train, TrainResult, "model.train", "train"),
     Command(ScoreRp, ScoreRpResult, "audit.score:rp", "score:rp"),
     Command(ScoreGl, ScoreGlResult, "audit.gl", "score:gl"),

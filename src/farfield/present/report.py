@@ -25,7 +25,6 @@ from farfield.present import (
     field,
     generate,
     method,
-    molrg,
     plot,
     transfer,
     transition,
@@ -44,7 +43,6 @@ PAGES: dict[str, Callable[[Path, dict[str, Any]], Content]] = {
     "compare": compare.content,
     "edit": edit.content,
     "generate": generate.content,
-    "molrg": molrg.content,
     "transfer": transfer.content,
     "transition": transition.content,
 }
