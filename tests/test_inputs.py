@@ -222,7 +222,11 @@ def _commands(group: typing.Any, before: str = "") -> Iterator[tuple[str, Callab
 def _texts(command: str, function: Callable[..., typing.Any]) -> Iterator[str]:
     """Options whose value is a text or a path, or several."""
     if command in DECLARED:
-        yield from (leaf.name for leaf in leaves(DECLARED[command].settings) if {leaf.kind, leaf.item} & {str, Path})
+        yield from (
+            leaf.name
+            for leaf in leaves(DECLARED[command].settings)
+            if {leaf.kind, leaf.item} & {str, Path} and not leaf.option.rest
+        )
         return
     for name, kind in typing.get_type_hints(function).items():
         kinds = {kind, *typing.get_args(kind), *(x for k in typing.get_args(kind) for x in typing.get_args(k))}

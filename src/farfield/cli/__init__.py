@@ -26,7 +26,6 @@ from farfield.cli import pages as pages
 from farfield.cli import prompt as prompt
 from farfield.cli import reconstruct as reconstruct
 from farfield.cli import transfer as transfer
-from farfield.cli import transition as transition
 from farfield.cli.derive import add
 from farfield.cli.failure import TRACEBACK, failure
 from farfield.cli.options import Application, app

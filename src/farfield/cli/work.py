@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from farfield.command.commands import Command
+from farfield.command.result import Result
 from farfield.core.terminal import echo
 
 
@@ -15,10 +16,10 @@ def work(command: Command, given: dict[str, Any], out: Path | None, as_json: boo
     from farfield.core.runtime import Ranks
     from farfield.study.perform import perform
 
-    lines = perform(command, settings, out, quiet=quiet).lines
+    done = perform(command, settings, out, quiet=quiet)
     if not Ranks.current().main:
         return
-    if as_json and out is not None:
+    if as_json and out is not None and isinstance(done.result, Result):
         echo((out / "summary.json").read_text())
     else:
-        echo("\n".join(lines))
+        echo("\n".join(done.lines))

@@ -16,6 +16,7 @@ from farfield.command.result import Result
 from farfield.command.score import ScoreGl, ScoreGlResult, ScoreMatrix, ScoreMatrixResult, ScoreRp, ScoreRpResult
 from farfield.command.settings import Settings
 from farfield.command.train import Train, TrainResult
+from farfield.command.transition import Transition, TransitionResult
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,7 @@ _ALL = (
     Command(Dimension, DimensionResult, "manifold.dimension", "dimension"),
     Command(Molrg, MolrgResult, "manifold.molrg", "molrg"),
     Command(Train, TrainResult, "model.train", "train"),
+    Command(Transition, TransitionResult, "audit.transition", "transition"),
     Command(ScoreRp, ScoreRpResult, "audit.score:rp", "score:rp"),
     Command(ScoreGl, ScoreGlResult, "audit.gl", "score:gl"),
     Command(ScoreMatrix, ScoreMatrixResult, "audit.score:matrix", "score:matrix"),

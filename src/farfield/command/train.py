@@ -44,9 +44,7 @@ class Optimization(Settings):
     level_law: Annotated[
         tuple[float, ...] | None,
         Option(
-            "Mean and standard deviation of ln sigma in training: -1.2,1.2.",
-            old=("--levels",),
-            default="the family's",
+            "Mean and standard deviation of ln sigma in training: -1.2,1.2.", old=("--levels",), default="the family's"
         ),
     ] = None
     precision: Annotated[
@@ -78,13 +76,11 @@ class Architecture(Settings):
     ] = None
     width: Annotated[int, Option("Channels at the full resolution.", least=1)] = 128
     multipliers: Annotated[
-        tuple[int, ...] | None,
-        Option("Multiples of the width at each halving: 2,2,2.", default="the network's own"),
+        tuple[int, ...] | None, Option("Multiples of the width at each halving: 2,2,2.", default="the network's own")
     ] = None
     blocks: Annotated[int | None, Option("Residual blocks a resolution.", least=1, default="the network's own")] = None
     attention: Annotated[
-        tuple[int, ...] | None,
-        Option("Resolutions with attention: 16,8, or none.", default="the network's own"),
+        tuple[int, ...] | None, Option("Resolutions with attention: 16,8, or none.", default="the network's own")
     ] = None
     dropout: Annotated[float, Option("Share of activations dropped in training.", least=0, most=0.99)] = 0.0
     sigma_data: Annotated[float | None, Option("Of edm: the data's standard deviation.", default="0.5")] = None
@@ -121,12 +117,10 @@ class Train(Settings):
     data: Annotated[str, Option("Training images: a folder, zip, npz, or a bundled domain (see `farfield domains`).")]
     recipe: Optimization
     start: Annotated[
-        str | None,
-        Option("Train this model further (fine-tuning) in place of a new network.", "--from", key="from"),
+        str | None, Option("Train this model further (fine-tuning) in place of a new network.", "--from", key="from")
     ] = None
     max_images: Annotated[
-        int | None,
-        Option("Train on so many images, drawn at random; the subset of N holds that of N/2.", key=None),
+        int | None, Option("Train on so many images, drawn at random; the subset of N holds that of N/2.", key=None)
     ] = None
     heldout: Annotated[str | None, Option("Images never trained on, for the held-out loss.")] = None
     heldout_images: Annotated[int, Option("At most so many of them.", least=1, key=None)] = 128

@@ -27,7 +27,6 @@ from farfield.present import (
     method,
     plot,
     transfer,
-    transition,
     verdict,
     words,
 )
@@ -44,7 +43,6 @@ PAGES: dict[str, Callable[[Path, dict[str, Any]], Content]] = {
     "edit": edit.content,
     "generate": generate.content,
     "transfer": transfer.content,
-    "transition": transition.content,
 }
 """Commands whose page is made of sections, and what makes these from the folder and its summary."""
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from farfield.command.commands import Command
+from farfield.command.result import Result
 from farfield.command.settings import Settings, help_of, leaves
 from farfield.core import note
 from farfield.core.runtime import Ranks
@@ -34,6 +35,8 @@ def perform(command: Command, settings: Settings, out: Path | None = None, *, qu
         return Done(result := study(settings), [str(result)])
     folder = Path(out or command.folder)
     result = study(settings, folder, quiet=quiet)
+    if not isinstance(result, Result):  # nothing was finished: lines to print
+        return Done(result, result)
     if command.page is None or not Ranks.current().main:
         return Done(result, [str(folder)])
     from farfield.present.report import draw
