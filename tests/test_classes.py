@@ -9,12 +9,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from farfield.command.commands import COMMANDS
 from farfield.core.error import FarfieldError, FarfieldWarning
 from farfield.core.note import kept
 from farfield.data.dataset import open_dataset
 from farfield.diffusion.training import Recipe
-from farfield.study.model.dataset import convert
 from farfield.study.model.train import Architecture, Watch, train
+from farfield.study.perform import function
+
+convert = function(COMMANDS["dataset convert"])
 
 RNG = np.random.default_rng(0)
 

@@ -7,7 +7,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from farfield.command.convert import Convert
+from farfield.command.dataset import DatasetConvert, DatasetScan
 from farfield.command.dimension import Dimension, DimensionResult
+from farfield.command.fetch import Domains, Fetch, Report
+from farfield.command.inspect import Inspect
 from farfield.command.rank import Rank, RankResult
 from farfield.command.result import Result
 from farfield.command.settings import Settings
@@ -21,7 +25,8 @@ class Command:
         settings: what it takes.
         result: what it leaves as ``summary.json``; None of a command without a run folder.
         study: does it, as ``study(settings, out, quiet=…)`` of a run and ``study(settings)`` of what has no folder: a function,
-            or its module in `farfield.study`, where it has the last part's name unless one stands behind a colon.
+            or its module in `farfield.study`, where it has the last part's name unless one stands behind a colon. Without a
+            folder ``str()`` of what it returns is printed, and ``to_json()`` where the settings' `Printing` says so.
         page: makes a page's content of ``(folder, result)``: a function, or ``content`` of a module in `farfield.present`.
     """
 
@@ -55,8 +60,15 @@ def _load(room: str, place: str, usual: str) -> Callable[..., Any]:
 
 
 _ALL = (
+    Command(Inspect, None, "model.inspect"),
+    Command(Convert, None, "model.convert"),
     Command(Rank, RankResult, "manifold.rank", "rank"),
     Command(Dimension, DimensionResult, "manifold.dimension", "dimension"),
+    Command(Fetch, None, "model.fetch"),
+    Command(Report, None, "model.report"),
+    Command(Domains, None, "model.fetch:domains"),
+    Command(DatasetConvert, None, "model.dataset:convert"),
+    Command(DatasetScan, None, "model.duplicates:scan"),
 )
 COMMANDS: dict[str, Command] = {command.name: command for command in _ALL}
 """By name, in the order of ``farfield --help``."""

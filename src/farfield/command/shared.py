@@ -103,3 +103,17 @@ class Reading(Settings):
             default="only masks whose meaning a standard fixes",
         ),
     ] = None
+
+
+Answers = Annotated[
+    tuple[str, ...],
+    Option("Answer what the file does not say; as often as needed.", "--set", metavar="NAME=VALUE"),
+]
+
+
+@dataclass(frozen=True)
+class Printing(Settings):
+    """How a command without a run folder says what it found."""
+
+    as_json: Annotated[bool, Option("Print all of it as JSON.", "--json")] = False
+    quiet: Annotated[bool, Option("No progress bars.", "-q", "--quiet")] = False
