@@ -16,7 +16,7 @@ from farfield.checkpoints.load import load_denoiser, locate, model_digest
 from farfield.command.commands import COMMANDS
 from farfield.core.error import FarfieldError
 from farfield.core.terminal import plain
-from farfield.diffusion.denoiser import Denoiser, EDMDenoiser, NetworkDenoiser, VEDenoiser
+from farfield.diffusion.denoiser import Denoiser, NetworkDenoiser
 from farfield.diffusion.exact import GaussianDenoiser
 from farfield.diffusion.reading import Reading, Readings, SecondHalf, readings
 from farfield.diffusion.sanity import MATTERS, examine, first_look, levels
@@ -115,10 +115,9 @@ def built(kind, exact, x0):
     if kind in ANSWERS:
         return NetworkDenoiser(vp(exact, kind), LINEAR, SHAPE, kind)
     if kind == "edm":
-        return EDMDenoiser(
-            Exact(exact, ContinuousSchedule(), edm, lambda s: (s**2 + 0.25).sqrt()), ContinuousSchedule(), SHAPE, 0.5
-        )
-    return VEDenoiser(Exact(exact, VESchedule(), minus, torch.ones_like), VESchedule(), SHAPE)
+        network = Exact(exact, ContinuousSchedule(), edm, lambda s: (s**2 + 0.25).sqrt())
+        return NetworkDenoiser(network, ContinuousSchedule(), SHAPE, "edm")
+    return NetworkDenoiser(Exact(exact, VESchedule(), minus, torch.ones_like), VESchedule(), SHAPE, "ve")
 
 
 @pytest.mark.parametrize("kind", ["epsilon", "sample", "v", "edm", "ve"])
@@ -161,7 +160,7 @@ def test_a_wrong_prediction_or_schedule_is_flagged_by_name(exact, real, taken, f
 def test_a_wrong_preconditioning_is_flagged_by_name(exact, kind):
     model, x0 = exact
     network = built(kind, model, x0).network
-    as_edm = EDMDenoiser(network, ContinuousSchedule(), SHAPE)
+    as_edm = NetworkDenoiser(network, ContinuousSchedule(), SHAPE, "edm")
     found = tried(as_edm if kind != "edm" else NetworkDenoiser(network, LINEAR, SHAPE), x0)
     named = {"epsilon": {"preconditioning": "vp", "schedule": "linear", "prediction": "epsilon"}}
     named |= {"edm": {"preconditioning": "edm", "sigma_data": "0.5"}, "ve": {"preconditioning": "ve"}}
@@ -287,7 +286,7 @@ def test_the_best_multiple_itself_has_the_ratio_one(exact):
             wanted = power / (power + s**2) * x.double() * (s**2 + 0.25).sqrt()
             return edm(x.double() * (s**2 + 0.25).sqrt(), wanted, None, None, None, s)
 
-    found = tried(EDMDenoiser(Multiple(), ContinuousSchedule(), SHAPE), x0)
+    found = tried(NetworkDenoiser(Multiple(), ContinuousSchedule(), SHAPE, "edm"), x0)
     assert found.present.ratio.value == pytest.approx(1) and found.verdict == "undecided"
 
 

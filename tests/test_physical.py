@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from tiny import Outcome, farfield, make_images, make_model, summary
+from tiny import Outcome, farfield, make_images, make_model, read_stretch, summary
 
 from farfield.command.shared import Reading
 from farfield.core.artifact import Images, Latents, load, read_json
@@ -62,7 +62,7 @@ def without_the_page(monkeypatch: pytest.MonkeyPatch) -> None:
 
 class TestFits:
     def test_the_stretch_is_fitted_on_the_examples_alone(self, root, finished):
-        kept = Stretch.from_json(read_json(finished / "stretch.json"))
+        kept = read_stretch(finished / "stretch.json")
         examples = load(finished / "examples", Images)
         fields = load_fields(root / "sky", (3, 16, 16)).select(examples.keys)
         assert kept == fit_stretch("auto", fields.values, unit="nJy") and kept.kind == "asinh"
@@ -73,14 +73,14 @@ class TestFits:
             assert np.allclose(found["images"][:, 0], native, rtol=1e-12)
 
     def test_the_other_sets_go_through_the_same_stretch(self, root, finished):
-        kept = Stretch.from_json(read_json(finished / "stretch.json"))
+        kept = read_stretch(finished / "stretch.json")
         references = load(finished / "references", Images)
         fields = load_fields(root / "sky", (3, 16, 16)).select(references.keys)
         assert torch.equal(references.values[:, :1], kept.forward(fields.values).float())
         assert not set(references.keys) & set(load(finished / "examples", Images).keys)
 
     def test_samples_leave_as_fits_in_physical_units_without_a_tint(self, finished):
-        kept = Stretch.from_json(read_json(finished / "stretch.json"))
+        kept = read_stretch(finished / "stretch.json")
         samples = load(finished / "samples", Images)
         assert torch.equal(samples.values, samples.values[:, :1].expand(-1, 3, -1, -1)) and samples.values.std() > 0
         # the network itself has tints: the rule did this
@@ -211,7 +211,7 @@ class TestOtherCommands:
     def test_reconstruct_states_the_error_in_both_units(self, root):
         out = root / "back"
         assert farfield("reconstruct", root / "model", root / "sky", "-o", out, "--steps", 8, "-q").code == 0
-        found, kept = summary(out), Stretch.from_json(read_json(out / "stretch.json"))
+        found, kept = summary(out), read_stretch(out / "stretch.json")
         values, returned = fields_of(root, kept), load(out / "reconstructions", Images).values
         apart = (kept.inverse(returned.double().mean(1, keepdim=True)) - values).abs().flatten(1).amax(1)
         stated = found["reconstruction"]["max_error_physical"]
@@ -239,7 +239,7 @@ class TestOtherCommands:
         assert farfield("invert", root / "model", root / "plain.npy", *options).code == 0
         keys, kept = (
             load(root / "up" / "latents", Latents).keys,
-            Stretch.from_json(read_json(root / "up" / "stretch.json")),
+            read_stretch(root / "up" / "stretch.json"),
         )
         assert keys == ("plain/0000-0000", "plain/0000-0016", "plain/0000-0032") and kept.kind == "log"
         ours = np.log(np.load(root / "plain.npy")[:16])
@@ -255,7 +255,7 @@ class TestOtherCommands:
         pictures = make_images(root / "known", 8)
         given = ("analyse", root / "model", root / "sky", "--in-domain", pictures, "-o", out, "--examples", 9, *few)
         assert farfield(*given).code == 0
-        examples, kept = load(out / "examples", Images), Stretch.from_json(read_json(out / "stretch.json"))
+        examples, kept = load(out / "examples", Images), read_stretch(out / "stretch.json")
         fields = load_fields(root / "sky", (3, 16, 16)).select(examples.keys)
         assert kept == fit_stretch("auto", fields.values, unit="nJy")
         assert torch.equal(examples.values, kept.forward(fields.values).float().expand(-1, 3, -1, -1))

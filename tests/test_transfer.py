@@ -12,7 +12,7 @@ from farfield.audit.content import kept
 from farfield.core.artifact import Images, Store
 from farfield.core.error import FarfieldError
 from farfield.unseen.prior import LowRankPrior
-from farfield.unseen.transfer import KINDS, fit_transfer, moved, transfer, transport, transport_matrix
+from farfield.unseen.transfer import KINDS, fit_transfer, moved, transport, transport_matrix
 
 
 def latents(seed: int, n: int = 12, shape: tuple[int, ...] = (3, 4, 6)) -> torch.Tensor:
@@ -49,6 +49,10 @@ def monge(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 # --- laws ----------------------------------------------------------------------------------------------------------
+
+
+def transfer(z, source, target, kind, strength=1.0):
+    return moved(z, fit_transfer(kind, source, target), strength)
 
 
 @pytest.mark.parametrize("kind", KINDS)

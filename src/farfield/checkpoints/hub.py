@@ -27,7 +27,7 @@ from farfield.checkpoints.wrapped import alone
 from farfield.core.error import FarfieldError, FarfieldWarning
 from farfield.core.json_file import read_json
 from farfield.core.note import say
-from farfield.diffusion.precondition import Trainable
+from farfield.diffusion.denoiser import NetworkDenoiser
 
 WANTED = (
     "model_index.json",
@@ -52,7 +52,7 @@ _OF_AVERAGES = (
 
 def load_folder(
     folder: Path, *, dtype: torch.dtype = torch.float32, label: int | None = None, part: str | None = None
-) -> Trainable:
+) -> NetworkDenoiser:
     """A pipeline folder as a denoiser on the CPU, in evaluation mode.
 
     Args:

@@ -23,7 +23,8 @@ from farfield.core.artifact import read_json, write_bytes, write_json
 from farfield.core.disk import beside
 from farfield.core.error import FarfieldError
 from farfield.core.tensor_file import open_tensors
-from farfield.diffusion.precondition import FAMILIES, Family, Trainable, precondition
+from farfield.diffusion.denoiser import NetworkDenoiser
+from farfield.diffusion.precondition import FAMILIES, Family, precondition
 
 LARGEST = 1 << 28
 """Numbers of an image, at most: 1 GB."""
@@ -71,7 +72,7 @@ class Blueprint:
                 f"{name}: class-conditional; expected a label from 0 to {self.classes - 1}, found {label}"
             )
 
-    def denoiser(self, network: nn.Module, label: int | None = None) -> Trainable:
+    def denoiser(self, network: nn.Module, label: int | None = None) -> NetworkDenoiser:
         """The denoiser of such a network."""
         if self.family is not None:
             return precondition(
@@ -154,7 +155,7 @@ def told_classes(folder: Path) -> tuple[str, ...]:
         return ()
 
 
-def load_native(folder: Path, *, dtype: torch.dtype = torch.float32, label: int | None = None) -> Trainable:
+def load_native(folder: Path, *, dtype: torch.dtype = torch.float32, label: int | None = None) -> NetworkDenoiser:
     """The denoiser of a folder with a ``model.json``, frozen, on the CPU.
 
     Raises:

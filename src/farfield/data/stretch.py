@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Self
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -80,10 +80,6 @@ class Stretch:
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
-
-    @classmethod
-    def from_json(cls, found: dict[str, Any]) -> Self:
-        return cls(found["kind"], tuple(Channel(**c) for c in found["channels"]), found["unit"])
 
     def _of(self, name: str, like: Tensor) -> Tensor:
         numbers = [getattr(c, name) for c in self.channels]

@@ -36,9 +36,6 @@ from torch.nn import functional
 
 from farfield.core.error import FarfieldError
 
-TOLD: Final = 9
-"""How many numbers a network is told of an image's moves."""
-
 _DRAWS: Final = 15
 _FINER: Final = 3
 _LOBES: Final = 3

@@ -24,9 +24,9 @@ from farfield.core.error import FarfieldError
 from farfield.core.runtime import Ranks, generator
 from farfield.core.state import StateFile
 from farfield.diffusion.average import Average, exchanged
+from farfield.diffusion.denoiser import NetworkDenoiser
 from farfield.diffusion.engine import Engine, Groups
 from farfield.diffusion.objective import levels_at
-from farfield.diffusion.precondition import Trainable
 
 Decay = Literal["constant", "cosine", "linear", "rsqrt"]
 Precision = Literal["float32", "bfloat16", "float16"]
@@ -137,7 +137,7 @@ class Training:
 
     def __init__(
         self,
-        denoiser: Trainable,
+        denoiser: NetworkDenoiser,
         rows: Rows,
         recipe: Recipe,
         *,
@@ -245,7 +245,7 @@ class Training:
         return self._gather(total)
 
     @contextlib.contextmanager
-    def averaged(self, index: int = 0) -> Iterator[Trainable]:
+    def averaged(self, index: int = 0) -> Iterator[NetworkDenoiser]:
         """The denoiser with averaged weights, in evaluation mode, while inside."""
         with exchanged(self.weights, self.averages[index].values):
             self.denoiser.eval()

@@ -31,14 +31,6 @@ def distance(u: Tensor, v: Tensor) -> float:
     return math.sqrt(float(apart) / both)
 
 
-def principal_angles(u: Tensor, v: Tensor) -> Tensor:
-    """The angles between two subspaces, radians ascending, ``[min(a, b)]``; small ones from their sines."""
-    wide, narrow = (u, v) if u.shape[1] >= v.shape[1] else (v, u)
-    cosines = torch.linalg.svdvals(wide.T @ narrow).clamp(max=1)
-    sines = torch.linalg.svdvals(narrow - wide @ (wide.T @ narrow)).flip(0).clamp(max=1)
-    return torch.where(cosines > math.sqrt(0.5), sines.asin(), cosines.acos())
-
-
 def match(found: Sequence[Tensor], truth: Sequence[Tensor]) -> list[int]:
     """Which found basis stands for each true one, so that the sum of their distances is least."""
     from scipy.optimize import linear_sum_assignment

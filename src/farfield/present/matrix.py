@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +10,6 @@ from farfield.present.copying import MEANINGS, copying, flipped, likeness, simil
 from farfield.present.page import Chart, Content, Picture, Section, Table
 from farfield.present.score import lines
 from farfield.present.words import number, score_parts, short
-
-Summary = Mapping[str, Any]
 
 
 def gl(folder: Path, summary: dict[str, Any]) -> Content:

@@ -21,8 +21,7 @@ from farfield.core.error import FarfieldError
 from farfield.core.runtime import progress, resolve_device
 from farfield.data.image import list_keys, load_images
 from farfield.data.subset import shuffled
-from farfield.diffusion.denoiser import Denoiser
-from farfield.diffusion.precondition import Trainable
+from farfield.diffusion.denoiser import Denoiser, NetworkDenoiser
 from farfield.diffusion.reading import Reading, Readings
 from farfield.diffusion.sanity import Sanity, Tried, examine, first_look, levels
 from farfield.study.bench.numerics import load_model
@@ -92,7 +91,7 @@ def _denoiser(
 
 
 def _present(denoiser: Denoiser, description: Description) -> Readings:
-    if not isinstance(denoiser, Trainable):
+    if not isinstance(denoiser, NetworkDenoiser):
         raise FarfieldError(f"{description.model}: expected a model with a network, which could be read in other ways")
     return Readings.of(denoiser, doubled=description.network.get("out_channels") == 2 * description.shape[0])
 

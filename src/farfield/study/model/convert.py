@@ -20,7 +20,6 @@ from farfield.command.text import as_pairs
 from farfield.core.artifact import read_json
 from farfield.core.disk import sweep, writing
 from farfield.core.error import FarfieldError
-from farfield.diffusion.denoiser import NetworkDenoiser
 from farfield.diffusion.schedule import DiscreteSchedule
 from farfield.networks.unet2d import SampleOnly
 from farfield.study.model.description import Description, describe
@@ -110,11 +109,8 @@ def ddpm_scheduler(plan: Blueprint) -> dict[str, Any] | None:
         told.setdefault("variance_type", "learned_range")
     bare = SampleOnly(nn.Identity())
     was, now = plan.denoiser(bare), replace(plan, family=None, scheduler=told).denoiser(bare)
-    if not isinstance(was, NetworkDenoiser) or not isinstance(now, NetworkDenoiser) or was.prediction != now.prediction:
-        return None
-    if not isinstance(was.schedule, DiscreteSchedule) or not isinstance(now.schedule, DiscreteSchedule):
-        return None
-    return told if torch.equal(was.schedule.levels, now.schedule.levels) else None
+    levels = [d.schedule.levels for d in (was, now) if isinstance(d.schedule, DiscreteSchedule)]
+    return told if was.prediction == now.prediction and len(levels) == 2 and torch.equal(*levels) else None
 
 
 def _opened(model: str, description: Description, answers: Answers) -> tuple[Blueprint, nn.Module]:

@@ -23,8 +23,7 @@ from farfield.checkpoints.recognised import UnreadError
 from farfield.checkpoints.wrapped import alone
 from farfield.core.download import file_sha256, recorded_sha256
 from farfield.core.error import FarfieldError
-from farfield.diffusion.denoiser import EDMDenoiser, NetworkDenoiser
-from farfield.diffusion.precondition import Trainable
+from farfield.diffusion.denoiser import NetworkDenoiser
 from farfield.diffusion.schedule import ContinuousSchedule, DiscreteSchedule, VPSchedule
 from farfield.networks.unet2d import SampleOnly
 from farfield.networks.words import in_words
@@ -291,13 +290,11 @@ def _read_as(plan: Blueprint) -> dict[str, Any]:
     }
 
 
-def _prediction(denoiser: Trainable) -> str:
-    if isinstance(denoiser, NetworkDenoiser):
-        return denoiser.prediction
-    return f"edm, sigma_data {denoiser.sigma_data:g}" if isinstance(denoiser, EDMDenoiser) else "ve"
+def _prediction(denoiser: NetworkDenoiser) -> str:
+    return f"edm, sigma_data {denoiser.sigma_data:g}" if denoiser.prediction == "edm" else denoiser.prediction
 
 
-def _levels(plan: Blueprint, denoiser: Trainable) -> str:
+def _levels(plan: Blueprint, denoiser: NetworkDenoiser) -> str:
     schedule = denoiser.schedule
     if isinstance(schedule, DiscreteSchedule):
         told: Mapping[str, Any] = plan.scheduler if plan.family is None and plan.scheduler else plan.pipeline() or {}

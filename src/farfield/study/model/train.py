@@ -22,9 +22,10 @@ from farfield.core.state import StateFile
 from farfield.data.apart import apart
 from farfield.data.dataset import Dataset, open_dataset
 from farfield.data.picture import png
+from farfield.diffusion.denoiser import NetworkDenoiser
 from farfield.diffusion.generation import generate
 from farfield.diffusion.objective import heldout_loss
-from farfield.diffusion.precondition import FAMILIES, Family, Trainable
+from farfield.diffusion.precondition import FAMILIES, Family
 from farfield.diffusion.training import Recipe, Training
 from farfield.study.bench.run import Run
 
@@ -325,12 +326,12 @@ class _Session:
         self.recent = []
         write_json(self.run.folder / LOG, self.log)
 
-    def _heldout(self, denoiser: Trainable, held: Dataset) -> float:
+    def _heldout(self, denoiser: NetworkDenoiser, held: Dataset) -> float:
         images = held.values(torch.arange(len(held))).to(self.training.device)
         labels = held.labels if self.training.conditional else None
         return float(heldout_loss(denoiser, images, draws=DRAWS, labels=labels).mean())
 
-    def _samples(self, denoiser: Trainable) -> None:
+    def _samples(self, denoiser: NetworkDenoiser) -> None:
         from farfield.present.sheet import grid
 
         sigmas = denoiser.schedule.sigmas(self.watch.steps)
