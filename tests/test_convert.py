@@ -219,9 +219,10 @@ def test_a_file_of_two_precisions_loses_neither(guided, tmp_path):
     assert convert(str(source), tmp_path / "out").dtype == "float32" and same(source, tmp_path / "out")
 
 
-def test_half_rounds_the_weights_and_says_so(guided, tmp_path):
+@pytest.mark.parametrize("flag", ["--float16", "--half"])  # its former spelling
+def test_half_rounds_the_weights_and_says_so(guided, tmp_path, flag):
     source = guided()
-    said = farfield("convert", source, tmp_path / "out", "--float16")
+    said = farfield("convert", source, tmp_path / "out", flag)
     assert "float16, weights rounded" in said.out
     first, second = (load_denoiser(str(p)).network.state_dict() for p in (source, tmp_path / "out"))
     assert all(torch.equal(first[name].half().float(), second[name]) for name in first)

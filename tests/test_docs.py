@@ -35,7 +35,7 @@ OPTIONS["transition"] |= OPTIONS["train"]  # which it gives on
 
 
 def test_the_keys_of_results_are_as_they_are_declared():
-    assert (ROOT / "docs" / "results.md").read_text() == results(), "give `make docs`"
+    assert (ROOT / "docs" / "results.md").read_text() == results() + "\n", "give `make docs`"
 
 
 def test_the_functions_behind_keys_are_there():
@@ -54,3 +54,11 @@ def test_options_that_documents_name_are_there(document):
     for command, known in OPTIONS.items():
         for line in re.findall(rf"farfield {command}(?![\w-])((?:[^`\n#&|\\]|\\\n)*)", text):
             assert set(re.findall(r"(?<![\w-])--[a-z][\w-]*", line)) <= known, (command, line)
+
+
+def test_lines_of_code_that_documents_point_to_are_there():
+    """``[`code`](path#L12)``: the way of a number from the page to its formula."""
+    ways = re.findall(r"\[`([^`]+)`\]\(([\w./]+)#L(\d+)\)", (ROOT / "CONTRIBUTING.md").read_text())
+    assert len(ways) >= 3
+    for code, path, line in ways:
+        assert code in (ROOT / path).read_text().splitlines()[int(line) - 1], f"{path}:{line}: {code}"

@@ -452,7 +452,8 @@ def test_other_answers_are_tried_as_other_networks(guided):
 def test_bad_input_is_one_line(tmp_path):
     assert "no such folder" in farfield("inspect", "nothing-there").err
     assert "no file and no network" in farfield("inspect", "empirical:digits").err
-    assert "are for --check" in farfield("inspect", "cifar10-32", "--data", "digits").err
+    for option in (("--data", "digits"), ("--limit", 4), ("--images", 4)):  # the last its former spelling
+        assert "are for --check" in farfield("inspect", "cifar10-32", *option).err
     (tmp_path / "page.pt").write_text("<html></html>")
     assert "web page" in farfield("inspect", tmp_path / "page.pt").err
 

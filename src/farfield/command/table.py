@@ -7,6 +7,7 @@ from typing import Any
 
 from farfield.command.commands import COMMANDS
 from farfield.command.result import key_table, shared_parts
+from farfield.core.terminal import echo
 
 HEAD = """# The keys of summary.json
 
@@ -26,7 +27,7 @@ def results() -> str:
     parts = {part.__name__: part for kind in kinds.values() for part in shared_parts(kind)}
     sections = [_section(f"farfield {name}", "", kind) for name, kind in kinds.items()]
     sections += [_section(name, f"{inspect.getdoc(part)}\n\n", part) for name, part in sorted(parts.items())]
-    return "\n".join([HEAD, *sections])
+    return "\n".join([HEAD, *sections]).strip()
 
 
 def _section(title: str, lead: str, kind: Any) -> str:
@@ -36,4 +37,4 @@ def _section(title: str, lead: str, kind: Any) -> str:
 
 
 if __name__ == "__main__":
-    print(results(), end="")
+    echo(results())

@@ -9,7 +9,6 @@ from typing import Any
 
 from farfield.checkpoints.card import CARDS, Card, find_card
 from farfield.command.fetch import Domains, Fetch
-from farfield.core.download import cache_folder, download
 from farfield.core.error import FarfieldError
 from farfield.core.terminal import table
 
@@ -81,6 +80,7 @@ def fetch(settings: Fetch) -> Fetched | Cards:
 
         return Fetched(card, from_hub(card.source), None)
     from farfield.audit.named import PUBLISHED
+    from farfield.core.download import cache_folder, download
 
     address = url or card.source
     path = cache_folder() / address.rpartition("/")[2]
