@@ -25,7 +25,7 @@ Collection = Annotated[
     str,
     Argument(
         "A folder (of class folders), zip or npz of images, a bundled domain, MNIST's idx files, CIFAR batches (folder or tar; "
-        "PATH[test] for the test images), an LSUN LMDB folder, or hf:NAME[:SPLIT].",
+        "PATH[test] for the test images), an LSUN LMDB folder, or hf:NAME[:SPLIT]."
     ),
 ]
 
@@ -93,9 +93,7 @@ class DatasetScan(Settings):
     near: Annotated[
         float,
         Option(
-            "A pair is near up to this share of the median distance to the nearest other; 0 for none.",
-            least=0,
-            below=1,
+            "A pair is near up to this share of the median distance to the nearest other; 0 for none.", least=0, below=1
         ),
     ] = 0.25
     show: Annotated[int, Option("Show so many groups and pairs; --json has all.", least=0)] = 10

@@ -19,7 +19,7 @@ class Inspect(Settings):
         str,
         Argument(
             "A file (EDM's .pkl, guided-diffusion's .pt, DDPM's .ckpt, …; FILE@net for what is not averaged), a diffusers "
-            "folder, a farfield model or training, a bundled model, or a hub id.",
+            "folder, a farfield model or training, a bundled model, or a hub id."
         ),
     ]
     answers: Answers = ()

@@ -106,8 +106,7 @@ class Reading(Settings):
 
 
 Answers = Annotated[
-    tuple[str, ...],
-    Option("Answer what the file does not say; as often as needed.", "--set", metavar="NAME=VALUE"),
+    tuple[str, ...], Option("Answer what the file does not say; as often as needed.", "--set", metavar="NAME=VALUE")
 ]
 
 
