@@ -35,7 +35,7 @@ lint: $(STAMP)
 
 # What is made from the declarations of the commands.
 docs: $(STAMP)
-	$(BIN)/python -m farfield.command.table > docs/results.md
+	$(BIN)/python -c "from farfield.command.table import results; print(results())" > docs/results.md
 
 bench: $(STAMP)
 	$(BIN)/python -m benchmarks

@@ -14,19 +14,13 @@ import typer
 
 from farfield import __version__
 from farfield.cli import analyse as analyse
-from farfield.cli import audit as audit
 from farfield.cli import compare as compare
-from farfield.cli import describe as describe
 from farfield.cli import edit as edit
 from farfield.cli import expand as expand
 from farfield.cli import generate as generate
-from farfield.cli import molrg as molrg
 from farfield.cli import prompt as prompt
 from farfield.cli import reconstruct as reconstruct
-from farfield.cli import score as score
-from farfield.cli import train as train
 from farfield.cli import transfer as transfer
-from farfield.cli import transition as transition
 from farfield.cli.derive import add
 from farfield.cli.failure import TRACEBACK, failure
 from farfield.cli.options import Application, app
@@ -44,6 +38,10 @@ def root(version: Annotated[bool, typer.Option("--version", help="Print the vers
 
 GROUPS: dict[str, typer.Typer] = {
     "dataset": Application(no_args_is_help=True, help="Data sets: convert them, and find what occurs twice in them."),
+    "score": Application(
+        no_args_is_help=True,
+        help="Do models make the same images from the same noise (rp, matrix)? Does a model make new ones (gl)?",
+    ),
 }
 """Commands of commands."""
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from farfield.command.commands import Command
+from farfield.command.result import Result
 from farfield.core.terminal import echo
 
 
@@ -14,8 +15,9 @@ def work(command: Command, given: dict[str, Any], out: Path | None, as_json: boo
     settings = command.settings.of(**given)
     from farfield.study.perform import perform
 
-    lines = perform(command, settings, out, quiet=quiet).lines
-    if lines and as_json and out is not None:
+    done = perform(command, settings, out, quiet=quiet)
+    lines = done.lines
+    if lines and as_json and out is not None and isinstance(done.result, Result):
         lines = [(out / "summary.json").read_text()]
     for line in lines:
         echo(line)

@@ -7,14 +7,20 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from farfield.command.audit import Audit, AuditResult
 from farfield.command.convert import Convert
 from farfield.command.dataset import DatasetConvert, DatasetScan
+from farfield.command.describe import Describe, DescribeResult, TrainDescriptor, TrainDescriptorResult
 from farfield.command.dimension import Dimension, DimensionResult
 from farfield.command.fetch import Domains, Fetch, Report
 from farfield.command.inspect import Inspect
+from farfield.command.molrg import Molrg, MolrgResult
 from farfield.command.rank import Rank, RankResult
 from farfield.command.result import Result
+from farfield.command.score import ScoreGl, ScoreGlResult, ScoreMatrix, ScoreMatrixResult, ScoreRp, ScoreRpResult
 from farfield.command.settings import Settings
+from farfield.command.train import Train, TrainResult
+from farfield.command.transition import Transition, TransitionResult
 
 
 @dataclass(frozen=True)
@@ -28,12 +34,14 @@ class Command:
             or its module in `farfield.study`, where it has the last part's name unless one stands behind a colon. Without a
             folder ``str()`` of what it returns is printed, and ``to_json()`` where the settings' `Printing` says so.
         page: makes a page's content of ``(folder, result)``: a function, or ``content`` of a module in `farfield.present`.
+        runs: the folder in ``runs/`` where a run goes if nothing else is said, if that has not the command's name.
     """
 
     settings: type[Settings]
     result: type[Result] | None
     study: str | Callable[..., Any]
     page: str | Callable[..., Any] | None = None
+    runs: str = ""
 
     @property
     def name(self) -> str:
@@ -42,7 +50,7 @@ class Command:
     @property
     def folder(self) -> str:
         """Where a run goes if nothing else is said."""
-        return f"runs/{self.name.replace(' ', '-')}"
+        return f"runs/{self.runs or self.name.replace(' ', '-')}"
 
     def load_study(self) -> Callable[..., Any]:
         if not isinstance(self.study, str):
@@ -60,15 +68,24 @@ def _load(room: str, place: str, usual: str) -> Callable[..., Any]:
 
 
 _ALL = (
+    Command(Audit, AuditResult, "audit.audit", "audit"),
     Command(Inspect, None, "model.inspect"),
     Command(Convert, None, "model.convert"),
+    Command(Describe, DescribeResult, "bench.features:describe"),
+    Command(TrainDescriptor, TrainDescriptorResult, "audit.copy_training:train_descriptor", runs="descriptor"),
     Command(Rank, RankResult, "manifold.rank", "rank"),
     Command(Dimension, DimensionResult, "manifold.dimension", "dimension"),
     Command(Fetch, None, "model.fetch"),
+    Command(Molrg, MolrgResult, "manifold.molrg", "molrg"),
     Command(Report, None, "model.report"),
     Command(Domains, None, "model.fetch:domains"),
+    Command(Train, TrainResult, "model.train", "train"),
+    Command(Transition, TransitionResult, "audit.transition", "transition"),
     Command(DatasetConvert, None, "model.dataset:convert"),
     Command(DatasetScan, None, "model.duplicates:scan"),
+    Command(ScoreRp, ScoreRpResult, "audit.score:rp", "score:rp"),
+    Command(ScoreGl, ScoreGlResult, "audit.gl", "score:gl"),
+    Command(ScoreMatrix, ScoreMatrixResult, "audit.score:matrix", "score:matrix"),
 )
 COMMANDS: dict[str, Command] = {command.name: command for command in _ALL}
 """By name, in the order of ``farfield --help``."""

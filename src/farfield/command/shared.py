@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 from farfield.command.option import LARGEST_SEED, Argument, Option
 from farfield.command.settings import Settings
+from farfield.command.text import MOST_IMAGES, as_count
 
 Model = Annotated[
     str,
@@ -103,6 +104,11 @@ class Reading(Settings):
             default="only masks whose meaning a standard fixes",
         ),
     ] = None
+
+
+def amount(help: str, *flags: str, **more: Any) -> Option:
+    """An amount of training, counted in images."""
+    return Option(help, *flags, least=1, most=MOST_IMAGES, read=as_count, metavar="IMAGES", **more)
 
 
 Answers = Annotated[

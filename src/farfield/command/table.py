@@ -1,4 +1,4 @@
-"""The keys of every ``summary.json``, as ``docs/results.md``: ``python -m farfield.command.table`` prints it."""
+"""The keys of every ``summary.json``, as ``docs/results.md`` (see the Makefile)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from typing import Any
 
 from farfield.command.commands import COMMANDS
 from farfield.command.result import key_table, shared_parts
-from farfield.core.terminal import echo
 
 HEAD = """# The keys of summary.json
 
@@ -34,7 +33,3 @@ def _section(title: str, lead: str, kind: Any) -> str:
     rows = [(f"`{key}`", kind, meaning.replace("|", "\\|")) for key, kind, meaning in key_table(kind)]
     table = "".join(f"| {' | '.join(filter(None, row))}{' |' * (1 + row.count(''))}\n" for row in rows)
     return f"## {title}\n\n{lead}| key | type | what it is |\n| --- | --- | --- |\n{table}"
-
-
-if __name__ == "__main__":
-    echo(results())

@@ -20,18 +20,13 @@ from farfield.core.score import Score
 from farfield.data.picture import png
 from farfield.present import (
     analyse,
-    audit,
     compare,
     edit,
     field,
     generate,
-    matrix,
     method,
-    molrg,
     plot,
-    train,
     transfer,
-    transition,
     verdict,
     words,
 )
@@ -44,17 +39,10 @@ if TYPE_CHECKING:
 
 PAGES: dict[str, Callable[[Path, dict[str, Any]], Content]] = {
     "analyse": analyse.content,
-    "audit": audit.content,
     "compare": compare.content,
     "edit": edit.content,
     "generate": generate.content,
-    "molrg": molrg.content,
-    "score gl": matrix.gl,
-    "score matrix": matrix.matrix,
-    "score rp": matrix.rp,
-    "train": train.content,
     "transfer": transfer.content,
-    "transition": transition.content,
 }
 """Commands whose page is made of sections, and what makes these from the folder and its summary."""
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from farfield.command.commands import Command
+from farfield.command.result import Result
 from farfield.command.settings import Settings, help_of, leaves
 from farfield.command.shared import Printing
 from farfield.core import note
@@ -40,8 +41,11 @@ def perform(command: Command, settings: Settings, out: Path | None = None, *, qu
     result = study(settings, folder, quiet=quiet)
     from farfield.core.runtime import Ranks
 
-    if command.page is None or not Ranks.current().main:
-        return Done(result, [str(folder)] if Ranks.current().main else [])
+    main = Ranks.current().main
+    if not isinstance(result, Result):  # nothing was finished: lines to print
+        return Done(result, result if main else [])
+    if command.page is None or not main:
+        return Done(result, [str(folder)] if main else [])
     from farfield.present.report import draw
 
     page, lines = draw(folder, command)
