@@ -13,8 +13,9 @@ from farfield.command.commands import COMMANDS
 from farfield.core.error import FarfieldError, FarfieldWarning
 from farfield.core.note import kept
 from farfield.data.dataset import open_dataset
-from farfield.study.model.dataset import convert
 from farfield.study.perform import function
+
+convert = function(COMMANDS["dataset convert"])
 
 RNG = np.random.default_rng(0)
 

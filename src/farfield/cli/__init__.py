@@ -15,14 +15,9 @@ import typer
 from farfield import __version__
 from farfield.cli import analyse as analyse
 from farfield.cli import compare as compare
-from farfield.cli import convert as convert
-from farfield.cli import dataset as dataset
 from farfield.cli import edit as edit
 from farfield.cli import expand as expand
-from farfield.cli import fetch as fetch
 from farfield.cli import generate as generate
-from farfield.cli import inspect as inspect
-from farfield.cli import pages as pages
 from farfield.cli import prompt as prompt
 from farfield.cli import reconstruct as reconstruct
 from farfield.cli import transfer as transfer
@@ -42,16 +37,16 @@ def root(version: Annotated[bool, typer.Option("--version", help="Print the vers
 
 
 GROUPS: dict[str, typer.Typer] = {
+    "dataset": Application(no_args_is_help=True, help="Data sets: convert them, and find what occurs twice in them."),
     "score": Application(
         no_args_is_help=True,
         help="Do models make the same images from the same noise (rp, matrix)? Does a model make new ones (gl)?",
-    )
+    ),
 }
-"""Commands of commands, such as `farfield score`."""
+"""Commands of commands."""
 
 for word, group in GROUPS.items():
     app.add_typer(group, name=word)
-
 for command in COMMANDS.values():
     above, _, _ = command.name.rpartition(" ")
     add(GROUPS[above] if above else app, command)

@@ -8,8 +8,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from farfield.command.audit import Audit, AuditResult
+from farfield.command.convert import Convert
+from farfield.command.dataset import DatasetConvert, DatasetScan
 from farfield.command.describe import Describe, DescribeResult, TrainDescriptor, TrainDescriptorResult
 from farfield.command.dimension import Dimension, DimensionResult
+from farfield.command.fetch import Domains, Fetch, Report
+from farfield.command.inspect import Inspect
 from farfield.command.molrg import Molrg, MolrgResult
 from farfield.command.rank import Rank, RankResult
 from farfield.command.result import Result
@@ -27,7 +31,8 @@ class Command:
         settings: what it takes.
         result: what it leaves as ``summary.json``; None of a command without a run folder.
         study: does it, as ``study(settings, out, quiet=…)`` of a run and ``study(settings)`` of what has no folder: a function,
-            or its module in `farfield.study`, where it has the last part's name unless one stands behind a colon.
+            or its module in `farfield.study`, where it has the last part's name unless one stands behind a colon. Without a
+            folder ``str()`` of what it returns is printed, and ``to_json()`` where the settings' `Printing` says so.
         page: makes a page's content of ``(folder, result)``: a function, or ``content`` of a module in `farfield.present`.
         runs: the folder in ``runs/`` where a run goes if nothing else is said, if that has not the command's name.
     """
@@ -64,13 +69,20 @@ def _load(room: str, place: str, usual: str) -> Callable[..., Any]:
 
 _ALL = (
     Command(Audit, AuditResult, "audit.audit", "audit"),
+    Command(Inspect, None, "model.inspect"),
+    Command(Convert, None, "model.convert"),
     Command(Describe, DescribeResult, "bench.features:describe"),
     Command(TrainDescriptor, TrainDescriptorResult, "audit.copy_training:train_descriptor", runs="descriptor"),
     Command(Rank, RankResult, "manifold.rank", "rank"),
     Command(Dimension, DimensionResult, "manifold.dimension", "dimension"),
+    Command(Fetch, None, "model.fetch"),
     Command(Molrg, MolrgResult, "manifold.molrg", "molrg"),
+    Command(Report, None, "model.report"),
+    Command(Domains, None, "model.fetch:domains"),
     Command(Train, TrainResult, "model.train", "train"),
     Command(Transition, TransitionResult, "audit.transition", "transition"),
+    Command(DatasetConvert, None, "model.dataset:convert"),
+    Command(DatasetScan, None, "model.duplicates:scan"),
     Command(ScoreRp, ScoreRpResult, "audit.score:rp", "score:rp"),
     Command(ScoreGl, ScoreGlResult, "audit.gl", "score:gl"),
     Command(ScoreMatrix, ScoreMatrixResult, "audit.score:matrix", "score:matrix"),

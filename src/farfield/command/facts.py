@@ -25,8 +25,8 @@ class OverPoints(Result):
     """A quantity over points."""
 
     mean: Annotated[Score, "with its 95 % interval"]
-    min: float
-    max: float
+    min: Annotated[float, "of the points"]
+    max: Annotated[float, "of the points"]
 
 
 @dataclass(frozen=True, kw_only=True)

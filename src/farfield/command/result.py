@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from farfield.core.error import FarfieldError
+from farfield.core.score import Score
 
 R = TypeVar("R")
 
@@ -122,42 +123,56 @@ def _strange(where: str, given: Any, expected: str) -> Any:
 
 
 def key_table(kind: Any, above: str = "") -> Iterator[tuple[str, str, str]]:
-    """Every key of a result with its type and what it means, nested ones below it."""
+    """Every key of a result with its type and what it means; nested parts below it, but those of other modules by their name."""
+    for field, hint, meaning in _fields(kind):
+        yield above + field, type_name(hint, kind.__module__), meaning
+        for part, mark in _nested(hint):
+            if part.__module__ == kind.__module__:
+                yield from key_table(part, f"{above}{field}{mark}.")
+
+
+def shared_parts(kind: Any) -> Iterator[Any]:
+    """The parts that `key_table` gives by their name, wherever they stand."""
+    for _, hint, _ in _fields(kind):
+        for part, _ in _nested(hint):
+            if part.__module__ != kind.__module__:
+                yield part
+            yield from shared_parts(part)
+
+
+def _fields(kind: Any) -> Iterator[tuple[str, Any, str]]:
+    """Names, types, and what is said of them."""
+    hints = typing.get_type_hints(kind, include_extras=True)
     for field in dataclasses.fields(kind):
-        hint = typing.get_type_hints(kind, include_extras=True)[field.name]
-        meaning = ""
-        if typing.get_origin(hint) is typing.Annotated:
-            hint, *said = typing.get_args(hint)
-            meaning = next((one for one in said if isinstance(one, str)), "")
-        yield above + field.name, type_name(hint), meaning
-        for inner, mark in _nested(hint):
-            yield from key_table(inner, f"{above}{field.name}{mark}.")
+        hint, *said = typing.get_args(hints[field.name]) if _is_annotated(hints[field.name]) else (hints[field.name],)
+        yield field.name, hint, next((one for one in said if isinstance(one, str)), "")
+
+
+def _is_annotated(hint: Any) -> bool:
+    return typing.get_origin(hint) is typing.Annotated
 
 
 def _nested(hint: Any, mark: str = "") -> Iterator[tuple[Any, str]]:
-    """The results that a type holds, with the mark of a list or a map between."""
-    if isinstance(hint, type) and issubclass(hint, Result):
+    """The parts that a type holds, with the mark of a list or a map between."""
+    if dataclasses.is_dataclass(hint) and hint is not Score:
         yield hint, mark
     origin, inside = typing.get_origin(hint), typing.get_args(hint)
     for part in inside:
-        if part is Ellipsis:
-            continue
         step = "[]" if origin in (list, tuple) else ".*" if origin is dict and part is inside[1] else ""
         yield from _nested(part, mark + step)
 
 
-def type_name(hint: Any) -> str:
-    """A type in the words of JSON."""
+def type_name(hint: Any, module: str = "") -> str:
+    """A type in the words of JSON; a part by its name, and as an object in its own module."""
     origin, inside = typing.get_origin(hint), typing.get_args(hint)
     if origin in (typing.Union, types.UnionType):
-        return " or ".join(type_name(part) for part in inside)
+        return " or ".join(type_name(part, module) for part in inside)
     if origin is typing.Literal:
         return " or ".join(f"`{word}`" for word in inside)
     if origin in (list, tuple):
-        return f"list of {type_name(inside[0])}"
+        return f"list of {type_name(inside[0], module)}"
     if origin is dict:
-        return f"map of {type_name(inside[1])}"
+        return f"map of {type_name(inside[1], module)}"
     names = {float: "number", int: "number", str: "text", bool: "true or false", type(None): "null", Any: "anything"}
-    if hint in names:
-        return names[hint]
-    return "score" if hint.__name__ == "Score" else "object"
+    names |= {Score: "score"}
+    return names.get(hint) or ("object" if hint.__module__ == module else hint.__name__)

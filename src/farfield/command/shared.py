@@ -109,3 +109,16 @@ class Reading(Settings):
 def amount(help: str, *flags: str, **more: Any) -> Option:
     """An amount of training, counted in images."""
     return Option(help, *flags, least=1, most=MOST_IMAGES, read=as_count, metavar="IMAGES", **more)
+
+
+Answers = Annotated[
+    tuple[str, ...], Option("Answer what the file does not say; as often as needed.", "--set", metavar="NAME=VALUE")
+]
+
+
+@dataclass(frozen=True)
+class Printing(Settings):
+    """How a command without a run folder says what it found."""
+
+    as_json: Annotated[bool, Option("Print all of it as JSON.", "--json")] = False
+    quiet: Annotated[bool, Option("No progress bars.", "-q", "--quiet")] = False
