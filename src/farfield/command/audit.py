@@ -75,7 +75,6 @@ class Audit(Settings):
             raise FarfieldError(f"-n {self.n} and --seeds: expected either -n or --seeds")
 
 
-@dataclass(frozen=True, kw_only=True)
 class Subject(Result):
     """What was judged."""
 
@@ -86,7 +85,6 @@ class Subject(Result):
     solver: Annotated[str | None, "that made them"] = None
 
 
-@dataclass(frozen=True, kw_only=True)
 class Evidence(Result):
     """What a score says."""
 
@@ -98,7 +96,6 @@ class Evidence(Result):
     ]
 
 
-@dataclass(frozen=True, kw_only=True)
 class Verdict(Result):
     """By the rule of `audit.verdict.judge`."""
 
@@ -108,7 +105,6 @@ class Verdict(Result):
     against: Annotated[list[str], "scores that read otherwise"]
 
 
-@dataclass(frozen=True, kw_only=True)
 class Distances(Result):
     """By set and measure; `audit.distribution` and `audit.coverage`."""
 
@@ -117,7 +113,6 @@ class Distances(Result):
     training: Annotated[dict[str, dict[str, Score]], "of samples, to training images"]
 
 
-@dataclass(frozen=True, kw_only=True)
 class Duplicates(Result):
     """Shares of images with another one of their own set above a threshold; `audit.memorization.duplicates`."""
 
@@ -128,7 +123,6 @@ class Duplicates(Result):
     held_out: Score | None
 
 
-@dataclass(frozen=True, kw_only=True)
 class OtherModel(Result):
     """Another model's images of the same seeds."""
 
@@ -141,7 +135,6 @@ class OtherModel(Result):
     mae: Annotated[PixelPaired | None, "the same by pixels; null where these are not of one size"]
 
 
-@dataclass(frozen=True, kw_only=True)
 class _Judged(Result):
     subject: Subject
     training: SourceFacts
@@ -150,7 +143,6 @@ class _Judged(Result):
     verdict: Verdict
 
 
-@dataclass(frozen=True, kw_only=True)
 class AuditResult(Comparison, _Judged):  # keys of the last base come first
     distances: Distances | None
     duplicates: Duplicates
