@@ -22,7 +22,6 @@ from farfield.cli import describe as describe
 from farfield.cli import edit as edit
 from farfield.cli import expand as expand
 from farfield.cli import fetch as fetch
-from farfield.cli import generate as generate
 from farfield.cli import inspect as inspect
 from farfield.cli import molrg as molrg
 from farfield.cli import pages as pages

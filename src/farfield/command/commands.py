@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from farfield.command.dimension import Dimension, DimensionResult
+from farfield.command.generate import Generate, GenerateResult
 from farfield.command.rank import Rank, RankResult
 from farfield.command.result import Result
 from farfield.command.settings import Settings
@@ -23,12 +24,14 @@ class Command:
         study: does it, as ``study(settings, out, quiet=…)`` of a run and ``study(settings)`` of what has no folder: a function,
             or its module in `farfield.study`, where it has the last part's name unless one stands behind a colon.
         page: makes a page's content of ``(folder, result)``: a function, or ``content`` of a module in `farfield.present`.
+        drawn: whether the page is drawn as the command ends; else `farfield report` draws it, and the folder is named.
     """
 
     settings: type[Settings]
     result: type[Result] | None
     study: str | Callable[..., Any]
     page: str | Callable[..., Any] | None = None
+    drawn: bool = True
 
     @property
     def name(self) -> str:
@@ -55,6 +58,7 @@ def _load(room: str, place: str, usual: str) -> Callable[..., Any]:
 
 
 _ALL = (
+    Command(Generate, GenerateResult, "model.generate", "generate", drawn=False),
     Command(Rank, RankResult, "manifold.rank", "rank"),
     Command(Dimension, DimensionResult, "manifold.dimension", "dimension"),
 )
