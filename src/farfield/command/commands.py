@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from farfield.command.dimension import Dimension, DimensionResult
+from farfield.command.expand import Expand, ExpandResult
 from farfield.command.generate import Generate, GenerateResult
 from farfield.command.rank import Rank, RankResult
+from farfield.command.reconstruct import Invert, Reconstruct, ReconstructResult
 from farfield.command.result import Result
 from farfield.command.settings import Settings
 
@@ -58,6 +60,9 @@ def _load(room: str, place: str, usual: str) -> Callable[..., Any]:
 
 
 _ALL = (
+    Command(Expand, ExpandResult, "unseen.expand", "expand"),
+    Command(Reconstruct, ReconstructResult, "unseen.reconstruct", "reconstruct"),
+    Command(Invert, ReconstructResult, "unseen.reconstruct", "reconstruct", drawn=False),
     Command(Generate, GenerateResult, "model.generate", "generate", drawn=False),
     Command(Rank, RankResult, "manifold.rank", "rank"),
     Command(Dimension, DimensionResult, "manifold.dimension", "dimension"),

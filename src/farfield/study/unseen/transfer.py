@@ -15,6 +15,7 @@ import farfield
 from farfield.audit.content import Kept, kept
 from farfield.audit.standing import standing
 from farfield.checkpoints.load import model_digest
+from farfield.command.measures import Measures
 from farfield.command.shared import Numerics, Reading
 from farfield.core import note
 from farfield.core.artifact import Images, Latents, save
@@ -117,7 +118,7 @@ def transfer(
     chosen = f"{strengths[-1]:g}"
     measures, news, nearest = _measured(run, denoiser, descriptors, sets, target, chosen, carrier.batch_size)
     stands = standing(
-        {d: {"samples": found[chosen], "real": found.get("real", {})} for d, found in measures.items()},
+        {d: {"samples": found[chosen], "real": found.get("real", Measures())} for d, found in measures.items()},
         {d: found[chosen] for d, found in news.items()},
         same_size=len(given) == len(target.held.get("real", ())),
     )
