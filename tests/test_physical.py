@@ -269,7 +269,7 @@ class TestOtherCommands:
         [
             ("reconstruct", "pictures", ("--patch", 8), "--patch, --hdu and --field-mask are for physical fields"),
             ("invert", "pictures", ("--stretch", "auto"), "pictures: expected files of fields"),
-            ("invert", "sky", ("--limit", 0), "limit 0: expected at least 1"),
+            ("invert", "sky", ("--limit", 0), "--limit 0: expected a whole number, at least 1"),
             ("reconstruct", "sky", ("--stretch", "log"), "use --stretch asinh"),
             ("reconstruct", "sky", ("--hdu", 3), "expected an image in HDU 3"),
             ("analyse", "sky", ("--examples", 25), "25 examples asked for, but it holds 24"),

@@ -142,8 +142,8 @@ class StretchChannel(Result):
 
     low: float
     high: float
-    centre: Annotated[float, "of asinh, in physical units"] = 0.0
-    softening: Annotated[float, "of asinh, in physical units"] = 1.0
+    centre: Annotated[float, "of asinh, in physical units"]
+    softening: Annotated[float, "of asinh, in physical units"]
 
 
 @dataclass(frozen=True, kw_only=True)
