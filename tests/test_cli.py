@@ -169,12 +169,6 @@ BAD = {
 bad_inputs = pytest.mark.parametrize("bad", [pytest.param(bad, id=name) for name, bad in BAD.items()])
 
 
-@pytest.fixture
-def without_the_page(monkeypatch: pytest.MonkeyPatch) -> None:
-    """For what the page does not matter to: drawing it takes as long as the run."""
-    monkeypatch.setattr("farfield.present.report.write_report", lambda folder: folder / "report.html")
-
-
 def assert_refused(outcome: Outcome, *says: str) -> None:
     """Exit code 2, nothing on stdout, and one line, the last, that names the thing."""
     assert outcome.code == 2, outcome
@@ -270,7 +264,6 @@ def test_a_malformed_command_is_a_usage_error(arguments: tuple[str, ...]):
     assert "Traceback" not in outcome.err
 
 
-@pytest.mark.usefixtures("without_the_page")
 class TestBrokenImages:
     """A broken image among good ones is left out and named; the run goes on."""
 
@@ -291,7 +284,6 @@ class TestBrokenImages:
         assert summary(tmp_path / "out")["n"] == 12
 
 
-@pytest.mark.usefixtures("without_the_page")
 class TestOutputFolder:
     """What is not this command's own run is refused, and nothing in it is touched."""
 
@@ -535,7 +527,6 @@ WAYS = {
 }
 
 
-@pytest.mark.usefixtures("without_the_page")
 @pytest.mark.parametrize("options", WAYS.values(), ids=WAYS)
 def test_every_way_of_making_images_makes_them(options: tuple[object, ...], root: Path, tmp_path: Path):
     outcome = expand(root, tmp_path / "run", *options)
@@ -567,7 +558,6 @@ def test_two_images_are_enough(tmp_path: Path, root: Path):
     assert summary(tmp_path / "run")["examples"]["n"] == 2
 
 
-@pytest.mark.usefixtures("without_the_page")
 def test_identical_pairs_among_the_examples_are_no_obstacle(root: Path, tmp_path: Path):
     source = make_images(tmp_path / "images", 5)
     shutil.copy(source / "img-000.png", source / "img-zero-again.png")
@@ -575,7 +565,6 @@ def test_identical_pairs_among_the_examples_are_no_obstacle(root: Path, tmp_path
     assert outcome.code == 0, outcome.err
 
 
-@pytest.mark.usefixtures("without_the_page")
 class TestShapes:
     """Nothing assumes three channels or a square."""
 
@@ -594,7 +583,6 @@ class TestShapes:
         assert outcome.code == 0, outcome.err
 
 
-@pytest.mark.usefixtures("without_the_page")
 class TestSigma:
     """The level that is asked for is the level that is used, to the nearest trained one."""
 
@@ -620,7 +608,6 @@ class TestSigma:
         assert any("4 examples are too few to search the noise level" in note for note in found["notes"])
 
 
-@pytest.mark.usefixtures("without_the_page")
 class TestHeldOut:
     """Held-out images are the rest of the source, or come from elsewhere; the examples are never among them."""
 

@@ -60,12 +60,12 @@ def _load(room: str, place: str, usual: str) -> Callable[..., Any]:
 
 
 _ALL = (
-    Command(Expand, ExpandResult, "unseen.expand", "expand"),
-    Command(Reconstruct, ReconstructResult, "unseen.reconstruct", "reconstruct"),
-    Command(Invert, ReconstructResult, "unseen.reconstruct", "reconstruct", drawn=False),
-    Command(Generate, GenerateResult, "model.generate", "generate", drawn=False),
     Command(Rank, RankResult, "manifold.rank", "rank"),
     Command(Dimension, DimensionResult, "manifold.dimension", "dimension"),
+    Command(Expand, ExpandResult, "unseen.expand", "expand"),
+    Command(Generate, GenerateResult, "model.generate", "generate", drawn=False),
+    Command(Reconstruct, ReconstructResult, "unseen.reconstruct", "reconstruct"),
+    Command(Invert, ReconstructResult, "unseen.reconstruct", "reconstruct", drawn=False),
 )
 COMMANDS: dict[str, Command] = {command.name: command for command in _ALL}
 """By name, in the order of ``farfield --help``."""
