@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 from farfield.command.facts import SourceFacts
 from farfield.command.likeness import Calibrated, Likeness, Paired, Thresholds
+from farfield.command.measures import BySet
 from farfield.command.option import Argument, Option
 from farfield.command.result import Result
 from farfield.command.score import Comparison, Descriptor, HeldOut, PixelPaired
@@ -109,8 +110,8 @@ class Distances(Result):
     """By set and measure; `audit.distribution` and `audit.coverage`."""
 
     n: Annotated[int, "images of each set"]
-    held_out: Annotated[dict[str, dict[str, Score]], "of samples and of training images, to held-out ones"]
-    training: Annotated[dict[str, dict[str, Score]], "of samples, to training images"]
+    held_out: Annotated[BySet, "of samples and of training images, to held-out ones"]
+    training: Annotated[BySet, "of samples, to training images"]
 
 
 class Duplicates(Result):

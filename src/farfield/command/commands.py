@@ -12,10 +12,13 @@ from farfield.command.convert import Convert
 from farfield.command.dataset import DatasetConvert, DatasetScan
 from farfield.command.describe import Describe, DescribeResult, TrainDescriptor, TrainDescriptorResult
 from farfield.command.dimension import Dimension, DimensionResult
+from farfield.command.expand import Expand, ExpandResult
 from farfield.command.fetch import Domains, Fetch, Report
+from farfield.command.generate import Generate, GenerateResult
 from farfield.command.inspect import Inspect
 from farfield.command.molrg import Molrg, MolrgResult
 from farfield.command.rank import Rank, RankResult
+from farfield.command.reconstruct import Invert, Reconstruct, ReconstructResult
 from farfield.command.result import Result
 from farfield.command.score import ScoreGl, ScoreGlResult, ScoreMatrix, ScoreMatrixResult, ScoreRp, ScoreRpResult
 from farfield.command.settings import Settings
@@ -35,6 +38,7 @@ class Command:
             folder ``str()`` of what it returns is printed, and ``to_json()`` where the settings' `Printing` says so.
         page: makes a page's content of ``(folder, result)``: a function, or ``content`` of a module in `farfield.present`.
         runs: the folder in ``runs/`` where a run goes if nothing else is said, if that has not the command's name.
+        drawn: whether the page is drawn as the command ends; else `farfield report` draws it, and the folder is named.
     """
 
     settings: type[Settings]
@@ -42,6 +46,7 @@ class Command:
     study: str | Callable[..., Any]
     page: str | Callable[..., Any] | None = None
     runs: str = ""
+    drawn: bool = True
 
     @property
     def name(self) -> str:
@@ -86,6 +91,10 @@ _ALL = (
     Command(ScoreRp, ScoreRpResult, "audit.score:rp", "score:rp"),
     Command(ScoreGl, ScoreGlResult, "audit.gl", "score:gl"),
     Command(ScoreMatrix, ScoreMatrixResult, "audit.score:matrix", "score:matrix"),
+    Command(Expand, ExpandResult, "unseen.expand", "expand"),
+    Command(Generate, GenerateResult, "model.generate", "generate", drawn=False),
+    Command(Reconstruct, ReconstructResult, "unseen.reconstruct", "reconstruct"),
+    Command(Invert, ReconstructResult, "unseen.reconstruct", "reconstruct", drawn=False),
 )
 COMMANDS: dict[str, Command] = {command.name: command for command in _ALL}
 """By name, in the order of ``farfield --help``."""

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from farfield.core.artifact import Images, Store
-from farfield.core.score import Score
+from farfield.core.score import Score, relation
 from farfield.present.page import Chart, Content, Picture, Section, Table, model_name
 from farfield.present.plot import PAINT, styled, subplots
 from farfield.present.sheet import grid
-from farfield.present.verdict import FEW, relation
+from farfield.present.verdict import FEW
 from farfield.present.words import MEASURES, as_score, duration, number, score, score_parts, short
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ def advise(methods: Mapping[str, Mapping[str, Any]]) -> dict[str, Any] | None:
     entry = methods[best]
     stands = relation(distance(entry), distance(ours))
     repeats = {m: _repeats(methods[m], descriptor) for m in ("ours", best)}
-    verdict = {"above": "keep", "below": "tune"}.get(stands, "even")
+    verdict = {"above": "keep", "below": "tune"}.get(stands or "", "even")
     if verdict == "keep" and repeats["ours"] and not repeats[best]:
         verdict = "doubt"
     if verdict == "tune" and repeats[best] and not repeats["ours"]:
@@ -111,7 +111,7 @@ def _repeats(entry: Mapping[str, Any], descriptor: str) -> str:
     """Copies beside those among real images, where they are more; else empty."""
     novelty = entry["novelty"].get(descriptor) or {}
     copies, floor = novelty.get("copies"), novelty.get("copies_floor")
-    above = relation(copies, floor) == "above"
+    above = relation(as_score(copies), as_score(floor)) == "above"
     return f"{score(copies, True)}, among real images {score(floor, True)}" if above else ""
 
 

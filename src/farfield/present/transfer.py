@@ -6,11 +6,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from farfield.command.measures import BySet, Certificate, Standing
+from farfield.command.result import from_json
 from farfield.core.artifact import Images, Store
+from farfield.core.score import relation
 from farfield.present import plot, words
 from farfield.present.page import Chart, Content, Picture, Section, Table, model_name
 from farfield.present.plot import PAINT, styled, subplots
-from farfield.present.verdict import caveats, relation, standing
+from farfield.present.verdict import caveats, standing
 from farfield.present.words import as_score, level, score, score_parts, share
 
 if TYPE_CHECKING:
@@ -46,7 +49,7 @@ def content(folder: Path, summary: dict[str, Any]) -> Content:
         f"{source} → {style}",
         facts,
         _verdict(summary, source, style),
-        caveats(_as_expansion(summary)),
+        _caveats(summary),
         _key_numbers(summary),
         [_strips(folder, summary, source, style), _measures(summary, source, style)],
     )
@@ -60,18 +63,22 @@ def _distance(summary: Mapping[str, Any], descriptor: str, name: str) -> Any:
     return (summary["measures"].get(descriptor, {}).get(name) or {}).get("kernel_distance")
 
 
-def _as_expansion(summary: Mapping[str, Any]) -> dict[str, Any]:
-    """The result and its floor under the names that the general caveats look for."""
+def _caveats(summary: Mapping[str, Any]) -> list[str]:
+    """The general ones, of the result beside its floor."""
     chosen = _chosen(summary)
-    measures = {
-        descriptor: {"samples": sets.get(chosen), "real": sets.get("real")}
-        for descriptor, sets in summary["measures"].items()
-    }
-    return {**summary, "measures": measures}
+    measures: dict[str, BySet] = from_json(
+        dict[str, BySet],
+        {
+            descriptor: {name: sets[key] for name, key in (("samples", chosen), ("real", "real")) if key in sets}
+            for descriptor, sets in summary["measures"].items()
+        },
+    )
+    proof = from_json(Certificate, summary["latent_certificate"])
+    return caveats(measures, bool(summary.get("references")), proof) + summary["notes"]
 
 
 def _verdict(summary: Mapping[str, Any], source: str, style: str) -> list[str]:
-    said = [stands] if (stands := standing(summary, style)) else []
+    said = standing(from_json(Standing, summary["standing"]), style)
     for descriptor in summary["measures"]:
         before, after, plain, real = (
             _distance(summary, descriptor, name) for name in ("before", _chosen(summary), "plain", "real")
@@ -82,14 +89,14 @@ def _verdict(summary: Mapping[str, Any], source: str, style: str) -> list[str]:
         text = f"In {descriptor} features the images of {source} stood at a kernel distance of {score(before)} from {held}; "
         text += f"after the transfer {score(after)}"
         text += {"below": ", nearer.", "above": ", farther away: it failed.", "overlapping": ", no clear change."}.get(
-            relation(after, before), "."
+            relation(as_score(after), as_score(before)) or "", "."
         )
         if as_score(real):
             gap = before["value"] - real["value"]
             closed = (before["value"] - after["value"]) / gap if gap > 0 else 0.0
             text += f" Real images of {style} stand at {score(real)}"
             text += f": {share(min(closed, 1.0))} of the gap is closed." if closed > 0 else "."
-            if relation(after, real) == "overlapping":
+            if relation(as_score(after), as_score(real)) == "overlapping":
                 text += " At this n the measure does not tell the two apart."
         if as_score(plain):
             text += f" The same map on the pixels, without the model, reaches {score(plain)}"
@@ -97,7 +104,7 @@ def _verdict(summary: Mapping[str, Any], source: str, style: str) -> list[str]:
                 "below": ": the model's latents are what helps.",
                 "above": ": the model is in the way here.",
                 "overlapping": ", which is not clearly different: most of this is the map's doing.",
-            }.get(relation(after, plain), ".")
+            }.get(relation(as_score(after), as_score(plain)) or "", ".")
         said.append(text)
     kept = summary["kept"][_chosen(summary)]
     text = f"{score(kept['recognised'], percent=True)} of the images are more like their own source than like any other"

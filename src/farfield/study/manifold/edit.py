@@ -23,7 +23,7 @@ from farfield.manifold.jacobian import Jacobian
 from farfield.study.bench.carrier import Carrier
 from farfield.study.bench.domain import open_source
 from farfield.study.bench.measure import spread
-from farfield.study.bench.numerics import describe_model, open_model
+from farfield.study.bench.numerics import model_facts, open_model
 from farfield.study.bench.run import Run
 from farfield.study.manifold.mask import open_mask
 from farfield.unseen.inversion import from_latent, round_trip
@@ -177,7 +177,7 @@ def edit(
     trip = round_trip(images.values, base.values)
     summary = {
         "command": "edit",
-        "model": describe_model(run.request, denoiser),
+        "model": model_facts(run.request, denoiser),
         "images": source,
         "n": len(images),
         **carrier.solved(),

@@ -16,6 +16,8 @@ from torch import Tensor
 import farfield
 from farfield.audit.named import identity
 from farfield.checkpoints.load import model_digest
+from farfield.command.expand import Sampler
+from farfield.command.measures import SearchedLevel
 from farfield.command.shared import Numerics, Reading
 from farfield.core import note
 from farfield.core.artifact import Images, Latents, Score, save, write_json
@@ -36,7 +38,6 @@ from farfield.study.bench.run import Run
 from farfield.study.unseen.bandwidth import search_level
 from farfield.study.unseen.interference import Judge, bandwidth, descend
 from farfield.study.unseen.ladder import Ladder, find_levels
-from farfield.study.unseen.proposal import SamplerSettings
 from farfield.study.unseen.symmetry import symmetry as symmetry_of
 from farfield.unseen.geometry import expectation, norms, pair_angles, pair_distances, triangle_angles
 from farfield.unseen.interference import LEAST
@@ -168,7 +169,7 @@ def analyse(
     for level in levels:
         decoded = descend(run, ladder, mine[level].select(keys), analysis.etas, analysis.shares)
         curves += judge.rows(level, decoded)
-    searched = search_level(run, denoiser, given, numerics, SamplerSettings())
+    searched = search_level(run, denoiser, given, numerics, Sampler())
     with run.stage("symmetry"):
         turned = symmetry_of(run, ladder, given, mine, analysis.symmetry, seed) if analysis.symmetry else None
     with run.stage("statistics"):
@@ -245,7 +246,7 @@ def certified(coarse: Latents, fine: Latents, solver: str) -> dict[str, Any]:
     return {"sigma": coarse.sigma, "error": spread(found.error), "n": len(fine)}
 
 
-def _recommended(curves: Sequence[dict[str, Any]], floor: Score, searched: Sequence[dict[str, Any]]) -> dict[str, Any]:
+def _recommended(curves: Sequence[dict[str, Any]], floor: Score, searched: Sequence[SearchedLevel]) -> dict[str, Any]:
     """The level that decoding with half the noise still keeps, and the one that `expand` finds by its search."""
     eta = min((row["at"] for row in curves if row["way"] == "eta"), key=lambda at: (abs(at - JUDGED_AT), -at))
     way = next(w for w in bandwidth(curves, floor) if (w["way"], w["at"]) == ("eta", eta))
@@ -253,7 +254,7 @@ def _recommended(curves: Sequence[dict[str, Any]], floor: Score, searched: Seque
         "recommended": way["highest_kept"],
         "eta": eta,
         "search": list(searched),
-        "searched": next(row["sigma"] for row in searched if row["chosen"]),
+        "searched": next(row.sigma for row in searched if row.chosen),
     }
 
 

@@ -14,8 +14,10 @@ from torch import Tensor, nn
 from farfield.audit.local import Parts
 from farfield.checkpoints.load import open_network
 from farfield.checkpoints.native import save_model
+from farfield.command.expand import Sampler
+from farfield.command.result import to_json
 from farfield.command.shared import Numerics
-from farfield.core.artifact import Images, Score, save
+from farfield.core.artifact import Images, save
 from farfield.core.error import FarfieldError
 from farfield.core.runtime import progress
 from farfield.core.state import StateFile
@@ -32,14 +34,14 @@ from farfield.study.bench.physical import field_measures
 from farfield.study.bench.run import Run
 from farfield.study.unseen.bandwidth import usual_level
 from farfield.study.unseen.calibration import calibrate
-from farfield.study.unseen.proposal import Producer, SamplerSettings, fit_chooser, produce, sampler_calls
+from farfield.study.unseen.proposal import Producer, fit_chooser, produce, sampler_calls
 from farfield.unseen.tuning import Method, tune
 
-SAMPLERS: dict[str, SamplerSettings] = {
-    "ours": SamplerSettings(),
-    "published": SamplerSettings("interpolation", t=(0.5, 0.5), centre=False, candidates=1, calibrate=False),
-    "geometric": SamplerSettings("geometric", candidates=1, calibrate=False),
-    "gaussian": SamplerSettings("gaussian", candidates=1, calibrate=False),
+SAMPLERS: dict[str, Sampler] = {
+    "ours": Sampler(),
+    "published": Sampler("interpolation", t=(0.5, 0.5), centre=False, candidates=1, calibrate=False),
+    "geometric": Sampler("geometric", candidates=1, calibrate=False),
+    "gaussian": Sampler("gaussian", candidates=1, calibrate=False),
 }
 """Methods that train nothing: ours as `farfield expand` has it; those of arXiv 2310.09213 and plain draws of an isotropic
 Gaussian at the model's last level."""
@@ -117,14 +119,14 @@ class Contest:
         for label, describe in descriptions(specs, fixed["references"], size, self.denoiser):
             known = describe(self.run, sets=fixed)
             for name, scores in distances(known["references"], {b: known[b] for b in bounds}).items():
-                bounds[name][label] = _plain(scores)
+                bounds[name][label] = to_json(scores)
             for count, entries in made.items():
                 examples = known["examples"].select(given[count].keys)
                 for entry in entries.values():
                     samples = describe(entry.run, sets={"samples": entry.images})["samples"]
                     scores = distances(known["references"], {"samples": samples})["samples"]
-                    entry.row["measures"][label] = _plain(scores)
-                    entry.row["novelty"][label] = _plain(newness(samples, examples, known["references"])[0])
+                    entry.row["measures"][label] = to_json(scores)
+                    entry.row["novelty"][label] = to_json(newness(samples, examples, known["references"])[0])
         floors = {}
         for count, entries in made.items():
             if count > 2:
@@ -268,7 +270,3 @@ def save_tuned(denoiser: Denoiser, folder: Path, model: str) -> None:
 def _timed(run: Run, stage: str, done: bool) -> contextlib.AbstractContextManager[None]:
     """A stage with other stages in it; no time is counted when it is only read again."""
     return contextlib.nullcontext() if done else run.stage(stage)
-
-
-def _plain(scores: dict[str, Any]) -> dict[str, Any]:
-    return {k: asdict(v) if isinstance(v, Score) else v for k, v in scores.items()}

@@ -15,6 +15,7 @@ import farfield
 from farfield.audit.content import Kept, kept
 from farfield.audit.standing import standing
 from farfield.checkpoints.load import model_digest
+from farfield.command.measures import Measures
 from farfield.command.shared import Numerics, Reading
 from farfield.core import note
 from farfield.core.artifact import Images, Latents, save
@@ -24,7 +25,7 @@ from farfield.diffusion.denoiser import Denoiser
 from farfield.study.bench.carrier import Carrier
 from farfield.study.bench.domain import Domain, open_domain
 from farfield.study.bench.measure import SHOWN, compare, descriptions, identities, newness, spread
-from farfield.study.bench.numerics import describe_model, open_model
+from farfield.study.bench.numerics import model_facts, open_model
 from farfield.study.bench.run import Run
 from farfield.unseen.inversion import round_trip
 from farfield.unseen.transfer import KINDS, Map, fit_transfer, moved
@@ -117,7 +118,7 @@ def transfer(
     chosen = f"{strengths[-1]:g}"
     measures, news, nearest = _measured(run, denoiser, descriptors, sets, target, chosen, carrier.batch_size)
     stands = standing(
-        {d: {"samples": found[chosen], "real": found.get("real", {})} for d, found in measures.items()},
+        {d: {"samples": found[chosen], "real": found.get("real", Measures())} for d, found in measures.items()},
         {d: found[chosen] for d, found in news.items()},
         same_size=len(given) == len(target.held.get("real", ())),
     )
@@ -125,7 +126,7 @@ def transfer(
     summary = {
         "command": "transfer",
         "farfield": farfield.__version__,
-        "model": describe_model(run.request, denoiser),
+        "model": model_facts(run.request, denoiser),
         "content": {"source": content, "n": len(given), "available": source.available},
         "style": {"source": style, "n": len(target.examples), "available": target.available},
         "references": (
