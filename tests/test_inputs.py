@@ -14,6 +14,8 @@ import torch
 from tiny import farfield, picture
 
 from farfield.cli import app
+from farfield.command.commands import COMMANDS as DECLARED
+from farfield.command.settings import leaves
 from farfield.core.artifact import Images, save
 from farfield.data.subset import choose
 from farfield.manifold.edit import Directions
@@ -58,7 +60,7 @@ precision kind sizes widths search prompts descriptor trust field_mask
 """.split()  # noqa: SIM905
 """Options of text that name no source. What a descriptor's file holds is in the name of its features, see `test_descriptor`."""
 OF_SOURCES = {
-    "analyse": 3, "audit": 4, "compare": 3, "describe": 3, "train-descriptor": 2, "rank": 2, "dimension": 2, "edit": 4,
+    "analyse": 3, "audit": 4, "compare": 3, "describe": 3, "train-descriptor": 1, "rank": 2, "dimension": 2, "edit": 4,
     "expand": 3, "generate": 1, "molrg": 1, "prompt": 3, "reconstruct": 2, "invert": 2, "train": 4, "transfer": 4,
     "transition": 1, "score rp": 3, "score gl": 3, "score matrix": 1,
 }  # fmt: skip
@@ -202,7 +204,7 @@ def test_no_command_has_a_source_that_is_not_looked_at_here() -> None:
         if name in ("inspect", "convert", "fetch", "report", "domains", "dataset convert", "dataset scan"):
             continue  # they keep no run
         masks = {"mask"} if name != "edit" else set()  # an array of the source's own file, but edit's is a picture
-        found = [option for option in _texts(function) if option not in {*NO_SOURCE, *masks}]
+        found = [option for option in _texts(name, function) if option not in {*NO_SOURCE, *masks}]
         assert len(found) == OF_SOURCES[name], (
             f"{name}: {found}; give a new source to COMMANDS, or another option to NO_SOURCE"
         )
@@ -217,8 +219,11 @@ def _commands(group: typing.Any, before: str = "") -> Iterator[tuple[str, Callab
         yield from _commands(sub.typer_instance, sub.name or sub.typer_instance.info.name)
 
 
-def _texts(function: Callable[..., typing.Any]) -> Iterator[str]:
+def _texts(command: str, function: Callable[..., typing.Any]) -> Iterator[str]:
     """Options whose value is a text or a path, or several."""
+    if command in DECLARED:
+        yield from (leaf.name for leaf in leaves(DECLARED[command].settings) if {leaf.kind, leaf.item} & {str, Path})
+        return
     for name, kind in typing.get_type_hints(function).items():
         kinds = {kind, *typing.get_args(kind), *(x for k in typing.get_args(kind) for x in typing.get_args(k))}
         if name != "return" and kinds & {str, Path}:

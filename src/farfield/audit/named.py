@@ -19,6 +19,7 @@ from farfield.audit.pixels import Pixels
 from farfield.audit.script import HALF, TorchScript
 from farfield.audit.sscd import SSCD
 from farfield.checkpoints import card as cards
+from farfield.command.likeness import TRUST
 from farfield.core.artifact import Blocks
 from farfield.core.download import cache_folder, file_sha256, recorded_sha256
 from farfield.core.error import FarfieldError
@@ -28,9 +29,6 @@ PUBLISHED: Final = {"sscd": (SSCD, cards.SSCD), "inception": (Inception, cards.I
 """Of a word: the descriptor, and the card of its published file."""
 
 WORDS: Final = ("pixels", "model", "copy", *PUBLISHED, *FAMILIES)
-
-TRUST: Final = "trust:"
-"""Before a file, which is then run."""
 
 
 def open_descriptor(

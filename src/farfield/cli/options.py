@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from farfield.command.likeness import trusted as trusted
 from farfield.core.error import FarfieldError
 from farfield.core.terminal import echo, plain, tell
 
@@ -151,19 +152,6 @@ def whole_numbers(
     if any(v != int(v) or abs(v) > LARGEST for v in found):
         raise FarfieldError(f"{name} {text!r}: expected {expected}, each of at most {LARGEST:,}")
     return tuple(map(int, found))
-
-
-def trusted(descriptors: Sequence[str], files: Sequence[str] | None) -> list[str]:
-    """The descriptors as `audit.named` knows them: those whose file is named by --trust with ``trust:`` before it.
-
-    Raises:
-        FarfieldError: a file that is none of the descriptors.
-    """
-    from farfield.audit.named import TRUST
-
-    if strange := [file for file in files or () if file not in descriptors]:
-        raise FarfieldError(f"--trust {strange[0]}: expected the file of a --descriptor, as it is given there")
-    return [TRUST + name if name in (files or ()) else name for name in descriptors]
 
 
 def finish(out: Path, as_json: bool, write_report: Any = None) -> None:

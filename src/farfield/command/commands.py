@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from farfield.command.describe import Describe, DescribeResult, TrainDescriptor, TrainDescriptorResult
 from farfield.command.dimension import Dimension, DimensionResult
 from farfield.command.rank import Rank, RankResult
 from farfield.command.result import Result
@@ -23,12 +24,14 @@ class Command:
         study: does it, as ``study(settings, out, quiet=…)`` of a run and ``study(settings)`` of what has no folder: a function,
             or its module in `farfield.study`, where it has the last part's name unless one stands behind a colon.
         page: makes a page's content of ``(folder, result)``: a function, or ``content`` of a module in `farfield.present`.
+        runs: the folder in ``runs/`` where a run goes if nothing else is said, if that has not the command's name.
     """
 
     settings: type[Settings]
     result: type[Result] | None
     study: str | Callable[..., Any]
     page: str | Callable[..., Any] | None = None
+    runs: str = ""
 
     @property
     def name(self) -> str:
@@ -37,7 +40,7 @@ class Command:
     @property
     def folder(self) -> str:
         """Where a run goes if nothing else is said."""
-        return f"runs/{self.name.replace(' ', '-')}"
+        return f"runs/{self.runs or self.name.replace(' ', '-')}"
 
     def load_study(self) -> Callable[..., Any]:
         if not isinstance(self.study, str):
@@ -55,6 +58,8 @@ def _load(room: str, place: str, usual: str) -> Callable[..., Any]:
 
 
 _ALL = (
+    Command(Describe, DescribeResult, "bench.features:describe"),
+    Command(TrainDescriptor, TrainDescriptorResult, "audit.copy_training:train_descriptor", runs="descriptor"),
     Command(Rank, RankResult, "manifold.rank", "rank"),
     Command(Dimension, DimensionResult, "manifold.dimension", "dimension"),
 )

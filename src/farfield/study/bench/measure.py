@@ -14,8 +14,9 @@ from farfield.audit.coverage import density_coverage, precision_recall
 from farfield.audit.descriptor import Descriptor
 from farfield.audit.distribution import frechet_distance, kernel_distance
 from farfield.audit.memorization import duplicates, novelty
-from farfield.audit.named import TRUST, identity, open_descriptor
+from farfield.audit.named import identity, open_descriptor
 from farfield.audit.stored import StoredFeatures, in_memory
+from farfield.command.likeness import TRUST
 from farfield.core.artifact import Features, Images, Latents
 from farfield.core.error import FarfieldWarning
 from farfield.core.runtime import generator
