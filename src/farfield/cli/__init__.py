@@ -18,7 +18,6 @@ from farfield.cli import audit as audit
 from farfield.cli import compare as compare
 from farfield.cli import convert as convert
 from farfield.cli import dataset as dataset
-from farfield.cli import edit as edit
 from farfield.cli import expand as expand
 from farfield.cli import fetch as fetch
 from farfield.cli import generate as generate

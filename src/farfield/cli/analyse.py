@@ -107,7 +107,7 @@ def analyse(
         model,
         examples_source,
         out,
-        Numerics(None, steps, solver, Loading(batch_size, device, dtype, label)),
+        Numerics(steps, solver, Loading(batch_size, device, dtype, label)),
         analysis,
         Reading(strict, stretch, patch, hdu, mask),
         examples=examples,

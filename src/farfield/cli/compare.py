@@ -92,7 +92,7 @@ def compare(
         model,
         examples_sources,
         out,
-        Numerics(None, steps, solver, Loading(batch_size, device, dtype, label)),
+        Numerics(steps, solver, Loading(batch_size, device, dtype, label)),
         Reading(strict, stretch, patch, hdu, mask),
         heldout=heldout or [],
         counts=None if counts is None else _whole(counts),

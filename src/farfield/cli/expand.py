@@ -117,7 +117,7 @@ def expand(
 
     level: Any = sigma if sigma in ("usual", "last", "auto") else "usual"
     chosen = None if level == sigma else numbers(sigma, "sigma", "a number, last, auto or usual", most=1)[0]
-    numerics = Numerics(chosen, steps, solver, Loading(batch_size, device, dtype, label))
+    numerics = Numerics(steps, solver, Loading(batch_size, device, dtype, label), chosen)
     ends = numbers(t, "t", "a number such as 0.5, or a range such as 0.25,0.5")
     settings = SamplerSettings(
         sampler, prior, (ends[0], ends[-1]), centre, partner, candidates, reach, calibrate, parents

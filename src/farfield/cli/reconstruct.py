@@ -83,7 +83,7 @@ def reconstruct(
     from farfield.study.unseen.reconstruct import reconstruct
 
     choice, steps, solver = _choice(method, round_trip, latent, eta, seed, steps, solver)
-    numerics = Numerics(sigma, steps, solver, Loading(batch_size, device, dtype, label))
+    numerics = Numerics(steps, solver, Loading(batch_size, device, dtype, label), sigma)
     reconstruct(
         model,
         images,
@@ -128,7 +128,7 @@ def invert(
     from farfield.study.unseen.reconstruct import reconstruct
 
     choice, steps, solver = _choice(method, round_trip, latent, eta, seed, steps, solver)
-    numerics = Numerics(sigma, steps, solver, Loading(batch_size, device, dtype, label))
+    numerics = Numerics(steps, solver, Loading(batch_size, device, dtype, label), sigma)
     reconstruct(
         model,
         images,

@@ -79,7 +79,7 @@ def transfer(
         content,
         style,
         out,
-        Numerics(sigma, steps, solver, Loading(batch_size, device, dtype, label)),
+        Numerics(steps, solver, Loading(batch_size, device, dtype, label), sigma),
         Reading(strict),
         kind=kind,
         strengths=numbers(strength, "strength", "numbers such as 1 or 0.25,0.5,1", most=16),

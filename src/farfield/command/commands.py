@@ -9,6 +9,7 @@ from typing import Any
 
 from farfield.command.describe import Describe, DescribeResult, TrainDescriptor, TrainDescriptorResult
 from farfield.command.dimension import Dimension, DimensionResult
+from farfield.command.edit import Edit, EditResult
 from farfield.command.rank import Rank, RankResult
 from farfield.command.result import Result
 from farfield.command.settings import Settings
@@ -62,6 +63,7 @@ _ALL = (
     Command(TrainDescriptor, TrainDescriptorResult, "audit.copy_training:train_descriptor", runs="descriptor"),
     Command(Rank, RankResult, "manifold.rank", "rank"),
     Command(Dimension, DimensionResult, "manifold.dimension", "dimension"),
+    Command(Edit, EditResult, "manifold.edit", "edit"),
 )
 COMMANDS: dict[str, Command] = {command.name: command for command in _ALL}
 """By name, in the order of ``farfield --help``."""

@@ -45,3 +45,12 @@ class SourceFacts(Result):
     n: Annotated[int, "images taken"]
     available: Annotated[int | None, "in the source"] = None
     digest: Annotated[str | None, "sha256 of their keys and values"] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spread(Result):
+    """A quantity over images; `study.bench.measure.spread`."""
+
+    median: float
+    min: float
+    max: float

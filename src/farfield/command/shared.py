@@ -65,15 +65,26 @@ class Copying(Loading):
 
 
 @dataclass(frozen=True)
-class Numerics(Settings):
-    """How the ODE of a model is solved."""
+class Solving(Settings):
+    """How the ODE of a model is solved, where the command knows the levels."""
 
     panel: ClassVar[str] = "How the model is run"
 
-    sigma: Annotated[float | None, Option("Noise level of the latents.", default="the model's last level")] = None
     steps: Annotated[int, Option("Steps of the solver, each way.", least=1)] = 24
     solver: Annotated[str, Option("euler (DDIM), heun, midpoint or multistep.")] = "multistep"
     loading: Loading = Loading()
+
+    @property
+    def sigma(self) -> float | None:
+        """The level of the latents; None is the model's last."""
+        return None
+
+
+@dataclass(frozen=True)
+class Numerics(Solving):
+    """How the ODE of a model is solved, and up to which level."""
+
+    sigma: Annotated[float | None, Option("Noise level of the latents.", default="the model's last level")] = None
 
 
 @dataclass(frozen=True)

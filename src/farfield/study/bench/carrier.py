@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from farfield.command.shared import Numerics
+from farfield.command.facts import Spread
+from farfield.command.shared import Solving
 from farfield.core.artifact import Features, Images, Latents, chunks
 from farfield.core.runtime import Advance, exact_matmul, state_dtype
 from farfield.diffusion.denoiser import Denoiser
@@ -45,7 +46,7 @@ class Carrier:
         self.sigma, self.steps = float(sigmas[0]), len(sigmas) - 1
 
     @classmethod
-    def of(cls, numerics: Numerics, denoiser: Denoiser, sigmas: Tensor | None = None) -> Carrier:
+    def of(cls, numerics: Solving, denoiser: Denoiser, sigmas: Tensor | None = None) -> Carrier:
         """By the explicit method over a grid; over that of the numerics' level, if not given."""
         grid = denoiser.schedule.sigmas(numerics.steps, numerics.sigma) if sigmas is None else sigmas
         return cls(denoiser, grid, Method(solver=numerics.solver), numerics.loading.batch_size)
@@ -139,7 +140,7 @@ class Carrier:
 
         return run.compute(name, Images, keys, self.batch_size, work, label, self.steps)
 
-    def codec_limit(self, run: Run, images: Images, returned: Images) -> dict[str, dict[str, float]] | None:
+    def codec_limit(self, run: Run, images: Images, returned: Images) -> dict[str, Spread] | None:
         """Of a latent model what no inversion can do better: ``psnr`` of the images its codec alone returns, without the ODE.
 
         ``inversion_psnr`` holds the round trip against these: what the inversion itself costs. None without a codec.

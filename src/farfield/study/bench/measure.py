@@ -16,6 +16,7 @@ from farfield.audit.distribution import frechet_distance, kernel_distance
 from farfield.audit.memorization import duplicates, novelty
 from farfield.audit.named import identity, open_descriptor
 from farfield.audit.stored import StoredFeatures, in_memory
+from farfield.command.facts import Spread
 from farfield.command.likeness import TRUST
 from farfield.core.artifact import Features, Images, Latents
 from farfield.core.error import FarfieldWarning
@@ -166,7 +167,7 @@ def identities(specs: Sequence[str]) -> list[str]:
     return [identity(spec) for spec in specs]
 
 
-def spread(values: torch.Tensor | Sequence[float]) -> dict[str, float]:
+def spread(values: torch.Tensor | Sequence[float]) -> Spread:
     """Median and extremes of a per-image quantity."""
     v = torch.as_tensor(values, dtype=torch.float64)
-    return {"median": float(v.median()), "min": float(v.min()), "max": float(v.max())}
+    return Spread(median=float(v.median()), min=float(v.min()), max=float(v.max()))

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from farfield.checkpoints.load import model_digest
+from farfield.command.result import to_json
 from farfield.command.shared import Loading
 from farfield.core import note
 from farfield.core.artifact import Images, Store, chunks, write_bytes
@@ -118,7 +119,7 @@ def make_samples(
     calls = find_solver(sampling.rule).calls(sampling.steps) + 1
     summary = {
         "command": "generate",
-        "model": describe_model(run.request, denoiser),
+        "model": to_json(describe_model(run.request, denoiser)),
         "seeds": request["seeds"],
         "n": len(seeds),
         "solver": sampling.rule,

@@ -14,6 +14,7 @@ import farfield
 from farfield.audit.local import Parts
 from farfield.audit.standing import standing
 from farfield.checkpoints.load import model_digest
+from farfield.command.result import to_json
 from farfield.command.shared import Numerics, Reading
 from farfield.core import note
 from farfield.core.artifact import Images, Latents, save, write_json
@@ -157,7 +158,7 @@ def expand(
     summary = {
         "command": "expand",
         "farfield": farfield.__version__,
-        "model": describe_model(run.request, denoiser),
+        "model": to_json(describe_model(run.request, denoiser)),
         "examples": {"source": source, "n": len(given), "available": domain.available, "digest": domain.digest()},
         "references": {"source": heldout or source, "n": len(sets["references"])} if "references" in sets else None,
         "physical": describe_fields(domain.physical, reading) if domain.physical else None,
