@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from farfield.audit.field import compare_fields
-from farfield.audit.standing import relation, standing
+from farfield.audit.standing import standing
 from farfield.core.artifact import Score, write_json
+from farfield.core.score import relation
 from farfield.present import verdict
 
 

@@ -8,11 +8,9 @@ Where none does, the two are not shown to be equal: more images might tell.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any
 
-from farfield.core.artifact import Score
-
-Relation = Literal["below", "overlapping", "above"]
+from farfield.core.score import Relation, Score, relation
 
 SIZED = ("frechet_distance", "recall", "coverage")
 """Measures that depend on how many images are measured: compared between sets of one size only."""
@@ -21,15 +19,6 @@ NEWNESS = {"copies": "copies_floor", "duplicates": "duplicates_floor"}
 DISTANCES = (("spectrum", "worst"), ("log_spectrum", "worst"), ("pixels", "wasserstein"), ("pixels", "ks"))
 
 Row = dict[str, Any]
-
-
-def relation(first: Score | None, second: Score | None) -> Relation | None:
-    """Where the first interval lies, seen from the second; None where one is missing or has no interval."""
-    if first is None or second is None:
-        return None
-    if first.low is None or first.high is None or second.low is None or second.high is None:
-        return None
-    return "below" if first.high < second.low else "above" if first.low > second.high else "overlapping"
 
 
 def standing(
