@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 from farfield.command.option import LARGEST_SEED, Argument, Option
-from farfield.command.settings import Settings
+from farfield.command.settings import LEFT_OUT, Settings
 
 Model = Annotated[
     str,
@@ -114,3 +114,7 @@ class Reading(Settings):
             default="only masks whose meaning a standard fixes",
         ),
     ] = None
+
+    def asked(self, physical: bool) -> dict[str, Any]:
+        """What a request says of it: nothing, where pictures were read."""
+        return {key: value if physical else LEFT_OUT for key, value in self.request().items()}

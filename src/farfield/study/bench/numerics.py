@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from farfield.checkpoints.load import load_denoiser
@@ -38,7 +39,7 @@ def open_model(model: str, numerics: Solving) -> Denoiser:
     return denoiser
 
 
-def describe_model(request: dict[str, Any], denoiser: Denoiser) -> ModelFacts:
+def model_facts(request: Mapping[str, Any], denoiser: Denoiser) -> ModelFacts:
     """What a summary says of the model that a request names."""
     return ModelFacts(
         name=request["model"],

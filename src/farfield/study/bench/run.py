@@ -160,7 +160,7 @@ class Run:
 
     def conclude(self, summary: dict[str, Any]) -> dict[str, Any]:
         """Write ``summary.json``: what was found, with what was said of the data on the way (``reading``) and the cost."""
-        told = {**summary, "reading": note.said(), "cost_seconds": summary.get("cost_seconds", self.cost())}
+        told = {**to_json(summary), "reading": note.said(), "cost_seconds": summary.get("cost_seconds", self.cost())}
         if self.ranks.main:
             write_json(self.folder / "summary.json", told)
         self.ranks.wait()

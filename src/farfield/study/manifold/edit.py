@@ -21,7 +21,7 @@ from farfield.manifold.jacobian import Jacobian
 from farfield.study.bench.carrier import Carrier
 from farfield.study.bench.domain import open_source
 from farfield.study.bench.measure import spread
-from farfield.study.bench.numerics import describe_model, open_model
+from farfield.study.bench.numerics import model_facts, open_model
 from farfield.study.bench.run import Run
 from farfield.study.manifold.mask import open_mask
 from farfield.unseen.inversion import from_latent, round_trip
@@ -104,7 +104,7 @@ def edit(settings: Edit, out: Path, *, quiet: bool = False) -> EditResult:
     base = edits.select([_key(key, 0) for key in images.keys])
     return run.finish(
         EditResult(
-            model=describe_model(run.request, denoiser),
+            model=model_facts(run.request, denoiser),
             images=settings.images,
             n=len(images),
             **carrier.solved(),

@@ -13,7 +13,6 @@ import numpy as np
 import torch
 
 from farfield.checkpoints.load import model_digest
-from farfield.command.result import to_json
 from farfield.command.shared import Loading
 from farfield.core import note
 from farfield.core.artifact import Images, Store, chunks, write_bytes
@@ -30,7 +29,7 @@ from farfield.diffusion.generation import Labelled
 from farfield.diffusion.solver import Churn, check_noise, find_solver
 from farfield.present.sheet import grid
 from farfield.study.bench.carrier import Carrier
-from farfield.study.bench.numerics import describe_model, load_model
+from farfield.study.bench.numerics import load_model, model_facts
 from farfield.study.bench.run import Run
 from farfield.unseen.method import Method
 
@@ -119,7 +118,7 @@ def make_samples(
     calls = find_solver(sampling.rule).calls(sampling.steps) + 1
     summary = {
         "command": "generate",
-        "model": to_json(describe_model(run.request, denoiser)),
+        "model": model_facts(run.request, denoiser),
         "seeds": request["seeds"],
         "n": len(seeds),
         "solver": sampling.rule,

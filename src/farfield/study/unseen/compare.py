@@ -21,7 +21,7 @@ from farfield.data.file_name import file_names
 from farfield.data.image import list_keys
 from farfield.study.bench.domain import open_domain, read_fields, reads_fields
 from farfield.study.bench.measure import identities
-from farfield.study.bench.numerics import describe_model, open_model
+from farfield.study.bench.numerics import model_facts, open_model
 from farfield.study.bench.run import Run
 from farfield.study.unseen.contest import METHODS, TUNINGS, Contest, Tuning
 
@@ -105,7 +105,7 @@ def compare(
     summary = {
         "command": "compare",
         "farfield": farfield.__version__,
-        "model": describe_model(run.request, denoiser),
+        "model": model_facts(run.request, denoiser),
         "n": n,
         "steps": numerics.steps,
         "solver": numerics.solver,

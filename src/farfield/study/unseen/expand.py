@@ -14,7 +14,6 @@ import farfield
 from farfield.audit.local import Parts
 from farfield.audit.standing import standing
 from farfield.checkpoints.load import model_digest
-from farfield.command.result import to_json
 from farfield.command.shared import Numerics, Reading
 from farfield.core import note
 from farfield.core.artifact import Images, Latents, save, write_json
@@ -24,7 +23,7 @@ from farfield.diffusion.denoiser import Denoiser
 from farfield.study.bench.carrier import Carrier, describe_trip
 from farfield.study.bench.domain import open_domain
 from farfield.study.bench.measure import SHOWN, geometry, identities, measure
-from farfield.study.bench.numerics import describe_model, open_model
+from farfield.study.bench.numerics import model_facts, open_model
 from farfield.study.bench.physical import compare, describe_fields, write_fields
 from farfield.study.bench.run import Run
 from farfield.study.unseen.bandwidth import Level, search_level, usual_level
@@ -158,7 +157,7 @@ def expand(
     summary = {
         "command": "expand",
         "farfield": farfield.__version__,
-        "model": to_json(describe_model(run.request, denoiser)),
+        "model": model_facts(run.request, denoiser),
         "examples": {"source": source, "n": len(given), "available": domain.available, "digest": domain.digest()},
         "references": {"source": heldout or source, "n": len(sets["references"])} if "references" in sets else None,
         "physical": describe_fields(domain.physical, reading) if domain.physical else None,

@@ -24,7 +24,7 @@ from farfield.diffusion.denoiser import Denoiser
 from farfield.study.bench.carrier import Carrier
 from farfield.study.bench.domain import Domain, open_domain
 from farfield.study.bench.measure import SHOWN, compare, descriptions, identities, newness, spread
-from farfield.study.bench.numerics import describe_model, open_model
+from farfield.study.bench.numerics import model_facts, open_model
 from farfield.study.bench.run import Run
 from farfield.unseen.inversion import round_trip
 from farfield.unseen.transfer import KINDS, Map, fit_transfer, moved
@@ -125,7 +125,7 @@ def transfer(
     summary = {
         "command": "transfer",
         "farfield": farfield.__version__,
-        "model": describe_model(run.request, denoiser),
+        "model": model_facts(run.request, denoiser),
         "content": {"source": content, "n": len(given), "available": source.available},
         "style": {"source": style, "n": len(target.examples), "available": target.available},
         "references": (
