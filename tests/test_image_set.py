@@ -15,6 +15,7 @@ from farfield.audit.pixels import Pixels
 from farfield.audit.reproducibility import mean_absolute_differences, pfd
 from farfield.audit.search import nearest
 from farfield.audit.similarity import repaired, similarity, unit
+from farfield.command.generate import Sampling
 from farfield.command.shared import Loading
 from farfield.core.artifact import Artifact, Features, Images
 from farfield.core.error import FarfieldError, MachineError
@@ -22,7 +23,6 @@ from farfield.data.image_set import ImageSet
 from farfield.study.audit.audit import audit
 from farfield.study.audit.gl import RawPixels
 from farfield.study.bench.likeness import Likeness
-from farfield.study.model.generate import Sampling
 
 
 def random(n: int, seed: int, shape: tuple[int, ...] = (3, 5, 4)) -> Tensor:

@@ -20,7 +20,6 @@ from farfield.cli import convert as convert
 from farfield.cli import dataset as dataset
 from farfield.cli import expand as expand
 from farfield.cli import fetch as fetch
-from farfield.cli import generate as generate
 from farfield.cli import inspect as inspect
 from farfield.cli import molrg as molrg
 from farfield.cli import pages as pages

@@ -68,12 +68,12 @@ def audit(
     quiet: Quiet = False,
 ) -> None:
     """Does a model memorize or generalize? Every score beside its null, the closest pairs, one verdict."""
+    from farfield.command.generate import Sampling
     from farfield.command.shared import Loading
     from farfield.core.seeds import parse_numbers
     from farfield.study.audit.audit import audit
     from farfield.study.audit.audit_sets import is_model
     from farfield.study.bench.likeness import Likeness
-    from farfield.study.model.generate import Sampling
 
     if n is not None and (n < 1 or seeds is not None):
         raise FarfieldError(f"n = {n}: expected at least 1 sample, and either -n or --seeds")

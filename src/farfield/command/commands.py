@@ -10,6 +10,7 @@ from typing import Any
 from farfield.command.describe import Describe, DescribeResult, TrainDescriptor, TrainDescriptorResult
 from farfield.command.dimension import Dimension, DimensionResult
 from farfield.command.edit import Edit, EditResult
+from farfield.command.generate import Generate, GenerateResult
 from farfield.command.rank import Rank, RankResult
 from farfield.command.result import Result
 from farfield.command.settings import Settings
@@ -26,6 +27,7 @@ class Command:
             or its module in `farfield.study`, where it has the last part's name unless one stands behind a colon.
         page: makes a page's content of ``(folder, result)``: a function, or ``content`` of a module in `farfield.present`.
         runs: the folder in ``runs/`` where a run goes if nothing else is said, if that has not the command's name.
+        drawn: whether the page is drawn as the command ends; else `farfield report` draws it, and the folder is named.
     """
 
     settings: type[Settings]
@@ -33,6 +35,7 @@ class Command:
     study: str | Callable[..., Any]
     page: str | Callable[..., Any] | None = None
     runs: str = ""
+    drawn: bool = True
 
     @property
     def name(self) -> str:
@@ -61,6 +64,7 @@ def _load(room: str, place: str, usual: str) -> Callable[..., Any]:
 _ALL = (
     Command(Describe, DescribeResult, "bench.features:describe"),
     Command(TrainDescriptor, TrainDescriptorResult, "audit.copy_training:train_descriptor", runs="descriptor"),
+    Command(Generate, GenerateResult, "model.generate", "generate", drawn=False),
     Command(Rank, RankResult, "manifold.rank", "rank"),
     Command(Dimension, DimensionResult, "manifold.dimension", "dimension"),
     Command(Edit, EditResult, "manifold.edit", "edit"),

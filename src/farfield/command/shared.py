@@ -28,6 +28,9 @@ BatchSize = Annotated[int, Option("Images at a time; also the most that an inter
 DeviceName = Annotated[str, Option("auto, cpu, cuda, cuda:N or mps.", key=None)]
 Dtype = Annotated[str, Option("Precision of the network: float32, bfloat16, float16 or float64.")]
 Label = Annotated[int | None, Option("Class, for a class-conditional model.")]
+Sigma = Annotated[float | None, Option("Noise level of the latents.", default="the model's last level")]
+Steps = Annotated[int, Option("Steps of the solver, each way.", least=1)]
+SolverName = Annotated[str, Option("euler (DDIM), heun, midpoint or multistep.")]
 Levels = Annotated[
     tuple[float, ...] | None, Option("Noise levels, with commas between.", default="8 between the model's ends")
 ]
@@ -44,14 +47,20 @@ Trust = Annotated[
 
 
 @dataclass(frozen=True)
-class Loading(Settings):
-    """How a model is loaded and called: rows at a time, where, in which precision, for which class."""
+class Compute(Settings):
+    """How a model is called: rows at a time, where, in which precision."""
 
     panel: ClassVar[str] = "How the model is run"
 
     batch_size: BatchSize = 64
     device: DeviceName = "auto"
     dtype: Dtype = "float32"
+
+
+@dataclass(frozen=True)
+class Loading(Compute):
+    """How a model is loaded and called: for which class too."""
+
     label: Label = None
 
 
@@ -70,8 +79,8 @@ class Solving(Settings):
 
     panel: ClassVar[str] = "How the model is run"
 
-    steps: Annotated[int, Option("Steps of the solver, each way.", least=1)] = 24
-    solver: Annotated[str, Option("euler (DDIM), heun, midpoint or multistep.")] = "multistep"
+    steps: Steps = 24
+    solver: SolverName = "multistep"
     loading: Loading = Loading()
 
     @property
@@ -84,7 +93,7 @@ class Solving(Settings):
 class Numerics(Solving):
     """How the ODE of a model is solved, and up to which level."""
 
-    sigma: Annotated[float | None, Option("Noise level of the latents.", default="the model's last level")] = None
+    sigma: Sigma = None
 
 
 @dataclass(frozen=True)

@@ -34,8 +34,11 @@ def perform(command: Command, settings: Settings, out: Path | None = None, *, qu
         return Done(result := study(settings), [str(result)])
     folder = Path(out or command.folder)
     result = study(settings, folder, quiet=quiet)
-    if command.page is None or not Ranks.current().main:
+    written = command.load_page()
+    if written is None or not Ranks.current().main:
         return Done(result, [str(folder)])
+    if not command.drawn:
+        return Done(result, [*written(folder, result).lines, str(folder)])
     from farfield.present.report import draw
 
     page, lines = draw(folder, command)

@@ -18,6 +18,7 @@ from farfield.audit.similarity import paired
 from farfield.audit.stored import in_memory
 from farfield.audit.threshold import calibrate
 from farfield.checkpoints.load import model_digest
+from farfield.command.generate import Sampling
 from farfield.core import note
 from farfield.core.artifact import Images, save, write_json
 from farfield.core.error import FarfieldError
@@ -30,7 +31,7 @@ from farfield.study.audit.evidence import deciding, distances_of, duplicates_of,
 from farfield.study.audit.gl import Compared, compared
 from farfield.study.bench.likeness import Likeness, describe, finished
 from farfield.study.bench.run import Run
-from farfield.study.model.generate import Sampling, make_samples
+from farfield.study.model.generate import make_samples
 
 CLOSEST = 36
 """Pairs of an image and its nearest training image that are shown, the most alike first."""
