@@ -13,7 +13,6 @@ from typing import Annotated, Any
 import typer
 
 from farfield import __version__
-from farfield.cli import analyse as analyse
 from farfield.cli import audit as audit
 from farfield.cli import compare as compare
 from farfield.cli import convert as convert

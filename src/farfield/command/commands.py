@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from farfield.command.analyse import Analyse, AnalyseResult
 from farfield.command.describe import Describe, DescribeResult, TrainDescriptor, TrainDescriptorResult
 from farfield.command.dimension import Dimension, DimensionResult
 from farfield.command.edit import Edit, EditResult
@@ -65,6 +66,7 @@ _ALL = (
     Command(Describe, DescribeResult, "bench.features:describe"),
     Command(TrainDescriptor, TrainDescriptorResult, "audit.copy_training:train_descriptor", runs="descriptor"),
     Command(Generate, GenerateResult, "model.generate", "generate", drawn=False),
+    Command(Analyse, AnalyseResult, "unseen.analyse", "analyse"),
     Command(Rank, RankResult, "manifold.rank", "rank"),
     Command(Dimension, DimensionResult, "manifold.dimension", "dimension"),
     Command(Edit, EditResult, "manifold.edit", "edit"),

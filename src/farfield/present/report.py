@@ -19,7 +19,6 @@ from farfield.core.provenance import Provenance
 from farfield.core.score import Score
 from farfield.data.picture import png
 from farfield.present import (
-    analyse,
     audit,
     compare,
     field,
@@ -41,7 +40,6 @@ if TYPE_CHECKING:
     from PIL import Image
 
 PAGES: dict[str, Callable[[Path, dict[str, Any]], Content]] = {
-    "analyse": analyse.content,
     "audit": audit.content,
     "compare": compare.content,
     "molrg": molrg.content,

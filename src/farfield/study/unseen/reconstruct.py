@@ -104,8 +104,8 @@ def reconstruct(
         trips = (
             summary["codec"]["inversion_psnr"] if "codec" in summary else summary.get("reconstruction", {}).get("psnr")
         )
-        latent = summary["latent_certificate"]["error"]["max"] if "latent_certificate" in summary else None
-        summary["budget"] = budgets((choice.round_trip, choice.latent), probe, trips and trips["min"], latent)
+        latent = summary["latent_certificate"]["error"].max if "latent_certificate" in summary else None
+        summary["budget"] = budgets((choice.round_trip, choice.latent), probe, trips and trips.min, latent)
     if run.ranks.main:
         save(images, out / "images")
         if physical:
