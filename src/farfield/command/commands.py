@@ -8,13 +8,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from farfield.command.analyse import Analyse, AnalyseResult
+from farfield.command.compare import Compare, CompareResult
 from farfield.command.describe import Describe, DescribeResult, TrainDescriptor, TrainDescriptorResult
 from farfield.command.dimension import Dimension, DimensionResult
 from farfield.command.edit import Edit, EditResult
 from farfield.command.generate import Generate, GenerateResult
+from farfield.command.prompt import Prompt, PromptResult
 from farfield.command.rank import Rank, RankResult
 from farfield.command.result import Result
 from farfield.command.settings import Settings
+from farfield.command.transfer import Transfer, TransferResult
 
 
 @dataclass(frozen=True)
@@ -67,6 +70,9 @@ _ALL = (
     Command(TrainDescriptor, TrainDescriptorResult, "audit.copy_training:train_descriptor", runs="descriptor"),
     Command(Generate, GenerateResult, "model.generate", "generate", drawn=False),
     Command(Analyse, AnalyseResult, "unseen.analyse", "analyse"),
+    Command(Compare, CompareResult, "unseen.compare", "compare"),
+    Command(Prompt, PromptResult, "unseen.prompt", "prompt"),
+    Command(Transfer, TransferResult, "unseen.transfer", "transfer"),
     Command(Rank, RankResult, "manifold.rank", "rank"),
     Command(Dimension, DimensionResult, "manifold.dimension", "dimension"),
     Command(Edit, EditResult, "manifold.edit", "edit"),

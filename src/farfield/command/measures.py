@@ -183,6 +183,10 @@ class Worst(Result):
     high: float | None
     chance: Annotated[float, "what sets of one law and these sizes stay below in 95 %"]
 
+    @property
+    def score(self) -> Score:
+        return Score(self.value, self.n, self.low, self.high)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Spectrum(Result):

@@ -20,14 +20,12 @@ from farfield.core.score import Score
 from farfield.data.picture import png
 from farfield.present import (
     audit,
-    compare,
     field,
     matrix,
     method,
     molrg,
     plot,
     train,
-    transfer,
     transition,
     verdict,
     words,
@@ -41,13 +39,11 @@ if TYPE_CHECKING:
 
 PAGES: dict[str, Callable[[Path, dict[str, Any]], Content]] = {
     "audit": audit.content,
-    "compare": compare.content,
     "molrg": molrg.content,
     "score gl": matrix.gl,
     "score matrix": matrix.matrix,
     "score rp": matrix.rp,
     "train": train.content,
-    "transfer": transfer.content,
     "transition": transition.content,
 }
 """Commands whose page is made of sections, and what makes these from the folder and its summary."""
