@@ -245,5 +245,3 @@ def test_the_whole_advice_is_one_sentence_over_the_counts():
     assert said.startswith("Should I tune? No, with 10 and 30 examples")
     assert said.index("with 100 examples no gain") < said.index("yes, with 1\u202f000 examples")
     assert said.endswith("tuning takes 9.0 to 10 times the network calls.")
-
-

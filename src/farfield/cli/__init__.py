@@ -16,12 +16,10 @@ from farfield import __version__
 from farfield.cli import audit as audit
 from farfield.cli import convert as convert
 from farfield.cli import dataset as dataset
-from farfield.cli import expand as expand
 from farfield.cli import fetch as fetch
 from farfield.cli import inspect as inspect
 from farfield.cli import molrg as molrg
 from farfield.cli import pages as pages
-from farfield.cli import reconstruct as reconstruct
 from farfield.cli import score as score
 from farfield.cli import train as train
 from farfield.cli import transition as transition

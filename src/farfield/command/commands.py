@@ -12,9 +12,11 @@ from farfield.command.compare import Compare, CompareResult
 from farfield.command.describe import Describe, DescribeResult, TrainDescriptor, TrainDescriptorResult
 from farfield.command.dimension import Dimension, DimensionResult
 from farfield.command.edit import Edit, EditResult
+from farfield.command.expand import Expand, ExpandResult
 from farfield.command.generate import Generate, GenerateResult
 from farfield.command.prompt import Prompt, PromptResult
 from farfield.command.rank import Rank, RankResult
+from farfield.command.reconstruct import Invert, Reconstruct, ReconstructResult
 from farfield.command.result import Result
 from farfield.command.settings import Settings
 from farfield.command.transfer import Transfer, TransferResult
@@ -68,6 +70,9 @@ def _load(room: str, place: str, usual: str) -> Callable[..., Any]:
 _ALL = (
     Command(Describe, DescribeResult, "bench.features:describe"),
     Command(TrainDescriptor, TrainDescriptorResult, "audit.copy_training:train_descriptor", runs="descriptor"),
+    Command(Expand, ExpandResult, "unseen.expand", "expand"),
+    Command(Reconstruct, ReconstructResult, "unseen.reconstruct", "reconstruct"),
+    Command(Invert, ReconstructResult, "unseen.reconstruct", "reconstruct", drawn=False),
     Command(Generate, GenerateResult, "model.generate", "generate", drawn=False),
     Command(Analyse, AnalyseResult, "unseen.analyse", "analyse"),
     Command(Compare, CompareResult, "unseen.compare", "compare"),

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from torch import Tensor
 
@@ -28,10 +27,10 @@ from farfield.command.analyse import (
     LevelSeparated,
     Moments,
 )
+from farfield.command.expand import Sampler
 from farfield.command.facts import ModelFacts, SourceFacts
 from farfield.command.likeness import trusted
-from farfield.command.measures import PhysicalFacts, SearchedLevel
-from farfield.command.result import from_json, to_json
+from farfield.command.measures import SearchedLevel
 from farfield.core.artifact import Images, Latents, Score, save, write_json
 from farfield.core.error import FarfieldError
 from farfield.core.runtime import generator
@@ -50,7 +49,6 @@ from farfield.study.bench.run import Run
 from farfield.study.unseen.bandwidth import search_level
 from farfield.study.unseen.interference import Judge, bandwidth, descend
 from farfield.study.unseen.ladder import Ladder, find_levels
-from farfield.study.unseen.proposal import SamplerSettings
 from farfield.study.unseen.symmetry import checked
 from farfield.study.unseen.symmetry import symmetry as symmetry_of
 from farfield.unseen.geometry import expectation, norms, pair_angles, pair_distances, triangle_angles
@@ -123,7 +121,7 @@ def analyse(settings: Analyse, out: Path, *, quiet: bool = False) -> AnalyseResu
     curves: list[Descended] = []
     for level in levels:
         curves += judge.rows(level, descend(run, ladder, mine[level].select(keys), etas, shares))
-    searched = search_level(run, denoiser, given, numerics, SamplerSettings())
+    searched = search_level(run, denoiser, given, numerics, Sampler())
     with run.stage("symmetry"):
         turned = symmetry_of(run, ladder, given, mine, symmetries, seed) if symmetries else None
     if run.ranks.main:
@@ -139,7 +137,7 @@ def analyse(settings: Analyse, out: Path, *, quiet: bool = False) -> AnalyseResu
             examples=SourceFacts(
                 source=settings.examples, n=len(given), available=domain.available, digest=domain.digest()
             ),
-            physical=from_json(PhysicalFacts, to_json(describe_fields(physical, reading))) if physical else None,
+            physical=describe_fields(physical, reading) if physical else None,
             in_domain=InDomain(
                 source=settings.in_domain,
                 n=len(training),
@@ -200,7 +198,7 @@ def _certified(coarse: Latents, fine: Latents, solver: str) -> LevelCertificate:
     return LevelCertificate(sigma=coarse.sigma, error=spread(error), n=len(fine))
 
 
-def _recommended(curves: Sequence[Descended], floor: Score, searched: Sequence[dict[str, Any]]) -> Bandwidth:
+def _recommended(curves: Sequence[Descended], floor: Score, searched: list[SearchedLevel]) -> Bandwidth:
     """The level that decoding with half the noise still keeps, and the one that `expand` finds by its search."""
     eta = min((row.at for row in curves if row.way == "eta"), key=lambda at: (abs(at - JUDGED_AT), -at))
     ways = bandwidth(curves, floor)
@@ -208,8 +206,8 @@ def _recommended(curves: Sequence[Descended], floor: Score, searched: Sequence[d
         ways=ways,
         recommended=next(way.highest_kept for way in ways if (way.way, way.at) == ("eta", eta)),
         eta=eta,
-        search=[SearchedLevel(**row) for row in searched],
-        searched=next(row["sigma"] for row in searched if row["chosen"]),
+        search=searched,
+        searched=next(row.sigma for row in searched if row.chosen),
     )
 
 

@@ -16,6 +16,7 @@ from farfield.audit.local import Parts
 from farfield.checkpoints.load import open_network
 from farfield.checkpoints.native import save_model
 from farfield.command.compare import Compare, ComparedDomain, Count, Entry, RealFields, Tuned
+from farfield.command.expand import Sampler
 from farfield.command.measures import Measures
 from farfield.core.artifact import Images, save
 from farfield.core.error import FarfieldError
@@ -33,14 +34,14 @@ from farfield.study.bench.physical import field_measures
 from farfield.study.bench.run import Run
 from farfield.study.unseen.bandwidth import usual_level
 from farfield.study.unseen.calibration import calibrate
-from farfield.study.unseen.proposal import Producer, SamplerSettings, fit_chooser, produce, sampler_calls
+from farfield.study.unseen.proposal import Producer, fit_chooser, produce, sampler_calls
 from farfield.unseen.tuning import Method, tune
 
-SAMPLERS: dict[str, SamplerSettings] = {
-    "ours": SamplerSettings(),
-    "published": SamplerSettings("interpolation", t=(0.5, 0.5), centre=False, candidates=1, calibrate=False),
-    "geometric": SamplerSettings("geometric", candidates=1, calibrate=False),
-    "gaussian": SamplerSettings("gaussian", candidates=1, calibrate=False),
+SAMPLERS: dict[str, Sampler] = {
+    "ours": Sampler(),
+    "published": Sampler("interpolation", t=(0.5, 0.5), centre=False, candidates=1, calibrate=False),
+    "geometric": Sampler("geometric", candidates=1, calibrate=False),
+    "gaussian": Sampler("gaussian", candidates=1, calibrate=False),
 }
 """Methods that train nothing: ours as `farfield expand` has it; those of arXiv 2310.09213 and plain draws of an isotropic
 Gaussian at the model's last level."""
