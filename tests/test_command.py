@@ -95,7 +95,7 @@ def test_values_are_read_and_written_alike():
     assert (given.level, given.sigmas, given.whole, given.names) == (2.0, (0.1, 100.0), (), ("b", "-c"))
     assert (given.numerics.steps, given.numerics.sigma, type(given.numerics.sigma)) == (7, 1.0, float)
     assert command_line(given) == (
-        "farfield values --level 2 --sigmas 0.1,100 --names b --names=-c --no-on --off --sigma 1 --steps 7"
+        "farfield values --level 2 --sigmas 0.1,100 --names b --names=-c --no-on --off --steps 7 --sigma 1"
     )
     assert Values().words() == [] and Values().request()["steps"] == 5
     told = given.request(level=LEFT_OUT, steps=3)

@@ -288,13 +288,13 @@ def test_a_grey_style_gives_grey_images(root, tmp_path):
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        (("--kind", "ot"), "kind 'ot'"),
+        (("--kind", "ot"), "--kind ot: expected one of mean"),
         (("--strength", "much"), "strength 'much'"),
-        (("--strength", -1), "0 (as it was)"),
+        (("--strength", -1), "--strength -1.0: expected a number, at least 0 and at most 4"),
         (("--sigma", 1e9), "sigma"),
         (("-n", 1), "at least 2"),
         (("--examples", 99), "99 examples"),
-        (("--seed", -1), "seed -1"),
+        (("--seed", -1), "--seed -1"),
         (("--descriptor", "nothing"), "nothing"),
     ],
 )

@@ -7,22 +7,27 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from farfield.command.analyse import Analyse, AnalyseResult
 from farfield.command.audit import Audit, AuditResult
+from farfield.command.compare import Compare, CompareResult
 from farfield.command.convert import Convert
 from farfield.command.dataset import DatasetConvert, DatasetScan
 from farfield.command.describe import Describe, DescribeResult, TrainDescriptor, TrainDescriptorResult
 from farfield.command.dimension import Dimension, DimensionResult
+from farfield.command.edit import Edit, EditResult
 from farfield.command.expand import Expand, ExpandResult
 from farfield.command.fetch import Domains, Fetch, Report
 from farfield.command.generate import Generate, GenerateResult
 from farfield.command.inspect import Inspect
 from farfield.command.molrg import Molrg, MolrgResult
+from farfield.command.prompt import Prompt, PromptResult
 from farfield.command.rank import Rank, RankResult
 from farfield.command.reconstruct import Invert, Reconstruct, ReconstructResult
 from farfield.command.result import Result
 from farfield.command.score import ScoreGl, ScoreGlResult, ScoreMatrix, ScoreMatrixResult, ScoreRp, ScoreRpResult
 from farfield.command.settings import Settings
 from farfield.command.train import Train, TrainResult
+from farfield.command.transfer import Transfer, TransferResult
 from farfield.command.transition import Transition, TransitionResult
 
 
@@ -95,6 +100,11 @@ _ALL = (
     Command(Generate, GenerateResult, "model.generate", "generate", drawn=False),
     Command(Reconstruct, ReconstructResult, "unseen.reconstruct", "reconstruct"),
     Command(Invert, ReconstructResult, "unseen.reconstruct", "reconstruct", drawn=False),
+    Command(Analyse, AnalyseResult, "unseen.analyse", "analyse"),
+    Command(Compare, CompareResult, "unseen.compare", "compare"),
+    Command(Prompt, PromptResult, "unseen.prompt", "prompt"),
+    Command(Transfer, TransferResult, "unseen.transfer", "transfer"),
+    Command(Edit, EditResult, "manifold.edit", "edit"),
 )
 COMMANDS: dict[str, Command] = {command.name: command for command in _ALL}
 """By name, in the order of ``farfield --help``."""

@@ -136,7 +136,7 @@ class Expand(Settings):
     def numerics(self) -> Numerics:
         """At the level given, if it is a number."""
         level = None if isinstance(self.sigma, str) else self.sigma
-        return Numerics(level, self.steps, self.solver, self.loading)
+        return Numerics(self.steps, self.solver, self.loading, level)
 
 
 class ExpandResult(Result):

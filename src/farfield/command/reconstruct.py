@@ -82,7 +82,7 @@ class Invert(Settings):
     def numerics(self) -> Numerics:
         """With what stands where nothing was said."""
         solver = self.solver or ("heun" if self.choice.method == "fixed-point" else "multistep")
-        return Numerics(self.sigma, self.steps or 24, solver, self.loading)
+        return Numerics(self.steps or 24, solver, self.loading, self.sigma)
 
     def asked(self) -> dict[str, Any]:
         """What the request says of the method; nothing of the explicit one, whose runs are as they always were."""

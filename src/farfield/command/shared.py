@@ -75,15 +75,26 @@ class Copying(Loading):
 
 
 @dataclass(frozen=True)
-class Numerics(Settings):
-    """How the ODE of a model is solved."""
+class Solving(Settings):
+    """How the ODE of a model is solved, where the command knows the levels."""
 
     panel: ClassVar[str] = "How the model is run"
 
-    sigma: Sigma = None
     steps: Steps = 24
     solver: SolverName = "multistep"
     loading: Loading = Loading()
+
+    @property
+    def sigma(self) -> float | None:
+        """The level of the latents; None is the model's last."""
+        return None
+
+
+@dataclass(frozen=True)
+class Numerics(Solving):
+    """How the ODE of a model is solved, and up to which level."""
+
+    sigma: Sigma = None
 
 
 @dataclass(frozen=True)

@@ -3,28 +3,23 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
-from farfield.command.measures import BySet, Standing
-from farfield.command.result import from_json
+from farfield.command.prompt import PromptResult
 from farfield.present import gallery, measured, verdict
-from farfield.present.page import Content, model_name
+from farfield.present.page import Content
 from farfield.present.words import short
 
 
-def content(folder: Path, summary: dict[str, Any]) -> Content:
+def content(folder: Path, summary: PromptResult) -> Content:
     """All of the page, from what the run left on disk."""
-    sets, held = gallery.read_sets(folder), summary.get("references")
-    domain = short((summary.get("examples") or {}).get("source") or "images")
-    measures: dict[str, BySet] = from_json(dict[str, BySet], summary.get("measures") or {})
-    stands: Standing | None = from_json(Standing | None, summary.get("standing"))
-    count = summary["n"]
+    sets, held, measures = gallery.read_sets(folder), summary.references or None, summary.measures or {}
+    domain = short(summary.examples.source if summary.examples else "images")
     return Content(
-        model_name(summary),
+        summary.model.name,
         domain,
-        [f"{count} new images", *([f"{held['n']} held-out references"] if held else [])],
-        verdict.standing(stands, domain) + verdict.distances(measures, count, domain, held is not None),
-        verdict.caveats(measures, held is not None) + summary["notes"],
-        verdict.measured_tiles(stands, measures),
-        [*gallery.sheets(sets, held and held["n"]), *measured.measured(measures, held is not None)],
+        [f"{summary.n} new images", *([f"{held.n} held-out references"] if held else [])],
+        verdict.standing(summary.standing, domain) + verdict.distances(measures, summary.n, domain, held is not None),
+        verdict.caveats(measures, held is not None) + summary.notes,
+        verdict.measured_tiles(summary.standing, measures),
+        [*gallery.sheets(sets, held and held.n), *measured.measured(measures, held is not None)],
     )

@@ -19,23 +19,12 @@ from farfield.core.provenance import Provenance
 from farfield.core.score import Score
 from farfield.data.picture import png
 from farfield.present import (
-    analyse,
-    compare,
-    edit,
     plot,
-    prompt,
-    transfer,
     words,
 )
 from farfield.present.page import Content, Picture, Section, model_name
 
-PAGES: dict[str, Callable[[Path, dict[str, Any]], Content]] = {
-    "analyse": analyse.content,
-    "compare": compare.content,
-    "edit": edit.content,
-    "prompt": prompt.content,
-    "transfer": transfer.content,
-}
+PAGES: dict[str, Callable[[Path, dict[str, Any]], Content]] = {}
 """Commands whose page is made of sections, and what makes these from the folder and its summary."""
 
 

@@ -153,7 +153,7 @@ def notes_on(beside: Beside, distances: Distances | None) -> list[str]:
         ]
     if distances is None:
         return [f"No distances to held-out images: they need at least {LEAST} images of each set."]
-    ours, own = (distances.held_out[name]["kernel_distance"] for name in ("samples", "training"))
+    ours, own = (distances.held_out[name].kernel_distance for name in ("samples", "training"))
     if relation(ours, own) == "below":
         return [
             "The samples stand nearer to the held-out images than the training images do: are the two in each other's place, or "

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from farfield.command import measures
 from farfield.command.measures import Certificate, Codec
-from farfield.command.shared import Numerics
+from farfield.command.shared import Solving
 from farfield.core.artifact import Features, Images, Latents, chunks
 from farfield.core.runtime import Advance, exact_matmul, state_dtype
 from farfield.diffusion.denoiser import Denoiser
@@ -47,7 +47,7 @@ class Carrier:
         self.sigma, self.steps = float(sigmas[0]), len(sigmas) - 1
 
     @classmethod
-    def of(cls, numerics: Numerics, denoiser: Denoiser, sigmas: Tensor | None = None) -> Carrier:
+    def of(cls, numerics: Solving, denoiser: Denoiser, sigmas: Tensor | None = None) -> Carrier:
         """By the explicit method over a grid; over that of the numerics' level, if not given."""
         grid = denoiser.schedule.sigmas(numerics.steps, numerics.sigma) if sigmas is None else sigmas
         return cls(denoiser, grid, Method(solver=numerics.solver), numerics.loading.batch_size)

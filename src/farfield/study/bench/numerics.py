@@ -7,7 +7,7 @@ from typing import Any
 
 from farfield.checkpoints.load import load_denoiser
 from farfield.command.facts import ModelFacts
-from farfield.command.shared import Loading, Numerics
+from farfield.command.shared import Loading, Solving
 from farfield.core.error import FarfieldError
 from farfield.core.runtime import resolve_device, resolve_dtype
 from farfield.diffusion.denoiser import Denoiser
@@ -21,7 +21,7 @@ def load_model(model: str, loading: Loading) -> Denoiser:
     )
 
 
-def open_model(model: str, numerics: Numerics) -> Denoiser:
+def open_model(model: str, numerics: Solving) -> Denoiser:
     """The frozen denoiser, on its device, for a solver that will be certified.
 
     Raises:

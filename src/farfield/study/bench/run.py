@@ -168,13 +168,8 @@ class Run:
 
     def finish(self, result: R) -> R:
         """End the run: ``summary.json`` of the result, with the command, the version, what was said of the data, and the cost."""
-        told = {
-            "command": self.request["command"],
-            "farfield": farfield.__version__,
-            **to_json(result),
-            "reading": note.said(),
-            "cost_seconds": self.cost(),
-        }
+        told = {"command": self.request["command"], "farfield": farfield.__version__, **to_json(result)}
+        told = {**told, "reading": note.said(), "cost_seconds": told.get("cost_seconds", self.cost())}
         if self.ranks.main:
             write_json(self.folder / "summary.json", told)
         self.ranks.wait()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from farfield.command.expand import Sampler
 from farfield.command.measures import SearchedLevel
 from farfield.command.result import from_json, to_json
-from farfield.command.shared import Numerics
+from farfield.command.shared import Solving
 from farfield.core.artifact import Images, read_kept, write_kept
 from farfield.data.picture import channel_law
 from farfield.data.subset import choose
@@ -29,7 +29,7 @@ def usual_level(denoiser: Denoiser) -> float:
 
 
 def search_level(
-    run: Run, denoiser: Denoiser, given: Images, numerics: Numerics, sampler: Sampler
+    run: Run, denoiser: Denoiser, given: Images, numerics: Solving, sampler: Sampler
 ) -> list[SearchedLevel]:
     """Which level to sample at, judged on the examples alone: first candidates made from one half of them are held
     against the other half in the model's own features, copies of the first half left out. The least discrepancy wins."""

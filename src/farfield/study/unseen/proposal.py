@@ -10,7 +10,7 @@ from torch import Tensor
 from farfield.audit.activation import DenoiserFeatures
 from farfield.audit.local import Parts
 from farfield.command.expand import Sampler
-from farfield.command.shared import Numerics
+from farfield.command.shared import Solving
 from farfield.core.artifact import Images, Latents
 from farfield.core.error import FarfieldError
 from farfield.core.runtime import Advance, generator
@@ -184,7 +184,7 @@ def repeats(copies: float, sampler: Sampler) -> str | None:
     )
 
 
-def sampler_calls(sampler: Sampler, count: int, n: int, numerics: Numerics) -> dict[str, int]:
+def sampler_calls(sampler: Sampler, count: int, n: int, numerics: Solving) -> dict[str, int]:
     """Network calls (one image through the network once) of making ``n`` images from ``count`` examples, by stage."""
     each = network_calls(numerics.solver, numerics.steps)
     candidates = sampler.candidates if count > 2 else 1
