@@ -14,7 +14,7 @@ import farfield
 from farfield.checkpoints import foreign
 from farfield.checkpoints.checkpoint import Answers
 from farfield.checkpoints.load import open_network, split_name
-from farfield.checkpoints.native import DESCRIPTION, TOLD, WEIGHTS, Blueprint, save_model
+from farfield.checkpoints.native import DESCRIPTION, ORIGIN, WEIGHTS, Blueprint, save_model
 from farfield.core.artifact import read_json
 from farfield.core.disk import sweep, writing
 from farfield.core.error import FarfieldError
@@ -24,7 +24,7 @@ from farfield.study.model.inspect import Description, describe
 
 FORMATS: Final = ("auto", "farfield", "diffusers")
 
-_WRITTEN: Final = {DESCRIPTION, WEIGHTS, TOLD, "model_index.json", "unet", "scheduler"}
+_WRITTEN: Final = {DESCRIPTION, WEIGHTS, ORIGIN, "model_index.json", "unet", "scheduler"}
 """All that a conversion leaves in its folder."""
 
 _SAID: Final = (
@@ -106,7 +106,7 @@ def convert(
         _check_half(model, network)
     if pipeline:
         plan = replace(plan, family=None, scheduler=scheduler)
-    save_model(out, network, plan, dtype=dtype, told=_told(found, answers), pipeline=pipeline)
+    save_model(out, network, plan, dtype=dtype, origin=_told(found, answers), pipeline=pipeline)
     named = str(dtype).removeprefix("torch.")
     return Converted(out, "diffusers" if pipeline else "farfield", named, not half or exact == dtype, found)
 
@@ -174,8 +174,8 @@ def _check_free(out: Path) -> None:
     """Refuse to write where something else is."""
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return
-    ours = out.is_dir() and (out / TOLD).is_file() and {p.name for p in out.iterdir()} <= _WRITTEN
-    told = read_json(out / TOLD) if ours else None
+    ours = out.is_dir() and (out / ORIGIN).is_file() and {p.name for p in out.iterdir()} <= _WRITTEN
+    told = read_json(out / ORIGIN) if ours else None
     if not isinstance(told, dict) or told.get("command") != "convert":
         raise FarfieldError(
             f"{out}: there already, and not a model that `farfield convert` wrote; choose another place"

@@ -365,7 +365,7 @@ class _Session:
         dtype = torch.float16 if self.half else torch.float32
         for i in range(len(self.training.averages)):
             with self.training.averaged(i) as denoiser:
-                save_model(self._folder(i), denoiser.network, self.plan, dtype=dtype, told=told)
+                save_model(self._folder(i), denoiser.network, self.plan, dtype=dtype, origin=told)
 
 
 def _timeless(log: list[dict[str, Any]]) -> list[dict[str, Any]]:
