@@ -116,8 +116,8 @@ def invert_by(
         return Inverted(invert(denoiser, images, sigmas, method.solver, callback), calls)
     x0, up = denoiser.encode(images), sigmas.flip(0)
     if method.name == "fixed-point":
-        found = integrate_implicit(denoiser, x0, up, method.solver, tolerance=method.tolerance, callback=callback)
-        return Inverted(to_latent(found.x, top), found.calls)
+        inverse = integrate_implicit(denoiser, x0, up, method.solver, tolerance=method.tolerance, callback=callback)
+        return Inverted(to_latent(inverse.x, top), inverse.calls)
     if method.name == "edit-friendly":
         x, maps = noise_maps(denoiser, x0, sigmas, seeds or (), method.eta, callback)
         return Inverted(to_latent(x, top), calls, maps, float(top))
@@ -205,13 +205,13 @@ def budgets(
     """
     names = ("round_trip", "latent")
     asked, tried = (dict(zip(names, pair, strict=True)) for pair in (choice, probe))
-    found = dict(zip(names, (psnr, latent), strict=True))
+    reached = dict(zip(names, (psnr, latent), strict=True))
     met = {
         "round_trip": None if psnr is None else psnr >= asked["round_trip"],
         "latent": None if latent is None else latent <= asked["latent"],
     }
     each = {
-        name: {"asked": asked[name], "probe": tried[name], "found": found[name], "met": met[name]} for name in names
+        name: {"asked": asked[name], "probe": tried[name], "found": reached[name], "met": met[name]} for name in names
     }
     known = [value for value in met.values() if value is not None]
     return {**each, "met": all(known) if known else None}
