@@ -61,16 +61,16 @@ def standing(
 
     for descriptor, sets in measures.items():
         ours, real = sets.get("samples") or {}, sets.get("real") or {}
-        for name, found in ours.items():
+        for name, score in ours.items():
             if same_size or name not in SIZED:
-                add(name, descriptor, relation(found, real.get(name)))
+                add(name, descriptor, relation(score, real.get(name)))
     for descriptor, news in (novelty or {}).items():
         for name, floor in NEWNESS.items():
             add(name, descriptor, relation(news.get(name), news.get(floor)))
     if local_copies:
         add("copies", "quarters", relation(local_copies.get("samples"), local_copies.get("floor")))
-    told = (fields or {}).get("samples") or {}
-    channels = told.get("channels") or [told]
+    field_scores = (fields or {}).get("samples") or {}
+    channels = field_scores.get("channels") or [field_scores]
     for i, channel in enumerate(channels, start=1):
         space = "fields" if len(channels) == 1 else f"fields, channel {i}"
         for group, name in DISTANCES:
@@ -82,10 +82,10 @@ def standing(
 
 def _beyond_chance(group: Mapping[str, Any], name: str) -> Relation | None:
     """``above`` where a distance of two sets of fields is more than two sets of one law and these sizes have."""
-    found = group.get(name)
-    if found is None:
+    score = group.get(name)
+    if score is None:
         return None
     value, chance = (
-        (found["value"], found["chance"]) if isinstance(found, Mapping) else (found.value, group["chance"][name])
+        (score["value"], score["chance"]) if isinstance(score, Mapping) else (score.value, group["chance"][name])
     )
     return "above" if value > chance else "overlapping"
