@@ -20,7 +20,7 @@ from test_ranks import launched
 from tiny import Outcome, contents, farfield, make_images, summary
 
 from farfield.audit.descriptor import describe
-from farfield.audit.generalization import gl
+from farfield.audit.generalization import generalization
 from farfield.audit.pixels import Pixels
 from farfield.audit.search import neighbours
 from farfield.audit.similarity import unit
@@ -284,7 +284,7 @@ def test_the_bundled_pair_memorizes_and_generalizes(name: str, size: int):
         for images in (training.as_images(), Images(tuple(map(str, range(64))), samples), held.as_images())
     )
     threshold = calibrate(neighbours(unit(real), unit(known)).similarity).value
-    found = gl(samples=new, training=known.select(known.keys[:size]), threshold=threshold).score
+    found = generalization(neighbours(unit(new), unit(known.select(known.keys[:size]))), threshold).score
     assert found.high < 0.1 if size == 16 else found.low > 0.9
     images = training.subset(size).values(slice(128))
     losses = [float(heldout_loss(denoiser, x).mean()) for x in (images, held.values(slice(128)))]
