@@ -139,9 +139,9 @@ def test_moves_follow_the_published_law():
 
 
 def test_what_the_network_is_told():
-    told = moves(scale=1.5, rotation=0.3, stretch=-2.0, tilt=0.7, shift=[0.1, -0.2], mirror=True).told()[0]
+    numbers = moves(scale=1.5, rotation=0.3, stretch=-2.0, tilt=0.7, shift=[0.1, -0.2], mirror=True).as_vector()[0]
     want = [1, 0, 1.5, math.cos(0.3) - 1, math.sin(0.3), -2 * math.cos(0.7), -2 * math.sin(0.7), 0.1, -0.2]
-    torch.testing.assert_close(told, torch.tensor(want, dtype=torch.float64))
+    torch.testing.assert_close(numbers, torch.tensor(want, dtype=torch.float64))
     images = torch.rand(4, 1, 8, 8)
     after, told = Augment(1.0)(images, generator(0))
     assert (after.dtype, told.dtype, told.shape) == (torch.float32, torch.float32, (4, 9))

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
+from farfield.command.reconstruct import MethodSearch, TriedMethod
 from farfield.core.artifact import write_json
 from farfield.present import method, plot, report
 from farfield.present.page import Chart, Content, Picture, Section, Table, model_name
@@ -19,10 +22,20 @@ def page(tmp_path, monkeypatch):
             title="Figures",
             chosen=[1],
         )
+        more = Table(["name"], [["all of it"]], "Folded", folded=True, note="7 more elsewhere.")
         picture = Picture("strip", plot.grid(torch.zeros(2, 3, 8, 8)), "A strip", alt="two grey squares")
+        beside = Picture("beside", picture.image, "Beside it", colour="ours")
         chart = Chart(plot.histograms({"examples": {"norm": [1.0, 2.0]}}), "a histogram")
         section = Section(
-            "first", "What was found", "In short.", ["At length."], [chart], [picture], [table], [("Why", "Because.")]
+            "first",
+            "What was found",
+            "In short.",
+            ["At length."],
+            [chart],
+            [picture],
+            [table, more],
+            [("Why", "Because.")],
+            [beside],
         )
         return Content("m", "d", ["40 images"], ["It is so."], ["But few."], [("found", "0.25", "", "of 1")], [section])
 
@@ -39,7 +52,8 @@ def test_everything_of_a_section_is_on_the_page(page):
     assert [part for part in [*expected, "It is so.", "But few.", "40 images", "of 1"] if part not in html] == []
     assert "<small>[0.12, 0.38]</small>" in html and "n = 40" in html
     assert "a &lt; b" in html and 'href="#first"' in html and 'class="chosen"' in html and "–" in html
-    assert (page / "grids" / "strip.png").is_file()
+    assert "<details><summary>Folded</summary>" in html and "7 more elsewhere." in html and 'class="key ours"' in html
+    assert all((page / "grids" / f"{name}.png").is_file() for name in ("strip", "beside"))
 
 
 def test_the_same_run_gives_the_same_bytes(page):
@@ -53,28 +67,18 @@ def test_the_model_is_named_however_the_summary_has_it():
 
 
 def test_the_search_for_a_method_is_a_table_with_its_winner_marked():
-    tried = [
-        {"method": "explicit", "solver": "multistep", "steps": 8, "calls": 18.0, "psnr": 31.0, "latent": 0.08},
-        {"method": "belm", "solver": "belm", "steps": 8, "failed": "step 2 became NaN"},
-        {
-            "method": "explicit",
-            "solver": "multistep",
-            "steps": 20,
-            "calls": 42.0,
-            "psnr": 46.4,
-            "latent": 0.006,
-            "chosen": True,
-        },
-    ]
-    search = {
-        "round_trip": 40.0,
-        "latent": 0.01,
-        "n": 4,
-        "reference_steps": 200,
-        "reference_error": 1e-4,
-        "tried": tried,
-    }
-    found = method.section(search)
+    explicit = TriedMethod(method="explicit", solver="multistep", steps=8, calls=18.0, psnr=31.0, latent=0.08)
+    failed = TriedMethod(method="belm", solver="belm", steps=8, failed="step 2 became NaN")
+    best = replace(explicit, steps=20, calls=42.0, psnr=46.4, latent=0.006, chosen=True)
+    search = MethodSearch(
+        round_trip=40.0,
+        latent=0.01,
+        n=4,
+        reference_steps=200,
+        reference_error=1e-4,
+        tried=[explicit, failed, best],
+    )
+    (found,) = method.section(search)
     assert found.tables[0].chosen == [2] and "40.0 dB" in found.lead and "1.0" in found.lead
     assert found.tables[0].rows[1][2:] == [None, "–", "–", "step 2 became NaN"]
-    assert method.section({}) is None
+    assert method.section(None) == []

@@ -55,11 +55,6 @@ def run(root: Path, source: object, *options: object, to: str = "") -> Outcome:
     return farfield("expand", root / "model", path, "-o", root / name, *QUICK, *options)
 
 
-@pytest.fixture
-def without_the_page(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("farfield.present.report.write_report", lambda folder: folder / "report.html")
-
-
 class TestFits:
     def test_the_stretch_is_fitted_on_the_examples_alone(self, root, finished):
         kept = read_stretch(finished / "stretch.json")
@@ -121,7 +116,7 @@ class TestFits:
         assert "stretch log: expected values above 0" in outcome.err and "use --stretch asinh" in outcome.err
 
     @pytest.mark.parametrize("kind", ["linear", "percentile"])
-    def test_every_stretch_runs(self, root, kind, without_the_page):
+    def test_every_stretch_runs(self, root, kind):
         assert run(root, "sky", "--stretch", kind, "--examples", 20, to=f"run-{kind}").code == 0
         found = summary(root / f"run-{kind}")
         assert found["physical"]["stretch"]["kind"] == kind and found["fields"] is None  # four are too few to hold out
@@ -133,7 +128,7 @@ def _held(domain: Domain) -> list[str]:
 
 
 class TestOtherSources:
-    def test_a_cube_in_an_hdu(self, root, without_the_page):
+    def test_a_cube_in_an_hdu(self, root):
         cube = np.stack([sky(s, 16) for s in range(8)])
         fits.HDUList([fits.PrimaryHDU(), fits.ImageHDU(cube), fits.ImageHDU(-cube)]).writeto(root / "cube.fits")
         assert run(root, "cube.fits[2]", to="hdu").code == 0
@@ -146,7 +141,7 @@ class TestOtherSources:
             assert a["keys"].tolist() == [f"cube/{i:04d}" for i in range(8)]
         assert fits.getdata(root / "hdu" / "physical" / "000000.fits").shape == (16, 16)
 
-    def test_patches_of_a_map_with_gaps(self, root, without_the_page):
+    def test_patches_of_a_map_with_gaps(self, root):
         whole = np.exp(np.random.default_rng(0).standard_normal((64, 96)))
         whole[5, 5], whole[40, 40] = np.nan, np.inf
         np.save(root / "map.npy", whole)
@@ -174,14 +169,14 @@ class TestOtherSources:
         )  # takes a part of every map
         assert any("come from the same maps" in note for note in mixed.notes)
 
-    def test_clouds(self, root, without_the_page, monkeypatch):
+    def test_clouds(self, root, monkeypatch):
         monkeypatch.setattr("farfield.data.bundled.CLOUDS", 20)
         assert run(root, "clouds", "--examples", 8).code == 0
         found = summary(root / "run-clouds")
         assert found["physical"]["stretch"]["kind"] == "log" and found["physical"]["unit"] == "cm-2"
         assert np.load(root / "run-clouds" / "physical" / "samples.npz")["images"].min() > 1e19
 
-    def test_images_can_be_forced(self, root, without_the_page):
+    def test_images_can_be_forced(self, root):
         import tifffile
 
         (root / "tif").mkdir()
@@ -269,7 +264,7 @@ class TestOtherCommands:
         [
             ("reconstruct", "pictures", ("--patch", 8), "--patch, --hdu and --field-mask are for physical fields"),
             ("invert", "pictures", ("--stretch", "auto"), "pictures: expected files of fields"),
-            ("invert", "sky", ("--limit", 0), "limit 0: expected at least 1"),
+            ("invert", "sky", ("--limit", 0), "--limit 0: expected a whole number, at least 1"),
             ("reconstruct", "sky", ("--stretch", "log"), "use --stretch asinh"),
             ("reconstruct", "sky", ("--hdu", 3), "expected an image in HDU 3"),
             ("analyse", "sky", ("--examples", 25), "25 examples asked for, but it holds 24"),
@@ -354,7 +349,7 @@ class TestGrey:
         assert channel_law(torch.cat([grey(image[:3]), image[3:]])) is None  # one in colour is enough
         assert torch.allclose(grey(image)[:, 2], image.mean(1)) and torch.allclose(grey(grey(image)), grey(image))
 
-    def test_grey_pictures_make_grey_samples(self, root, without_the_page):
+    def test_grey_pictures_make_grey_samples(self, root):
         (root / "grey").mkdir()
         for seed in range(4):
             Image.fromarray((sky(seed, 16) * 4).clip(0, 255).astype(np.uint8)).save(root / "grey" / f"{seed}.png")
@@ -365,7 +360,7 @@ class TestGrey:
         coloured = load(root / "run-png" / "samples", Images).values
         assert not torch.allclose(coloured, grey(coloured), atol=0.01)
 
-    def test_candidates_are_grey_when_they_are_chosen(self, root, without_the_page):
+    def test_candidates_are_grey_when_they_are_chosen(self, root):
         assert run(root, "sky", "--candidates", 2, "--examples", 8, to="chosen").code == 0
         pilot = load(root / "chosen" / "pilot", Images).values
         assert torch.equal(pilot, pilot[:, :1].expand(-1, 3, -1, -1))

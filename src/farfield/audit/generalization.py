@@ -55,14 +55,14 @@ class Ratios:
     duplicates: int
 
 
-def generalization(found: Neighbours, threshold: float, held_out: Neighbours | None = None) -> Generalization:
+def generalization(samples: Neighbours, threshold: float, held_out: Neighbours | None = None) -> Generalization:
     """The generalization score: the share of samples whose nearest training image is no more alike than the threshold.
 
     GL = 1 - P(max over training images of the cosine > threshold), with 0.6 for SSCD (Zhang et al. 2023, arXiv
     2310.05264). Wilson's intervals, given the training images.
 
     Args:
-        found: the samples' neighbours among the training images, as vectors of unit length.
+        samples: the samples' neighbours among the training images, as vectors of unit length.
         threshold: a cosine.
         held_out: the neighbours of images of the domain that were never trained on, for the floor.
 
@@ -70,8 +70,8 @@ def generalization(found: Neighbours, threshold: float, held_out: Neighbours | N
         FarfieldError: a threshold outside [-1, 1].
     """
     check_threshold(threshold)
-    copied = int((found.similarity > threshold).sum())
-    n = len(found.keys)
+    copied = int((samples.similarity > threshold).sum())
+    n = len(samples.keys)
     return Generalization(
         score=proportion(n - copied, n),
         memorized=proportion(copied, n),

@@ -13,14 +13,6 @@ from typing import Annotated, Any
 import typer
 
 from farfield import __version__
-from farfield.cli import analyse as analyse
-from farfield.cli import compare as compare
-from farfield.cli import edit as edit
-from farfield.cli import expand as expand
-from farfield.cli import generate as generate
-from farfield.cli import prompt as prompt
-from farfield.cli import reconstruct as reconstruct
-from farfield.cli import transfer as transfer
 from farfield.cli.derive import add
 from farfield.cli.failure import TRACEBACK, failure
 from farfield.cli.options import Application, app

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 from farfield.command.facts import SourceFacts
 from farfield.command.likeness import Calibrated, Likeness, Paired, Thresholds
+from farfield.command.measures import BySet
 from farfield.command.option import Argument, Option
 from farfield.command.result import Result
 from farfield.command.score import Comparison, Descriptor, HeldOut, PixelPaired
@@ -75,7 +76,6 @@ class Audit(Settings):
             raise FarfieldError(f"-n {self.n} and --seeds: expected either -n or --seeds")
 
 
-@dataclass(frozen=True, kw_only=True)
 class Subject(Result):
     """What was judged."""
 
@@ -86,7 +86,6 @@ class Subject(Result):
     solver: Annotated[str | None, "that made them"] = None
 
 
-@dataclass(frozen=True, kw_only=True)
 class Evidence(Result):
     """What a score says."""
 
@@ -98,7 +97,6 @@ class Evidence(Result):
     ]
 
 
-@dataclass(frozen=True, kw_only=True)
 class Verdict(Result):
     """By the rule of `audit.verdict.judge`."""
 
@@ -108,16 +106,14 @@ class Verdict(Result):
     against: Annotated[list[str], "scores that read otherwise"]
 
 
-@dataclass(frozen=True, kw_only=True)
 class Distances(Result):
     """By set and measure; `audit.distribution` and `audit.coverage`."""
 
     n: Annotated[int, "images of each set"]
-    held_out: Annotated[dict[str, dict[str, Score]], "of samples and of training images, to held-out ones"]
-    training: Annotated[dict[str, dict[str, Score]], "of samples, to training images"]
+    held_out: Annotated[BySet, "of samples and of training images, to held-out ones"]
+    training: Annotated[BySet, "of samples, to training images"]
 
 
-@dataclass(frozen=True, kw_only=True)
 class Duplicates(Result):
     """Shares of images with another one of their own set above a threshold; `audit.memorization.duplicates`."""
 
@@ -128,7 +124,6 @@ class Duplicates(Result):
     held_out: Score | None
 
 
-@dataclass(frozen=True, kw_only=True)
 class OtherModel(Result):
     """Another model's images of the same seeds."""
 
@@ -141,7 +136,6 @@ class OtherModel(Result):
     mae: Annotated[PixelPaired | None, "the same by pixels; null where these are not of one size"]
 
 
-@dataclass(frozen=True, kw_only=True)
 class _Judged(Result):
     subject: Subject
     training: SourceFacts
@@ -150,7 +144,6 @@ class _Judged(Result):
     verdict: Verdict
 
 
-@dataclass(frozen=True, kw_only=True)
 class AuditResult(Comparison, _Judged):  # keys of the last base come first
     distances: Distances | None
     duplicates: Duplicates

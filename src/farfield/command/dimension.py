@@ -37,7 +37,6 @@ class Dimension(Settings):
     strict: Strict = False
 
 
-@dataclass(frozen=True, kw_only=True)
 class Recommended(Result):
     """The level at which the data have one dimension: where the median over images changes least."""
 
@@ -46,7 +45,6 @@ class Recommended(Result):
     plateau: Annotated[bool, "whether that is flat"]
 
 
-@dataclass(frozen=True, kw_only=True)
 class DimensionLevel(Result):
     """All images at one noise level."""
 
@@ -55,7 +53,6 @@ class DimensionLevel(Result):
     error: Annotated[OverPoints, "from the denoising error; `manifold.dimension.error_dimension`"]
 
 
-@dataclass(frozen=True, kw_only=True)
 class ImageDimension(Result):
     """One image at every level."""
 
@@ -63,7 +60,6 @@ class ImageDimension(Result):
     error: Annotated[list[Score], "by level; `manifold.dimension.error_dimension`"]
 
 
-@dataclass(frozen=True, kw_only=True)
 class BundleImage(Result):
     """The normal bundle of one image."""
 
@@ -72,7 +68,6 @@ class BundleImage(Result):
     step: Annotated[float, "that step, of 1 at most"]
 
 
-@dataclass(frozen=True, kw_only=True)
 class Bundle(Result):
     """The normal bundle at the recommended level; `manifold.dimension.normal_bundle`."""
 
@@ -82,7 +77,6 @@ class Bundle(Result):
     images: Annotated[dict[str, BundleImage], "each image, by its key"]
 
 
-@dataclass(frozen=True, kw_only=True)
 class DimensionResult(Result):
     model: Annotated[ModelFacts, "that was measured"]
     examples: Annotated[SourceFacts, "around which"]

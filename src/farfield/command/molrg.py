@@ -13,7 +13,6 @@ from farfield.core.error import FarfieldError
 from farfield.core.score import Score
 
 
-@dataclass(frozen=True, kw_only=True)
 class Schooling(Result):
     """How the networks are trained and asked."""
 
@@ -88,7 +87,6 @@ class Molrg(Settings):
         return Schooling(kind=self.network, images=self.length, batch_size=512, learning_rate=3e-3, made=500, rate=0.01)
 
 
-@dataclass(frozen=True, kw_only=True)
 class Setting(Result):
     """The laws, and where they were looked at."""
 
@@ -105,7 +103,6 @@ class Setting(Result):
     share: Annotated[float, "of the Jacobian's norm, that the rank holds"]
 
 
-@dataclass(frozen=True, kw_only=True)
 class Method(Result):
     """A way to find subspaces; `study.manifold.molrg_recovery.find`. Lists have an entry for each ratio."""
 
@@ -116,7 +113,6 @@ class Method(Result):
     ]
 
 
-@dataclass(frozen=True, kw_only=True)
 class Recovery(Result):
     """From how many samples on subspaces are found."""
 
@@ -128,7 +124,6 @@ class Recovery(Result):
     methods: dict[str, Method]
 
 
-@dataclass(frozen=True, kw_only=True)
 class Trained(Result):
     """What networks make that were trained on so many samples; `study.manifold.molrg_network.score`."""
 
@@ -141,7 +136,6 @@ class Trained(Result):
     loss: Annotated[float, "at the end of training"]
 
 
-@dataclass(frozen=True, kw_only=True)
 class MolrgResult(Result):
     setting: Setting
     network: Schooling | None

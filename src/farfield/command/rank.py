@@ -39,7 +39,6 @@ class Rank(Settings):
             raise FarfieldError(f"--images {self.images}: a trajectory begins at noise; leave one of the two out")
 
 
-@dataclass(frozen=True, kw_only=True)
 class RankLevel(Result):
     """What all points say at one noise level."""
 
@@ -70,7 +69,6 @@ class RankLevel(Result):
     values: Annotated[list[float], "the median over points of each singular value, as far as all know them"]
 
 
-@dataclass(frozen=True, kw_only=True)
 class RankResult(Result):
     model: Annotated[ModelFacts, "that was measured"]
     along: Annotated[Along, "where the points lie"]

@@ -43,7 +43,6 @@ class ScoreRp(Settings):
     device: DeviceName = "auto"
 
 
-@dataclass(frozen=True, kw_only=True)
 class PixelPaired(Result):
     """`audit.reproducibility.mae_rp`."""
 
@@ -52,7 +51,6 @@ class PixelPaired(Result):
     chance: Annotated[Score, "of re-paired seeds"]
 
 
-@dataclass(frozen=True, kw_only=True)
 class FlowDistance(Result):
     """`audit.reproducibility.pfd`."""
 
@@ -61,7 +59,6 @@ class FlowDistance(Result):
     chance: Annotated[Score, "of re-paired seeds"]
 
 
-@dataclass(frozen=True, kw_only=True)
 class ScoreRpResult(Result):
     first: SourceFacts
     second: SourceFacts
@@ -102,13 +99,11 @@ class ScoreGl(Settings):
     device: DeviceName = "auto"
 
 
-@dataclass(frozen=True, kw_only=True)
 class Search(Result):
     kind: Annotated[str, "exact, ivf or hnsw"]
     recall: Annotated[Score | None, "share of nearest images that it found; `audit.index.neighbours_in_shards`"]
 
 
-@dataclass(frozen=True, kw_only=True)
 class Generalization(Result):
     """`audit.generalization.generalization`."""
 
@@ -118,7 +113,6 @@ class Generalization(Result):
     threshold: float
 
 
-@dataclass(frozen=True, kw_only=True)
 class Shares(Result):
     """A share of the samples, and of images that were never trained on."""
 
@@ -126,7 +120,6 @@ class Shares(Result):
     held_out: Score | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
 class RatioTest(Result):
     """The share far nearer to one training image than to the next; `audit.generalization.ratio_test`."""
 
@@ -137,7 +130,6 @@ class RatioTest(Result):
     ratio: Annotated[Spread, "of a sample's distance to its nearest training image over that to the second nearest"]
 
 
-@dataclass(frozen=True, kw_only=True)
 class CopyingTest(Result):
     """The data-copying test; `audit.authenticity.data_copying`."""
 
@@ -148,13 +140,11 @@ class CopyingTest(Result):
     left_out: Annotated[float, "share of held-out images in cells that held too few"]
 
 
-@dataclass(frozen=True, kw_only=True)
 class DataCopying(Result):
     whole: Annotated[CopyingTest, "over the whole space"]
     cells: Annotated[CopyingTest | None, "cell by cell, where there are enough images"]
 
 
-@dataclass(frozen=True, kw_only=True)
 class Comparison(Result):
     """Samples beside the training images, and held-out images beside them."""
 
@@ -169,7 +159,6 @@ class Comparison(Result):
     notes: Notes
 
 
-@dataclass(frozen=True, kw_only=True)
 class _GlSets(Result):
     samples: SourceFacts
     held_out: HeldOut = None
@@ -177,7 +166,6 @@ class _GlSets(Result):
     descriptor: Descriptor
 
 
-@dataclass(frozen=True, kw_only=True)
 class ScoreGlResult(Comparison, _GlSets):  # keys of the last base come first
     pass
 
@@ -203,19 +191,16 @@ class ScoreMatrix(Settings):
 Matrix = Annotated[list[list[Score]], "of every two models, a row for each"]
 
 
-@dataclass(frozen=True, kw_only=True)
 class PairedMatrix(Result):
     score: Matrix
     chance: Annotated[Matrix, "of re-paired seeds"]
 
 
-@dataclass(frozen=True, kw_only=True)
 class PixelMatrix(Result):
     limit: Annotated[float, "mean absolute difference up to which a pair agrees, of the range from black to white"]
     score: Annotated[Matrix, "`audit.reproducibility.mae_rp`"]
 
 
-@dataclass(frozen=True, kw_only=True)
 class ScoreMatrixResult(Result):
     sets: Annotated[dict[str, SourceFacts], "by a short name"]
     pairs: Annotated[int, "seeds that all have"]

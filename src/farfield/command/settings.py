@@ -27,8 +27,14 @@ from typing import Any, ClassVar, Final, Self
 from farfield.command.option import Leaf, Option, parse_type
 from farfield.core.error import FarfieldError
 
-LEFT_OUT: Final = object()
-"""In place of a value: the request has no such key."""
+
+class _LeftOut:
+    def __bool__(self) -> bool:
+        return False
+
+
+LEFT_OUT: Final[Any] = _LeftOut()
+"""In place of a value: the request has no such key, and the summary none where a field holds this as its default."""
 
 
 @dataclass(frozen=True)

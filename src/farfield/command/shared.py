@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
 
 from farfield.command.option import LARGEST_SEED, Argument, Option
-from farfield.command.settings import Settings
+from farfield.command.settings import LEFT_OUT, Settings
 from farfield.command.text import MOST_IMAGES, as_count
 
 Model = Annotated[
@@ -29,6 +29,9 @@ BatchSize = Annotated[int, Option("Images at a time; also the most that an inter
 DeviceName = Annotated[str, Option("auto, cpu, cuda, cuda:N or mps.", key=None)]
 Dtype = Annotated[str, Option("Precision of the network: float32, bfloat16, float16 or float64.")]
 Label = Annotated[int | None, Option("Class, for a class-conditional model.")]
+Sigma = Annotated[float | None, Option("Noise level of the latents.", default="the model's last level")]
+Steps = Annotated[int, Option("Steps of the solver, each way.", least=1)]
+SolverName = Annotated[str, Option("euler (DDIM), heun, midpoint or multistep.")]
 Levels = Annotated[
     tuple[float, ...] | None, Option("Noise levels, with commas between.", default="8 between the model's ends")
 ]
@@ -45,14 +48,20 @@ Trust = Annotated[
 
 
 @dataclass(frozen=True)
-class Loading(Settings):
-    """How a model is loaded and called: rows at a time, where, in which precision, for which class."""
+class Compute(Settings):
+    """How a model is called: rows at a time, where, in which precision."""
 
     panel: ClassVar[str] = "How the model is run"
 
     batch_size: BatchSize = 64
     device: DeviceName = "auto"
     dtype: Dtype = "float32"
+
+
+@dataclass(frozen=True)
+class Loading(Compute):
+    """How a model is loaded and called: for which class too."""
+
     label: Label = None
 
 
@@ -66,15 +75,26 @@ class Copying(Loading):
 
 
 @dataclass(frozen=True)
-class Numerics(Settings):
-    """How the ODE of a model is solved."""
+class Solving(Settings):
+    """How the ODE of a model is solved, where the command knows the levels."""
 
     panel: ClassVar[str] = "How the model is run"
 
-    sigma: Annotated[float | None, Option("Noise level of the latents.", default="the model's last level")] = None
-    steps: Annotated[int, Option("Steps of the solver, each way.", least=1)] = 24
-    solver: Annotated[str, Option("euler (DDIM), heun, midpoint or multistep.")] = "multistep"
+    steps: Steps = 24
+    solver: SolverName = "multistep"
     loading: Loading = Loading()
+
+    @property
+    def sigma(self) -> float | None:
+        """The level of the latents; None is the model's last."""
+        return None
+
+
+@dataclass(frozen=True)
+class Numerics(Solving):
+    """How the ODE of a model is solved, and up to which level."""
+
+    sigma: Sigma = None
 
 
 @dataclass(frozen=True)
@@ -104,6 +124,10 @@ class Reading(Settings):
             default="only masks whose meaning a standard fixes",
         ),
     ] = None
+
+    def asked(self, physical: bool) -> dict[str, Any]:
+        """What a request says of it: nothing, where pictures were read."""
+        return {key: value if physical else LEFT_OUT for key, value in self.request().items()}
 
 
 def amount(help: str, *flags: str, **more: Any) -> Option:

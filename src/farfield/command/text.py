@@ -51,6 +51,14 @@ def as_count(text: str, name: str) -> int:
     return number
 
 
+def as_decibels(text: str, name: str) -> float:
+    """A PSNR: ``40dB``, ``40``."""
+    match = re.fullmatch(r"\s*([0-9]*\.?[0-9]+)\s*(dB)?\s*", text, re.IGNORECASE)
+    if not match:
+        raise FarfieldError(f"{name} {text!r}: expected a PSNR such as 40dB")
+    return float(match[1])
+
+
 def as_range(text: str, name: str) -> tuple[int, ...]:
     """Whole numbers and ranges of them: ``0-63``, ``1,5,9-12``."""
     return tuple(parse_numbers(text, name))

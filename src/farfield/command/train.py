@@ -135,7 +135,6 @@ class Train(Settings):
             raise FarfieldError("--labels and --augment decide the network; --from has its own: leave them out")
 
 
-@dataclass(frozen=True, kw_only=True)
 class LogRow(Result):
     """A row of ``log.json``."""
 
@@ -146,7 +145,6 @@ class LogRow(Result):
     seconds: Annotated[float | None, "since the row before"]
 
 
-@dataclass(frozen=True, kw_only=True)
 class TrainedModel(Result):
     """The last snapshot."""
 
@@ -155,7 +153,6 @@ class TrainedModel(Result):
     parameters: Annotated[int, "of the network"]
 
 
-@dataclass(frozen=True, kw_only=True)
 class TrainResult(Result):
     data: Annotated[str, "the training set, as it was given"]
     n: Annotated[int, "training images"]

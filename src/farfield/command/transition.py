@@ -34,7 +34,6 @@ DECIDED: Final = {
 Regime = Literal["memorizes", "generalizes", "between"]
 
 
-@dataclass(frozen=True, kw_only=True)
 class Grid(Result):
     """Every size of the training set with every width and every seed, each ascending."""
 
@@ -119,7 +118,6 @@ class Transition(Settings):
         return replace(self.likeness, descriptor="pixels" if self.data == DEFAULT else "copy")
 
 
-@dataclass(frozen=True, kw_only=True)
 class GridData(Result):
     """What the training sets were taken from."""
 
@@ -130,14 +128,12 @@ class GridData(Result):
     held_out: Annotated[int, "images that no model was trained on"]
 
 
-@dataclass(frozen=True, kw_only=True)
 class GridAlike(Alike):
     rp: Annotated[
         dict[str, float], "cosines above which two samples agree; pairs: which different held-out images exceed"
     ]
 
 
-@dataclass(frozen=True, kw_only=True)
 class Agreement(Result):
     """How often two models make the same image of a seed, beside chance."""
 
@@ -145,7 +141,6 @@ class Agreement(Result):
     mae: Annotated[Paired, "in pixels; `audit.reproducibility.mae_rp`"]
 
 
-@dataclass(frozen=True, kw_only=True)
 class TwoModels(Result):
     """Two models of one training set."""
 
@@ -154,12 +149,10 @@ class TwoModels(Result):
     size: Annotated[int, "of the training set"]
 
 
-@dataclass(frozen=True, kw_only=True)
 class Between(Agreement, TwoModels):  # keys of the last base come first
     pass
 
 
-@dataclass(frozen=True, kw_only=True)
 class Losses(Result):
     """The denoising loss over the same levels and noises; `diffusion.objective.heldout_loss`."""
 
@@ -168,7 +161,6 @@ class Losses(Result):
     gap: Annotated[float, "the second minus the first"]
 
 
-@dataclass(frozen=True, kw_only=True)
 class Nearest(Result):
     """The median cosine to the nearest training image; `audit.search.neighbours`."""
 
@@ -176,7 +168,6 @@ class Nearest(Result):
     held_out: float
 
 
-@dataclass(frozen=True, kw_only=True)
 class CellScores(Result):
     """One model."""
 
@@ -195,7 +186,6 @@ class CellScores(Result):
     theory: Annotated[Agreement, "with the optimal denoiser of its training set"]
 
 
-@dataclass(frozen=True, kw_only=True)
 class TheoryScores(Result):
     """The optimal denoiser of a training set."""
 
@@ -203,7 +193,6 @@ class TheoryScores(Result):
     gl: Annotated[dict[str, Generalization], "by threshold"]
 
 
-@dataclass(frozen=True, kw_only=True)
 class TransitionResult(Result):
     data: GridData
     grid: Grid

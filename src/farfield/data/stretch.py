@@ -64,8 +64,8 @@ class Stretch:
         elif self.kind == "asinh":
             x = ((x - self._of("centre", x)) / self._of("softening", x)).asinh()
         low, high = self._of("low", x), self._of("high", x)
-        found = 2 * ((x - low) / (high - low)) - 1
-        return _finite(found, values, "stretch", keys)
+        stretched = 2 * ((x - low) / (high - low)) - 1
+        return _finite(stretched, values, "stretch", keys)
 
     def inverse(self, values: Tensor, keys: Sequence[str] = ()) -> Tensor:
         """Back to physical values, float64: ``inverse(forward(x)) = x`` up to rounding."""
@@ -166,11 +166,11 @@ def _percentiles(x: Tensor) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def _finite(found: Tensor, values: Tensor, what: str, keys: Sequence[str]) -> Tensor:
-    bad = ~torch.isfinite(found) & ~torch.isnan(values.detach().cpu())
+def _finite(result: Tensor, values: Tensor, what: str, keys: Sequence[str]) -> Tensor:
+    bad = ~torch.isfinite(result) & ~torch.isnan(values.detach().cpu())
     if bool(bad.any()):
         raise NonFiniteError(f"{what}: found NaN or infinity in {_where(bad, keys)}; use another --stretch")
-    return found
+    return result
 
 
 def _where(bad: Tensor, keys: Sequence[str]) -> str:

@@ -150,8 +150,8 @@ def evaluate(
     if label is not None:
         label = torch.as_tensor(label, dtype=torch.long, device=x.device)
         arguments.append(label.expand(len(x)))
-    told = {} if augment is None else {"augment": augment.to(first.dtype)}
-    output: Tensor = network(*arguments, **told).to(x.dtype)
+    conditions = {} if augment is None else {"augment": augment.to(first.dtype)}
+    output: Tensor = network(*arguments, **conditions).to(x.dtype)
     channels = x.shape[1]
     if output.shape[1] == 2 * channels:
         output = output[:, :channels]

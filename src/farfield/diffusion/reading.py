@@ -142,15 +142,15 @@ def schedules(now: Schedule) -> list[tuple[dict[str, str], DiscreteSchedule]]:
     """Other levels that time steps may mean, and what they are called: the field's, at as many steps as now and as usual."""
     discrete = isinstance(now, DiscreteSchedule)
     steps, scale = (len(now.levels), now.scale) if isinstance(now, DiscreteSchedule) else (1000, 1.0)
-    found = [
+    candidates = [
         ({"schedule": "linear"}, DiscreteSchedule(_linear(steps), scale=scale)),
         ({"schedule": "cosine"}, DiscreteSchedule(cosine_betas(steps), scale=scale)),
         ({"schedule": "scaled_linear"}, DiscreteSchedule(scaled_linear_betas(steps), scale=scale)),
     ]
     for other in (n for n in STEPS if discrete and n != steps):
-        found.append(({"schedule": "linear", "steps": str(other)}, DiscreteSchedule(_linear(other))))
-        found.append(({"schedule": "cosine", "steps": str(other)}, DiscreteSchedule(cosine_betas(other))))
-    return [(named, schedule) for named, schedule in found if not _alike(schedule, now)]
+        candidates.append(({"schedule": "linear", "steps": str(other)}, DiscreteSchedule(_linear(other))))
+        candidates.append(({"schedule": "cosine", "steps": str(other)}, DiscreteSchedule(cosine_betas(other))))
+    return [(named, schedule) for named, schedule in candidates if not _alike(schedule, now)]
 
 
 def _linear(steps: int) -> Tensor:

@@ -83,7 +83,7 @@ def _verdict(summary: AuditResult) -> list[str]:
     if names := [NAMES[name] for name in verdict.against]:
         said.append(f"Not every score reads so: look at {', '.join(names)}.")
     if distances := summary.distances:
-        samples, training = (distances.held_out[name]["kernel_distance"] for name in ("samples", "training"))
+        samples, training = (distances.held_out[name].kernel_distance for name in ("samples", "training"))
         said.append(
             f"The samples stand at a kernel distance of {score(samples)} from held-out images, as many "
             f"training images at {score(training)}."
@@ -127,7 +127,7 @@ def _key_numbers(summary: AuditResult) -> list[tuple[str, str, str, str]]:
         if part:
             tiles.append((title, *score_parts(part.samples, True), beside(part.held_out, True)))
     if distances := summary.distances:
-        ours, own = (distances.held_out[name]["kernel_distance"] for name in ("samples", "training"))
+        ours, own = (distances.held_out[name].kernel_distance for name in ("samples", "training"))
         note = f"training images: {score_parts(own)[0]}"
         tiles.append(("kernel distance to held-out", *score_parts(ours), note))
     for other in summary.reproducibility:
@@ -174,9 +174,9 @@ def _distances(summary: AuditResult) -> list[Section]:
         ("training to held-out", distances.held_out["training"]),
         ("samples to training", distances.training["samples"]),
     ]
-    names = [m for m in MEASURED if any(m in row for _, row in lines)]
+    names = [m for m in MEASURED if any(getattr(row, m) for _, row in lines)]
     table = Table(
-        ["", *(MEASURES[m].title for m in names)], [[name, *(row.get(m) for m in names)] for name, row in lines]
+        ["", *(MEASURES[m].title for m in names)], [[name, *(getattr(row, m) for m in names)] for name, row in lines]
     )
     return [
         Section(

@@ -44,8 +44,11 @@ def perform(command: Command, settings: Settings, out: Path | None = None, *, qu
     main = Ranks.current().main
     if not isinstance(result, Result):  # nothing was finished: lines to print
         return Done(result, result if main else [])
-    if command.page is None or not main:
+    written = command.load_page()
+    if written is None or not main:
         return Done(result, [str(folder)] if main else [])
+    if not command.drawn:
+        return Done(result, [*written(folder, result).lines, str(folder)])
     from farfield.present.report import draw
 
     page, lines = draw(folder, command)

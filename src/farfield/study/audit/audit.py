@@ -18,6 +18,7 @@ from farfield.audit.threshold import calibrate
 from farfield.checkpoints.load import model_digest
 from farfield.command.audit import Audit, AuditResult, Subject
 from farfield.command.facts import SourceFacts
+from farfield.command.generate import Sampling
 from farfield.command.likeness import Likeness
 from farfield.command.settings import LEFT_OUT
 from farfield.command.shared import Loading
@@ -32,7 +33,7 @@ from farfield.study.audit.evidence import distances_of, duplicates_of, judged, n
 from farfield.study.audit.gl import Beside, compare
 from farfield.study.bench.likeness import describe, find_thresholds, named
 from farfield.study.bench.run import Run
-from farfield.study.model.generate import Sampling, make_samples
+from farfield.study.model.generate import make_samples
 
 CLOSEST = 36
 """Pairs of an image and its nearest training image that are shown, the most alike first."""

@@ -15,7 +15,6 @@ from farfield.audit.generalization import distinct
 from farfield.audit.memorization import duplicates
 from farfield.audit.reproducibility import MAE_LIMIT
 from farfield.audit.similarity import paired, repaired, similarity, unit
-from farfield.audit.standing import relation
 from farfield.audit.stored import UnitVectors, in_memory
 from farfield.audit.vectors import Vectors
 from farfield.audit.verdict import judge
@@ -24,6 +23,7 @@ from farfield.command.likeness import Alike
 from farfield.command.result import from_json, to_json
 from farfield.core.artifact import Features, Score, find_places
 from farfield.core.interval import proportion
+from farfield.core.score import relation
 from farfield.data.image_set import ImageSet
 from farfield.data.subset import shuffled
 from farfield.study.audit.gl import Beside
@@ -62,8 +62,8 @@ def judged(beside: Beside, distances: Distances | None) -> Verdict:
         ratio=verdicts.Beside(ratio.samples, ratio.held_out) if ratio else None,
         authenticity=verdicts.Beside(authentic.samples, authentic.held_out) if authentic else None,
         copying=Copying(**vars(copying.whole)) if copying else None,
-        precision=verdicts.Beside(measures["samples"]["precision"], measures["training"]["precision"])
-        if measures
+        precision=verdicts.Beside(precision, measures["training"].precision)
+        if measures and (precision := measures["samples"].precision)
         else None,
     )
     return from_json(Verdict, to_json(verdict))
@@ -153,7 +153,7 @@ def notes_on(beside: Beside, distances: Distances | None) -> list[str]:
         ]
     if distances is None:
         return [f"No distances to held-out images: they need at least {LEAST} images of each set."]
-    ours, own = (distances.held_out[name]["kernel_distance"] for name in ("samples", "training"))
+    ours, own = (distances.held_out[name].kernel_distance for name in ("samples", "training"))
     if relation(ours, own) == "below":
         return [
             "The samples stand nearer to the held-out images than the training images do: are the two in each other's place, or "

@@ -24,7 +24,7 @@ from farfield.audit.similarity import unit
 from farfield.audit.stored import StoredFeatures, UnitVectors, in_memory
 from farfield.audit.vectors import Vectors, at_once
 from farfield.command.audit import Audit
-from farfield.command.facts import SourceFacts, Spread
+from farfield.command.facts import SourceFacts
 from farfield.command.score import (
     Comparison,
     CopyingTest,
@@ -149,7 +149,7 @@ def compare(
         search=Search(kind=settings.search if isinstance(settings, ScoreGl) else "exact", recall=recall),
         **vars(alike),
         gl={kind: Generalization(**vars(generalization(near, t, held))) for kind, t in alike.thresholds.items()},
-        similarity={name: Spread(**spread(one.similarity)) for name, one in sets.items()},
+        similarity={name: spread(one.similarity) for name, one in sets.items()},
         ratio_test=ratios,
         authenticity=authentic,
         data_copying=copying,
@@ -235,7 +235,7 @@ def _ratios(
         space="pixels" if in_pixels else known.descriptor,
         **{name: one.memorized for name, one in tested.items()},
         duplicates=tested["samples"].duplicates,
-        ratio=Spread(**spread(tested["samples"].ratio)),
+        ratio=spread(tested["samples"].ratio),
     )
 
 

@@ -15,7 +15,6 @@ from farfield.audit import reproducibility
 from farfield.audit.reproducibility import mae_rp, mean_absolute_differences, pfd
 from farfield.audit.similarity import paired, repaired, similarity
 from farfield.audit.stored import in_memory
-from farfield.command.facts import Spread
 from farfield.command.likeness import Paired
 from farfield.command.score import (
     FlowDistance,
@@ -70,7 +69,7 @@ def rp(settings: ScoreRp, out: Path, *, quiet: bool = False) -> ScoreRpResult:
             descriptor=x.descriptor,
             **vars(alike),
             rp=reproduced(x, y, alike.thresholds, seed),
-            similarity=Spread(**spread(cosines)),
+            similarity=spread(cosines),
             mae=reproduced_in_pixels(*images, limit, seed) if images else None,
             pfd=FlowDistance(
                 space="pixels" if images else x.descriptor,

@@ -160,7 +160,7 @@ class Run:
 
     def conclude(self, summary: dict[str, Any]) -> dict[str, Any]:
         """Write ``summary.json``: what was found, with what was said of the data on the way (``reading``) and the cost."""
-        told = {**summary, "reading": note.said(), "cost_seconds": summary.get("cost_seconds", self.cost())}
+        told = {**to_json(summary), "reading": note.said(), "cost_seconds": summary.get("cost_seconds", self.cost())}
         if self.ranks.main:
             write_json(self.folder / "summary.json", told)
         self.ranks.wait()
@@ -168,13 +168,8 @@ class Run:
 
     def finish(self, result: R) -> R:
         """End the run: ``summary.json`` of the result, with the command, the version, what was said of the data, and the cost."""
-        told = {
-            "command": self.request["command"],
-            "farfield": farfield.__version__,
-            **to_json(result),
-            "reading": note.said(),
-            "cost_seconds": self.cost(),
-        }
+        told = {"command": self.request["command"], "farfield": farfield.__version__, **to_json(result)}
+        told = {**told, "reading": note.said(), "cost_seconds": told.get("cost_seconds", self.cost())}
         if self.ranks.main:
             write_json(self.folder / "summary.json", told)
         self.ranks.wait()

@@ -14,7 +14,7 @@ import farfield
 from farfield.checkpoints import foreign
 from farfield.checkpoints.checkpoint import Answers
 from farfield.checkpoints.load import open_network, split_name
-from farfield.checkpoints.native import DESCRIPTION, TOLD, WEIGHTS, Blueprint, save_model
+from farfield.checkpoints.native import DESCRIPTION, ORIGIN, WEIGHTS, Blueprint, save_model
 from farfield.command.convert import Convert
 from farfield.command.text import as_pairs
 from farfield.core.artifact import read_json
@@ -24,7 +24,7 @@ from farfield.diffusion.schedule import DiscreteSchedule
 from farfield.networks.unet2d import SampleOnly
 from farfield.study.model.description import Description, describe
 
-_WRITTEN: Final = {DESCRIPTION, WEIGHTS, TOLD, "model_index.json", "unet", "scheduler"}
+_WRITTEN: Final = {DESCRIPTION, WEIGHTS, ORIGIN, "model_index.json", "unet", "scheduler"}
 """All that a conversion leaves in its folder."""
 
 _SAID: Final = (
@@ -92,7 +92,7 @@ def convert(settings: Convert) -> Converted:
         _check_float16(model, network)
     if pipeline:
         plan = replace(plan, family=None, scheduler=scheduler)
-    save_model(out, network, plan, dtype=dtype, told=_told(description, answers), pipeline=pipeline)
+    save_model(out, network, plan, dtype=dtype, origin=_told(description, answers), pipeline=pipeline)
     named = str(dtype).removeprefix("torch.")
     return Converted(
         out, "diffusers" if pipeline else "farfield", named, not settings.float16 or exact == dtype, description
@@ -162,8 +162,8 @@ def _check_free(out: Path) -> None:
     """Refuse to write where something else is."""
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return
-    ours = out.is_dir() and (out / TOLD).is_file() and {p.name for p in out.iterdir()} <= _WRITTEN
-    told = read_json(out / TOLD) if ours else None
+    ours = out.is_dir() and (out / ORIGIN).is_file() and {p.name for p in out.iterdir()} <= _WRITTEN
+    told = read_json(out / ORIGIN) if ours else None
     if not isinstance(told, dict) or told.get("command") != "convert":
         raise FarfieldError(
             f"{out}: there already, and not a model that `farfield convert` wrote; choose another place"

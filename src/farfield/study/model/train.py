@@ -299,7 +299,7 @@ class _Session:
         }
         for i in range(len(self.training.averages)):
             with self.training.averaged(i) as denoiser:
-                save_model(self._folder(i), denoiser.network, self.plan, dtype=self.dtype, told=told)
+                save_model(self._folder(i), denoiser.network, self.plan, dtype=self.dtype, origin=told)
 
 
 def read_log(path: Path) -> list[LogRow]:
