@@ -33,7 +33,6 @@ class Tally(Settings):
     case: Annotated[Literal["lower", "upper"], Option("Of the names.")] = "lower"
 
 
-@dataclass(frozen=True, kw_only=True)
 class TallyResult(Result):
     n: Annotated[int, "images"]
     names: Annotated[list[str], "as they were counted"]
@@ -116,13 +115,11 @@ def test_values_are_read_and_written_alike():
         Values.of(nothing=1)
 
 
-@dataclass(frozen=True, kw_only=True)
 class Part(Result):
     score: Annotated[Score, "a share"]
     extra: str | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
 class Whole(Result):
     parts: dict[str, list[Part]]
     none: Part | None

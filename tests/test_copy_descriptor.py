@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 from sklearn.metrics import average_precision_score
 
-from farfield.audit.average_precision import micro_average_precision
+from benchmarks.average_precision import micro_average_precision
 from farfield.audit.copy_descriptor import BUNDLED, CopyDescriptor, load_copy_net, save_copy_net
 from farfield.audit.copy_loss import contrastive, positives, spread
 from farfield.audit.copy_views import (

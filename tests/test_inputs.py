@@ -61,10 +61,10 @@ precision kind sizes widths search prompts descriptor trust field_mask
 """Options of text that name no source. What a descriptor's file holds is in the name of its features, see `test_descriptor`."""
 OF_SOURCES = {
     "analyse": 3, "audit": 4, "compare": 3, "describe": 3, "train-descriptor": 1, "rank": 2, "dimension": 2, "edit": 4,
-    "expand": 3, "generate": 1, "molrg": 1, "prompt": 3, "reconstruct": 2, "invert": 2, "train": 4, "transfer": 4,
+    "expand": 3, "generate": 1, "molrg": 0, "prompt": 3, "reconstruct": 2, "invert": 2, "train": 3, "transfer": 4,
     "transition": 1, "score rp": 3, "score gl": 3, "score matrix": 1,
 }  # fmt: skip
-"""How many options of each command may name one (`images` of a training is a number that is typed as 20M)."""
+"""How many options of each command may name one."""
 
 
 class Begun(BaseException):
@@ -222,7 +222,11 @@ def _commands(group: typing.Any, before: str = "") -> Iterator[tuple[str, Callab
 def _texts(command: str, function: Callable[..., typing.Any]) -> Iterator[str]:
     """Options whose value is a text or a path, or several."""
     if command in DECLARED:
-        yield from (leaf.name for leaf in leaves(DECLARED[command].settings) if {leaf.kind, leaf.item} & {str, Path})
+        yield from (
+            leaf.name
+            for leaf in leaves(DECLARED[command].settings)
+            if {leaf.kind, leaf.item} & {str, Path} and not leaf.option.rest
+        )
         return
     for name, kind in typing.get_type_hints(function).items():
         kinds = {kind, *typing.get_args(kind), *(x for k in typing.get_args(kind) for x in typing.get_args(k))}

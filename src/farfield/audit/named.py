@@ -98,10 +98,10 @@ def _fetched(card: cards.Card) -> Path:
             f"{card.name}: expected the published file at {path}, found none; run `farfield fetch {card.name}` where there "
             f"is a network, or download {card.source} and name the file as {card.name}:FILE"
         )
-    expected, found = recorded_sha256(path) or card.sha256, file_sha256(path)
-    if expected is not None and found != expected:
+    expected, actual = recorded_sha256(path) or card.sha256, file_sha256(path)
+    if expected is not None and actual != expected:
         raise FarfieldError(
-            f"{path}: expected sha256 {expected}, found {found}; delete it and run `farfield fetch {card.name}`, or name it "
+            f"{path}: expected sha256 {expected}, found {actual}; delete it and run `farfield fetch {card.name}`, or name it "
             f"as {card.name}:{path} if it is meant"
         )
     return path

@@ -13,19 +13,9 @@ from typing import Annotated, Any
 import typer
 
 from farfield import __version__
-from farfield.cli import audit as audit
-from farfield.cli import convert as convert
-from farfield.cli import dataset as dataset
-from farfield.cli import fetch as fetch
-from farfield.cli import inspect as inspect
-from farfield.cli import molrg as molrg
-from farfield.cli import pages as pages
-from farfield.cli import score as score
-from farfield.cli import train as train
-from farfield.cli import transition as transition
 from farfield.cli.derive import add
 from farfield.cli.failure import TRACEBACK, failure
-from farfield.cli.options import app
+from farfield.cli.options import Application, app
 from farfield.command.commands import COMMANDS
 from farfield.core.error import FarfieldError, FarfieldNote, FarfieldWarning
 from farfield.core.terminal import echo, tell
@@ -38,9 +28,17 @@ def root(version: Annotated[bool, typer.Option("--version", help="Print the vers
         raise typer.Exit
 
 
-GROUPS: dict[str, typer.Typer] = {}
-"""Commands of commands, such as `farfield score`."""
+GROUPS: dict[str, typer.Typer] = {
+    "dataset": Application(no_args_is_help=True, help="Data sets: convert them, and find what occurs twice in them."),
+    "score": Application(
+        no_args_is_help=True,
+        help="Do models make the same images from the same noise (rp, matrix)? Does a model make new ones (gl)?",
+    ),
+}
+"""Commands of commands."""
 
+for word, group in GROUPS.items():
+    app.add_typer(group, name=word)
 for command in COMMANDS.values():
     above, _, _ = command.name.rpartition(" ")
     add(GROUPS[above] if above else app, command)

@@ -69,12 +69,10 @@ class Analyse(Settings):
         trusted([self.descriptor], self.trust)
 
 
-@dataclass(frozen=True, kw_only=True)
 class AtLevel(Result):
     sigma: Annotated[float, "the noise level"]
 
 
-@dataclass(frozen=True, kw_only=True)
 class InDomain(Result):
     """The training domain."""
 
@@ -83,7 +81,6 @@ class InDomain(Result):
     kind: Annotated[str, "in words"]
 
 
-@dataclass(frozen=True, kw_only=True)
 class LevelCertificate(AtLevel):
     """What latents of k steps are worth, by those of 2k."""
 
@@ -91,7 +88,6 @@ class LevelCertificate(AtLevel):
     n: Annotated[int, "latents that were made again"]
 
 
-@dataclass(frozen=True, kw_only=True)
 class Check(Result):
     """One statistic of latents against its null; `unseen.normality.normality`."""
 
@@ -109,7 +105,6 @@ class Check(Result):
         return self.p_value <= 0.01
 
 
-@dataclass(frozen=True, kw_only=True)
 class LevelChecks(AtLevel):
     checks: list[Check]
 
@@ -118,13 +113,11 @@ class LevelChecks(AtLevel):
         return [check for check in self.checks if check.refused]
 
 
-@dataclass(frozen=True, kw_only=True)
 class Moments(Result):
     mean: float
     sd: float
 
 
-@dataclass(frozen=True, kw_only=True)
 class ExpectedGeometry(Result):
     """The same of N(m, s² I), in closed form; `unseen.geometry.expectation`."""
 
@@ -136,7 +129,6 @@ class ExpectedGeometry(Result):
     triangle: float
 
 
-@dataclass(frozen=True, kw_only=True)
 class LatentGeometry(Result):
     """How latents lie; `study.unseen.analyse.geometry`."""
 
@@ -152,13 +144,11 @@ class LatentGeometry(Result):
     expected: ExpectedGeometry
 
 
-@dataclass(frozen=True, kw_only=True)
 class LevelGeometry(AtLevel):
     examples: LatentGeometry
     in_domain: LatentGeometry
 
 
-@dataclass(frozen=True, kw_only=True)
 class Separated(Result):
     """How well a linear classifier tells two sets of latents apart; `unseen.separability.separability`."""
 
@@ -174,12 +164,10 @@ class Separated(Result):
         return self.p_value <= 0.05
 
 
-@dataclass(frozen=True, kw_only=True)
 class LevelSeparated(Separated, AtLevel):
     pass
 
 
-@dataclass(frozen=True, kw_only=True)
 class Descended(Result):
     """What became of the images that came down from a level in one way."""
 
@@ -192,7 +180,6 @@ class Descended(Result):
     distance: Annotated[Score, "from its example, in units of that between two; `study.unseen.interference.Judge`"]
 
 
-@dataclass(frozen=True, kw_only=True)
 class Interference(Result):
     """Mode interference: examples that came down again, as a classifier between the domains takes them."""
 
@@ -204,12 +191,10 @@ class Interference(Result):
     curves: list[Descended]
 
 
-@dataclass(frozen=True, kw_only=True)
 class KeptShare(AtLevel):
     kept: Annotated[Score, "share of images that are not captured"]
 
 
-@dataclass(frozen=True, kw_only=True)
 class WayKept(Result):
     """What one way keeps of the domain."""
 
@@ -221,7 +206,6 @@ class WayKept(Result):
     ]
 
 
-@dataclass(frozen=True, kw_only=True)
 class Bandwidth(Result):
     """Up to which level the domain is kept."""
 
@@ -232,7 +216,6 @@ class Bandwidth(Result):
     searched: Annotated[float, "the level that it takes"]
 
 
-@dataclass(frozen=True, kw_only=True)
 class LevelSymmetry(AtLevel):
     """Examples turned and then inverted, beside inverted and then turned; `study.unseen.symmetry.symmetry`."""
 
@@ -247,14 +230,12 @@ class LevelSymmetry(AtLevel):
         return [check for check in self.normality if check.refused]
 
 
-@dataclass(frozen=True, kw_only=True)
 class Symmetries(Result):
     group: list[str]
     n: Annotated[int, "examples"]
     levels: list[LevelSymmetry]
 
 
-@dataclass(frozen=True, kw_only=True)
 class AnalyseResult(Result):
     model: ModelFacts
     examples: SourceFacts

@@ -22,7 +22,6 @@ TUNED: Final = ("full", "lora", "norm", "release")
 """Methods that train on the examples."""
 
 
-@dataclass(frozen=True, kw_only=True)
 class Tuning(Result):
     """How models are tuned; `unseen.tuning.tune`."""
 
@@ -116,7 +115,6 @@ class Compare(Settings):
         )
 
 
-@dataclass(frozen=True, kw_only=True)
 class Tuned(Result):
     """What a tuning left."""
 
@@ -126,7 +124,6 @@ class Tuned(Result):
     seconds: float
 
 
-@dataclass(frozen=True, kw_only=True)
 class Entry(Result):
     """What one method made of so many examples."""
 
@@ -147,7 +144,6 @@ class Entry(Result):
 Verdict = Literal["keep", "doubt", "even", "copies", "tune"]
 
 
-@dataclass(frozen=True, kw_only=True)
 class Advice(Result):
     """Should one tune? `audit.advice.advise`."""
 
@@ -162,7 +158,6 @@ class Advice(Result):
     sentence: str
 
 
-@dataclass(frozen=True, kw_only=True)
 class Count(Result):
     """All methods on one number of examples."""
 
@@ -172,14 +167,12 @@ class Count(Result):
     advice: Annotated[Advice | None, "null without ours, a tuned model, or distances"]
 
 
-@dataclass(frozen=True, kw_only=True)
 class RealFields(Result):
     """Other held-out fields beside the references: the floor."""
 
     real: FieldMeasures
 
 
-@dataclass(frozen=True, kw_only=True)
 class ComparedDomain(Result):
     """One domain."""
 
@@ -195,7 +188,6 @@ class ComparedDomain(Result):
     notes: list[str]
 
 
-@dataclass(frozen=True, kw_only=True)
 class CompareResult(Result):
     model: ModelFacts
     n: Annotated[int, "images of each method"]

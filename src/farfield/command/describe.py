@@ -36,7 +36,6 @@ class Describe(Settings):
         trusted([self.descriptor], self.trust)
 
 
-@dataclass(frozen=True, kw_only=True)
 class DescribeResult(Result):
     source: Annotated[str, "as it was given"]
     n: Annotated[int, "images"]
@@ -67,7 +66,6 @@ class TrainDescriptor(Settings):
         return "train-descriptor"
 
 
-@dataclass(frozen=True, kw_only=True)
 class TrainDescriptorResult(Result):
     data: Annotated[str, "as it was given"]
     n: Annotated[int, "images of it"]

@@ -104,7 +104,6 @@ def _pairs(text: str) -> list[tuple[int, float]]:
     return pairs
 
 
-@dataclass(frozen=True, kw_only=True)
 class MaskFacts(Result):
     """What was to change."""
 
@@ -113,7 +112,6 @@ class MaskFacts(Result):
     of: Annotated[int, "pixels of the image"]
 
 
-@dataclass(frozen=True, kw_only=True)
 class Direction(Result):
     """How far the denoiser's answer moves, to first order, for a step of length 1; `manifold.edit.find_directions`."""
 
@@ -122,7 +120,6 @@ class Direction(Result):
     leak: Annotated[float, "outside"]
 
 
-@dataclass(frozen=True, kw_only=True)
 class Move(Result):
     """One move, and its mean absolute change over pixels and images, in units of the range; `manifold.edit.change`."""
 
@@ -134,7 +131,6 @@ class Move(Result):
     ratio: Annotated[Score | None, "inside over outside; absent where nothing changes outside"] = None
 
 
-@dataclass(frozen=True, kw_only=True)
 class EditResult(Result):
     model: ModelFacts
     images: Annotated[str, "as they were given"]

@@ -26,6 +26,7 @@ from farfield.command.option import LARGEST_SEED, Argument, Option
 from farfield.command.result import Result
 from farfield.command.settings import Settings
 from farfield.command.shared import Loading, Model, Numerics, Reading, SolverName, Steps, Trust
+from farfield.command.text import as_text
 from farfield.core.error import FarfieldError
 
 Level = Literal["usual", "last", "auto"]
@@ -78,7 +79,9 @@ class Sampler(Settings):
 
     def check(self) -> None:
         if not 1 <= len(self.t) <= 2 or self.t[0] > self.t[-1]:
-            raise FarfieldError(f"--t {self.t}: expected one place between two latents, or two such places, low first")
+            raise FarfieldError(
+                f"--t {as_text(self.t)}: expected one place between two latents, or two such places, low first"
+            )
         object.__setattr__(self, "t", (self.t[0], self.t[-1]))
 
 
@@ -136,7 +139,6 @@ class Expand(Settings):
         return Numerics(self.steps, self.solver, self.loading, level)
 
 
-@dataclass(frozen=True, kw_only=True)
 class ExpandResult(Result):
     model: ModelFacts
     examples: SourceFacts

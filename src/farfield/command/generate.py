@@ -106,7 +106,6 @@ class Generate(Settings):
             raise FarfieldError(f"--seeds: expected different whole numbers, found {len(self.seeds)} of them")
 
 
-@dataclass(frozen=True, kw_only=True)
 class ChurnFacts(Result):
     """EDM's stochastic sampler; `diffusion.solver.Churn`."""
 
@@ -116,7 +115,6 @@ class ChurnFacts(Result):
     noise: float
 
 
-@dataclass(frozen=True, kw_only=True)
 class SampleCalls(Result):
     """Images through the network."""
 
@@ -124,7 +122,6 @@ class SampleCalls(Result):
     total: int
 
 
-@dataclass(frozen=True, kw_only=True)
 class GenerateResult(Result):
     model: ModelFacts
     seeds: str

@@ -68,7 +68,6 @@ class Likeness(Settings):
         return trusted([self.descriptor], self.trust)[0]
 
 
-@dataclass(frozen=True, kw_only=True)
 class Calibration(Result):
     """The similarity that different images exceed at a stated rate; `audit.threshold.calibrate`."""
 
@@ -85,7 +84,6 @@ Thresholds = Annotated[dict[str, float], "cosines above which images are alike: 
 Calibrated = Annotated[Calibration | None, "how the calibrated one was found; null where there is none"]
 
 
-@dataclass(frozen=True, kw_only=True)
 class Alike(Result):
     """Where alike begins."""
 
@@ -93,7 +91,6 @@ class Alike(Result):
     calibration: Calibrated
 
 
-@dataclass(frozen=True, kw_only=True)
 class Paired(Result):
     """A score of images of one seed, and of seeds that do not belong together."""
 

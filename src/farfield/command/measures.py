@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from farfield.command.facts import Spread as Spread
@@ -11,7 +10,6 @@ from farfield.command.settings import LEFT_OUT
 from farfield.core.score import Relation, Score
 
 
-@dataclass(frozen=True, kw_only=True)
 class RoundTrip(Result):
     """Images that were inverted and decoded again; `unseen.inversion.round_trip`."""
 
@@ -22,7 +20,6 @@ class RoundTrip(Result):
     max_error_physical: Annotated[Spread | None, "the same in the unit of physical fields"] = None
 
 
-@dataclass(frozen=True, kw_only=True)
 class Codec(Result):
     """A latent model's autoencoder; `study.bench.carrier.Carrier.codec_limit`."""
 
@@ -30,7 +27,6 @@ class Codec(Result):
     inversion_psnr: Annotated[Spread, "dB of the round trip, held against what it returns"]
 
 
-@dataclass(frozen=True, kw_only=True)
 class Certificate(Result):
     """What latents of k steps are worth, by those of 2k; `unseen.inversion.convergence`."""
 
@@ -40,7 +36,6 @@ class Certificate(Result):
     n: Annotated[int, "latents that were made again"]
 
 
-@dataclass(frozen=True, kw_only=True)
 class SearchedLevel(Result):
     """A noise level that was tried; `study.unseen.bandwidth.search_level`."""
 
@@ -53,7 +48,6 @@ class SearchedLevel(Result):
     chosen: bool
 
 
-@dataclass(frozen=True, kw_only=True)
 class Acceptance(Result):
     """Latents that a sampler drew."""
 
@@ -62,7 +56,6 @@ class Acceptance(Result):
     rate: Annotated[float, "1 except for sampler `geometric`"]
 
 
-@dataclass(frozen=True, kw_only=True)
 class Selection(Result):
     """The choice among candidates; `unseen.selection`."""
 
@@ -70,7 +63,6 @@ class Selection(Result):
     pilot_copies: Annotated[float, "share of copies among those that the choice was fitted to"]
 
 
-@dataclass(frozen=True, kw_only=True)
 class Measures(Result):
     """A set of images beside the references, in one descriptor; a set too small for a measure goes without it."""
 
@@ -88,7 +80,6 @@ BySet = dict[str, Measures]
 """Of each set; ``samples``, ``real`` (held-out images: the floor), ``base`` (the model's own samples: the ceiling)."""
 
 
-@dataclass(frozen=True, kw_only=True)
 class Novelty(Result):
     """How many samples repeat an example or another sample, in one descriptor; empty of fewer than 3 examples."""
 
@@ -101,7 +92,6 @@ class Novelty(Result):
     duplicates_floor: Annotated[Score | None, "the same of held-out images"] = LEFT_OUT
 
 
-@dataclass(frozen=True, kw_only=True)
 class Nearest(Result):
     """The example that is nearest to a sample; `audit.memorization.novelty`."""
 
@@ -110,7 +100,6 @@ class Nearest(Result):
     copy: Annotated[bool, "whether it is within the threshold"]
 
 
-@dataclass(frozen=True, kw_only=True)
 class LocalCopies(Result):
     """Images of which a quarter is a copy of the same quarter of an example; `audit.local.Parts.copies`."""
 
@@ -118,7 +107,6 @@ class LocalCopies(Result):
     floor: Annotated[Score | None, "of held-out images"] = None
 
 
-@dataclass(frozen=True, kw_only=True)
 class StandingRow(Result):
     """One measure of samples beside the same of held-out images; `core.score.relation`."""
 
@@ -127,7 +115,6 @@ class StandingRow(Result):
     stands: Annotated[Relation, "where the samples stand"]
 
 
-@dataclass(frozen=True, kw_only=True)
 class Standing(Result):
     """Whether samples can be told from held-out images, over every measure; `audit.standing.standing`."""
 
@@ -136,17 +123,15 @@ class Standing(Result):
     rows: list[StandingRow]
 
 
-@dataclass(frozen=True, kw_only=True)
 class StretchChannel(Result):
     """The numbers of a stretch for one channel."""
 
     low: float
     high: float
-    centre: Annotated[float, "of asinh, in physical units"] = 0.0
-    softening: Annotated[float, "of asinh, in physical units"] = 1.0
+    centre: Annotated[float, "of asinh, in physical units"]
+    softening: Annotated[float, "of asinh, in physical units"]
 
 
-@dataclass(frozen=True, kw_only=True)
 class FittedStretch(Result):
     """From physical values to the model's and back, as in ``stretch.json``; `data.stretch`."""
 
@@ -155,7 +140,6 @@ class FittedStretch(Result):
     unit: str
 
 
-@dataclass(frozen=True, kw_only=True)
 class PhysicalFacts(Result):
     """Physical fields that were read; `study.bench.physical.describe_fields`."""
 
@@ -172,7 +156,6 @@ class PhysicalFacts(Result):
     mask: str | None
 
 
-@dataclass(frozen=True, kw_only=True)
 class Worst(Result):
     """The largest |ratio − 1| of two power spectra, as a score, and where it lies."""
 
@@ -188,7 +171,6 @@ class Worst(Result):
         return Score(self.value, self.n, self.low, self.high)
 
 
-@dataclass(frozen=True, kw_only=True)
 class Spectrum(Result):
     """Two sets' mean power in shells of the wavenumber."""
 
@@ -200,14 +182,12 @@ class Spectrum(Result):
     resolved: Annotated[tuple[int, int], "the first and the last wavenumber"]
 
 
-@dataclass(frozen=True, kw_only=True)
 class Quantiles(Result):
     levels: list[float]
     generated: list[Score]
     real: list[Score]
 
 
-@dataclass(frozen=True, kw_only=True)
 class PixelChance(Result):
     """What two sets of one law and these sizes stay below in 95 %."""
 
@@ -215,7 +195,6 @@ class PixelChance(Result):
     ks: float
 
 
-@dataclass(frozen=True, kw_only=True)
 class PixelLaws(Result):
     """Two sets' laws of the pixels."""
 
@@ -225,7 +204,6 @@ class PixelLaws(Result):
     chance: PixelChance
 
 
-@dataclass(frozen=True, kw_only=True)
 class Profile(Result):
     """Two sets' means over rings around the centre."""
 
@@ -235,19 +213,16 @@ class Profile(Result):
     ratio: list[Score | None]
 
 
-@dataclass(frozen=True, kw_only=True)
 class MeanSpread(Result):
     mean: float
     sd: float
 
 
-@dataclass(frozen=True, kw_only=True)
 class PerField(Result):
     generated: MeanSpread
     real: MeanSpread
 
 
-@dataclass(frozen=True, kw_only=True)
 class Moment(Result):
     """One moment of the pixels of two sets; `audit.field.moments`."""
 
@@ -256,7 +231,6 @@ class Moment(Result):
     real: Score
 
 
-@dataclass(frozen=True, kw_only=True)
 class FieldChannel(Result):
     """One channel of two sets of fields."""
 
@@ -267,27 +241,23 @@ class FieldChannel(Result):
     moments: Annotated[dict[str, Moment] | None, "mean, variance, skewness, kurtosis"] = None
 
 
-@dataclass(frozen=True, kw_only=True)
 class FieldCounts(Result):
     generated: int
     real: int
 
 
-@dataclass(frozen=True, kw_only=True)
 class _FieldSets(Result):
     n: FieldCounts
     shape: Annotated[list[int], "[C, H, W]"]
     window: Literal["hann"] | None
 
 
-@dataclass(frozen=True, kw_only=True)
 class FieldMeasures(FieldChannel, _FieldSets):
     """A set of physical fields beside held-out ones; `audit.field.compare_fields`. Of several channels each by itself."""
 
     channels: list[FieldChannel] | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
 class FieldSets(Result):
     """Samples, and other held-out fields as the floor, each beside the held-out references, in physical units."""
 

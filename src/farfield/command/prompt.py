@@ -63,14 +63,12 @@ class Prompt(Settings):
         return trusted(self.descriptors, self.trust) or ["pixels", *(["model"] if self.judge else [])]
 
 
-@dataclass(frozen=True, kw_only=True)
 class PaintedDomain(Result):
     """What was to be painted."""
 
     source: Annotated[str, "of held-out images"]
 
 
-@dataclass(frozen=True, kw_only=True)
 class PromptResult(Result):
     model: ModelFacts
     prompts: Annotated[list[str], "in turns"]

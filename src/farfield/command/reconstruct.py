@@ -103,7 +103,6 @@ class Reconstruct(Invert):
     """Invert images and decode them again: do they come back, and can their latents be believed?"""
 
 
-@dataclass(frozen=True, kw_only=True)
 class TriedMethod(Result):
     """What one method did to the probe images."""
 
@@ -117,7 +116,6 @@ class TriedMethod(Result):
     failed: Annotated[str | None, "why it could not be tried"] = None
 
 
-@dataclass(frozen=True, kw_only=True)
 class MethodSearch(Result):
     """How ``--method auto`` came to its method; `study.unseen.method.search_method`."""
 
@@ -129,7 +127,6 @@ class MethodSearch(Result):
     tried: list[TriedMethod]
 
 
-@dataclass(frozen=True, kw_only=True)
 class Kept(Result):
     """One budget."""
 
@@ -139,7 +136,6 @@ class Kept(Result):
     met: Annotated[bool | None, "null for what was not measured"]
 
 
-@dataclass(frozen=True, kw_only=True)
 class Budget(Result):
     """Whether the run kept what its method was chosen for; `unseen.method.budgets`."""
 
@@ -148,7 +144,6 @@ class Budget(Result):
     met: bool | None
 
 
-@dataclass(frozen=True, kw_only=True)
 class ImageTrip(Result):
     """One image that came back; `unseen.inversion.round_trip`."""
 
@@ -157,7 +152,6 @@ class ImageTrip(Result):
     max_error: float
 
 
-@dataclass(frozen=True, kw_only=True)
 class ReconstructResult(Result):
     model: str
     images: Annotated[dict[str, ImageTrip] | str, "each; of `farfield invert`, whose they are"]

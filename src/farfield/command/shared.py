@@ -7,6 +7,7 @@ from typing import Annotated, Any, ClassVar
 
 from farfield.command.option import LARGEST_SEED, Argument, Option
 from farfield.command.settings import LEFT_OUT, Settings
+from farfield.command.text import MOST_IMAGES, as_count
 
 Model = Annotated[
     str,
@@ -127,3 +128,21 @@ class Reading(Settings):
     def asked(self, physical: bool) -> dict[str, Any]:
         """What a request says of it: nothing, where pictures were read."""
         return {key: value if physical else LEFT_OUT for key, value in self.request().items()}
+
+
+def amount(help: str, *flags: str, **more: Any) -> Option:
+    """An amount of training, counted in images."""
+    return Option(help, *flags, least=1, most=MOST_IMAGES, read=as_count, metavar="IMAGES", **more)
+
+
+Answers = Annotated[
+    tuple[str, ...], Option("Answer what the file does not say; as often as needed.", "--set", metavar="NAME=VALUE")
+]
+
+
+@dataclass(frozen=True)
+class Printing(Settings):
+    """How a command without a run folder says what it found."""
+
+    as_json: Annotated[bool, Option("Print all of it as JSON.", "--json")] = False
+    quiet: Annotated[bool, Option("No progress bars.", "-q", "--quiet")] = False

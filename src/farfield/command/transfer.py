@@ -71,7 +71,6 @@ class Transfer(Settings):
         return trusted(self.descriptors, self.trust)
 
 
-@dataclass(frozen=True, kw_only=True)
 class KeptContent(Result):
     """How much of the sources is left in images that were made of them; `audit.content.kept`."""
 
@@ -81,7 +80,6 @@ class KeptContent(Result):
     ssim: Annotated[Spread, "with the source"]
 
 
-@dataclass(frozen=True, kw_only=True)
 class TransferResult(Result):
     model: ModelFacts
     content: SourceFacts

@@ -7,7 +7,7 @@ What a run does not have is left out.
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,27 +18,8 @@ from farfield.core.error import FarfieldError
 from farfield.core.provenance import Provenance
 from farfield.core.score import Score
 from farfield.data.picture import png
-from farfield.present import (
-    audit,
-    matrix,
-    molrg,
-    plot,
-    train,
-    transition,
-    words,
-)
+from farfield.present import plot, words
 from farfield.present.page import Content, Picture, Section, model_name
-
-PAGES: dict[str, Callable[[Path, dict[str, Any]], Content]] = {
-    "audit": audit.content,
-    "molrg": molrg.content,
-    "score gl": matrix.gl,
-    "score matrix": matrix.matrix,
-    "score rp": matrix.rp,
-    "train": train.content,
-    "transition": transition.content,
-}
-"""Commands whose page is made of sections, and what makes these from the folder and its summary."""
 
 
 def write_report(folder: Path) -> Path:
@@ -117,8 +98,6 @@ class _Page:
                 self.folder, from_json(self.known.result, self.summary, str(self.folder / "summary.json"))
             )
             return content
-        if self.name in PAGES:
-            return PAGES[self.name](self.folder, self.summary)
         source = self.request.get("images") or "images"
         return Content(model_name(self.summary), words.short(source), [], [], [], [], [])
 

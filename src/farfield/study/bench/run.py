@@ -14,7 +14,7 @@ from typing import Any, Protocol, TypeVar
 import torch
 
 import farfield
-from farfield.command.result import Result, to_json
+from farfield.command.result import Result, from_json, to_json
 from farfield.command.settings import Settings, command_line
 from farfield.core import note
 from farfield.core.artifact import Artifact, Store, chunks, read_json, write_json
@@ -174,6 +174,15 @@ class Run:
             write_json(self.folder / "summary.json", told)
         self.ranks.wait()
         return result
+
+    def finish_on_main(self, kind: type[R], work: Callable[[], R]) -> R:
+        """`finish` with what the main process works out alone; the others wait for it, and read it."""
+        if not self.ranks.main:
+            self.ranks.wait()
+            return from_json(kind, read_json(self.folder / "summary.json"))
+        with self.stage("scores"):
+            result = work()
+        return self.finish(result)
 
     def store(self, name: str, kind: type[A]) -> Store[A]:
         return Store(self.folder / name, kind)

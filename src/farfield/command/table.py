@@ -1,0 +1,35 @@
+"""The keys of every ``summary.json``, as ``docs/results.md`` (see the Makefile)."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+from farfield.command.commands import COMMANDS
+from farfield.command.result import key_table, shared_parts
+
+HEAD = """# The keys of summary.json
+
+Made by `make docs` from `farfield.command`; change it there. A row is a key: `a.b` stands inside `a`, `a[].b` in each object of
+the list `a`, `a.*.b` in each of the map `a`. A *score* is `{"value", "n", "low", "high"}`: the number, the sample size, and a
+95 % interval, null where none applies. What a key means ends with the function that computes it, in `src/farfield`. Parts
+that several results hold, such as ModelFacts, are at the end.
+
+Every summary also has `command`, `farfield` (the version), `reading` (a line for each thing that was done to the data on the way
+in: resized, cropped, passed over, guessed) and `cost_seconds` (stage → seconds, over all interruptions). `--json` prints it.
+"""
+
+
+def results() -> str:
+    """The keys of all commands with a run folder, and the parts that they share, as Markdown."""
+    kinds = {command.name: command.result for command in COMMANDS.values() if command.result is not None}
+    parts = {part.__name__: part for kind in kinds.values() for part in shared_parts(kind)}
+    sections = [_section(f"farfield {name}", "", kind) for name, kind in kinds.items()]
+    sections += [_section(name, f"{inspect.getdoc(part)}\n\n", part) for name, part in sorted(parts.items())]
+    return "\n".join([HEAD, *sections]).strip()
+
+
+def _section(title: str, lead: str, kind: Any) -> str:
+    rows = [(f"`{key}`", kind, meaning.replace("|", "\\|")) for key, kind, meaning in key_table(kind)]
+    table = "".join(f"| {' | '.join(filter(None, row))}{' |' * (1 + row.count(''))}\n" for row in rows)
+    return f"## {title}\n\n{lead}| key | type | what it is |\n| --- | --- | --- |\n{table}"
