@@ -18,7 +18,7 @@ from farfield.audit.threshold import calibrate
 from farfield.checkpoints.load import model_digest
 from farfield.command.audit import Audit, AuditResult, Subject
 from farfield.command.facts import SourceFacts
-from farfield.command.generate import Sampling
+from farfield.command.generate import Generate, Sampling
 from farfield.command.likeness import Likeness
 from farfield.command.settings import LEFT_OUT
 from farfield.command.shared import Loading
@@ -33,7 +33,7 @@ from farfield.study.audit.evidence import distances_of, duplicates_of, judged, n
 from farfield.study.audit.gl import Beside, compare
 from farfield.study.bench.likeness import describe, find_thresholds, named
 from farfield.study.bench.run import Run
-from farfield.study.model.generate import make_samples
+from farfield.study.model.generate import generate
 
 CLOSEST = 36
 """Pairs of an image and its nearest training image that are shown, the most alike first."""
@@ -96,7 +96,7 @@ def audit(settings: Audit, out: Path, *, quiet: bool = False) -> AuditResult:
         if folder in opened:
             return opened[folder]
         with run.stage(f"made/{folder}"):
-            make_samples(source, seeds or (), out / "made" / folder, sampling, quiet=quiet)
+            generate(Generate(source, tuple(seeds or ()), sampling), out / "made" / folder, quiet=quiet)
         return open_image_set(out / "made" / folder)
 
     samples = made("subject", subject) if given is None else given

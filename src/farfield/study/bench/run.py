@@ -158,14 +158,6 @@ class Run:
         """What is written into the files that this run generates."""
         return Provenance.of(self.request)
 
-    def conclude(self, summary: dict[str, Any]) -> dict[str, Any]:
-        """Write ``summary.json``: what was found, with what was said of the data on the way (``reading``) and the cost."""
-        told = {**to_json(summary), "reading": note.said(), "cost_seconds": summary.get("cost_seconds", self.cost())}
-        if self.ranks.main:
-            write_json(self.folder / "summary.json", told)
-        self.ranks.wait()
-        return told
-
     def finish(self, result: R) -> R:
         """End the run: ``summary.json`` of the result, with the command, the version, what was said of the data, and the cost."""
         told = {"command": self.request["command"], "farfield": farfield.__version__, **to_json(result)}

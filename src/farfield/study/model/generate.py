@@ -86,13 +86,6 @@ def generate(settings: Generate, out: Path, *, quiet: bool = False) -> GenerateR
     )
 
 
-def make_samples(
-    model: str, seeds: Sequence[int], out: Path, sampling: Sampling, *, quiet: bool = False
-) -> GenerateResult:
-    """`generate`, for another study, in a run folder of its own."""
-    return generate(Generate(model, tuple(seeds), sampling), out, quiet=quiet)
-
-
 def _churn(sampling: Sampling) -> Churn:
     return Churn(sampling.churn, sampling.churn_min, sampling.churn_max, sampling.churn_noise)
 
