@@ -51,12 +51,10 @@ COMMANDS: dict[str, str] = {
 }
 """Each command as it is typed; words that are names of the folders made here are its sources."""
 
-NO_SOURCE = """
-out levels eta noise symmetry solver stretch hdu device dtype seeds labels counts methods answers format
-sigmas along method direction strength compose sampler prior t partner sigma label form dimension ratios
-network network_counts round_trip latent multipliers attention precond warmup decay ema every snapshots
-precision kind sizes widths search prompts descriptor trust field_mask
-""".split()  # noqa: SIM905
+NO_SOURCE = {
+    "symmetry", "solver", "stretch", "hdu", "device", "dtype", "methods", "answers", "compose", "ema", "prompts", "descriptor",
+    "descriptors", "trust",
+}  # fmt: skip
 """Options of text that name no source. What a descriptor's file holds is in the name of its features, see `test_descriptor`."""
 OF_SOURCES = {
     "analyse": 3, "audit": 4, "compare": 3, "describe": 3, "train-descriptor": 1, "rank": 2, "dimension": 2, "edit": 4,
