@@ -5,9 +5,9 @@ import re
 from pathlib import Path
 
 import pytest
-import typer
 
-from farfield.cli import app
+from farfield.command.commands import COMMANDS
+from farfield.command.settings import leaves
 from farfield.command.table import results
 
 ROOT = Path(__file__).parents[1]
@@ -17,19 +17,11 @@ OF_OTHERS = {"--nproc-per-node", "--constraint"}
 """Options of other programs."""
 
 
-def options(group=None, name=""):
-    """The options of every command that are shown, by its name."""
-    known = {}
-    for word, command in (group or typer.main.get_command(app)).commands.items():
-        if hasattr(command, "commands"):
-            known |= options(command, f"{name}{word} ")
-        else:
-            shown = [p for p in command.params if not getattr(p, "hidden", False)]
-            known[name + word] = {"--help", *(o for p in shown for o in (*p.opts, *p.secondary_opts))}
-    return known
-
-
-OPTIONS = options()
+OPTIONS = {name: {"--help"} for name in COMMANDS}
+"""Of every command, former spellings aside."""
+for name, command in COMMANDS.items():
+    OPTIONS[name] |= {flag for leaf in leaves(command.settings) for option in leaf.flags for flag in option.split("/")}
+    OPTIONS[name] |= {"--out", "--json", "--quiet"} if command.result is not None else set()
 OPTIONS["transition"] |= OPTIONS["train"]  # which it gives on
 
 

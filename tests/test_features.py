@@ -5,11 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from typer.testing import CliRunner
+from tiny import farfield
 
 from farfield.audit.descriptor import describe
 from farfield.audit.named import open_descriptor
-from farfield.cli import app
 from farfield.command.describe import Describe, DescribeResult
 from farfield.core.artifact import Features, load
 from farfield.core.error import FarfieldError
@@ -66,15 +65,12 @@ def test_pixels_are_whitened_on_what_is_given(source, tmp_path):
 
 
 def test_commands(source, tmp_path):
-    runner = CliRunner()
-    done = runner.invoke(app, ["describe", str(source), "-o", str(tmp_path / "run"), "--device", "cpu", "-q"])
-    assert done.exit_code == 0 and done.output.strip() == str(tmp_path / "run")
-    made = ["train-descriptor", str(source), "--images", "32", "--batch-size", "16", "--width", "4", "--features", "8"]
-    done = runner.invoke(app, [*made, "-o", str(tmp_path / "descriptor"), "--device", "cpu", "-q"])
-    assert done.exit_code == 0, done.exception
+    done = farfield("describe", source, "-o", tmp_path / "run", "--device", "cpu", "-q")
+    assert done.code == 0 and done.out.strip() == str(tmp_path / "run")
+    made = ("train-descriptor", source, "--images", 32, "--batch-size", 16, "--width", 4, "--features", 8)
+    done = farfield(*made, "-o", tmp_path / "descriptor", "--device", "cpu", "-q")
+    assert done.code == 0, done.err
     spec = f"copy:{tmp_path / 'descriptor' / 'model'}"
-    done = runner.invoke(
-        app, ["describe", str(source), "--descriptor", spec, "-o", str(tmp_path / "own"), "-q", "--json"]
-    )
-    assert done.exit_code == 0 and '"length": 8' in done.output
-    assert "expected sscd" in str(runner.invoke(app, ["fetch", "squeezenet"]).exception)
+    done = farfield("describe", source, "--descriptor", spec, "-o", tmp_path / "own", "-q", "--json")
+    assert done.code == 0 and '"length": 8' in done.out
+    assert "expected sscd" in farfield("fetch", "squeezenet").err

@@ -13,9 +13,9 @@ from typing import Annotated, Any
 import typer
 
 from farfield import __version__
+from farfield.cli.application import app
 from farfield.cli.derive import add
 from farfield.cli.failure import TRACEBACK, failure
-from farfield.cli.options import Application, app
 from farfield.command.commands import COMMANDS
 from farfield.core.error import FarfieldError, FarfieldNote, FarfieldWarning
 from farfield.core.terminal import echo, tell
@@ -28,20 +28,17 @@ def root(version: Annotated[bool, typer.Option("--version", help="Print the vers
         raise typer.Exit
 
 
-GROUPS: dict[str, typer.Typer] = {
-    "dataset": Application(no_args_is_help=True, help="Data sets: convert them, and find what occurs twice in them."),
-    "score": Application(
-        no_args_is_help=True,
-        help="Do models make the same images from the same noise (rp, matrix)? Does a model make new ones (gl)?",
-    ),
+GROUPS = {
+    "dataset": "Data sets: convert them, and find what occurs twice in them.",
+    "score": "Do models make the same images from the same noise (rp, matrix)? Does a model make new ones (gl)?",
 }
 """Commands of commands."""
 
-for word, group in GROUPS.items():
-    app.add_typer(group, name=word)
+groups = {"": app} | {name: typer.Typer(no_args_is_help=True, help=about) for name, about in GROUPS.items()}
+for name in GROUPS:
+    app.add_typer(groups[name], name=name)
 for command in COMMANDS.values():
-    above, _, _ = command.name.rpartition(" ")
-    add(GROUPS[above] if above else app, command)
+    add(groups[command.name.rpartition(" ")[0]], command)
 
 
 def _settle(environment: MutableMapping[str, str]) -> None:
