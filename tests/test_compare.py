@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
+import numpy as np
 import pytest
 import torch
 from tiny import farfield, make_images, make_model
 
 from farfield.audit.advice import advise
-from farfield.command.compare import Advice, Count, Entry
+from farfield.command.compare import Advice, CompareResult, Count, Entry
 from farfield.command.measures import Measures, Novelty
+from farfield.command.result import from_json
 from farfield.core.artifact import Images, Latents, Score, Store
 from farfield.diffusion.denoiser import NetworkDenoiser
-from farfield.present.compare import overall
+from farfield.present.compare import fields_table, overall
 
 QUICK = ("-n", 6, "--steps", 4, "--tuning-budget", 0.15, "--epochs", 1, "-q")
 METHODS = ("ours", "published", "geometric", "full", "lora", "release")
@@ -124,14 +127,7 @@ def test_the_page_has_advice_curves_strips_and_tables(run):
     assert {p.stem for p in (run / "grids").glob("*.png")} >= {f"1-images-8-{m}" for m in (*METHODS, "examples")}
 
 
-@pytest.fixture
-def no_page():
-    """The page takes longer to draw than these runs take."""
-    with patch("farfield.present.report.write_report", lambda folder: folder):
-        yield
-
-
-def test_calls_are_those_that_the_network_had(root, tmp_path, no_page):
+def test_calls_are_those_that_the_network_had(root, tmp_path):
     rows = []
     real = NetworkDenoiser.forward
 
@@ -148,7 +144,7 @@ def test_calls_are_those_that_the_network_had(root, tmp_path, no_page):
     assert sum(rows) - base - 6 - probes == domain["counts"][0]["methods"]["ours"]["calls"]["total"]
 
 
-def test_methods_can_be_added(root, tmp_path, no_page):
+def test_methods_can_be_added(root, tmp_path):
     options = ("--counts", "3", "-n", 4, "--descriptor", "pixels", "--tuning-budget", 1)
     out = tmp_path / "run"
     shard = out / "1-images" / "0003-ours" / "samples" / "shard-00000.safetensors"
@@ -245,3 +241,21 @@ def test_the_whole_advice_is_one_sentence_over_the_counts():
     assert said.startswith("Should I tune? No, with 10 and 30 examples")
     assert said.index("with 100 examples no gain") < said.index("yes, with 1\u202f000 examples")
     assert said.endswith("tuning takes 9.0 to 10 times the network calls.")
+
+
+def test_physical_fields_get_a_table_of_their_own(root, tmp_path):
+    (root / "maps").mkdir()
+    for k in range(24):
+        np.save(root / "maps" / f"{k:02d}.npy", np.random.default_rng(k).normal(size=(16, 16)).astype(np.float32))
+    options = ("--counts", 4, "--methods", "published,norm", "--descriptor", "pixels")
+    done = compare(root, tmp_path / "run", *options, sources=("maps",))
+    assert done.code == 0, done.err
+    [domain] = from_json(CompareResult, summary(tmp_path / "run")).domains
+    [row] = domain.counts
+    table = fields_table(domain, row)
+    assert [line[0] for line in table.rows] == ["frozen, published", "tuned, norms and biases", "real images"]
+    measured = [row.methods["published"].fields, row.methods["norm"].fields, domain.fields.real]
+    assert [line[1] for line in table.rows] == [fields.spectrum.worst.score for fields in measured]
+    assert table.rows[0][2] is None  # no logarithm of what is negative
+    assert table.title in (tmp_path / "run" / "report.html").read_text()
+    assert fields_table(replace(domain, fields=None), row) is None

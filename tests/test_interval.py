@@ -6,9 +6,9 @@ import sys
 
 import pytest
 import torch
-from farfield.audit.average_precision import micro_average_precision
 from scipy import stats
 
+from benchmarks.average_precision import micro_average_precision
 from farfield.core.artifact import Features, Score
 from farfield.core.error import FarfieldError
 from farfield.core.interval import Z95, bootstrap, expanded, mean_score, proportion, student

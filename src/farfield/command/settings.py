@@ -126,9 +126,14 @@ class Settings:
         return given
 
 
+_known: dict[Any, tuple[Leaf, ...]] = {}
+
+
 def leaves(cls: type[Settings]) -> tuple[Leaf, ...]:
     """The options of a declaration, those of its groups in their places."""
-    return tuple(_leaves(cls, (), None))
+    if cls not in _known:
+        _known[cls] = tuple(_leaves(cls, (), None))
+    return _known[cls]
 
 
 def _leaves(cls: type[Settings], above: tuple[str, ...], instance: Settings | None) -> list[Leaf]:

@@ -74,7 +74,7 @@ def _strips(folder: Path, summary: AnalyseResult) -> list[Picture]:
         image = plot.pairs(examples.select(keys), *parts, columns=1)
         return Picture(name, image, title, f"the example, then {note}", f"{title}: {note}")
 
-    found = [
+    pictures = [
         strip(
             f"strip-{way}",
             [(last, f"{way}-{at:g}") for at in values],
@@ -84,7 +84,7 @@ def _strips(folder: Path, summary: AnalyseResult) -> list[Picture]:
         for way, values in ats.items()
     ]
     note = f"from σ {', '.join(level(s) for s in levels)} with eta {level(strongest)}"
-    return [*found, strip("strip-levels", [(s, f"eta-{strongest:g}") for s in levels], "By level", note)]
+    return [*pictures, strip("strip-levels", [(s, f"eta-{strongest:g}") for s in levels], "By level", note)]
 
 
 def bandwidth(kept: Bandwidth) -> Section:

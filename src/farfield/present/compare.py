@@ -104,9 +104,9 @@ def _key_numbers(domains: Sequence[ComparedDomain]) -> list[tuple[str, str, str,
         row = domain.counts[-1]
         descriptor = next(iter(domain.real), "")
         for name in ["ours", *([row.advice.best] if row.advice else [])]:
-            if name in row.methods and (found := _distance(row.methods[name].measures, descriptor)):
+            if name in row.methods and (distance := _distance(row.methods[name].measures, descriptor)):
                 title = f"kernel distance, {TITLES[name]}"
-                tiles.append((title, *score_parts(found), f"{short(domain.source)}, {row.count} examples"))
+                tiles.append((title, *score_parts(distance), f"{short(domain.source)}, {row.count} examples"))
         if real := _distance(domain.real, descriptor):
             tiles.append(("kernel distance, real to real", *score_parts(real), short(domain.source)))
     return tiles
@@ -205,8 +205,8 @@ def curves(domain: ComparedDomain) -> Figure | None:
     for descriptor in domain.real:
         for row in rows:
             for name, entry in row.methods.items():
-                if found := _distance(entry.measures, descriptor):
-                    lines.setdefault(descriptor, {}).setdefault(name, []).append((row.count, found))
+                if distance := _distance(entry.measures, descriptor):
+                    lines.setdefault(descriptor, {}).setdefault(name, []).append((row.count, distance))
     if not lines:
         return None
     figure, axes = subplots(len(lines), min(len(lines), 2), 3.4)
@@ -223,11 +223,11 @@ def curves(domain: ComparedDomain) -> Figure | None:
                     ax.plot([at, at], [s.low, s.high], color=colour, linewidth=2, alpha=0.4)
             values += y
         for name, bound in (("real", domain.real), ("base", domain.base)):
-            if found := _distance(bound, descriptor):
-                ax.axhline(found.value, color=PAINT[name], linewidth=1.2, linestyle=(0, (4, 2)), label=TITLES[name])
-                if name == "real" and found.low is not None and found.high is not None:
-                    ax.axhspan(found.low, found.high, color=PAINT["real"], alpha=0.12, linewidth=0)
-                values.append(found.value)
+            if distance := _distance(bound, descriptor):
+                ax.axhline(distance.value, color=PAINT[name], linewidth=1.2, linestyle=(0, (4, 2)), label=TITLES[name])
+                if name == "real" and distance.low is not None and distance.high is not None:
+                    ax.axhspan(distance.low, distance.high, color=PAINT["real"], alpha=0.12, linewidth=0)
+                values.append(distance.value)
         largest = max(map(abs, values))
         finest = max(_half_width(_distance(domain.real, descriptor)), 1e-3 * largest)
         # linear around 0, where the floor lies, and logarithmic beyond
