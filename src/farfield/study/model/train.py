@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import time
-from dataclasses import asdict, fields, replace
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -309,7 +309,7 @@ def read_log(path: Path) -> list[LogRow]:
 
 def _timeless(log: list[LogRow]) -> Any:
     """A log without the seconds: two trainings of one request have states of the same bytes."""
-    return to_json([replace(row, seconds=None) for row in log])
+    return to_json([row.but(seconds=None) for row in log])
 
 
 def _steps(images: int, batch: int) -> int:
