@@ -14,7 +14,7 @@ from farfield.audit.search import Neighbours, neighbours
 from farfield.audit.similarity import repaired, similarity, unit
 from farfield.audit.threshold import calibrate
 from farfield.command.likeness import Paired
-from farfield.command.result import from_json
+from farfield.command.result import from_json, to_json
 from farfield.command.score import Generalization
 from farfield.command.shared import Loading
 from farfield.command.train import TrainResult
@@ -181,7 +181,7 @@ class Scores:
             for part in (self.training.subset(cell.size), self.held)
         )
         losses = Losses(training=training, held_out=held_out, gap=held_out.value - training.value)
-        write_kept(path, losses)
+        write_kept(path, to_json(losses))
         return losses
 
     def _show(self, cell: Cell, near: Neighbours) -> None:

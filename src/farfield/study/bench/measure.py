@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -126,7 +125,7 @@ def newness(samples: Features, examples: Features, held_out: Features | None) ->
     if len(samples) > 1:
         floor = held_out if held_out is not None and len(held_out) > 1 else None
         twice = duplicates(samples, copied.threshold, floor)
-        row = replace(row, duplicates=twice.share, duplicates_floor=twice.floor)
+        row = row.but(duplicates=twice.share, duplicates_floor=twice.floor)
     pairs = zip(copied.keys, copied.nearest_keys, copied.distance.tolist(), copied.is_copy.tolist(), strict=True)
     return row, {key: Nearest(example=near, distance=d, copy=copy) for key, near, d, copy in pairs}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import time
-from dataclasses import asdict, fields, replace
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -173,7 +173,7 @@ class _Session:
                 return rows
         if self.run.ranks.main:
             made_again(path)
-            write_json(path, known or [])
+            write_json(path, to_json(known or []))
         return from_json(list[LogRow], known or [])
 
     def go(self) -> None:
@@ -259,7 +259,7 @@ class _Session:
         )
         self.log.append(row)
         self.recent = []
-        write_json(self.run.folder / LOG, self.log)
+        write_json(self.run.folder / LOG, to_json(self.log))
 
     def _heldout(self, denoiser: NetworkDenoiser, held: Dataset) -> float:
         images = held.values(torch.arange(len(held))).to(self.training.device)
@@ -309,7 +309,7 @@ def read_log(path: Path) -> list[LogRow]:
 
 def _timeless(log: list[LogRow]) -> Any:
     """A log without the seconds: two trainings of one request have states of the same bytes."""
-    return to_json([replace(row, seconds=None) for row in log])
+    return to_json([row.but(seconds=None) for row in log])
 
 
 def _steps(images: int, batch: int) -> int:

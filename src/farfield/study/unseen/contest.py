@@ -121,8 +121,7 @@ class Contest:
         parts = Parts.of(given.values) if len(given) > 2 else None
         physical = self.domain.physical
         methods = {
-            name: replace(
-                entry.row,
+            name: entry.row.but(
                 local_copies=parts.copies(entry.images.values) if parts else None,
                 fields=field_measures(physical, physical.to_fields(entry.images)) if physical else None,
             )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from torch import Tensor
@@ -62,7 +61,7 @@ def search_method(run: Run, denoiser: Denoiser, images: Images, settings: Invert
     run.ranks.wait()
     rows = _read(path)
     chosen = choose(_trials(rows), choice.round_trip, choice.latent)
-    tried = [row if row.failed else replace(row, chosen=_trials([row]) == [chosen]) for row in rows]
+    tried = [row if row.failed else row.but(chosen=_trials([row]) == [chosen]) for row in rows]
     method = next(m for m, steps in _candidates(choice, most) if (m.name, m.label) == (chosen.method, chosen.solver))
     search = MethodSearch(
         round_trip=choice.round_trip,
@@ -116,10 +115,9 @@ def _try(carrier: Carrier, probe: Images, truth: Tensor) -> TriedMethod:
         back = carrier.decode(Latents(probe.keys, inverted.latents), beside)
         best = carrier.recode(probe)
     except FarfieldError as error:  # it does not contract, or overflows: not a method for this model
-        return replace(line, failed=str(error))
+        return line.but(failed=str(error))
     gap = (inverted.latents.cpu() - truth).flatten(1).norm(dim=1) / truth.flatten(1).norm(dim=1)
-    return replace(
-        line,
+    return line.but(
         calls=float(inverted.calls.double().mean()) + method.calls(carrier.steps)[1],
         psnr=float(round_trip(best, back).psnr.min()),
         latent=float(gap.max()),

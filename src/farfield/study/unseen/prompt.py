@@ -6,7 +6,6 @@ images, cut out by the same seed, as those of `farfield expand`.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -138,8 +137,7 @@ def _measured(run: Run, domain: Domain, samples: Images, settings: Prompt, resul
         measures[label] = compare(known.pop("references"), known)
     if "references" not in held:
         result.notes.append("Too few held-out images: the measures compare with the examples, and there is no floor.")
-    return replace(
-        result,
+    return result.but(
         examples=PaintedDomain(source=source),
         references=SourceFacts(source=source, n=len(against)) if held else None,
         measures=measures,

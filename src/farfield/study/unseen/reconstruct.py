@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 from farfield.checkpoints.load import model_digest
@@ -58,7 +57,7 @@ def reconstruct(settings: Invert, out: Path, *, quiet: bool = False) -> Reconstr
     )
     if isinstance(settings, Reconstruct):
         result = _returned(run, carrier, images, latents, physical, result)
-    result = replace(result, budget=_budget(result))
+    result = result.but(budget=_budget(result))
     if run.ranks.main:
         save(images, out / "images")
         if physical:
@@ -75,11 +74,10 @@ def _returned(
     rows = zip(images.keys, trip.psnr.tolist(), trip.ssim.tolist(), trip.max_error.tolist(), strict=True)
     told = describe_trip(trip)
     if physical:
-        told = replace(told, max_error_physical=spread(physical.max_error(returned)))
+        told = told.but(max_error_physical=spread(physical.max_error(returned)))
     if run.ranks.main and images.values.shape[1] in (1, 3):
         save_pngs(returned, run.folder / "png", run.provenance)
-    return replace(
-        result,
+    return result.but(
         images={key: ImageTrip(psnr=psnr, ssim=ssim, max_error=error) for key, psnr, ssim, error in rows},
         reconstruction=told,
         codec=carrier.codec_limit(run, images, returned),
