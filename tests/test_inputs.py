@@ -56,7 +56,7 @@ NO_SOURCE = """
 out levels eta noise symmetry solver stretch hdu device dtype seeds labels counts methods answers format
 sigmas along method direction strength compose sampler prior t partner sigma label form dimension ratios
 network network_counts round_trip latent multipliers attention precond warmup decay ema every snapshots
-precision kind sizes widths search prompts descriptor trust field_mask
+precision kind sizes widths search prompts descriptor descriptors trust field_mask
 """.split()  # noqa: SIM905
 """Options of text that name no source. What a descriptor's file holds is in the name of its features, see `test_descriptor`."""
 OF_SOURCES = {
