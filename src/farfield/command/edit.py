@@ -77,9 +77,7 @@ class Edit(Settings):
         if not self.strength:
             raise FarfieldError("--strength none: expected at least one number")
         if self.mask is None and self.load is None:
-            raise FarfieldError(
-                "--mask: missing; expected a box x0,y0,x1,y1 or a picture of the model's size, or --load with one"
-            )
+            raise FarfieldError("mask: expected a box x0,y0,x1,y1 or a picture of the model's size; give --mask")
 
     @property
     def composed(self) -> list[list[tuple[int, float]]]:
