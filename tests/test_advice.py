@@ -82,7 +82,7 @@ FOLLOWED = {
         "use at most 999 steps",
         MADE,
     ),
-    "no images": ((*ONE, "--limit", 0), "leave it out for all", ("invert", "model", "images", "--sigma", 1, *FAST)),
+    "no images": ((*ONE, "--limit", 0), "at least 1", ("invert", "model", "images", "--sigma", 1, *FAST)),
     "auto and a method's steps": (
         (*ONE, "--method", "auto"),
         "leave one of the two out",
@@ -149,7 +149,7 @@ FOLLOWED = {
         "give --keep 0",
         (*EDIT, "--mask", "0,0,8,8", "--keep", 0),
     ),
-    "no mask": (EDIT, "give --mask", (*EDIT, "--mask", "1,1,4,4", "--keep", 2)),
+    "no mask": (EDIT, "expected a box", (*EDIT, "--mask", "1,1,4,4", "--keep", 2)),
     "more points than images": (
         (*RANK, "--images", "images", "--points", 9),
         "give --points 4",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from farfield.command.molrg import Method, Molrg, MolrgResult, Recovery, Schooling, Setting, Trained
+from farfield.command.result import fields_of, to_json
 from farfield.core.artifact import Artifact, Score
 from farfield.core.interval import mean_score, proportion
 from farfield.core.runtime import Advance, generator, resolve_device
@@ -54,12 +55,12 @@ def molrg(settings: Molrg, out: Path, *, quiet: bool = False) -> MolrgResult:
         {},
         quiet,
         dimensions=settings.dimensions,
-        network=None if schooling is None else asdict(schooling),
+        network=None if schooling is None else to_json(schooling),
         network_counts=() if schooling is None else settings.network_counts,
     )
     recovery = _recovery(run, settings, ratios)
     networks = [] if schooling is None else _networks(run, settings, schooling, place)
-    same = {field.name: getattr(settings, field.name) for field in fields(Setting)}
+    same = {name: getattr(settings, name) for name in fields_of(Setting)}
     return run.finish(
         MolrgResult(
             setting=Setting(**{**same, "ratios": ratios}),

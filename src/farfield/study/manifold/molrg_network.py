@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -14,6 +14,7 @@ from farfield.audit.search import neighbours
 from farfield.audit.similarity import unit
 from farfield.audit.threshold import calibrate
 from farfield.command.molrg import Schooling
+from farfield.command.result import to_json
 from farfield.core.artifact import Features
 from farfield.core.error import FarfieldError
 from farfield.core.interval import mean_score
@@ -102,7 +103,7 @@ def train_network(
     while not training.done:
         losses.append(training.step())
     with training.averaged() as trained:
-        StateFile(path, "network").write(asdict(schooling), {}, trained.network.state_dict())
+        StateFile(path, "network").write(to_json(schooling), {}, trained.network.state_dict())
         made = sample(trained, schooling.made, device)
     last = losses[-max(1, len(losses) // 10) :]
     return [*score(law, samples, made, seed, schooling.rate), sum(last) / len(last)]
@@ -112,7 +113,7 @@ def load_network(
     law: Law, samples: Tensor, schooling: Schooling, seed: int, device: torch.device, path: Path
 ) -> NetworkDenoiser:
     """The network that `train_network` kept, frozen; trained again if it was lost or damaged."""
-    file, settings = StateFile(path, "network"), asdict(schooling)
+    file, settings = StateFile(path, "network"), to_json(schooling)
     kept = file.resume(settings)
     if kept is None:
         train_network(law, samples, schooling, seed, device, path)
