@@ -35,7 +35,7 @@ lint: $(STAMP)
 
 # What is made from the declarations of the commands.
 docs: $(STAMP)
-	$(BIN)/python -c "from farfield.command.table import results; print(results())" > docs/results.md
+	$(BIN)/python docs/generate.py
 
 bench: $(STAMP)
 	$(BIN)/python -m benchmarks

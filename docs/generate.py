@@ -1,8 +1,10 @@
-"""The keys of every ``summary.json``, as ``docs/results.md`` (see the Makefile)."""
+"""What of the documents is made from the code (`make docs`): the keys of every ``summary.json``, and numbers of lines."""
 
 from __future__ import annotations
 
 import inspect
+import re
+from pathlib import Path
 from typing import Any
 
 from farfield.command.commands import COMMANDS
@@ -20,6 +22,11 @@ in: resized, cropped, passed over, guessed) and `cost_seconds` (stage → second
 """
 
 
+ROOT = Path(__file__).parents[1]
+WAY = re.compile(r"\[`([^`]+)`\]\(([\w./]+)#L(\d+)\)")
+"""``[`code`](path#L12)``: a line of code that a document points to."""
+
+
 def results() -> str:
     """The keys of all commands with a run folder, and the parts that they share, as Markdown."""
     kinds = {command.name: command.result for command in COMMANDS.values() if command.result is not None}
@@ -33,3 +40,25 @@ def _section(title: str, lead: str, kind: Any) -> str:
     rows = [(f"`{key}`", kind, meaning.replace("|", "\\|")) for key, kind, meaning in key_table(kind)]
     table = "".join(f"| {' | '.join(filter(None, row))}{' |' * (1 + row.count(''))}\n" for row in rows)
     return f"## {title}\n\n{lead}| key | type | what it is |\n| --- | --- | --- |\n{table}"
+
+
+def with_lines(text: str) -> str:
+    """A document whose ways to lines of code have the numbers that these have now."""
+
+    def way(match: re.Match[str]) -> str:
+        code, path, _ = match.groups()
+        lines = (ROOT / path).read_text().splitlines()
+        place = next(number for number, line in enumerate(lines, 1) if code in line)
+        return f"[`{code}`]({path}#L{place})"
+
+    return WAY.sub(way, text)
+
+
+def main() -> None:
+    (ROOT / "docs" / "results.md").write_text(results() + "\n")
+    guide = ROOT / "CONTRIBUTING.md"
+    guide.write_text(with_lines(guide.read_text()))
+
+
+if __name__ == "__main__":
+    main()
