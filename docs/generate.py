@@ -31,9 +31,14 @@ def results() -> str:
     """The keys of all commands with a run folder, and the parts that they share, as Markdown."""
     kinds = {command.name: command.result for command in COMMANDS.values() if command.result is not None}
     parts = {part.__name__: part for kind in kinds.values() for part in shared_parts(kind)}
-    sections = [_section(f"farfield {name}", "", kind) for name, kind in kinds.items()]
-    sections += [_section(name, f"{inspect.getdoc(part)}\n\n", part) for name, part in sorted(parts.items())]
+    sections = [_section(f"farfield {name}", _lead(kind), kind) for name, kind in kinds.items()]
+    sections += [_section(name, _lead(part), part) for name, part in sorted(parts.items())]
     return "\n".join([HEAD, *sections]).strip()
+
+
+def _lead(kind: Any) -> str:
+    """What is said of the whole, as a paragraph."""
+    return f"{inspect.cleandoc(said)}\n\n" if (said := vars(kind).get("__doc__")) else ""
 
 
 def _section(title: str, lead: str, kind: Any) -> str:

@@ -9,8 +9,7 @@ from farfield.command.likeness import FeatureBatch, trusted
 from farfield.command.option import LARGEST_SEED, Argument, Option
 from farfield.command.result import Result
 from farfield.command.settings import Settings
-from farfield.command.shared import DeviceName, Limit, Trust
-from farfield.command.text import as_count
+from farfield.command.shared import DeviceName, Limit, Trust, amount
 
 
 @dataclass(frozen=True)
@@ -48,15 +47,19 @@ class TrainDescriptor(Settings):
     """Train a copy-detection descriptor on images of your own; use it as copy:OUT/model."""
 
     data: Annotated[str, Argument("Images; they are brought to 32×32 RGB, classes are not used.")]
-    images: Annotated[int, Option("How long: images to train on, with repetition: 320k, 5M.", read=as_count)]
-    max_images: Annotated[int | None, Option("Train on the first so many.", least=1, key=None)] = None
+    images: Annotated[
+        int, amount("How long: images to train on, with repetition: 320k, 5M.", "--length", old=("--images",))
+    ]
+    max_images: Annotated[
+        int | None, Option("Train on the first so many.", "--limit", least=1, key=None, old=("--max-images",))
+    ] = None
     batch_size: Annotated[int, Option("Images of a step, each copied twice.", least=8, key=None)] = 256
     width: Annotated[int, Option("Channels at 16×16.", least=1, key=None)] = 48
     features: Annotated[int, Option("Length of the vectors.", least=1, key=None)] = 128
     learning_rate: Annotated[float, Option("AdamW's, at its highest.", key=None)] = 2e-3
     entropy: Annotated[float, Option("Weight of the entropy loss.", least=0, key=None)] = 5.0
     mixed: Annotated[float, Option("Share of copies mixed with another image.", least=0, most=1, key=None)] = 0.4
-    half: Annotated[bool, Option("Compute the network in bfloat16.", key=None)] = False
+    half: Annotated[bool, Option("Compute the network in bfloat16.", "--bfloat16", key=None, old=("--half",))] = False
     minutes: Annotated[float, Option("Between saved states.", least=0, key=None)] = 2.0
     seed: Annotated[int, Option("Of weights, order and copies.", least=0, most=LARGEST_SEED, key=None)] = 0
     device: DeviceName = "auto"

@@ -10,7 +10,7 @@ from farfield.command.facts import ModelFacts
 from farfield.command.option import Option
 from farfield.command.result import Result
 from farfield.command.settings import Settings
-from farfield.command.shared import Compute, Model
+from farfield.command.shared import Compute, Model, SolverKind
 from farfield.command.text import as_range, show_range
 from farfield.core.error import FarfieldError
 from farfield.core.seeds import LARGEST
@@ -23,7 +23,7 @@ class Sampling(Settings):
     """How a model's own images are made."""
 
     solver: Annotated[
-        str | None,
+        SolverKind | None,
         Option(
             "euler (or ddim), heun, midpoint or multistep.",
             default="multistep; euler with --eta, heun with --churn",

@@ -9,7 +9,7 @@ from farfield.command.measures import Certificate, Codec, PhysicalFacts, RoundTr
 from farfield.command.option import LARGEST_SEED, Option
 from farfield.command.result import Result
 from farfield.command.settings import Settings
-from farfield.command.shared import Loading, Model, Numerics, Reading, Sigma, Source
+from farfield.command.shared import Loading, Model, Numerics, Reading, Sigma, SolverKind, Source
 from farfield.command.text import as_decibels
 from farfield.core.error import FarfieldError
 
@@ -59,7 +59,7 @@ class Invert(Settings):
     sigma: Sigma = None
     steps: Annotated[int | None, Option("Steps, each way.", least=1, default="24, or found by auto")] = None
     solver: Annotated[
-        str | None,
+        SolverKind | None,
         Option(
             "euler (DDIM), heun, midpoint or multistep; of explicit and fixed-point only.",
             default="multistep, for fixed-point heun",

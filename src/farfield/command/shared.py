@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 from farfield.command.option import LARGEST_SEED, Argument, Option
 from farfield.command.settings import LEFT_OUT, Settings
@@ -31,7 +31,8 @@ Dtype = Annotated[str, Option("Precision of the network: float32, bfloat16, floa
 Label = Annotated[int | None, Option("Class, for a class-conditional model.")]
 Sigma = Annotated[float | None, Option("Noise level of the latents.", default="the model's last level")]
 Steps = Annotated[int, Option("Steps of the solver, each way.", least=1)]
-SolverName = Annotated[str, Option("euler (DDIM), heun, midpoint or multistep.")]
+SolverKind = Literal["euler", "ddim", "heun", "midpoint", "multistep"]
+SolverName = Annotated[SolverKind, Option("euler (DDIM), heun, midpoint or multistep.")]
 Levels = Annotated[
     tuple[float, ...] | None, Option("Noise levels, with commas between.", default="8 between the model's ends")
 ]
