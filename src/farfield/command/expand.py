@@ -140,13 +140,13 @@ class Expand(Settings):
 
 
 class ExpandResult(Result):
-    """Beside it: `config.json` (the request, versions, start, command line), `geometry.json` (lengths and angles of latents),
-    `search.json`, `examples/`, `calibration/` (a row a level: the offset, and one matrix [2C, C] for each band), `latents/`,
-    `reconstructions/`, `pilot/`, `sampled/` (the latents that were kept), `samples/`, `base/`, `references/` (64 of them),
-    `features/` as safetensors shards with keys, `png/` (the samples as pictures), `grids/` and `report.html`. Of physical data also
-    `stretch.json`, and in `physical/` the fields in physical units, masked pixels as NaN: `examples.npz`, `references.npz`,
-    `real.npz` and `samples.npz` (`images` [n, C, H, W] float64, `keys`, `unit`), and each sample of FITS data as a FITS file named
-    by its seed.
+    """Beside it: `config.json` (the request, versions, start, command line), `geometry.json` (lengths and angles of
+    latents), `search.json`, `examples/`, `calibration/` (a row a level: the offset, and one matrix [2C, C] for each
+    band), `latents/`, `reconstructions/`, `pilot/`, `sampled/` (the latents that were kept), `samples/`, `base/`,
+    `references/` (64 of them), `features/` as safetensors shards with keys, `png/` (the samples as pictures), `grids/`
+    and `report.html`. Of physical data also `stretch.json`, and in `physical/` the fields in physical units, masked
+    pixels as NaN: `examples.npz`, `references.npz`, `real.npz` and `samples.npz` (`images` [n, C, H, W] float64, `keys`,
+    `unit`), and each sample of FITS data as a FITS file named by its seed.
     """
 
     model: ModelFacts
