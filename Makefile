@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test test-kernels test-slow fuzz lint bench clean
+.PHONY: demo test test-kernels test-slow fuzz lint docs bench clean
 
 demo: $(STAMP)
 	$(BIN)/farfield expand cifar10-32 hubble -n 64 -o runs/demo
@@ -32,6 +32,10 @@ lint: $(STAMP)
 	$(BIN)/ruff format --check --quiet .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# What is made from the declarations of the commands.
+docs: $(STAMP)
+	$(BIN)/python docs/generate.py
 
 bench: $(STAMP)
 	$(BIN)/python -m benchmarks

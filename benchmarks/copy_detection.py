@@ -18,8 +18,8 @@ import numpy as np
 import torch
 from PIL import Image, ImageEnhance, ImageFilter, ImageOps
 
+from benchmarks.average_precision import micro_average_precision
 from benchmarks.table import format_table
-from farfield.audit.average_precision import micro_average_precision
 from farfield.audit.descriptor import describe
 from farfield.audit.named import open_descriptor
 from farfield.core.artifact import Features, Images, Score, write_json

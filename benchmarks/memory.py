@@ -44,17 +44,16 @@ def measure(sizes: Sequence[int] = (2000, 8000, 32_768)) -> Figures:
 
 def peak_of_audit(n: int) -> int:
     """Of n training images of 32×32, in pixels and by the copy descriptor, in a zip of PNG files."""
+    from farfield.command.audit import Audit
     from farfield.study.audit.audit import audit
-    from farfield.study.bench.likeness import Likeness
-    from farfield.study.model.generate import Sampling
 
     with tempfile.TemporaryDirectory() as place, contextlib.redirect_stdout(sys.stderr):
         folder = Path(place)
         for i, (name, size) in enumerate({"samples": BESIDE, "heldout": BESIDE, "training": n}.items()):
             write_images(folder / f"{name}.zip", size, i)
         subject, training, heldout = (str(folder / f"{name}.zip") for name in ("samples", "training", "heldout"))
-        sampling, likeness = Sampling(batch_size=64, device="cpu"), Likeness("copy")
-        audit(subject, training, folder / "run", sampling, likeness, heldout=heldout, quiet=True)
+        settings = Audit(subject=subject, train=training, heldout=heldout, device="cpu")
+        audit(settings, folder / "run", quiet=True)
     return peak_bytes()
 
 

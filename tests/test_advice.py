@@ -20,7 +20,7 @@ FAST = ("--steps", 2, *CPU)
 MADE = ("generate", "model", "--seeds", "0", *FAST)
 ONE = ("invert", "model", "images", "--limit", 1, "--sigma", 1, *FAST)
 SMALL = ("expand", "model", "images", "--examples", 3, "-n", 2, "--sigma", 1, "--candidates", 1, *FAST)
-TRAIN = ("train", "--width", 4, "--multipliers", "1,2", "--blocks", 1, "--attention", "none", "--images", 8, "--batch-size", 4,
+TRAIN = ("train", "--width", 4, "--multipliers", "1,2", "--blocks", 1, "--attention", "none", "--length", 8, "--batch-size", 4,
          "--samples", 0, *CPU)  # fmt: skip
 EDIT = ("edit", "model", "images", "--limit", 1, "--direction", "1", "--strength", "1", *FAST)
 PIXELS = ("--descriptor", "pixels", "--device", "cpu", "-q")
@@ -82,7 +82,7 @@ FOLLOWED = {
         "use at most 999 steps",
         MADE,
     ),
-    "no images": ((*ONE, "--limit", 0), "leave it out for all", ("invert", "model", "images", "--sigma", 1, *FAST)),
+    "no images": ((*ONE, "--limit", 0), "at least 1", ("invert", "model", "images", "--sigma", 1, *FAST)),
     "auto and a method's steps": (
         (*ONE, "--method", "auto"),
         "leave one of the two out",
@@ -149,7 +149,7 @@ FOLLOWED = {
         "give --keep 0",
         (*EDIT, "--mask", "0,0,8,8", "--keep", 0),
     ),
-    "no mask": (EDIT, "give --mask", (*EDIT, "--mask", "1,1,4,4", "--keep", 2)),
+    "no mask": (EDIT, "expected a box", (*EDIT, "--mask", "1,1,4,4", "--keep", 2)),
     "more points than images": (
         (*RANK, "--images", "images", "--points", 9),
         "give --points 4",
@@ -189,7 +189,7 @@ FOLLOWED = {
     "labels of a model's own": (
         (*TRAIN, "--data", "images", "--from", "model", "--labels"),
         "leave them out",
-        ("train", "--data", "images", "--from", "model", "--images", 4, "--batch-size", 4, "--samples", 0, *CPU),
+        ("train", "--data", "images", "--from", "model", "--length", 4, "--batch-size", 4, "--samples", 0, *CPU),
     ),
     "other seeds": (
         ("score", "rp", "images", "more", "--rate", 0.2, *PIXELS),

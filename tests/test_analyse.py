@@ -110,13 +110,13 @@ def test_geometry_of_a_gaussian_is_its_closed_form():
     g = torch.Generator().manual_seed(0)
     mean, d = 3.0, 2000
     found = geometry(0.8 * torch.randn(60, d, generator=g, dtype=torch.float64) + mean / math.sqrt(d))
-    assert found["mean_norm"] == pytest.approx(mean, rel=0.1)
-    assert found["distance"]["mean"] == pytest.approx(0.8 * math.sqrt(2 * d), rel=0.005)
-    assert found["distance"]["sd"] == pytest.approx(0.8, rel=0.2)
-    assert found["directions"] == pytest.approx(d, rel=0.4)
+    assert found.mean_norm == pytest.approx(mean, rel=0.1)
+    assert found.distance.mean == pytest.approx(0.8 * math.sqrt(2 * d), rel=0.005)
+    assert found.distance.sd == pytest.approx(0.8, rel=0.2)
+    assert found.directions == pytest.approx(d, rel=0.4)
     # variance in 40 of the directions alone
     few = geometry(torch.randn(200, 40, generator=g, dtype=torch.float64) @ torch.eye(40, d, dtype=torch.float64))
-    assert found["directions"] > 10 * few["directions"] and few["directions"] == pytest.approx(40, rel=0.35)
+    assert found.directions > 10 * few.directions and few.directions == pytest.approx(40, rel=0.35)
 
 
 @pytest.fixture(scope="module")
@@ -175,9 +175,9 @@ def test_real_images_of_the_training_domain(model, images, tmp_path):
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (["--eta", "0,1.5"], "eta 0, 1.5: expected numbers from 0 to 1"),
+        (["--eta", "0,1.5"], "--eta 1.5: expected a number, at least 0 and at most 1"),
         (["--eta", "many"], "eta 'many': expected numbers"),
-        (["--noise", "-0.1"], "noise -0.1: expected numbers from 0 to 1"),
+        (["--noise", "-0.1"], "--noise -0.1: expected a number, at least 0 and at most 1"),
         (["--symmetry", "spin"], "symmetry 'spin': expected some of rot90"),
         (["--levels", "2,900"], "sigma 900: out of range"),
         (["--levels", "20,20.2"], "this model was trained at only"),

@@ -9,7 +9,7 @@ from scipy import stats
 
 from farfield.core.error import FarfieldError
 from farfield.core.runtime import generator
-from farfield.diffusion.augment import TOLD, Augment, Moves, moved
+from farfield.diffusion.augment import Augment, Moves, moved
 
 
 def moves(**chosen) -> Moves:
@@ -49,7 +49,7 @@ def test_what_is_not_moved_keeps_its_bits():
     assert torch.equal(same, told.eq(0).all(1))
     assert 60 < int(same.sum()) < 140
     mirrored = told[:, 0].eq(1) & told[:, 1:].eq(0).all(1)
-    over = told[:, 1].eq(1) & told.eq(0).sum(1).eq(TOLD - 1)
+    over = told[:, 1].eq(1) & told.eq(0).sum(1).eq(8)
     assert mirrored.any() and torch.equal(after[mirrored], images[mirrored].flip(3))
     assert over.any() and torch.equal(after[over], images[over].flip(2))
     after, told = Augment(0, mirror=0)(images, generator(0))
@@ -139,14 +139,14 @@ def test_moves_follow_the_published_law():
 
 
 def test_what_the_network_is_told():
-    told = moves(scale=1.5, rotation=0.3, stretch=-2.0, tilt=0.7, shift=[0.1, -0.2], mirror=True).told()[0]
+    numbers = moves(scale=1.5, rotation=0.3, stretch=-2.0, tilt=0.7, shift=[0.1, -0.2], mirror=True).as_vector()[0]
     want = [1, 0, 1.5, math.cos(0.3) - 1, math.sin(0.3), -2 * math.cos(0.7), -2 * math.sin(0.7), 0.1, -0.2]
-    torch.testing.assert_close(told, torch.tensor(want, dtype=torch.float64))
+    torch.testing.assert_close(numbers, torch.tensor(want, dtype=torch.float64))
     images = torch.rand(4, 1, 8, 8)
     after, told = Augment(1.0)(images, generator(0))
-    assert (after.dtype, told.dtype, told.shape) == (torch.float32, torch.float32, (4, TOLD))
+    assert (after.dtype, told.dtype, told.shape) == (torch.float32, torch.float32, (4, 9))
     empty, told = Augment()(images[:0], generator(0))
-    assert empty.shape == (0, 1, 8, 8) and told.shape == (0, TOLD)
+    assert empty.shape == (0, 1, 8, 8) and told.shape == (0, 9)
 
 
 def test_bad_input():

@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from farfield.command.commands import COMMANDS
 from farfield.core.error import FarfieldError, FarfieldWarning
 from farfield.core.note import kept
 from farfield.data.dataset import open_dataset
-from farfield.diffusion.training import Recipe
-from farfield.study.model.dataset import convert
-from farfield.study.model.train import Architecture, Watch, train
+from farfield.study.perform import function
+
+convert = function(COMMANDS["dataset convert"])
 
 RNG = np.random.default_rng(0)
 
@@ -107,15 +108,14 @@ def test_a_subset_is_drawn_from_all_classes(tmp_path):
     assert set(small.labels.tolist()) == {0, 1, 2} and small.digest() == large.subset(15).digest()
 
 
-SMALL = Architecture("ddpmpp", width=8, multipliers=(1, 1), blocks=1, attention=(), classes=True)
+SMALL = {"network": "ddpmpp", "width": 8, "multipliers": (1, 1), "blocks": 1, "attention": ()}
 
 
 def trained(data, out, heldout=None, **options):
-    recipe = Recipe(images=8, batch_size=4, warmup=0)
-    return train(
-        str(data), out, recipe, heldout=None if heldout is None else str(heldout), watch=Watch(samples=0), quiet=True,
-        **{"architecture": SMALL, **options},
-    )  # fmt: skip
+    fixed = {"length": 8, "batch_size": 4, "warmup": 1, "samples": 0}
+    given = {**SMALL, "labels": True} if "start" not in options else {}
+    given |= {"heldout": heldout and str(heldout), **options}
+    return function(COMMANDS["train"])(data=str(data), out=out, quiet=True, **fixed, **given)
 
 
 def test_the_sources_of_a_training_are_compared_by_name(tmp_path):
@@ -132,8 +132,8 @@ def test_the_sources_of_a_training_are_compared_by_name(tmp_path):
         trained(data, tmp_path / "s", more)
     # the model's own classes decide when it is trained further, on fewer of them
     with pytest.raises(FarfieldError, match=r"expected the classes of .*found also d, e"):
-        trained(more, tmp_path / "t", origin=str(tmp_path / "r"), architecture=None)
-    trained(test, tmp_path / "u", origin=str(tmp_path / "r"), architecture=None)
+        trained(more, tmp_path / "t", start=str(tmp_path / "r"))
+    trained(test, tmp_path / "u", start=str(tmp_path / "r"))
 
 
 def test_a_training_with_classes_wants_them_in_every_source(tmp_path):
@@ -148,10 +148,9 @@ def test_a_training_with_classes_wants_them_in_every_source(tmp_path):
 
 def test_held_out_images_must_not_be_training_images(tmp_path):
     data = put(tmp_path / "train", [f"{i}.png" for i in range(20)])
-    plain = Architecture("ddpmpp", width=8, multipliers=(1, 1), blocks=1, attention=())
     with pytest.raises(FarfieldError, match=r"train: 20 of its 20 images are among .*train .*never trained on"):
-        trained(data, tmp_path / "r", data, architecture=plain)
+        trained(data, tmp_path / "r", data, labels=False)
     test = put(tmp_path / "test", [f"{i}.png" for i in range(20)])
     (test / "twin.png").write_bytes((data / "7.png").read_bytes())
     with pytest.warns(FarfieldWarning, match=r"test: 1 of its 21 images are among .*train .twin.; left out"):
-        trained(data, tmp_path / "r", test, architecture=plain)
+        trained(data, tmp_path / "r", test, labels=False)

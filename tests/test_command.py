@@ -33,7 +33,6 @@ class Tally(Settings):
     case: Annotated[Literal["lower", "upper"], Option("Of the names.")] = "lower"
 
 
-@dataclass(frozen=True, kw_only=True)
 class TallyResult(Result):
     n: Annotated[int, "images"]
     names: Annotated[list[str], "as they were counted"]
@@ -96,7 +95,7 @@ def test_values_are_read_and_written_alike():
     assert (given.level, given.sigmas, given.whole, given.names) == (2.0, (0.1, 100.0), (), ("b", "-c"))
     assert (given.numerics.steps, given.numerics.sigma, type(given.numerics.sigma)) == (7, 1.0, float)
     assert command_line(given) == (
-        "farfield values --level 2 --sigmas 0.1,100 --names b --names=-c --no-on --off --sigma 1 --steps 7"
+        "farfield values --level 2 --sigmas 0.1,100 --names b --names=-c --no-on --off --steps 7 --sigma 1"
     )
     assert Values().words() == [] and Values().request()["steps"] == 5
     told = given.request(level=LEFT_OUT, steps=3)
@@ -116,13 +115,11 @@ def test_values_are_read_and_written_alike():
         Values.of(nothing=1)
 
 
-@dataclass(frozen=True, kw_only=True)
 class Part(Result):
     score: Annotated[Score, "a share"]
     extra: str | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
 class Whole(Result):
     parts: dict[str, list[Part]]
     none: Part | None

@@ -7,13 +7,18 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
+import numpy as np
 import pytest
 import torch
 from tiny import farfield, make_images, make_model
 
-from farfield.core.artifact import Images, Latents, Store
+from farfield.audit.advice import advise
+from farfield.command.compare import Advice, CompareResult, Count, Entry
+from farfield.command.measures import Measures, Novelty
+from farfield.command.result import from_json
+from farfield.core.artifact import Images, Latents, Score, Store
 from farfield.diffusion.denoiser import NetworkDenoiser
-from farfield.present.compare import _fields_table, advise, overall
+from farfield.present.compare import fields_table, overall
 
 QUICK = ("-n", 6, "--steps", 4, "--tuning-budget", 0.15, "--epochs", 1, "-q")
 METHODS = ("ours", "published", "geometric", "full", "lora", "release")
@@ -121,14 +126,7 @@ def test_the_page_has_advice_curves_strips_and_tables(run):
     assert {p.stem for p in (run / "grids").glob("*.png")} >= {f"1-images-8-{m}" for m in (*METHODS, "examples")}
 
 
-@pytest.fixture
-def no_page():
-    """The page takes longer to draw than these runs take."""
-    with patch("farfield.present.report.write_report", lambda folder: folder):
-        yield
-
-
-def test_calls_are_those_that_the_network_had(root, tmp_path, no_page):
+def test_calls_are_those_that_the_network_had(root, tmp_path):
     rows = []
     real = NetworkDenoiser.forward
 
@@ -145,7 +143,7 @@ def test_calls_are_those_that_the_network_had(root, tmp_path, no_page):
     assert sum(rows) - base - 6 - probes == domain["counts"][0]["methods"]["ours"]["calls"]["total"]
 
 
-def test_methods_can_be_added(root, tmp_path, no_page):
+def test_methods_can_be_added(root, tmp_path):
     options = ("--counts", "3", "-n", 4, "--descriptor", "pixels", "--tuning-budget", 1)
     out = tmp_path / "run"
     shard = out / "1-images" / "0003-ours" / "samples" / "shard-00000.safetensors"
@@ -164,19 +162,19 @@ def test_methods_can_be_added(root, tmp_path, no_page):
     [
         (("--counts", "30"), ("images",), "30 examples asked for, but it holds 30 images, of which 12"),
         (("--counts", "3,31", "--heldout", "few"), ("images",), "31 examples asked for, but it holds 30"),
-        (("--counts", "1"), ("images",), "at least 2 examples"),
+        (("--counts", "1"), ("images",), "--counts 1: expected a whole number, at least 2"),
         (("--counts", "3,3"), ("images",), "different numbers"),
         (("--counts", "many"), ("images",), "counts 'many'"),
-        (("--methods", "ours,dreambooth"), ("images",), "method 'dreambooth'"),
+        (("--methods", "ours,dreambooth"), ("images",), "--methods 'dreambooth'"),
         (("--heldout", "few"), ("images", "few"), "1 sources for 2 domains"),
         (("--heldout", "images"), ("few",), "are among the examples"),
         ((), ("images", "images"), "only once"),
-        (("--tuning-budget", "0"), ("images",), "tuning budget 0"),
-        (("--epochs", "0"), ("images",), "epochs 0"),
-        (("--learning-rate", "-1"), ("images",), "learning rate -1"),
-        (("--rank", "0"), ("images",), "rank 0"),
+        (("--tuning-budget", "0"), ("images",), "--tuning-budget 0"),
+        (("--epochs", "0"), ("images",), "--epochs 0"),
+        (("--learning-rate", "-1"), ("images",), "--learning-rate -1"),
+        (("--rank", "0"), ("images",), "--rank 0"),
         (("-n", "3"), ("images",), "at least 4"),
-        (("--seed", "-1"), ("images",), "seed -1"),
+        (("--seed", "-1"), ("images",), "--seed -1"),
     ],
 )
 def test_bad_input_is_one_line_and_leaves_nothing(root, tmp_path, options, sources, says):
@@ -186,17 +184,18 @@ def test_bad_input_is_one_line_and_leaves_nothing(root, tmp_path, options, sourc
     assert not (tmp_path / "run" / "summary.json").exists()
 
 
-def score(value: float, half: float) -> dict[str, Any]:
-    return {"value": value, "n": 100, "low": value - half, "high": value + half}
+def score(value: float, half: float) -> Score:
+    return Score(value, 100, value - half, value + half)
 
 
-def entry(distance: float, calls: int, copies: float = 0.05, trained: bool = True, half: float = 0.1) -> dict[str, Any]:
-    return {
-        "trained": trained,
-        "calls": {"total": calls},
-        "measures": {"pixels": {"kernel_distance": score(distance, half)}, "model": {}},
-        "novelty": {"pixels": {"copies": score(copies, 0.03), "copies_floor": score(0.05, 0.03)}},
-    }
+def entry(distance: float, calls: int, copies: float = 0.05, trained: bool = True, half: float = 0.1) -> Entry:
+    return Entry(
+        trained=trained,
+        calls={"total": calls},
+        seconds=1.0,
+        measures={"pixels": Measures(kernel_distance=score(distance, half)), "model": Measures()},
+        novelty={"pixels": Novelty(copies=score(copies, 0.03), copies_floor=score(0.05, 0.03))},
+    )
 
 
 @pytest.mark.parametrize(
@@ -215,22 +214,26 @@ def entry(distance: float, calls: int, copies: float = 0.05, trained: bool = Tru
 def test_advice_follows_intervals_cost_and_copies(distance, copies, ours, verdict, begins):
     methods = {"ours": entry(0.5, 100, ours, trained=False), "full": entry(distance, 1000, copies)}
     methods["lora"] = entry(2.0, 10)
-    found = advise(methods)
-    assert (found["verdict"], found["best"], found["cost_ratio"]) == (verdict, "full", 10.0)
-    assert found["sentence"].startswith(begins) and "10 times the network calls" in found["sentence"]
-    assert ("by full" in found["sentence"]) == (copies > 0.5) and ("by ours" in found["sentence"]) == (ours > 0.5)
+    advice = advise(methods)
+    assert (advice.verdict, advice.best, advice.cost_ratio) == (verdict, "full", 10.0)
+    assert advice.sentence.startswith(begins) and "10 times the network calls" in advice.sentence
+    assert ("by full" in advice.sentence) == (copies > 0.5) and ("by ours" in advice.sentence) == (ours > 0.5)
 
 
 def test_no_advice_without_both_sides():
     ours = entry(0.5, 100, trained=False)
     assert advise({"ours": ours}) is None and advise({"full": entry(0.5, 100)}) is None
     assert advise({"ours": ours, "published": entry(0.1, 10, trained=False)}) is None
-    assert overall([{"count": 10, "advice": None}]) == ""
+    assert overall([counted(10, None)]) == ""
+
+
+def counted(count: int, advice: Advice | None) -> Count:
+    return Count(count=count, methods={}, local_copies_floor=None, advice=advice)
 
 
 def test_the_whole_advice_is_one_sentence_over_the_counts():
     rows = [
-        {"count": c, "advice": {"verdict": v, "cost_ratio": r}}
+        counted(c, Advice(verdict=v, best="full", cost_ratio=r, descriptor="pixels", sentence=""))
         for c, v, r in [(10, "keep", 9.0), (30, "keep", 9.5), (100, "even", 10.0), (1000, "tune", 10.0)]
     ]
     said = overall(rows)
@@ -239,14 +242,19 @@ def test_the_whole_advice_is_one_sentence_over_the_counts():
     assert said.endswith("tuning takes 9.0 to 10 times the network calls.")
 
 
-def test_physical_fields_get_a_table_of_their_own():
-    def measured(worst):
-        score = {"value": worst, "n": 8, "low": 0.0, "high": 2 * worst}
-        return {"spectrum": {"worst": score}, "log_spectrum": None, "pixels": {"wasserstein": score, "ks": score}}
-
-    row = {"count": 8, "methods": {"ours": {"fields": measured(0.25)}, "full": {"fields": measured(3.0)}}}
-    table = _fields_table({"fields": {"real": measured(0.125)}}, row)
-    assert [line[0] for line in table.rows] == ["frozen, ours", "tuned, all weights", "real images"]
-    assert [line[1]["value"] for line in table.rows] == [0.25, 3.0, 0.125] and table.rows[0][2] is None
-    assert _fields_table({}, row) is None
-    assert _fields_table({"fields": {"real": measured(0.1)}}, {"count": 8, "methods": {"ours": {}}}) is None
+def test_physical_fields_get_a_table_of_their_own(root, tmp_path):
+    (root / "maps").mkdir()
+    for k in range(24):
+        np.save(root / "maps" / f"{k:02d}.npy", np.random.default_rng(k).normal(size=(16, 16)).astype(np.float32))
+    options = ("--counts", 4, "--methods", "published,norm", "--descriptor", "pixels")
+    done = compare(root, tmp_path / "run", *options, sources=("maps",))
+    assert done.code == 0, done.err
+    [domain] = from_json(CompareResult, summary(tmp_path / "run")).domains
+    [row] = domain.counts
+    table = fields_table(domain, row)
+    assert [line[0] for line in table.rows] == ["frozen, published", "tuned, norms and biases", "real images"]
+    measured = [row.methods["published"].fields, row.methods["norm"].fields, domain.fields.real]
+    assert [line[1] for line in table.rows] == [fields.spectrum.worst.score for fields in measured]
+    assert table.rows[0][2] is None  # no logarithm of what is negative
+    assert table.title in (tmp_path / "run" / "report.html").read_text()
+    assert fields_table(domain.but(fields=None), row) is None

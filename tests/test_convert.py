@@ -12,10 +12,13 @@ from tiny import contents, farfield, make_model
 
 from farfield.checkpoints.foreign import keep_answers
 from farfield.checkpoints.load import load_denoiser
+from farfield.command.commands import COMMANDS
 from farfield.core.error import FarfieldError
 from farfield.networks.build import from_config, network_config
 from farfield.networks.guided_unet import GuidedUNet
-from farfield.study.model.convert import convert
+from farfield.study.perform import function
+
+convert = function(COMMANDS["convert"])
 
 ANSWERS = {"size": 16, "schedule": "cosine", "steps": 1000, "heads": 2, "order": "legacy"}
 
@@ -216,9 +219,10 @@ def test_a_file_of_two_precisions_loses_neither(guided, tmp_path):
     assert convert(str(source), tmp_path / "out").dtype == "float32" and same(source, tmp_path / "out")
 
 
-def test_half_rounds_the_weights_and_says_so(guided, tmp_path):
+@pytest.mark.parametrize("flag", ["--float16", "--half"])  # its former spelling
+def test_half_rounds_the_weights_and_says_so(guided, tmp_path, flag):
     source = guided()
-    said = farfield("convert", source, tmp_path / "out", "--half")
+    said = farfield("convert", source, tmp_path / "out", flag)
     assert "float16, weights rounded" in said.out
     first, second = (load_denoiser(str(p)).network.state_dict() for p in (source, tmp_path / "out"))
     assert all(torch.equal(first[name].half().float(), second[name]) for name in first)
@@ -226,7 +230,7 @@ def test_half_rounds_the_weights_and_says_so(guided, tmp_path):
     state["out.2.bias"][0] = 1e5
     torch.save(state, source)
     with pytest.raises(FarfieldError, match=r"1e\+05 does not fit into float16"):
-        convert(str(source), tmp_path / "out", half=True)
+        convert(str(source), tmp_path / "out", float16=True)
 
 
 def test_the_folder_says_where_it_came_from(guided, tmp_path):

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 from sklearn.metrics import average_precision_score
 
-from farfield.audit.average_precision import micro_average_precision
+from benchmarks.average_precision import micro_average_precision
 from farfield.audit.copy_descriptor import BUNDLED, CopyDescriptor, load_copy_net, save_copy_net
 from farfield.audit.copy_loss import contrastive, positives, spread
 from farfield.audit.copy_views import (
@@ -22,6 +22,7 @@ from farfield.audit.copy_views import (
     strong_copies,
 )
 from farfield.audit.named import open_descriptor
+from farfield.command.describe import TrainDescriptor
 from farfield.core.artifact import Features
 from farfield.core.error import FarfieldError
 from farfield.data.bundled import load_domain
@@ -157,15 +158,19 @@ def test_equal_similarities_share_a_level():
     assert found.value == pytest.approx(4 / 16)
 
 
-def small(tmp_path, images=640, **options):
-    data = Dataset(tuple(f"{i:03d}" for i in range(48)), ((pictures(48) + 1) * 127.5).byte())
-    np.savez(tmp_path / "data.npz", images=data.images.permute(0, 2, 3, 1).numpy())
-    return str(tmp_path / "data.npz"), CopyRecipe(images, batch_size=16, width=8, features=16, **options)
+@pytest.fixture
+def source(tmp_path):
+    np.savez(tmp_path / "data.npz", images=((pictures(48) + 1) * 127.5).byte().permute(0, 2, 3, 1).numpy())
+    return str(tmp_path / "data.npz")
 
 
-def test_training_continues_to_the_same_bits(tmp_path, monkeypatch):
-    source, recipe = small(tmp_path, 160)
-    whole = train_descriptor(source, tmp_path / "whole", recipe, minutes=0, device="cpu", quiet=True)
+def trained(source, out, **options):
+    small = {"batch_size": 16, "width": 8, "features": 16, "device": "cpu"}
+    return train_descriptor(TrainDescriptor(data=source, **small | options), out, quiet=True)
+
+
+def test_training_continues_to_the_same_bits(source, tmp_path, monkeypatch):
+    whole = trained(source, tmp_path / "whole", images=160, minutes=0)
     step, made = CopyTraining.step, []
 
     def broken(self):
@@ -176,19 +181,18 @@ def test_training_continues_to_the_same_bits(tmp_path, monkeypatch):
 
     monkeypatch.setattr(CopyTraining, "step", broken)
     with pytest.raises(KeyboardInterrupt):
-        train_descriptor(source, tmp_path / "parts", recipe, minutes=0, device="cpu", quiet=True)
+        trained(source, tmp_path / "parts", images=160, minutes=0)
     monkeypatch.setattr(CopyTraining, "step", step)
-    parts = train_descriptor(source, tmp_path / "parts", recipe, minutes=0, device="cpu", quiet=True)
-    assert (whole["contrastive"], whole["spread"]) == (parts["contrastive"], parts["spread"])
+    parts = trained(source, tmp_path / "parts", images=160, minutes=0)
+    assert (whole.contrastive, whole.spread) == (parts.contrastive, parts.spread)
     files = [tmp_path / run / copy_training.MODEL / "model.safetensors" for run in ("whole", "parts")]
     assert files[0].read_bytes() == files[1].read_bytes()
     assert (tmp_path / "whole" / "log.json").read_text() == (tmp_path / "parts" / "log.json").read_text()
 
 
-def test_training_learns_to_tell_copies(tmp_path):
-    source, recipe = small(tmp_path, 1600, learning_rate=0.05)
-    train_descriptor(source, tmp_path / "run", recipe, device="cpu", quiet=True)
-    trained = open_descriptor(f"copy:{tmp_path / 'run' / 'model'}")
+def test_training_learns_to_tell_copies(source, tmp_path):
+    trained(source, tmp_path / "run", images=1600, learning_rate=0.05)
+    learnt = open_descriptor(f"copy:{tmp_path / 'run' / 'model'}")
     save_copy_net(tmp_path / "untrained", CopyNet(8, 16))
 
     def apart(descriptor):
@@ -198,18 +202,16 @@ def test_training_learns_to_tell_copies(tmp_path):
         return float(alike.diagonal().mean() - alike.fill_diagonal_(0).mean() * 40 / 39)
 
     # Trained, 0.099 to 0.135 by seed and kernel; untrained, 0.003 at most of five seeds.
-    assert apart(trained) > 5 * max(0.002, apart(CopyDescriptor(tmp_path / "untrained")))
+    assert apart(learnt) > 5 * max(0.002, apart(CopyDescriptor(tmp_path / "untrained")))
 
 
-def test_training_refuses(tmp_path):
-    source, recipe = small(tmp_path)
+def test_training_refuses(source, tmp_path):
     with pytest.raises(FarfieldError, match="batches of at least 8"):
         CopyRecipe(4)
     with pytest.raises(FarfieldError, match="48 images"):
-        train_descriptor(source, tmp_path / "a", CopyRecipe(1000, batch_size=64), device="cpu")
-    training = CopyTraining(
-        Dataset(tuple(map(str, range(16))), torch.full((16, 3, 32, 32), torch.nan)), recipe, torch.device("cpu")
-    )
+        trained(source, tmp_path / "a", images=1000, batch_size=64)
+    data = Dataset(tuple(map(str, range(16))), torch.full((16, 3, 32, 32), torch.nan))
+    training = CopyTraining(data, CopyRecipe(640, batch_size=16, width=8, features=16), torch.device("cpu"))
     with pytest.raises(FarfieldError, match="step 0: the loss became NaN"):
         training.step()
 

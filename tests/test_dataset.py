@@ -12,7 +12,6 @@ from farfield.core.error import FarfieldError, FarfieldWarning
 from farfield.data.dataset import Dataset, open_dataset
 from farfield.data.image import load_images
 from farfield.data.labels import parse_labels
-from farfield.data.shape import natural_shape
 from farfield.data.source import open_collection
 from farfield.data.subset import choose, first, shuffled
 
@@ -44,6 +43,11 @@ def edm(path, pictures=RGB, labels=None, edit=lambda labels: labels):
 # --- sizes ------------------------------------------------------------------------------------------------------------
 
 
+def common_shape(source, keys=None):
+    with open_collection(source, labels=False) as collection:
+        return collection.common_shape(keys)
+
+
 @pytest.mark.parametrize(
     ("array", "shape"),
     [
@@ -58,7 +62,7 @@ def edm(path, pictures=RGB, labels=None, edit=lambda labels: labels):
 )
 def test_the_size_of_an_npz_is_that_at_which_it_loads_unchanged(tmp_path, array, shape):
     np.savez(tmp_path / "a.npz", array)
-    assert natural_shape(tmp_path / "a.npz") == natural_shape(tmp_path / "a.npz", keys=["000001"]) == shape
+    assert common_shape(tmp_path / "a.npz") == common_shape(tmp_path / "a.npz", keys=["000001"]) == shape
     found = open_dataset(tmp_path / "a.npz").images
     assert found.shape[1:] == shape and np.array_equal(np.sort(found.numpy().ravel()), np.sort(array.ravel()))
 
@@ -88,7 +92,7 @@ def test_headers_tell_the_size_that_decoding_finds(tmp_path, name, orientation):
     with open_collection(tmp_path / name) as found:
         (key,) = found.keys
         height, width, channels = found.picture(key).shape
-        assert found.shape(key) == (channels, height, width) == natural_shape(tmp_path / name)
+        assert found.shape(key) == (channels, height, width) == common_shape(tmp_path / name)
 
 
 def test_transparent_grey_is_laid_over_the_background_in_colour(tmp_path):
@@ -100,25 +104,25 @@ def test_transparent_grey_is_laid_over_the_background_in_colour(tmp_path):
 def test_two_images_that_differ_are_named(tmp_path):
     folder(tmp_path, [RGB[0], RGB[1], RGB[2, :5]])
     with pytest.raises(FarfieldError, match=r"3×12×10 \(000\) and 3×5×10 \(002\)"):
-        natural_shape(tmp_path)
-    assert natural_shape(tmp_path, keys=["001", "000"]) == (3, 12, 10)
+        common_shape(tmp_path)
+    assert common_shape(tmp_path, keys=["001", "000"]) == (3, 12, 10)
     with pytest.raises(FarfieldError, match="nosuch"):
-        natural_shape(tmp_path, keys=["nosuch"])
+        common_shape(tmp_path, keys=["nosuch"])
 
 
 def test_damaged_files_are_passed_over_as_long_as_one_is_good(tmp_path):
     folder(tmp_path, RGB[:1])
     (tmp_path / "a.png").write_bytes(b"no picture")
-    assert natural_shape(tmp_path) == (3, 12, 10)
+    assert common_shape(tmp_path) == (3, 12, 10)
     (tmp_path / "000.png").unlink()
     with pytest.raises(FarfieldError, match=r"found none \(a: "):
-        natural_shape(tmp_path)
+        common_shape(tmp_path)
 
 
 def test_sizes_of_domains():
-    assert natural_shape("digits") == (1, 8, 8) and natural_shape("clouds") == (1, 64, 64)
+    assert common_shape("digits") == (1, 8, 8) and common_shape("clouds") == (1, 64, 64)
     with pytest.raises(FarfieldError, match=r"hubble-0001.*hubble-0002"):
-        natural_shape("hubble")
+        common_shape("hubble")
 
 
 # --- in memory --------------------------------------------------------------------------------------------------------
@@ -252,7 +256,7 @@ def test_a_wrong_label_file_is_an_error_that_can_be_left_out(tmp_path, edit, mes
     source = edm(tmp_path / "a.zip", labels=range(9), edit=edit)
     with pytest.raises(FarfieldError, match=message):
         open_dataset(source)
-    assert len(open_dataset(source, labels=False)) == 9 and natural_shape(source) == (3, 12, 10)
+    assert len(open_dataset(source, labels=False)) == 9 and common_shape(source) == (3, 12, 10)
 
 
 @pytest.mark.parametrize("content", [b"", b"[]", b'{"a": 1}', b"\xff", b'{"labels": [1]}'])

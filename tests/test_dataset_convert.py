@@ -11,11 +11,14 @@ from PIL import Image
 from test_dataset import GREY, RGB, edm, folder
 from tiny import farfield
 
+from farfield.command.commands import COMMANDS
 from farfield.core.error import FarfieldError, FarfieldWarning
 from farfield.data.dataset import open_dataset
 from farfield.data.source import open_collection
-from farfield.study.model.dataset import convert
-from farfield.study.model.duplicates import scan
+from farfield.study.perform import function
+
+convert = function(COMMANDS["dataset convert"])
+scan = function(COMMANDS["dataset scan"])
 
 EMOJI = Path(__file__).resolve().parents[2] / "shared" / "data" / "noto-emoji-64x64.npz"
 
@@ -109,7 +112,7 @@ def test_resizing_crops_stretches_or_pads(tmp_path):
     folder(tmp_path / "s", [wide])
     found = {}
     for mode in ("center-crop", "stretch", "pad"):
-        convert(str(tmp_path / "s"), tmp_path / f"{mode}.npz", size=(20, 20), mode=mode, quiet=True)
+        convert(str(tmp_path / "s"), tmp_path / f"{mode}.npz", resize=(20, 20), resize_mode=mode, quiet=True)
         found[mode] = np.load(tmp_path / f"{mode}.npz")["images"][0, ..., 0]
     assert found["center-crop"].min() == 255
     columns = np.abs(found["stretch"].astype(int) - wide[0]).max(0)
@@ -122,9 +125,9 @@ def test_channels_are_those_of_all_images_or_as_asked(tmp_path):
     folder(tmp_path / "s", [RGB[0], GREY[1]])
     with pytest.raises(FarfieldError, match=r"3×12×10 \(000\) and 1×12×10 \(001\)"):
         convert(str(tmp_path / "s"), tmp_path / "a.npz", quiet=True)
-    assert convert(str(tmp_path / "s"), tmp_path / "a.npz", size=(6, 6), quiet=True).shape == (3, 6, 6)
+    assert convert(str(tmp_path / "s"), tmp_path / "a.npz", resize=6, quiet=True).shape == (3, 6, 6)
     assert convert(str(tmp_path / "s"), tmp_path / "b.npz", channels=1, quiet=True).shape == (1, 12, 10)
-    assert convert(str(tmp_path / "s"), tmp_path / "c.npz", size=(4, 5), channels=3, quiet=True).shape == (3, 4, 5)
+    assert convert(str(tmp_path / "s"), tmp_path / "c.npz", resize="4x5", channels=3, quiet=True).shape == (3, 4, 5)
     folder(tmp_path / "s", [RGB[0, :5]], ["other.png"])
     with pytest.raises(FarfieldError, match=r"12×10 \(000\) and 5×10 \(other\)"):
         convert(str(tmp_path / "s"), tmp_path / "d.npz", channels=1, quiet=True)
@@ -179,10 +182,10 @@ def test_corrupt_members_of_a_zip_are_named_and_left_out(tmp_path):
     ("options", "message"),
     [
         ({"max_images": 10}, "1 to 9 images, found 10"),
-        ({"max_images": 0}, "1 to 9 images, found 0"),
-        ({"seed": -1}, "seed -1"),
-        ({"mode": "squeeze"}, "center-crop, stretch, pad"),
-        ({"channels": 2}, "channels 2"),
+        ({"max_images": 0}, "--max-images 0: expected a whole number, at least 1"),
+        ({"seed": -1}, "--seed -1"),
+        ({"resize_mode": "squeeze"}, "center-crop, stretch, pad"),
+        ({"channels": 2}, "--channels 2"),
         ({"format": "tar"}, "folder, zip, npz"),
     ],
 )
@@ -233,7 +236,7 @@ def test_a_scan_of_images_of_several_sizes_and_kinds(tmp_path):
     assert found.exact == (("002", "004"),)  # grey and the same in colour differ in their pixels
     assert [(p.first, p.second, p.distance) for p in found.near] == [("002", "003", 0.0)]
     assert scan(str(tmp_path), max_images=1, quiet=True).quantiles == {}
-    with pytest.raises(FarfieldError, match=r"near 1\.5"):
+    with pytest.raises(FarfieldError, match=r"--near 1\.5"):
         scan(str(tmp_path), near=1.5)
 
 

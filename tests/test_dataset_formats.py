@@ -14,14 +14,16 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from test_dataset import GREY, RGB, folder
+from test_dataset import GREY, RGB, common_shape, folder
 
+from farfield.command.commands import COMMANDS
 from farfield.core.error import FarfieldError, FarfieldWarning
 from farfield.data.dataset import open_dataset
 from farfield.data.idx import read_idx
-from farfield.data.shape import natural_shape
 from farfield.data.source import open_collection
-from farfield.study.model.dataset import convert
+from farfield.study.perform import function
+
+convert = function(COMMANDS["dataset convert"])
 
 # --- idx --------------------------------------------------------------------------------------------------------------
 
@@ -40,7 +42,7 @@ def test_idx_images_with_the_classes_beside_them(tmp_path, ending, sign):
     idx(tmp_path / f"train-labels{sign}idx1-ubyte", np.arange(9, dtype=np.uint8))
     found = open_dataset(source)
     assert np.array_equal(found.images[:, 0].numpy(), GREY) and found.labels.tolist() == list(range(9))
-    assert found.keys[8] == "000008" and natural_shape(source) == (1, 12, 10)
+    assert found.keys[8] == "000008" and common_shape(source) == (1, 12, 10)
     convert(str(source), tmp_path / "a.npz", quiet=True)
     assert open_dataset(tmp_path / "a.npz").digest() == found.digest()
 
@@ -248,7 +250,7 @@ def test_an_lsun_folder(tmp_path):
             write.put(f"{9 - i:040x}".encode() + b"\xff", content.getvalue())
     found = open_dataset(tmp_path / "bedroom")
     assert np.array_equal(found.images.permute(0, 2, 3, 1), RGB[::-1]) and found.labels is None
-    assert found.keys[0] == f"{1:040x}\xff" and natural_shape(tmp_path / "bedroom") == (3, 12, 10)
+    assert found.keys[0] == f"{1:040x}\xff" and common_shape(tmp_path / "bedroom") == (3, 12, 10)
     convert(str(tmp_path / "bedroom"), tmp_path / "a.zip", quiet=True)
     assert torch.equal(open_dataset(tmp_path / "a.zip").images, found.images)
     (tmp_path / "bedroom" / "data.mdb").write_bytes(b"damaged")

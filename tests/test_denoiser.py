@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from farfield.core.error import FarfieldError
-from farfield.diffusion.denoiser import EDMDenoiser, NetworkDenoiser
+from farfield.diffusion.denoiser import NetworkDenoiser
 from farfield.diffusion.schedule import ContinuousSchedule, DiscreteSchedule, linear_betas
 from farfield.diffusion.solver import integrate
 
@@ -68,7 +68,7 @@ def test_every_parameterization_gives_the_same_trajectory(shape):
         NetworkDenoiser(eps, SCHEDULE, shape),
         NetworkDenoiser(As(eps, "sample"), SCHEDULE, shape, "sample"),
         NetworkDenoiser(As(eps, "v"), SCHEDULE, shape, "v"),
-        EDMDenoiser(FromEps(eps), ContinuousSchedule(0.01, 157), shape),
+        NetworkDenoiser(FromEps(eps), ContinuousSchedule(0.01, 157), shape, "edm"),
     ]
     x = 20 * torch.randn(3, *shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     sigmas = SCHEDULE.sigmas(12, 20.0)

@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 from tiny import Outcome, farfield, make_images, make_model, summary
 
+from farfield.command.edit import Edit
 from farfield.core.artifact import Images, Latents, load
 from farfield.core.error import FarfieldError
 from farfield.diffusion.exact import GaussianDenoiser
@@ -17,7 +18,7 @@ from farfield.manifold.edit import Directions, change, compose, find_directions,
 from farfield.manifold.jacobian import Jacobian
 from farfield.manifold.molrg import draw_law, random_basis
 from farfield.study.bench.carrier import Carrier
-from farfield.study.manifold.edit import Moves, _moved
+from farfield.study.manifold.edit import move
 from farfield.unseen.inversion import decode
 
 F64 = torch.float64
@@ -158,16 +159,16 @@ def test_change_is_a_mean_over_the_pixels_of_each_side():
 def test_moves_have_a_key_each_and_the_first_moves_nothing():
     basis = Directions(("direction-1", "direction-2"), torch.eye(4, dtype=F64)[:2].reshape(2, 1, 2, 2), sigma=1.0)
     latents = Latents(("a", "b"), torch.randn(2, 1, 2, 2, dtype=F64), sigma=1.0)
-    moves = Moves((2,), (-1.0, 0.0, 3.0), (((1, 2.0), (2, -1.0)),), control=True)
-    names, moved = _moved(latents, basis, moves, 0)
+    settings = Edit("", "", mask="", direction=(2,), strength=(-1.0, 0.0, 3.0), compose=("1:2,2:-1",))
+    names, there = move(latents, basis, settings)
     assert [n for n, _ in names] == ["as it came back", "direction 2", "direction 2", "+2 of 1 and -1 of 2"] + [
         "random"
     ] * 2
-    assert torch.equal(moved.select(["b/000"]).values[0], latents.values[1])
-    assert torch.allclose(moved.select(["a/002"]).values - latents.values[:1], 3 * basis.values[1:])
-    both = moved.select(["a/003"]).values[0] - latents.values[0]
+    assert torch.equal(there.select(["b/000"]).values[0], latents.values[1])
+    assert torch.allclose(there.select(["a/002"]).values - latents.values[:1], 3 * basis.values[1:])
+    both = there.select(["a/003"]).values[0] - latents.values[0]
     assert torch.allclose(both, 2 * basis.values[0] - basis.values[1])
-    assert float((moved.select(["a/005"]).values[0] - latents.values[0]).norm()) == pytest.approx(3.0)
+    assert float((there.select(["a/005"]).values[0] - latents.values[0]).norm()) == pytest.approx(3.0)
 
 
 class Constant(GaussianDenoiser):
@@ -298,7 +299,7 @@ def test_the_first_image_decides_and_others_change_nothing(place: Path, run: Pat
         (("--mask", "0,0,1,1", "--direction", "4"), "up to 3"),
         (("--mask", "0,0,2,2", "--keep", "300"), "can be kept"),
         (("--mask", "0,0,2,2", "--sigma", "9999"), "out of range"),
-        (("--mask", "0,0,2,2", "--direction", "0"), "from 1"),
+        (("--mask", "0,0,2,2", "--direction", "0"), "at least 1"),
         (("--mask", "0,0,2,2", "--compose", "1=2"), "direction:strength"),
         (("--load", "RUN", "--sigma", "3"), "leave --sigma out"),
         (("--load", "RUN", "--direction", "3"), "give fewer"),

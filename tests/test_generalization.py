@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from farfield.audit.authenticity import authenticity
-from farfield.audit.generalization import distinct, gl, ratio_test
+from farfield.audit.generalization import distinct, generalization, ratio_test
 from farfield.audit.search import neighbours
 from farfield.audit.similarity import unit
 from farfield.audit.threshold import calibrate
@@ -26,6 +26,12 @@ def features(n, seed, d=32, prefix="k"):
 def shuffled(artifact, seed=0):
     order = torch.randperm(len(artifact), generator=torch.Generator().manual_seed(seed)).tolist()
     return artifact.select([artifact.keys[i] for i in order])
+
+
+def gl(samples, training, threshold, held_out=None):
+    references = unit(training)
+    held = None if held_out is None else neighbours(unit(held_out), references)
+    return generalization(neighbours(unit(samples), references), threshold, held)
 
 
 def test_copies_score_0_and_new_images_1_less_the_rate():

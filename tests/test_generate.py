@@ -13,7 +13,7 @@ from PIL import Image
 from tiny import farfield, summary
 
 from farfield.checkpoints.native import Blueprint, save_model
-from farfield.command.shared import Loading
+from farfield.command.generate import Generate
 from farfield.core.artifact import Images, Store
 from farfield.core.error import FarfieldError, NonFiniteError
 from farfield.core.runtime import generator
@@ -22,7 +22,7 @@ from farfield.diffusion.exact import GaussianDenoiser
 from farfield.diffusion.generation import generate
 from farfield.diffusion.solver import Churn, integrate
 from farfield.networks.build import from_config, network_config
-from farfield.study.model.generate import Sampling, make_samples
+from farfield.study.model import generate as study
 
 F64 = torch.float64
 CHURN = Churn(8.0, 0.05, 5.0, 1.1)
@@ -219,9 +219,9 @@ def test_a_batch_with_nan_is_named_and_the_others_are_kept(tmp_path, monkeypatch
     points = BreaksDown(seed=5)
     monkeypatch.setattr("farfield.study.bench.numerics.load_denoiser", lambda *_, **__: points)
     monkeypatch.setattr("farfield.study.model.generate.model_digest", lambda _: "0")
-    sampling = Sampling(steps=2, loading=Loading(2, "cpu"))
+    settings = Generate.of(model="m", seeds=range(8), steps=2, batch_size=2, device="cpu")
     with pytest.raises(NonFiniteError, match=r"1 of 2 states \(seeds 5\)"):
-        make_samples("m", range(8), tmp_path / "run", sampling, quiet=True)
+        study.generate(settings, tmp_path / "run", quiet=True)
     assert open_samples(tmp_path / "run" / "samples").keys == ("0", "1", "2", "3")
 
 

@@ -15,14 +15,12 @@ from farfield.audit.pixels import Pixels
 from farfield.audit.reproducibility import mean_absolute_differences, pfd
 from farfield.audit.search import nearest
 from farfield.audit.similarity import repaired, similarity, unit
-from farfield.command.shared import Loading
+from farfield.command.audit import Audit
 from farfield.core.artifact import Artifact, Features, Images
 from farfield.core.error import FarfieldError, MachineError
 from farfield.data.image_set import ImageSet
 from farfield.study.audit.audit import audit
 from farfield.study.audit.gl import RawPixels
-from farfield.study.bench.likeness import Likeness
-from farfield.study.model.generate import Sampling
 
 
 def random(n: int, seed: int, shape: tuple[int, ...] = (3, 5, 4)) -> Tensor:
@@ -150,14 +148,14 @@ def test_an_audit_reads_no_more_at_once_of_a_larger_training_set(tmp_path: Path,
     monkeypatch.setattr(Artifact, "__post_init__", lambda self: (made.append(len(self)), check(self))[1])
     for name, n, start in (("samples", 20, 2000), ("heldout", 20, 1000), ("train", 120, 0)):
         make_images(tmp_path / name, n, first=start)
-    found = audit(
-        str(tmp_path / "samples"),
-        str(tmp_path / "train"),
-        tmp_path / "run",
-        Sampling(loading=Loading(2, "cpu")),
-        Likeness("copy", 0.5),
+    settings = Audit.of(
+        subject=str(tmp_path / "samples"),
+        train=str(tmp_path / "train"),
         heldout=str(tmp_path / "heldout"),
-        quiet=True,
+        threshold=0.5,
+        batch_size=2,
+        device="cpu",
     )
-    assert found["training"]["n"] == 120 and found["ratio_test"]["space"] == "pixels"
+    found = audit(settings, tmp_path / "run", quiet=True)
+    assert found.training.n == 120 and found.ratio_test and found.ratio_test.space == "pixels"
     assert 20 <= max(made) <= 32  # 16 features make a shard, and whole shards are put together

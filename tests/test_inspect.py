@@ -13,9 +13,10 @@ from torch import nn
 
 from farfield.checkpoints.foreign import kept_answers
 from farfield.checkpoints.load import load_denoiser, locate, model_digest
-from farfield.cli.table import plain
+from farfield.command.commands import COMMANDS
 from farfield.core.error import FarfieldError
-from farfield.diffusion.denoiser import Denoiser, EDMDenoiser, NetworkDenoiser, VEDenoiser
+from farfield.core.terminal import plain
+from farfield.diffusion.denoiser import Denoiser, NetworkDenoiser
 from farfield.diffusion.exact import GaussianDenoiser
 from farfield.diffusion.reading import Reading, Readings, SecondHalf, readings
 from farfield.diffusion.sanity import MATTERS, examine, first_look, levels
@@ -23,9 +24,10 @@ from farfield.diffusion.schedule import ContinuousSchedule, DiscreteSchedule, VE
 from farfield.networks.build import from_config, network_config
 from farfield.networks.guided_unet import GuidedUNet
 from farfield.networks.words import in_words
-from farfield.study.model.check import check
-from farfield.study.model.inspect import describe, licence_of
+from farfield.study.model.description import describe, licence_of
+from farfield.study.perform import function
 
+inspect = function(COMMANDS["inspect"])
 SHAPE = (1, 4, 4)
 VARIANCES = torch.tensor([2.0, 1.0, 0.3, 0.1, 0.05] + [0.01] * 11, dtype=torch.float64)
 
@@ -113,10 +115,9 @@ def built(kind, exact, x0):
     if kind in ANSWERS:
         return NetworkDenoiser(vp(exact, kind), LINEAR, SHAPE, kind)
     if kind == "edm":
-        return EDMDenoiser(
-            Exact(exact, ContinuousSchedule(), edm, lambda s: (s**2 + 0.25).sqrt()), ContinuousSchedule(), SHAPE, 0.5
-        )
-    return VEDenoiser(Exact(exact, VESchedule(), minus, torch.ones_like), VESchedule(), SHAPE)
+        network = Exact(exact, ContinuousSchedule(), edm, lambda s: (s**2 + 0.25).sqrt())
+        return NetworkDenoiser(network, ContinuousSchedule(), SHAPE, "edm")
+    return NetworkDenoiser(Exact(exact, VESchedule(), minus, torch.ones_like), VESchedule(), SHAPE, "ve")
 
 
 @pytest.mark.parametrize("kind", ["epsilon", "sample", "v", "edm", "ve"])
@@ -159,7 +160,7 @@ def test_a_wrong_prediction_or_schedule_is_flagged_by_name(exact, real, taken, f
 def test_a_wrong_preconditioning_is_flagged_by_name(exact, kind):
     model, x0 = exact
     network = built(kind, model, x0).network
-    as_edm = EDMDenoiser(network, ContinuousSchedule(), SHAPE)
+    as_edm = NetworkDenoiser(network, ContinuousSchedule(), SHAPE, "edm")
     found = tried(as_edm if kind != "edm" else NetworkDenoiser(network, LINEAR, SHAPE), x0)
     named = {"epsilon": {"preconditioning": "vp", "schedule": "linear", "prediction": "epsilon"}}
     named |= {"edm": {"preconditioning": "edm", "sigma_data": "0.5"}, "ve": {"preconditioning": "ve"}}
@@ -285,7 +286,7 @@ def test_the_best_multiple_itself_has_the_ratio_one(exact):
             wanted = power / (power + s**2) * x.double() * (s**2 + 0.25).sqrt()
             return edm(x.double() * (s**2 + 0.25).sqrt(), wanted, None, None, None, s)
 
-    found = tried(EDMDenoiser(Multiple(), ContinuousSchedule(), SHAPE), x0)
+    found = tried(NetworkDenoiser(Multiple(), ContinuousSchedule(), SHAPE, "edm"), x0)
     assert found.present.ratio.value == pytest.approx(1) and found.verdict == "undecided"
 
 
@@ -319,7 +320,7 @@ def copy(tmp_path):
 
 
 def test_the_bundled_model_is_understood():
-    found = check("cifar10-32", data="ihc", images=4, quiet=True)
+    found = inspect("cifar10-32", checked=True, data="ihc", limit=4, quiet=True).checked
     assert found.sanity.verdict == "understood", found.sentences
     assert found.sanity.present.ratio.value < 0.3
 
@@ -337,13 +338,13 @@ def test_the_bundled_model_is_understood():
     ],
 )
 def test_a_wrong_configuration_of_the_bundled_model_is_flagged_by_name(copy, changes, flagged, remedy):
-    found = check(copy(**changes), data="ihc", images=4, quiet=True)
+    found = inspect(copy(**changes), checked=True, data="ihc", limit=4, quiet=True).checked
     assert found.sanity.better is not None and found.sanity.better.changes == flagged
     assert remedy in found.sentences[0] and found.to_json()["better"] == flagged
 
 
 def test_the_digit_models_are_understood_on_digits_and_find_them():
-    found = check("digits-generalizing", quiet=True)
+    found = inspect("digits-generalizing", checked=True, quiet=True).checked
     assert found.source == "digits" and found.sanity.verdict == "understood", found.sentences
 
 
@@ -439,8 +440,8 @@ def test_a_folder_has_no_questions():
 
 def test_other_answers_are_tried_as_other_networks(guided):
     """A random network denoises in no reading; what is tested is that the file's alternatives are among them."""
-    chosen = {"size": 8, "schedule": "linear", "steps": 1000, "heads": 4, "order": "legacy"}
-    found = check(str(guided), data="digits", images=4, answers=chosen, quiet=True)
+    chosen = ("size=8", "schedule=linear", "steps=1000", "heads=4", "order=legacy")
+    found = inspect(str(guided), checked=True, data="digits", limit=4, answers=chosen, quiet=True).checked
     tried = len(found.sanity.others) + 1 + found.sanity.far
     # 6 ways to be told of levels and images, each with 3 predictions, EDM and VE, the other half; order, heads of 1, 2, 8 or of
     # 32 and 64 channels (a network of 64 channels there)
@@ -451,7 +452,8 @@ def test_other_answers_are_tried_as_other_networks(guided):
 def test_bad_input_is_one_line(tmp_path):
     assert "no such folder" in farfield("inspect", "nothing-there").err
     assert "no file and no network" in farfield("inspect", "empirical:digits").err
-    assert "are for --check" in farfield("inspect", "cifar10-32", "--data", "digits").err
+    for option in (("--data", "digits"), ("--limit", 4), ("--images", 4)):  # the last its former spelling
+        assert "are for --check" in farfield("inspect", "cifar10-32", *option).err
     (tmp_path / "page.pt").write_text("<html></html>")
     assert "web page" in farfield("inspect", tmp_path / "page.pt").err
 
@@ -470,10 +472,10 @@ def test_a_folder_with_other_weights_is_refused(tmp_path, content, message):
 
 
 def test_a_large_file_is_hashed_on_request_alone(guided, monkeypatch):
-    from farfield.study.model import inspect
+    from farfield.study.model import description
 
     assert len(describe(str(guided)).sha256) == 64
-    monkeypatch.setattr(inspect, "HASHED", 10)
+    monkeypatch.setattr(description, "HASHED", 10)
     assert describe(str(guided)).sha256 is None
     assert "not computed (--hash)" in farfield("inspect", guided).out
     assert describe(str(guided), hashed=True).sha256 in farfield("inspect", guided, "--hash").out
@@ -552,6 +554,6 @@ def test_latent_models_are_described_as_they_are_loaded(tmp_path, which):
     assert found.prediction == loaded.prediction and found.parameters == sum(
         p.numel() for p in loaded.network.parameters()
     )
-    assert check(str(folder), data="digits", images=4, quiet=True).sanity.n == 4
+    assert inspect(str(folder), checked=True, data="digits", limit=4, quiet=True).checked.sanity.n == 4
     said = farfield("convert", folder, tmp_path / "out")
     assert said.code == 2 and "latent" in said.err and not (tmp_path / "out").exists()

@@ -8,7 +8,7 @@ import pytest
 import torch
 from scipy import stats
 
-from farfield.audit.average_precision import micro_average_precision
+from benchmarks.average_precision import micro_average_precision
 from farfield.core.artifact import Features, Score
 from farfield.core.error import FarfieldError
 from farfield.core.interval import Z95, bootstrap, expanded, mean_score, proportion, student

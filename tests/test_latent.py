@@ -351,7 +351,7 @@ def test_a_latent_model_is_neither_tuned_nor_trained(models, tmp_path):
     images = make_images(tmp_path / "images", 20, 16, 16)
     found = farfield("compare", models["ldm"], images, "--methods", "gaussian,lora", "-o", tmp_path / "a", "-q")
     assert found.code == 2 and "leave lora out, such as --methods gaussian" in found.err
-    found = farfield("train", "--data", images, "--images", 8, "--from", models["ldm"], "-o", tmp_path / "b", "-q")
+    found = farfield("train", "--data", images, "--length", 8, "--from", models["ldm"], "-o", tmp_path / "b", "-q")
     assert found.code == 2 and "LDMPipeline" in found.err and not (tmp_path / "b").exists()
     with pytest.raises(FarfieldError, match="LDMPipeline"):
         open_network(str(models["ldm"]))

@@ -1,20 +1,18 @@
 """Every method through one contract and through the command line; the choice of the cheapest."""
 
-from unittest.mock import patch
-
 import pytest
 import torch
 from test_implicit import Random, images
 from tiny import differences, farfield, make_images, make_model, summary
 
+from farfield.command.reconstruct import Budget, Choice, Kept
+from farfield.command.result import from_json
 from farfield.core.artifact import Latents, load, read_kept, write_kept
 from farfield.core.error import FarfieldError
 from farfield.core.terminal import plain
 from farfield.diffusion.schedule import karras
 from farfield.present.method import budget
-from farfield.present.verdict import verdict
 from farfield.study.bench.carrier import key_seed
-from farfield.study.unseen.method import Choice, parse_budgets
 from farfield.unseen.method import METHODS, Method, Trial, budgets, choose, decode_by, invert_by
 
 EXACT = {
@@ -24,12 +22,6 @@ EXACT = {
     "reversible-heun": ("second",),
     "edit-friendly": ("noise_maps",),
 }
-
-
-@pytest.fixture(scope="module", autouse=True)
-def without_the_page():
-    with patch("farfield.present.report.write_report", lambda folder: folder):
-        yield
 
 
 @pytest.fixture(scope="module")
@@ -81,13 +73,14 @@ def test_the_cheapest_that_meets_both_budgets_is_chosen():
         choose([cheap, good], 40, 8e-3)
 
 
-def test_budgets_are_parsed():
-    assert parse_budgets("40dB", "1e-2") == (40.0, 0.01) == parse_budgets("40", ".01")
-    for bad in (("forty", "1e-2"), ("40dB", "small"), ("-3dB", "1e-2"), ("", "1e-2")):
+def test_budgets_are_read():
+    for trip, latent in (("40dB", "1e-2"), ("40", ".01"), (40, 0.01)):
+        choice = Choice(round_trip=trip, latent=latent)
+        assert (choice.round_trip, choice.latent) == (40.0, 0.01)
+    for bad in ({"round_trip": "forty"}, {"latent": "small"}, {"round_trip": "-3dB"}, {"round_trip": ""}, {"latent": 0.0},
+                {"round_trip": 300}):  # fmt: skip
         with pytest.raises(FarfieldError, match="expected a"):
-            parse_budgets(*bad)
-    with pytest.raises(FarfieldError, match="budgets"):
-        Choice("auto", latent=0.0)
+            Choice(**bad)
 
 
 def test_an_images_seed_is_its_own():
@@ -140,9 +133,9 @@ def test_auto_finds_a_method_and_says_what_it_tried(root, tmp_path):
     assert (trip["asked"], trip["found"]) == (25, found["reconstruction"]["psnr"]["min"]) and trip["met"]
     assert (latent["asked"], latent["found"]) == (0.05, found["latent_certificate"]["error"]["max"])
     assert latent["met"] == (latent["found"] <= 0.05)
-    said = budget(found["budget"])
+    (said,) = budget(from_json(Budget, found["budget"]))
     assert latent["probe"] == chosen["latent"] and trip["probe"] == chosen["psnr"]
-    assert plain(said) in outcome.out and said in verdict(found, 0, "images")
+    assert plain(said) in outcome.out and said in (tmp_path / "run" / "report.html").read_text()
     # continued from half of its table, it ends as it did
     probe = read_kept(tmp_path / "run" / "probe.json")
     whole = tmp_path / "whole"
@@ -170,9 +163,9 @@ def test_auto_finds_a_method_and_says_what_it_tried(root, tmp_path):
 )
 def test_whether_the_budgets_are_met_is_said(psnr, latent, met, said):
     found = budgets((40.0, 0.01), (43.0, 0.008), psnr, latent)
-    assert found["met"] is met and said in budget(found)
+    assert found.met is met and said in budget(found)[0]
     met = None if psnr is None else psnr >= 40
-    assert found["round_trip"] == {"asked": 40.0, "probe": 43.0, "found": psnr, "met": met}
+    assert found.round_trip == Kept(asked=40.0, probe=43.0, found=psnr, met=met)
 
 
 @pytest.mark.parametrize(
@@ -180,7 +173,7 @@ def test_whether_the_budgets_are_met_is_said(psnr, latent, met, said):
     [
         (("--method", "null-text"), "expected one of explicit"),
         (("--method", "auto", "--round-trip", "loud"), "such as 40dB"),
-        (("--method", "auto", "--latent", "x"), "such as 1e-2"),
+        (("--method", "auto", "--latent", "x"), "--latent x: expected a number"),
         (("--method", "auto", "--latent", "1e-9", "--sigma", 1), "cannot be told"),
         (("--method", "auto", "--steps", 8), "leave one of the two out"),
         (("--method", "belm", "--solver", "heun"), "leave one of the two out"),

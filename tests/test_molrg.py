@@ -9,17 +9,17 @@ import pytest
 import torch
 from tiny import Outcome, farfield, summary
 
+from farfield.command.molrg import Molrg
 from farfield.core.error import FarfieldError
 from farfield.diffusion.exact import molrg as exact_molrg
 from farfield.manifold.molrg import draw_law
 from farfield.manifold.vector_network import VectorNetwork
-from farfield.study.manifold.molrg import Setting
-from farfield.study.manifold.molrg_network import Schooling, energy_inside, picture_shape, score
+from farfield.study.manifold.molrg_network import energy_inside, picture_shape, score
 from farfield.study.manifold.molrg_recovery import empty_error, transition
 
 F64 = torch.float64
 TINY = ("--n", 8, "--dimension", "2", "--per-class", 20, "--seeds", 2, "--starts", 0, "--points", 2)
-NETWORK = ("--network-counts", "2", "--images", "1k", "--sigmas", "0.1,3", "--ratios", "0.5,1")
+NETWORK = ("--network-counts", "2", "--length", "1k", "--sigmas", "0.1,3", "--ratios", "0.5,1")
 
 
 def run_molrg(out: Path, *options: object) -> Outcome:
@@ -73,11 +73,10 @@ def test_the_exact_denoiser_is_the_one_of_the_bases_and_takes_the_noise_in():
         (lambda: draw_law(10, [2], 0, noise=-1), "at least 0"),
         (lambda: draw_law(10, [2, 2], 0).draw([3], 0), "samples per class"),
         (lambda: draw_law(10, [2, 2], 0).draw([0, 0], 0), "not all 0"),
-        (lambda: Setting(share=1.0), "share"),
-        (lambda: Setting(ratios=(0.0,)), "positive"),
-        (lambda: Setting(seeds=0), "at least 1"),
-        (lambda: Schooling("cnn"), "mlp or unet"),
-        (lambda: Schooling(images=3), "at least a batch"),
+        (lambda: Molrg(share=1.0), "--share 1.0: expected a number, above 0"),
+        (lambda: Molrg(ratios=(0.0,)), "above 0"),
+        (lambda: Molrg(sigmas=()), "at least one level"),
+        (lambda: Molrg(length=3), "at least a batch of 512"),
         (lambda: picture_shape("unet", 47), "square picture"),
     ],
 )
@@ -168,9 +167,9 @@ def test_bad_input_is_one_line(tmp_path: Path):
     for options, message in (
         (("--dimension", "2,2,2"), "expected one number, or 2"),
         (("--dimension", "5"), "that fit"),
-        (("--network", "cnn"), "mlp or unet"),
+        (("--network", "cnn"), "expected one of mlp, unet, none"),
         (("--network", "unet"), "square picture"),
-        (("--images", "many"), "number of images"),
+        (("--length", "many"), "number of images"),
     ):
         done = run_molrg(tmp_path / "bad", *options)
         assert done.code == 2 and message in done.err, done.err

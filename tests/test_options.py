@@ -5,14 +5,14 @@ The fast commands do their work with them; of the others, what stands before the
 
 import itertools
 import os
+from dataclasses import dataclass
 
 import pytest
-import typer
 from tiny import farfield, make_images, make_model
 
-from farfield.cli import app
 from farfield.cli.failure import failure
-from farfield.cli.options import numbers, whole_numbers
+from farfield.command.commands import COMMANDS
+from farfield.command.settings import Settings, leaves
 from farfield.core.error import FarfieldError
 
 ABSURD = (
@@ -48,27 +48,21 @@ NEEDED = {
 """Of commands that would do all of their own with no argument at all."""
 
 
-def commands(group=None, name=""):
-    group = group or typer.main.get_command(app)
-    for word, command in group.commands.items():
-        if getattr(command, "commands", None):
-            yield from commands(command, f"{word} ")
-        else:
-            yield name + word, command
-
-
-COMMANDS = dict(commands())
+@dataclass(frozen=True)
+class Numbers(Settings):
+    sizes: tuple[int, ...] = ()
+    t: tuple[float, ...] = ()
 
 
 @pytest.mark.parametrize("text", ["2.7", "1,2.5", "nan", "1e400", "1e12", "", "1,", "one", "1;2"])
 def test_whole_numbers_are_whole(text):
     """2.7 was 2 once."""
-    with pytest.raises(FarfieldError, match="expected"):
-        whole_numbers(text, "sizes")
+    with pytest.raises(FarfieldError, match=r"--sizes.*expected"):
+        Numbers(sizes=text)
 
 
 def test_numbers_that_count_are_such_that_can_be_counted():
-    assert whole_numbers("1,2e3,-4", "sizes") == (1, 2000, -4) and numbers("0.5,-1", "t", "two") == [0.5, -1.0]
+    assert Numbers("1,2e3,-4", "0.5,-1") == Numbers((1, 2000, -4), (0.5, -1.0))
     for option, value in (("--steps", 10**9), ("--seed", 2**63), ("--limit", -(10**30)), ("--eta", "nan")):
         done = farfield("reconstruct", "none/none", "none", "-o", "none", option, value)
         assert done.code == 2 and done.err.startswith(f"farfield: {option} {str(value)[:10]}"), done
@@ -89,8 +83,8 @@ def base(name):
     """The arguments that a command needs."""
     if name in FAST or name in NEEDED:
         return {**FAST, **NEEDED}[name].split()
-    required = [p for p in COMMANDS[name].params if p.required]
-    return [word for p in required for word in ((p.opts[-1], "none") if p.opts[0].startswith("-") else ("none/none",))]
+    required = [leaf for leaf in leaves(COMMANDS[name].settings) if leaf.required]
+    return [word for leaf in required for word in (("none/none",) if leaf.argument else (leaf.said, "none"))]
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -99,22 +93,24 @@ def test_absurd_values_end_in_a_result_or_one_line(name, place, tmp_path, monkey
     for thing in place.iterdir():
         (tmp_path / thing.name).symlink_to(thing)
     values = itertools.cycle(ABSURD)
-    for place_of, parameter in enumerate(COMMANDS[name].params):
-        if parameter.name == "help" or getattr(parameter, "is_flag", False):
-            continue
-        for value in itertools.islice(values, 1):
-            given = base(name)
-            if parameter.opts[0].startswith("-"):
-                long = parameter.opts[-1].startswith("--")
-                given.append(f"{parameter.opts[-1]}={value}" if long else f"{parameter.opts[-1]}{value}")
-            elif place_of < len(given):
-                given[place_of] = value
-            try:
-                done = farfield(*name.split(), *given)
-            except Exception as error:
-                line, code = failure(error)
-                assert "Nobody foresaw" not in line, (name, parameter.name, value, line)
-                assert code in (1, 2)
-            else:
-                assert done.code in (0, 2) and "\x1b[2J" not in done.out + done.err, (name, parameter.name, value, done)
+    fields = [leaf for leaf in leaves(COMMANDS[name].settings) if leaf.kind is not bool and not leaf.option.rest]
+    flags = [leaf.said for leaf in fields if not leaf.argument]
+    flags += ["--out"] if COMMANDS[name].result is not None else []
+    for place_of, flag in [
+        *enumerate(leaf.name for leaf in fields if leaf.argument),
+        *((None, flag) for flag in flags),
+    ]:
+        value, given = next(values), base(name)
+        if place_of is None:
+            given.append(f"{flag}={value}" if flag.startswith("--") else f"{flag}{value}")
+        else:
+            given[place_of : place_of + 1] = [value]
+        try:
+            done = farfield(*name.split(), *given)
+        except Exception as error:
+            line, code = failure(error)
+            assert "Nobody foresaw" not in line, (name, flag, value, line)
+            assert code in (1, 2)
+        else:
+            assert done.code in (0, 2) and "\x1b[2J" not in done.out + done.err, (name, flag, value, done)
         next(values)  # so that one option is not always given the same

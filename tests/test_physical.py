@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from tiny import Outcome, farfield, make_images, make_model, summary
+from tiny import Outcome, farfield, make_images, make_model, read_stretch, summary
 
 from farfield.command.shared import Reading
 from farfield.core.artifact import Images, Latents, load, read_json
@@ -55,14 +55,9 @@ def run(root: Path, source: object, *options: object, to: str = "") -> Outcome:
     return farfield("expand", root / "model", path, "-o", root / name, *QUICK, *options)
 
 
-@pytest.fixture
-def without_the_page(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("farfield.present.report.write_report", lambda folder: folder / "report.html")
-
-
 class TestFits:
     def test_the_stretch_is_fitted_on_the_examples_alone(self, root, finished):
-        kept = Stretch.from_json(read_json(finished / "stretch.json"))
+        kept = read_stretch(finished / "stretch.json")
         examples = load(finished / "examples", Images)
         fields = load_fields(root / "sky", (3, 16, 16)).select(examples.keys)
         assert kept == fit_stretch("auto", fields.values, unit="nJy") and kept.kind == "asinh"
@@ -73,14 +68,14 @@ class TestFits:
             assert np.allclose(found["images"][:, 0], native, rtol=1e-12)
 
     def test_the_other_sets_go_through_the_same_stretch(self, root, finished):
-        kept = Stretch.from_json(read_json(finished / "stretch.json"))
+        kept = read_stretch(finished / "stretch.json")
         references = load(finished / "references", Images)
         fields = load_fields(root / "sky", (3, 16, 16)).select(references.keys)
         assert torch.equal(references.values[:, :1], kept.forward(fields.values).float())
         assert not set(references.keys) & set(load(finished / "examples", Images).keys)
 
     def test_samples_leave_as_fits_in_physical_units_without_a_tint(self, finished):
-        kept = Stretch.from_json(read_json(finished / "stretch.json"))
+        kept = read_stretch(finished / "stretch.json")
         samples = load(finished / "samples", Images)
         assert torch.equal(samples.values, samples.values[:, :1].expand(-1, 3, -1, -1)) and samples.values.std() > 0
         # the network itself has tints: the rule did this
@@ -121,7 +116,7 @@ class TestFits:
         assert "stretch log: expected values above 0" in outcome.err and "use --stretch asinh" in outcome.err
 
     @pytest.mark.parametrize("kind", ["linear", "percentile"])
-    def test_every_stretch_runs(self, root, kind, without_the_page):
+    def test_every_stretch_runs(self, root, kind):
         assert run(root, "sky", "--stretch", kind, "--examples", 20, to=f"run-{kind}").code == 0
         found = summary(root / f"run-{kind}")
         assert found["physical"]["stretch"]["kind"] == kind and found["fields"] is None  # four are too few to hold out
@@ -133,7 +128,7 @@ def _held(domain: Domain) -> list[str]:
 
 
 class TestOtherSources:
-    def test_a_cube_in_an_hdu(self, root, without_the_page):
+    def test_a_cube_in_an_hdu(self, root):
         cube = np.stack([sky(s, 16) for s in range(8)])
         fits.HDUList([fits.PrimaryHDU(), fits.ImageHDU(cube), fits.ImageHDU(-cube)]).writeto(root / "cube.fits")
         assert run(root, "cube.fits[2]", to="hdu").code == 0
@@ -146,7 +141,7 @@ class TestOtherSources:
             assert a["keys"].tolist() == [f"cube/{i:04d}" for i in range(8)]
         assert fits.getdata(root / "hdu" / "physical" / "000000.fits").shape == (16, 16)
 
-    def test_patches_of_a_map_with_gaps(self, root, without_the_page):
+    def test_patches_of_a_map_with_gaps(self, root):
         whole = np.exp(np.random.default_rng(0).standard_normal((64, 96)))
         whole[5, 5], whole[40, 40] = np.nan, np.inf
         np.save(root / "map.npy", whole)
@@ -174,14 +169,14 @@ class TestOtherSources:
         )  # takes a part of every map
         assert any("come from the same maps" in note for note in mixed.notes)
 
-    def test_clouds(self, root, without_the_page, monkeypatch):
+    def test_clouds(self, root, monkeypatch):
         monkeypatch.setattr("farfield.data.bundled.CLOUDS", 20)
         assert run(root, "clouds", "--examples", 8).code == 0
         found = summary(root / "run-clouds")
         assert found["physical"]["stretch"]["kind"] == "log" and found["physical"]["unit"] == "cm-2"
         assert np.load(root / "run-clouds" / "physical" / "samples.npz")["images"].min() > 1e19
 
-    def test_images_can_be_forced(self, root, without_the_page):
+    def test_images_can_be_forced(self, root):
         import tifffile
 
         (root / "tif").mkdir()
@@ -211,7 +206,7 @@ class TestOtherCommands:
     def test_reconstruct_states_the_error_in_both_units(self, root):
         out = root / "back"
         assert farfield("reconstruct", root / "model", root / "sky", "-o", out, "--steps", 8, "-q").code == 0
-        found, kept = summary(out), Stretch.from_json(read_json(out / "stretch.json"))
+        found, kept = summary(out), read_stretch(out / "stretch.json")
         values, returned = fields_of(root, kept), load(out / "reconstructions", Images).values
         apart = (kept.inverse(returned.double().mean(1, keepdim=True)) - values).abs().flatten(1).amax(1)
         stated = found["reconstruction"]["max_error_physical"]
@@ -239,7 +234,7 @@ class TestOtherCommands:
         assert farfield("invert", root / "model", root / "plain.npy", *options).code == 0
         keys, kept = (
             load(root / "up" / "latents", Latents).keys,
-            Stretch.from_json(read_json(root / "up" / "stretch.json")),
+            read_stretch(root / "up" / "stretch.json"),
         )
         assert keys == ("plain/0000-0000", "plain/0000-0016", "plain/0000-0032") and kept.kind == "log"
         ours = np.log(np.load(root / "plain.npy")[:16])
@@ -255,7 +250,7 @@ class TestOtherCommands:
         pictures = make_images(root / "known", 8)
         given = ("analyse", root / "model", root / "sky", "--in-domain", pictures, "-o", out, "--examples", 9, *few)
         assert farfield(*given).code == 0
-        examples, kept = load(out / "examples", Images), Stretch.from_json(read_json(out / "stretch.json"))
+        examples, kept = load(out / "examples", Images), read_stretch(out / "stretch.json")
         fields = load_fields(root / "sky", (3, 16, 16)).select(examples.keys)
         assert kept == fit_stretch("auto", fields.values, unit="nJy")
         assert torch.equal(examples.values, kept.forward(fields.values).float().expand(-1, 3, -1, -1))
@@ -269,7 +264,7 @@ class TestOtherCommands:
         [
             ("reconstruct", "pictures", ("--patch", 8), "--patch, --hdu and --field-mask are for physical fields"),
             ("invert", "pictures", ("--stretch", "auto"), "pictures: expected files of fields"),
-            ("invert", "sky", ("--limit", 0), "limit 0: expected at least 1"),
+            ("invert", "sky", ("--limit", 0), "--limit 0: expected a whole number, at least 1"),
             ("reconstruct", "sky", ("--stretch", "log"), "use --stretch asinh"),
             ("reconstruct", "sky", ("--hdu", 3), "expected an image in HDU 3"),
             ("analyse", "sky", ("--examples", 25), "25 examples asked for, but it holds 24"),
@@ -354,7 +349,7 @@ class TestGrey:
         assert channel_law(torch.cat([grey(image[:3]), image[3:]])) is None  # one in colour is enough
         assert torch.allclose(grey(image)[:, 2], image.mean(1)) and torch.allclose(grey(grey(image)), grey(image))
 
-    def test_grey_pictures_make_grey_samples(self, root, without_the_page):
+    def test_grey_pictures_make_grey_samples(self, root):
         (root / "grey").mkdir()
         for seed in range(4):
             Image.fromarray((sky(seed, 16) * 4).clip(0, 255).astype(np.uint8)).save(root / "grey" / f"{seed}.png")
@@ -365,7 +360,7 @@ class TestGrey:
         coloured = load(root / "run-png" / "samples", Images).values
         assert not torch.allclose(coloured, grey(coloured), atol=0.01)
 
-    def test_candidates_are_grey_when_they_are_chosen(self, root, without_the_page):
+    def test_candidates_are_grey_when_they_are_chosen(self, root):
         assert run(root, "sky", "--candidates", 2, "--examples", 8, to="chosen").code == 0
         pilot = load(root / "chosen" / "pilot", Images).values
         assert torch.equal(pilot, pilot[:, :1].expand(-1, 3, -1, -1))

@@ -124,5 +124,5 @@ def test_bad_input_ends_both_processes_and_is_said(runs: Runs, tmp_path: Path):
     root = runs.two.parent
     found = launch("expand", root / "model", root / "images", "-o", tmp_path / "run", "--t", "2")
     assert found.returncode != 0
-    assert "farfield: t (2.0, 2.0)" in found.stderr
+    assert "farfield: --t 2.0: expected" in found.stderr
     assert not (tmp_path / "run").exists()

@@ -29,7 +29,7 @@ COMMANDS = {
                   "cpu", "-q"),
     "molrg": ("molrg", "--n", 8, "--dimension", 2, "--per-class", 20, "--seeds", 1, "--starts", 0, "--points", 1, "--ratios", "1",
               "--network", "none", "--device", "cpu", "-q"),
-    "train": ("train", "--data", "small", *NETWORK, "--images", 16, "--batch-size", 8, "--samples", 2, "--every", 8, "--device",
+    "train": ("train", "--data", "small", *NETWORK, "--length", 16, "--batch-size", 8, "--samples", 2, "--every", 8, "--device",
               "cpu", "-q"),
     "audit": ("audit", "small", "small", "--alpha", 0.1, *PIXELS),
     "score rp": ("score", "rp", "small", "same", "--rate", 0.1, *PIXELS),

@@ -135,7 +135,7 @@ def test_matrix_of_three(root: Path, tmp_path: Path):
     pair = summary(run("rp", root / "new", root / "other", "--threshold", 0.9, out=tmp_path / "pair"))
     assert pair["mae"]["score"] == found["mae"]["score"][0][1]
     for name in ("rp.png", "mae.png"):
-        with Image.open(out / name) as picture:
+        with Image.open(out / "grids" / name) as picture:
             assert picture.width > 300
 
 
@@ -193,8 +193,12 @@ def test_bad_input_is_one_clear_line(root: Path, tmp_path: Path):
     assert "at least 4 reference images, found 1" in refused("gl", root / "new", one, out=tmp_path / "one-run")
     save(vectors(1, 0), tmp_path / "one-vector")
     assert "at least 2" in refused("rp", *[tmp_path / "one-vector"] * 2, out=tmp_path / "one-rp")
-    assert "cosine from -1 to 1" in refused("gl", root / "new", root / "train", "--threshold", 6, out=tmp_path / "run")
-    assert "ivf or hnsw" in refused("gl", root / "new", root / "train", "--search", "tree", out=tmp_path / "run")
+    assert "--threshold 6: expected a number, at least -1" in refused(
+        "gl", root / "new", root / "train", "--threshold", 6, out=tmp_path / "run"
+    )
+    assert "expected one of exact, ivf, hnsw" in refused(
+        "gl", root / "new", root / "train", "--search", "tree", out=tmp_path / "run"
+    )
     assert "at least 2 sets" in refused("matrix", root / "new", out=tmp_path / "run")
     larger = make_images(tmp_path / "larger", 60, 20, 20)
     assert "images of one size" in refused("rp", root / "train", larger, out=tmp_path / "larger-run")

@@ -3,20 +3,21 @@ import torch
 from tiny import make_model
 
 from farfield.checkpoints.load import load_denoiser
+from farfield.command.expand import Sampler
 from farfield.core.artifact import Images
 from farfield.core.error import FarfieldError
-from farfield.study.unseen.proposal import Chooser, SamplerSettings, repeats
+from farfield.study.unseen.proposal import Chooser, repeats
 from farfield.unseen.selection import Witness, choose
 
 F64 = torch.float64
 
 
 def test_it_is_said_where_hardly_a_candidate_is_new():
-    assert repeats(0.3, SamplerSettings()) is None and repeats(0.3, SamplerSettings(candidates=1)) is not None
-    assert "of the seeds about 55% have none among 3" in repeats(0.82, SamplerSettings())
-    assert "--parents 4" in repeats(0.82, SamplerSettings())
-    assert "another --sampler" in repeats(0.82, SamplerSettings(parents=4))
-    assert "another --sampler" in repeats(0.82, SamplerSettings("gaussian"))
+    assert repeats(0.3, Sampler()) is None and repeats(0.3, Sampler(candidates=1)) is not None
+    assert "of the seeds about 55% have none among 3" in repeats(0.82, Sampler())
+    assert "--parents 4" in repeats(0.82, Sampler())
+    assert "another --sampler" in repeats(0.82, Sampler(parents=4))
+    assert "another --sampler" in repeats(0.82, Sampler("gaussian"))
 
 
 def draws(n, mean, seed, d=8):

@@ -1,13 +1,13 @@
 """All measures count: whether new images can be told from held-out ones is not said by the one that came out well."""
 
-import json
-
 import pytest
 import torch
 
 from farfield.audit.field import compare_fields
-from farfield.audit.standing import relation, standing
-from farfield.core.artifact import Score, write_json
+from farfield.audit.standing import standing
+from farfield.command.measures import FieldMeasures, LocalCopies, Measures, Novelty, Standing, StandingRow
+from farfield.command.result import from_json, to_json
+from farfield.core.score import Score, relation
 from farfield.present import verdict
 
 
@@ -23,22 +23,25 @@ def test_intervals_that_meet_overlap():
 
 MEASURES = {
     "pixels": {
-        "samples": {"kernel_distance": around(0.0), "coverage": around(0.3), "density": Score(0.0, 5)},
-        "real": {"kernel_distance": around(0.05), "coverage": around(0.8), "density": around(1.0)},
-        "base": {"kernel_distance": around(9.0)},
+        "samples": Measures(kernel_distance=around(0.0), coverage=around(0.3), density=Score(0.0, 5)),
+        "real": Measures(kernel_distance=around(0.05), coverage=around(0.8), density=around(1.0)),
+        "base": Measures(kernel_distance=around(9.0)),
     },
     "model": {
-        "samples": {"kernel_distance": around(0.5), "coverage": around(0.7)},
-        "real": {"kernel_distance": around(0.0), "coverage": around(0.8)},
+        "samples": Measures(kernel_distance=around(0.5), coverage=around(0.7)),
+        "real": Measures(kernel_distance=around(0.0), coverage=around(0.8)),
     },
 }
-NEWS = {"pixels": {"threshold": 1.0, "copies": around(0.6), "copies_floor": around(0.05), "duplicates": around(0.1),
-                   "duplicates_floor": None}}  # fmt: skip
+NEWS = {
+    "pixels": Novelty(
+        threshold=1.0, copies=around(0.6), copies_floor=around(0.05), duplicates=around(0.1), duplicates_floor=None
+    )
+}
 
 
 def test_every_descriptor_and_the_copies_count():
-    found = standing(MEASURES, NEWS, local_copies={"samples": around(0.2), "floor": around(0.2)})
-    told = {(row["measure"], row["space"]): row["stands"] for row in found["rows"]}
+    found = standing(MEASURES, NEWS, local_copies=LocalCopies(samples=around(0.2), floor=around(0.2)))
+    told = {(row.measure, row.space): row.stands for row in found.rows}
     assert told == {
         ("kernel_distance", "pixels"): "overlapping",
         ("coverage", "pixels"): "below",
@@ -47,17 +50,21 @@ def test_every_descriptor_and_the_copies_count():
         ("copies", "pixels"): "above",
         ("copies", "quarters"): "overlapping",
     }
-    assert (found["compared"], found["apart"]) == (6, 3)
+    assert (found.compared, found.apart) == (6, 3)
 
 
 def test_what_grows_with_the_set_is_compared_between_sets_of_one_size_only():
     found = standing(MEASURES, same_size=False)
-    assert {row["measure"] for row in found["rows"]} == {"kernel_distance"} and found["compared"] == 2
+    assert {row.measure for row in found.rows} == {"kernel_distance"} and found.compared == 2
 
 
 def test_nothing_held_out_is_nothing_compared():
-    assert standing({"pixels": {"samples": MEASURES["pixels"]["samples"]}}, {"pixels": {"copies": around(1)}}) == {
-        "compared": 0, "apart": 0, "rows": [],
+    alone = Novelty(threshold=1.0, copies=around(1), copies_floor=None)
+    assert standing({"pixels": {"samples": MEASURES["pixels"]["samples"]}}, {"pixels": alone, "few": Novelty()}) == (
+        Standing(compared=0, apart=0, rows=[])
+    )
+    assert to_json({"few": Novelty(), "one": alone}) == {
+        "few": {}, "one": {"threshold": 1.0, "copies": to_json(around(1)), "copies_floor": None}
     }  # fmt: skip
 
 
@@ -67,32 +74,31 @@ def test_physical_measures_count(channels, scale):
         g = torch.Generator().manual_seed(seed)
         return torch.randn(24, channels, 8, 8, generator=g, dtype=torch.float64).exp()
 
-    told = {"samples": compare_fields(generated=scale * fields(0), real=fields(1), repetitions=200)}
-    found = standing({}, fields=told)
-    assert found["compared"] == 8 * channels  # two spectra, two distances of the pixels, four moments
-    apart = {row["measure"] for row in found["rows"] if row["stands"] != "overlapping"}
+    told = compare_fields(generated=scale * fields(0), real=fields(1), repetitions=200)
+    found = standing({}, fields=from_json(FieldMeasures, to_json(told)))
+    assert found.compared == 8 * channels  # two spectra, two distances of the pixels, four moments
+    apart = {row.measure for row in found.rows if row.stands != "overlapping"}
     if scale == 1:
         assert not apart  # one law
     else:  # twice as bright: everything but the shape of the distribution
         assert apart == {"spectrum", "wasserstein", "ks", "mean", "variance"}
-        assert {row["space"] for row in found["rows"]} == (
+        assert {row.space for row in found.rows} == (
             {"fields"} if channels == 1 else {"fields, channel 1", "fields, channel 2"}
         )
 
 
-def test_the_page_leads_with_all_of_them(tmp_path):
-    write_json(tmp_path / "s.json", {"standing": standing(MEASURES, NEWS), "measures": MEASURES, "novelty": NEWS})
-    summary = {**json.loads((tmp_path / "s.json").read_text()), "references": {"source": "hubble", "n": 40}}
-    first = verdict.verdict(summary, 64, "hubble")[0]
-    assert first == (
+def test_the_page_leads_with_all_of_them():
+    found = standing(MEASURES, NEWS)
+    assert verdict.standing(found, "hubble") == [
         "3 of 5 measures tell the new images from held-out hubble: higher copies (pixels); higher kernel distance (model); "
         "lower coverage (pixels). The others do not, which does not make the two equal."
-    )
-    assert verdict.key_numbers(summary)[0][1] == "3 of 5"
-    same = {"compared": 4, "apart": 0, "rows": [{"measure": "ks", "space": "fields", "stands": "overlapping"}]}
-    assert verdict.verdict({"standing": same}, 2, "dust")[0].startswith("None of 4 measures tells the new images from")
-    all_apart = {"compared": 1, "apart": 1, "rows": [{"measure": "ks", "space": "fields", "stands": "above"}]}
-    assert verdict.verdict({"standing": all_apart}, 2, "dust") == [
+    ]
+    assert verdict.measured_tiles(found, MEASURES, NEWS)[0][1] == "3 of 5"
+    row = StandingRow(measure="ks", space="fields", stands="overlapping")
+    (same,) = verdict.standing(Standing(compared=4, apart=0, rows=[row]), "dust")
+    assert same.startswith("None of 4 measures tells the new images from")
+    row = StandingRow(measure="ks", space="fields", stands="above")
+    assert verdict.standing(Standing(compared=1, apart=1, rows=[row]), "dust") == [
         "1 of 1 measures tell the new images from held-out dust: Kolmogorov–Smirnov distance of the pixels beyond chance "
         "(fields)."
     ]

@@ -17,14 +17,15 @@ from tiny import Outcome, decided, farfield, make_images, make_model
 
 from farfield.checkpoints.load import load_denoiser, model_digest
 from farfield.checkpoints.native import Blueprint, read_blueprint, save_model
+from farfield.command.train import Train
 from farfield.core.error import FarfieldError
 from farfield.diffusion.precondition import FAMILIES
 from farfield.networks.build import KINDS, from_config, network_config
-from farfield.present.report import write_report
+from farfield.present.report import draw
 
 SMALL: dict[str, object] = {"width": 4, "multipliers": (1, 2), "blocks": 1, "attention": ()}
 NETWORK = ("--width", 4, "--multipliers", "1,2", "--blocks", 1, "--attention", "none", "--device", "cpu")
-BASE = (*NETWORK, "--images", 96, "--batch-size", 8, "--warmup", 16, "--ema", "40", "--every", 32, "--samples", 2)
+BASE = (*NETWORK, "--length", 96, "--batch-size", 8, "--warmup", 16, "--ema", "40", "--every", 32, "--samples", 2)
 """Twelve steps; a later option overrides an earlier one."""
 LOOKED = ("--heldout-images", 4, "--snapshots", 48, "--dropout", 0.1, "--flips", "--decay", "cosine")
 
@@ -32,7 +33,7 @@ LOOKED = ("--heldout-images", 4, "--snapshots", 48, "--dropout", 0.1, "--flips",
 @pytest.fixture(scope="module", autouse=True)
 def without_the_page() -> Iterator[None]:
     """Drawing it takes longer than these trainings."""
-    with patch("farfield.present.report.write_report", lambda folder: folder):
+    with patch("farfield.present.report.draw", lambda folder, command: (folder, ())):
         yield
 
 
@@ -125,7 +126,7 @@ def test_it_tells_what_it_did(data: Path, unbroken: Path):
 def test_the_page_shows_losses_and_samples(unbroken: Path, tmp_path: Path):
     copy = tmp_path / "run"
     shutil.copytree(unbroken, copy)
-    page = write_report(copy).read_text()
+    page = draw(copy)[0].read_text()
     assert all(words in page for words in ("held-out loss", "learning rate", "<svg", "After 96 images"))
 
 
@@ -172,7 +173,7 @@ def test_every_family_and_network_is_loaded_as_it_was_saved(kind: str, family: A
 def test_diffusers_loads_what_it_has_words_for(precond: str, data: Path, tmp_path: Path):
     from diffusers import DDPMPipeline, UNet2DModel
 
-    options = ("--network", "unet2d", "--precond", precond, "--images", 16, "--samples", 0)
+    options = ("--network", "unet2d", "--precond", precond, "--length", 16, "--samples", 0)
     folder = trained(data, tmp_path / "run", *options)
     pipeline = DDPMPipeline.from_pretrained(folder)
     unet = UNet2DModel.from_pretrained(folder / "unet")
@@ -190,7 +191,7 @@ def test_diffusers_loads_what_it_has_words_for(precond: str, data: Path, tmp_pat
 
 
 def test_half_the_bytes_in_float16(data: Path, tmp_path: Path):
-    whole, half = (trained(data, tmp_path / name, "--images", 16, *o) for name, o in (("a", ()), ("b", ("--half",))))
+    whole, half = (trained(data, tmp_path / name, "--length", 16, *o) for name, o in (("a", ()), ("b", ("--float16",))))
     sizes = [(folder / "weights.safetensors").stat().st_size for folder in (whole, half)]
     assert sizes[1] < 0.65 * sizes[0]
     for a, b in zip(load_denoiser(str(whole)).parameters(), load_denoiser(str(half)).parameters(), strict=True):
@@ -198,7 +199,7 @@ def test_half_the_bytes_in_float16(data: Path, tmp_path: Path):
 
 
 def test_classes_are_told_apart(data: Path, tmp_path: Path):
-    folder = trained(data, tmp_path / "run", "--labels", "--images", 32)
+    folder = trained(data, tmp_path / "run", "--labels", "--length", 32)
     assert read_blueprint(folder).classes == 2
     x, sigma = torch.randn(2, 3, 8, 8), torch.tensor(1.0)
     a, b = (load_denoiser(str(folder), label=k)(x, sigma) for k in (0, 1))
@@ -208,7 +209,7 @@ def test_classes_are_told_apart(data: Path, tmp_path: Path):
 
 
 def test_augmentation_is_told_to_the_network_and_not_to_the_sampler(data: Path, tmp_path: Path):
-    folder = trained(data, tmp_path / "run", "--augment", 0.5, "--images", 32)
+    folder = trained(data, tmp_path / "run", "--augment", 0.5, "--length", 32)
     network = load_denoiser(str(folder)).network
     told = network.map_augment.weight  # type: ignore[union-attr]
     assert told.shape[1] == 9
@@ -217,7 +218,7 @@ def test_augmentation_is_told_to_the_network_and_not_to_the_sampler(data: Path, 
 
 def test_further_from_a_model_of_ours(data: Path, unbroken: Path, tmp_path: Path):
     origin = unbroken / "snapshots" / "0000000096"
-    folder = trained(data, tmp_path / "run", "--from", origin, "--images", 8, "--learning-rate", 1e-6)
+    folder = trained(data, tmp_path / "run", "--from", origin, "--length", 8, "--learning-rate", 1e-6)
     assert read_blueprint(folder) == read_blueprint(origin)
     for ours, theirs in zip(
         load_denoiser(str(folder)).parameters(), load_denoiser(str(origin)).parameters(), strict=True
@@ -227,7 +228,7 @@ def test_further_from_a_model_of_ours(data: Path, unbroken: Path, tmp_path: Path
 
 def test_further_from_a_model_of_diffusers(data: Path, tmp_path: Path):
     origin = make_model(tmp_path / "model", (3, 8, 8))
-    options = ("--images", 8, "--learning-rate", 1e-7, "--samples", 0)
+    options = ("--length", 8, "--learning-rate", 1e-7, "--samples", 0)
     same = trained(data, tmp_path / "same", "--from", origin, *options)
     x, sigma = torch.randn(2, 3, 8, 8), load_denoiser(str(origin)).schedule.sigmas(4)[1].float()
     torch.testing.assert_close(
@@ -251,13 +252,13 @@ def test_a_loss_that_is_not_finite_names_its_step_and_keeps_the_last_snapshot(da
     ("options", "message"),
     [
         (("--data", "nowhere"), "nowhere"),
-        (("--images", "many"), "images 'many'"),
+        (("--length", "many"), "--length 'many'"),
         (("--network", "transformer"), "expected one of ddpmpp"),
         (("--precond", "flow"), "expected one of edm"),
-        (("--decay", "slowly"), "decay 'slowly'"),
-        (("--precision", "int8"), "precision 'int8'"),
+        (("--decay", "slowly"), "--decay slowly"),
+        (("--precision", "int8"), "--precision int8"),
         (("--max-images", 14), "1 to 13"),
-        (("--levels", "1"), "mean and a standard deviation"),
+        (("--level-law", "1"), "mean and a standard deviation"),
         (("--ema", "power:0.9"), "0.288"),
         (("--attention", "5"), "attention at 5"),
         (("--from", "nowhere"), "nowhere"),
@@ -282,3 +283,30 @@ def test_other_settings_on_the_same_folder_are_refused(data: Path, unbroken: Pat
     assert outcome.code == 2
     assert "other settings (recipe was" in outcome.err
     assert left(copy) == left(unbroken)
+
+
+def test_words_are_the_settings_that_give_them_and_old_spellings_are_understood():
+    words = [
+        "--data",
+        "x",
+        "--images",
+        "100k",
+        "--levels=-1,1.3",
+        "--half",
+        "--clip",
+        "0",
+        "--attention",
+        "none",
+        "--from",
+        "m",
+    ]
+    given = Train.of(**Train.parse(words))
+    assert given == Train.of(
+        data="x", length=100_000, level_law=(-1, 1.3), float16=True, clip=0, attention=(), start="m"
+    )
+    assert Train.of(**Train.parse(given.words())) == given
+    for wrong, message in ((["--bogus", "3"], "--bogus: no option"), (["--width"], "--width: expected a value")):
+        with pytest.raises(FarfieldError, match=message):
+            Train.parse(wrong)
+    with pytest.raises(FarfieldError, match="--length: missing"):
+        Train.of(data="x")

@@ -122,6 +122,7 @@ def test_every_family_is_trained_on_the_plain_error_of_its_network(family: str) 
     hook = network.register_forward_hook(lambda m, i, o: seen.append(o))
     weighted = denoiser.weight(sigma) * (denoiser(x0 + s * noise, sigma) - x0).square().flatten(1).mean(1)
     hook.remove()
+    torch.testing.assert_close(denoiser.weight(sigma), denoiser.scaling(sigma)[1] ** -2)
     a, d = (1 + s**2).rsqrt(), 0.5
     targets = {
         "v": a * noise - s * a * x0,
@@ -179,12 +180,12 @@ def test_a_linear_network_learns_the_closed_form_denoiser() -> None:
     while not t.done:
         losses.append(t.step())
     covariance = data.T @ data / len(data)
-    exact: Denoiser = GaussianDenoiser.from_covariance(data.mean(0), covariance)
+    values, vectors = torch.linalg.eigh(covariance)
+    exact: Denoiser = GaussianDenoiser(data.mean(0), vectors, values)
     x = torch.randn(64, 4, generator=g)
     with t.averaged() as trained, torch.no_grad():
         found = trained(x.reshape(-1, 4, 1, 1), torch.tensor(1.0)).flatten(1)
     torch.testing.assert_close(found, exact(x, torch.tensor(1.0)), rtol=0, atol=0.03)
-    values = torch.linalg.eigvalsh(covariance)
     floor = float((values / (values + 1)).sum() / 4) * float(
         denoiser.weight(torch.tensor(1.0))
     )  # the least possible loss

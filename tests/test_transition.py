@@ -20,20 +20,22 @@ from test_ranks import launched
 from tiny import Outcome, contents, farfield, make_images, summary
 
 from farfield.audit.descriptor import describe
-from farfield.audit.generalization import gl
+from farfield.audit.generalization import generalization
 from farfield.audit.pixels import Pixels
 from farfield.audit.search import neighbours
 from farfield.audit.similarity import unit
 from farfield.audit.threshold import calibrate
 from farfield.checkpoints.load import load_denoiser
+from farfield.command.transition import Grid, Transition
 from farfield.core.artifact import Images, Score
 from farfield.core.error import FarfieldError
 from farfield.data.dataset import Dataset, open_dataset
 from farfield.data.samples import open_samples
 from farfield.diffusion.generation import generate
 from farfield.diffusion.objective import heldout_loss
-from farfield.study.audit.grid import Cell, Grid, Job, environment, run_jobs
-from farfield.study.audit.transition import Design, _split, crossing, regime
+from farfield.study.audit.grid import Cell, Job, cells_of, environment, pairs, run_jobs
+from farfield.study.audit.grid_scores import crossing, regime
+from farfield.study.audit.transition import split
 
 SIZES, WIDTHS = (4, 16), (2, 4)
 GRID = ("--sizes", "4,16", "--widths", "2,4", "--heldout-images", 24, "--samples", 12, "--rate", 0.1)
@@ -62,7 +64,7 @@ def run(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     assert given.code == 0, given.err
     lines = given.out.splitlines()
     assert len(lines) == len(SIZES) * len(WIDTHS) + len(SIZES)
-    with patch("farfield.present.report.write_report", lambda folder: folder):
+    with patch("farfield.present.report.draw", lambda folder, command: (folder, ())):
         for line in lines:
             for command in line.split(" && "):
                 done = farfield(*shlex.split(command)[1:])
@@ -168,7 +170,7 @@ def test_given_again_it_changes_nothing(run: Path, data: Path):
         (("--sizes", "4,4"), "different whole numbers"),
         (("--sizes", "1"), "at least 2"),
         (("--widths", "many"), "whole numbers"),
-        (("--rate", 2), "between 0 and 1"),
+        (("--rate", 2), "--rate 2: expected a number, above 0 and below 1"),
         (("--rate", 0.01), "at least 99"),
         (("--descriptor", "eyes"), "eyes"),
         (("--data", "nowhere"), "nowhere"),
@@ -234,13 +236,16 @@ def test_a_job_is_one_process_on_a_gpu_of_its_own():
 
 
 def test_a_grid_has_every_combination_and_compares_what_differs_in_one():
-    grid = Grid((8, 4), (16,), (1, 0))
-    assert [cell.name for cell in grid.cells] == [f"n{n:05d}-w16-s{s}" for n in (4, 8) for s in (0, 1)]
-    assert [(a.name, b.name) for a, b in grid.pairs()] == [(f"n{n:05d}-w16-s0", f"n{n:05d}-w16-s1") for n in (4, 8)]
-    assert all(a.width == b.width or a.seed == b.seed for a, b in Grid((4,), (8, 16), (0, 1)).pairs())
-    for wrong in ((), (4, 4), (1,)):
-        with pytest.raises(FarfieldError, match="different whole numbers"):
-            Grid(wrong, (16,))
+    grid = Transition(sizes=(8, 4), widths=(16,), seeds=(1, 0)).grid
+    assert [cell.name for cell in cells_of(grid)] == [f"n{n:05d}-w16-s{s}" for n in (4, 8) for s in (0, 1)]
+    assert [(a.name, b.name) for a, b in pairs(cells_of(grid))] == [
+        (f"n{n:05d}-w16-s0", f"n{n:05d}-w16-s1") for n in (4, 8)
+    ]
+    cells = cells_of(Grid(sizes=[4], widths=[8, 16], seeds=[0, 1]))
+    assert len(pairs(cells)) == 4 and all(a.width == b.width or a.seed == b.seed for a, b in pairs(cells))
+    for wrong, message in (((), "different whole numbers"), ((4, 4), "different whole numbers"), ((1,), "at least 2")):
+        with pytest.raises(FarfieldError, match=message):
+            Transition(sizes=wrong)
 
 
 def test_a_regime_needs_its_whole_interval():
@@ -261,15 +266,15 @@ def test_a_split_depends_on_the_images_alone():
     whole = Dataset(tuple(f"k{i:02d}" for i in range(40)), images)
     shuffled = torch.randperm(40, generator=g)
     other = Dataset(tuple(whole.keys[i] for i in shuffled.tolist()), images[shuffled])
-    for a, b in zip(_split(whole, "x", 20, Design(())), _split(other, "x", 20, Design(())), strict=True):
+    for a, b in zip(split(whole, "x", 20), split(other, "x", 20), strict=True):
         assert a == b if isinstance(a, int) else a.keys == b.keys and torch.equal(a.images, b.images)
     with pytest.raises(FarfieldError, match="of which 10 are held out"):
-        _split(whole, "x", 31, Design(()))
+        split(whole, "x", 31)
 
 
 @pytest.mark.parametrize(("name", "size"), [("digits-memorizing", 16), ("digits-generalizing", 1024)])
 def test_the_bundled_pair_memorizes_and_generalizes(name: str, size: int):
-    training, held, _ = _split(open_dataset("digits"), "digits", 1024, Design(()))
+    training, held, _ = split(open_dataset("digits"), "digits", 1024)
     denoiser = load_denoiser(name)
     with torch.no_grad():
         samples = generate(denoiser, range(64), denoiser.schedule.sigmas(12), "heun").float()
@@ -279,7 +284,7 @@ def test_the_bundled_pair_memorizes_and_generalizes(name: str, size: int):
         for images in (training.as_images(), Images(tuple(map(str, range(64))), samples), held.as_images())
     )
     threshold = calibrate(neighbours(unit(real), unit(known)).similarity).value
-    found = gl(samples=new, training=known.select(known.keys[:size]), threshold=threshold).score
+    found = generalization(neighbours(unit(new), unit(known.select(known.keys[:size]))), threshold).score
     assert found.high < 0.1 if size == 16 else found.low > 0.9
     images = training.subset(size).values(slice(128))
     losses = [float(heldout_loss(denoiser, x).mean()) for x in (images, held.values(slice(128)))]

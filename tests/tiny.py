@@ -18,6 +18,7 @@ import torch
 from PIL import Image
 
 from farfield.core.error import FarfieldWarning
+from farfield.data.stretch import Channel, Stretch
 
 
 def make_model(
@@ -99,6 +100,12 @@ def summary(run: Path) -> dict[str, Any]:
     found = json.loads((run / "summary.json").read_text())
     found.pop("cost_seconds", None)
     return found
+
+
+def read_stretch(path: Path) -> Stretch:
+    """What a run's ``stretch.json`` says."""
+    told = json.loads(path.read_text())
+    return Stretch(told["kind"], tuple(Channel(**channel) for channel in told["channels"]), told["unit"])
 
 
 def contents(folder: Path) -> dict[str, bytes]:

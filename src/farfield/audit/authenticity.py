@@ -40,7 +40,7 @@ class Copying:
     left_out: float
 
 
-def authenticity(found: Neighbours, training: Vectors) -> Score:
+def authenticity(samples: Neighbours, training: Vectors) -> Score:
     """AuthPct: the share of samples that are no nearer to their training image than its own nearest fellow is.
 
     Sample g with nearest training image t counts as authentic unless |g - t| < |t - t'|, t' the training image nearest
@@ -48,20 +48,20 @@ def authenticity(found: Neighbours, training: Vectors) -> Score:
     images. Wilson's interval, given the training images.
 
     Args:
-        found: the samples' nearest training images.
+        samples: the samples' nearest training images.
         training: ``[m, d]``, in which they were found, m at least 2.
 
     Raises:
         FarfieldError: fewer than 2 training images, or other ones than were searched.
     """
-    if found.references != len(training):
+    if samples.references != len(training):
         raise FarfieldError(
-            f"authenticity: expected the {found.references} training images that were searched, found {len(training)}"
+            f"authenticity: expected the {samples.references} training images that were searched, found {len(training)}"
         )
-    asked, place = found.index.unique(return_inverse=True)
+    asked, place = samples.index.unique(return_inverse=True)
     those = training.select([training.keys[i] for i in asked.tolist()])
     fellows = nearest_in_blocks(those, training, exclude=asked)[0][:, 0]
-    return proportion(int((found.distance >= fellows[place]).sum()), len(found.keys))
+    return proportion(int((samples.distance >= fellows[place]).sum()), len(samples.keys))
 
 
 def data_copying(
@@ -91,8 +91,8 @@ def data_copying(
         FarfieldError: other training images for the two, or no cell with enough of both.
     """
     if samples.references != held_out.references or (cells is not None and len(cells) != samples.references):
-        found = {samples.references, held_out.references} | (set() if cells is None else {len(cells)})
-        raise FarfieldError(f"data copying: expected one set of training images, found sets of {sorted(found)}")
+        references = {samples.references, held_out.references} | (set() if cells is None else {len(cells)})
+        raise FarfieldError(f"data copying: expected one set of training images, found sets of {sorted(references)}")
     of = torch.zeros(samples.references, dtype=torch.long) if cells is None else cells
     groups = _groups(samples, held_out, of, least)
     if not groups:
@@ -144,8 +144,8 @@ def partition(training: Vectors, cells: int, seed: int = 0) -> Tensor:
     scale = unit_scale(values)
 
     def plain(part: Tensor) -> np.ndarray:
-        found: np.ndarray = (part.cpu() * scale).float().contiguous().numpy()
-        return found
+        array: np.ndarray = (part.cpu() * scale).float().contiguous().numpy()
+        return array
 
     limits = {"min_points_per_centroid": 1, "max_points_per_centroid": DRAWN}
     means = faiss.Kmeans(values.shape[1], cells, niter=20, seed=seed, **limits)

@@ -51,11 +51,11 @@ def _join(
     k, row = distance.shape[1], 0
     for block in queries.parts(at_once(queries.shape, ENTRIES)):
         here = slice(row, row + len(block))
-        found, at = nearest(block.values, known, min(k + (exclude is not None), len(known)))
+        block_distance, at = nearest(block.values, known, min(k + (exclude is not None), len(known)))
         at = places[at]
         if exclude is not None:
-            found[at == exclude[here, None]] = torch.inf
-        both, which = torch.cat([distance[here], found], 1), torch.cat([index[here], at], 1)
+            block_distance[at == exclude[here, None]] = torch.inf
+        both, which = torch.cat([distance[here], block_distance], 1), torch.cat([index[here], at], 1)
         order = both.argsort(dim=1, stable=True)[:, :k]  # of equally near ones the first
         distance[here], index[here] = both.gather(1, order), which.gather(1, order)
         row += len(block)

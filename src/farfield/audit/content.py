@@ -24,12 +24,11 @@ BLOCKS = 8
 class Kept:
     """How images resemble their sources in coarse luminance.
 
-    ``correlation`` is the mean of ``correlations [n]`` over the images, with the Student's interval of a mean.
+    ``correlation`` is the mean over the images, with Student's interval.
     ``recognised`` is the share of images that correlate with their own source more than with any other, with Wilson's
     interval; ``chance`` is what guessing gives, 1 / n.
     """
 
-    correlations: Tensor
     correlation: Score
     recognised: Score
     chance: float
@@ -47,7 +46,7 @@ def kept(sources: Tensor, images: Tensor) -> Kept:
     matrix = _coarse(images) @ _coarse(sources).T
     own = matrix.diagonal()
     hits = int((own[:, None] > matrix + 2 * torch.eye(n, dtype=matrix.dtype)).sum(1).eq(n - 1).sum())
-    return Kept(own, mean_score(own, -1.0, 1.0), proportion(hits, n), 1 / n)
+    return Kept(mean_score(own, -1.0, 1.0), proportion(hits, n), 1 / n)
 
 
 def _coarse(images: Tensor) -> Tensor:

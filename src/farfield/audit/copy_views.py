@@ -120,8 +120,8 @@ def compressed(x: Tensor, generator: Generator) -> Tensor:
     steps = (torch.tensor(QUANTISATION)[:, None, :] * scale).clamp(min=1) * (2 / 255)
     blocks = x.reshape(n, channels, height // 8, 8, width // 8, 8)
     basis = _cosines()
-    found = torch.einsum("ui,vj,ncaibj->ncaubv", basis, basis, blocks)
-    rounded = (found / steps).round() * steps
+    coefficients = torch.einsum("ui,vj,ncaibj->ncaubv", basis, basis, blocks)
+    rounded = (coefficients / steps).round() * steps
     return torch.einsum("ui,vj,ncaubv->ncaibj", basis, basis, rounded).reshape(x.shape).clamp(-1, 1)
 
 

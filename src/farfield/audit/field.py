@@ -128,10 +128,10 @@ def compare_fields(
 def _channel(x: Tensor, y: Tensor, draws: tuple[Tensor, Tensor], window: str | None, name: str) -> dict[str, Any]:
     if bool((y.nan_to_num(-math.inf).flatten(1).amax(1) <= y.nan_to_num(math.inf).flatten(1).amin(1)).all()):
         raise FarfieldError(f"{name}: every real field is constant; expected fields that vary; look at the data")
-    found = {"spectrum": _spectrum(x, y, draws, window)}
+    measures = {"spectrum": _spectrum(x, y, draws, window)}
     if bool(((x > 0) | x.isnan()).all()) and bool(((y > 0) | y.isnan()).all()):
-        found["log_spectrum"] = _spectrum(x.log(), y.log(), draws, window)
-    return found | {
+        measures["log_spectrum"] = _spectrum(x.log(), y.log(), draws, window)
+    return measures | {
         "pixels": _pixels(x.flatten(1), y.flatten(1), draws),
         "profile": _profile(x, y, draws),
         "moments": _moments(x, y, draws),
@@ -210,7 +210,7 @@ def _moments(x: Tensor, y: Tensor, draws: tuple[Tensor, Tensor]) -> dict[str, An
     centre, scale = float(y.nanmean()), _Law.of(y.flatten(1)).sd()  # powers of numbers near 1 lose no digits
     units = torch.tensor([scale, scale**2, 1, 1], dtype=torch.float64, device=x.device)
     shift = torch.tensor([centre, 0, 0, 0], dtype=torch.float64, device=x.device)
-    found: dict[str, Any] = {name: {"per_field": {}} for name in MOMENTS}
+    by_moment: dict[str, Any] = {name: {"per_field": {}} for name in MOMENTS}
     for which, fields, weights in (("generated", x, draws[0]), ("real", y, draws[1])):
         u = (fields.flatten(1) - centre) / scale
         raw = _Resampled.mean(torch.stack([u.pow(p).nanmean(-1) for p in (1, 2, 3, 4)], -1), weights)
@@ -218,9 +218,9 @@ def _moments(x: Tensor, y: Tensor, draws: tuple[Tensor, Tensor]) -> dict[str, An
         for (name, each), score in zip(moments(fields).items(), pooled.scores(), strict=True):
             each = each[~each.isnan()]
             sd = float(each.std()) if len(each) > 1 else math.nan
-            found[name][which] = score
-            found[name]["per_field"][which] = {"mean": float(each.mean()), "sd": sd}
-    return found
+            by_moment[name][which] = score
+            by_moment[name]["per_field"][which] = {"mean": float(each.mean()), "sd": sd}
+    return by_moment
 
 
 @dataclass(frozen=True)

@@ -80,11 +80,11 @@ class Foundation(Descriptor):
             if kind not in self.family.kinds:
                 raise ValueError(f"it is of {kind}")
             network: Any = getattr(transformers, self.family.network)
-            self.network, told = network.from_pretrained(
+            self.network, info = network.from_pretrained(
                 folder, local_files_only=True, use_safetensors=True, dtype=torch.float32, output_loading_info=True
             )
-            if told["missing_keys"]:  # transformers would fill them at random
-                raise ValueError(f"no {sorted(told['missing_keys'])[0]} among its weights")
+            if info["missing_keys"]:  # transformers would fill them at random
+                raise ValueError(f"no {sorted(info['missing_keys'])[0]} among its weights")
         except Exception as error:  # whatever a foreign folder does to its reader, it is not what was asked for
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise FarfieldError(f"{place}: expected a model of {family}, found another or damage ({reason})") from error
@@ -98,6 +98,6 @@ class Foundation(Descriptor):
         x = functional.interpolate(x, (self.side, self.side), mode="bicubic", antialias=True, align_corners=False)
         mean, std = (x.new_tensor(v)[:, None, None] for v in (self.family.mean, self.family.std))
         with torch.no_grad():
-            found = self.network(pixel_values=(x.clamp(-1, 1) / 2 + 0.5 - mean) / std)
-        features: Tensor = found.pooler_output if self.family.network == "Dinov2Model" else found.image_embeds
+            output = self.network(pixel_values=(x.clamp(-1, 1) / 2 + 0.5 - mean) / std)
+        features: Tensor = output.pooler_output if self.family.network == "Dinov2Model" else output.image_embeds
         return features.float()

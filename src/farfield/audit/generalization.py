@@ -15,10 +15,10 @@ import torch
 from torch import Tensor
 
 from farfield.audit.blocks import nearest_in_blocks
-from farfield.audit.search import Neighbours, neighbours
-from farfield.audit.similarity import check_threshold, unit
+from farfield.audit.search import Neighbours
+from farfield.audit.similarity import check_threshold
 from farfield.audit.vectors import Vectors, at_once, check_same_descriptor
-from farfield.core.artifact import Blocks, Features, Score
+from farfield.core.artifact import Blocks, Score
 from farfield.core.error import FarfieldError
 from farfield.core.interval import proportion
 
@@ -55,31 +55,23 @@ class Ratios:
     duplicates: int
 
 
-def gl(*, samples: Features, training: Features, threshold: float, held_out: Features | None = None) -> Generalization:
+def generalization(samples: Neighbours, threshold: float, held_out: Neighbours | None = None) -> Generalization:
     """The generalization score: the share of samples whose nearest training image is no more alike than the threshold.
 
     GL = 1 - P(max over training images of the cosine > threshold), with 0.6 for SSCD (Zhang et al. 2023, arXiv
     2310.05264). Wilson's intervals, given the training images.
 
     Args:
-        samples: ``[n, d]``.
-        training: ``[m, d]``.
+        samples: the samples' neighbours among the training images, as vectors of unit length.
         threshold: a cosine.
-        held_out: images of the domain that were never trained on, for the floor.
+        held_out: the neighbours of images of the domain that were never trained on, for the floor.
 
     Raises:
-        FarfieldError: features that cannot be compared, or a threshold outside [-1, 1].
+        FarfieldError: a threshold outside [-1, 1].
     """
-    references = unit(training)
-    held = None if held_out is None else neighbours(unit(held_out), references)
-    return generalization(neighbours(unit(samples), references), threshold, held)
-
-
-def generalization(found: Neighbours, threshold: float, held_out: Neighbours | None = None) -> Generalization:
-    """`gl` of neighbours among vectors of unit length, found before."""
     check_threshold(threshold)
-    copied = int((found.similarity > threshold).sum())
-    n = len(found.keys)
+    copied = int((samples.similarity > threshold).sum())
+    n = len(samples.keys)
     return Generalization(
         score=proportion(n - copied, n),
         memorized=proportion(copied, n),

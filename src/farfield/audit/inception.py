@@ -13,9 +13,8 @@ import torch
 from torch import Tensor
 
 from farfield.audit.descriptor import Descriptor, check_images, with_channels
-from farfield.audit.weights import Weights, read_weights
+from farfield.audit.weights import rebuilt
 from farfield.core.artifact import file_digest
-from farfield.core.error import FarfieldError
 from farfield.networks.inception import from_state_dict, is_inception
 
 SIDE: Final = 299
@@ -28,25 +27,16 @@ class Inception(Descriptor):
     Resizing is that of TensorFlow 1, linear between the pixels at ``i · side / 299`` without antialiasing, whatever the
     aspect ratio: other ways of resizing give other distances (Parmar et al. 2021, arXiv 2104.11222).
 
-    Args:
-        weights: of the file, where it has been read.
-
     Raises:
         FarfieldError: no such file, or no weights of that network in it.
     """
 
-    def __init__(self, path: Path | str, device: torch.device | str = "cpu", weights: Weights | None = None):
-        weights = weights or read_weights(Path(path))
-        state = weights.find(is_inception, "Inception-v3")
-        if state is None:
-            raise FarfieldError(
-                f"{path}: expected weights of Inception-v3 under torchvision's names, found others; "
-                "give pt_inception-2015-12-05-6726825d.pth"
-            )
-        try:
-            self.network = from_state_dict(state).to(device)
-        except FarfieldError as error:
-            raise FarfieldError(f"{path}: {error}") from error
+    def __init__(self, path: Path | str, device: torch.device | str = "cpu"):
+        expected = (
+            "weights of Inception-v3 under torchvision's names, found others; give pt_inception-2015-12-05-6726825d.pth"
+        )
+        network = rebuilt(path, is_inception, lambda state, _: from_state_dict(state), "Inception-v3", expected)
+        self.network = network.to(device)
         self.device = torch.device(device)
         self.name = f"inception-{file_digest([Path(path)])[:12]}"
 

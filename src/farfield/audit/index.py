@@ -78,12 +78,12 @@ def neighbours_in_shards(
     for shard in shards:
         check_same_descriptor(queries, shard)
         if search is None:
-            found, places = (part[:, 0] for part in nearest(x, shard))
+            shard_distance, places = (part[:, 0] for part in nearest(x, shard))
         else:
-            found, places = _approximate(x, shard, search)
+            shard_distance, places = _approximate(x, shard, search)
             truth = torch.minimum(truth, nearest(x[drawn], shard)[0][:, 0])
-        for i in (found < distance).nonzero()[:, 0].tolist():
-            distance[i], index[i], keys[i] = found[i], rows + places[i], shard.keys[int(places[i])]
+        for i in (shard_distance < distance).nonzero()[:, 0].tolist():
+            distance[i], index[i], keys[i] = shard_distance[i], rows + places[i], shard.keys[int(places[i])]
         rows += len(shard)
     if rows == 0:
         raise FarfieldError("references: expected at least one shard of features, found none; describe images first")

@@ -47,8 +47,8 @@ class Parts:
         """
         columns = []
         for part, known, threshold in zip(_parts(images), self.examples, self.thresholds, strict=True):
-            found = nearest(part, known)[0][:, 0].double()
-            columns.append(torch.where(found <= threshold, 1.0, torch.inf) if threshold == 0 else found / threshold)
+            distance = nearest(part, known)[0][:, 0].double()
+            columns.append(distance / threshold if threshold else torch.where(distance <= 0, 1.0, torch.inf))
         return torch.stack(columns, 1)
 
     def copies(self, images: Tensor) -> Score:

@@ -23,14 +23,13 @@ from farfield.core.runtime import generator
 class Novelty:
     """Each sample's nearest example, and how many samples are nearer to one than real images are to one another.
 
-    ``keys[i]`` names sample i; ``nearest_keys[i]`` and ``nearest_index[i]`` the example nearest to it, ``distance[i]``
-    away (float64); ``is_copy[i]`` where that is no more than ``threshold``. ``copies`` is the share of such samples and
-    ``floor`` the same share for held-out real references, None without any: only the excess over it counts.
+    ``keys[i]`` names sample i; ``nearest_keys[i]`` the example nearest to it, ``distance[i]`` away (float64);
+    ``is_copy[i]`` where that is no more than ``threshold``. ``copies`` is the share of such samples and ``floor`` the
+    same share for held-out real references, None without any: only the excess over it counts.
     """
 
     keys: tuple[str, ...]
     nearest_keys: tuple[str, ...]
-    nearest_index: Tensor
     distance: Tensor
     is_copy: Tensor
     threshold: float
@@ -93,7 +92,6 @@ def novelty(
     return Novelty(
         keys=samples.keys,
         nearest_keys=tuple(examples.keys[i] for i in indices[:, 0].tolist()),
-        nearest_index=indices[:, 0],
         distance=distances[:, 0],
         is_copy=is_copy,
         threshold=threshold,

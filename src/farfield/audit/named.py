@@ -19,6 +19,7 @@ from farfield.audit.pixels import Pixels
 from farfield.audit.script import HALF, TorchScript
 from farfield.audit.sscd import SSCD
 from farfield.checkpoints import card as cards
+from farfield.command.likeness import TRUST
 from farfield.core.artifact import Blocks
 from farfield.core.download import cache_folder, file_sha256, recorded_sha256
 from farfield.core.error import FarfieldError
@@ -28,9 +29,6 @@ PUBLISHED: Final = {"sscd": (SSCD, cards.SSCD), "inception": (Inception, cards.I
 """Of a word: the descriptor, and the card of its published file."""
 
 WORDS: Final = ("pixels", "model", "copy", *PUBLISHED, *FAMILIES)
-
-TRUST: Final = "trust:"
-"""Before a file, which is then run."""
 
 
 def open_descriptor(
@@ -100,10 +98,10 @@ def _fetched(card: cards.Card) -> Path:
             f"{card.name}: expected the published file at {path}, found none; run `farfield fetch {card.name}` where there "
             f"is a network, or download {card.source} and name the file as {card.name}:FILE"
         )
-    expected, found = recorded_sha256(path) or card.sha256, file_sha256(path)
-    if expected is not None and found != expected:
+    expected, actual = recorded_sha256(path) or card.sha256, file_sha256(path)
+    if expected is not None and actual != expected:
         raise FarfieldError(
-            f"{path}: expected sha256 {expected}, found {found}; delete it and run `farfield fetch {card.name}`, or name it "
+            f"{path}: expected sha256 {expected}, found {actual}; delete it and run `farfield fetch {card.name}`, or name it "
             f"as {card.name}:{path} if it is meant"
         )
     return path

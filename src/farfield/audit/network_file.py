@@ -12,7 +12,7 @@ from torch import Tensor
 from farfield.audit.descriptor import IMAGENET_MEAN, IMAGENET_STD, Descriptor, normalised
 from farfield.audit.inception import Inception
 from farfield.audit.sscd import SSCD
-from farfield.audit.weights import Weights, read_weights
+from farfield.audit.weights import open_weights, rebuilt
 from farfield.core.artifact import file_digest
 from farfield.core.error import FarfieldError
 from farfield.networks import inception, resnet, sscd_net
@@ -27,21 +27,14 @@ class CifarResNet(Descriptor):
     Images are resized to 32×32, grey ones repeated to RGB, and normalised by ImageNet's mean and standard deviation on
     [0, 1], as in the training of the published weights.
 
-    Args:
-        weights: of the file, where it has been read.
-
     Raises:
         FarfieldError: the file holds no such state dict.
     """
 
-    def __init__(self, path: Path | str, device: torch.device | str = "cpu", weights: Weights | None = None):
-        state = (weights or read_weights(Path(path))).find(_is_resnet, "a CIFAR ResNet")
-        if state is None:
-            raise FarfieldError(f"{path}: expected a CIFAR ResNet's state dict, found another; give such a file")
-        try:
-            self.network = resnet.from_state_dict(state).to(device)
-        except FarfieldError as error:
-            raise FarfieldError(f"{path}: {error}") from error
+    def __init__(self, path: Path | str, device: torch.device | str = "cpu"):
+        expected = "a CIFAR ResNet's state dict, found another; give such a file"
+        network = rebuilt(path, _is_resnet, lambda state, _: resnet.from_state_dict(state), "a CIFAR ResNet", expected)
+        self.network = network.to(device)
         self.device = torch.device(device)
         self.name = f"resnet{self.network.depth}-{file_digest([Path(path)])[:12]}"
 
@@ -57,16 +50,16 @@ def open_file(path: Path, device: torch.device | str) -> Descriptor:
     Raises:
         FarfieldError: it is none, or what is not data. A program of TorchScript is not run, see `audit.script`.
     """
-    weights = read_weights(path)
+    held, numbers = open_weights(path)
     for known, kind in ((sscd_net.is_sscd, SSCD), (inception.is_inception, Inception), (_is_resnet, CifarResNet)):
-        if any(known(state) for state in weights.states):
-            return kind(path, device, weights)
-    if weights.program:
+        if any(known(state) for state in held):
+            return kind(path, device)
+    if numbers is not None:
         raise FarfieldError(
             f"{path}: a TorchScript program, whose weights are of no network known here ({KNOWN}), and a program is not run; "
             f"if you trust it with all that you can read and write, give --trust {path} as well"
         )
-    names = ", ".join(list(weights.states[0])[:3]) if weights.states else "no tensors"
+    names = ", ".join(list(held[0])[:3]) if held else "no tensors"
     raise FarfieldError(
         f"{path}: expected the weights of a network known here ({KNOWN}), found others ({names} …); give a published file, "
         "or describe with pixels, copy or model"
@@ -74,6 +67,4 @@ def open_file(path: Path, device: torch.device | str) -> Descriptor:
 
 
 def _is_resnet(names: Mapping[str, object]) -> bool:
-    return any(
-        prefix + "layer1.0.conv1.weight" in names and prefix + "linear.weight" in names for prefix in ("", "module.")
-    )
+    return "layer1.0.conv1.weight" in names and "linear.weight" in names

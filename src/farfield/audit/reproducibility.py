@@ -90,7 +90,7 @@ def _pairwise(first: A, second: A, common: bool, work: Callable[[Tensor, Tensor]
         a, b = ("×".join(map(str, v.shape)) for v in (x, y))
         raise FarfieldError(f"pairs of {a} and {b}: expected one shape for both; resize one, or compare features")
     parts = zip(x.parts(at_once(x.shape)), y.parts(at_once(x.shape)), strict=True)
-    found = torch.cat([work(a.values.double(), b.values.double()) for a, b in parts])
-    if not bool(found.isfinite().all()):
+    numbers = torch.cat([work(a.values.double(), b.values.double()) for a, b in parts])
+    if not bool(numbers.isfinite().all()):
         raise NonFiniteError("pairs: expected finite values, found NaN or infinity; look for broken images")
-    return found
+    return numbers

@@ -90,9 +90,9 @@ class TorchScript(Descriptor):
         if isinstance(features, Tensor) and features.ndim == 4:
             features = features.mean((2, 3))
         if not isinstance(features, Tensor) or features.ndim != 2 or len(features) != len(x):
-            found = list(features.shape) if isinstance(features, Tensor) else type(features).__name__
+            seen = list(features.shape) if isinstance(features, Tensor) else type(features).__name__
             raise FarfieldError(
-                f"{self.path}: expected features [{len(x)}, d] or [{len(x)}, d, h, w], found {found}; "
+                f"{self.path}: expected features [{len(x)}, d] or [{len(x)}, d, h, w], found {seen}; "
                 "script a network that returns them"
             )
         return features.float()

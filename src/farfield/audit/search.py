@@ -149,7 +149,7 @@ def rank(x: Tensor, y: Tensor, places: Tensor, k: int, own: Tensor | None = None
     """The k nearest of the references at these places ``[n, c]``: squared distances and places, nearest first."""
     width = min(places.shape[1], max(1, BLOCK // y.shape[1]))
     height = max(1, BLOCK // max(width * y.shape[1], places.shape[1]))
-    found, where = [], []
+    distances, where = [], []
     for row in range(0, len(x), height):
         block = slice(row, row + height)
         query, at = x[block, None].double(), places[block]
@@ -157,9 +157,9 @@ def rank(x: Tensor, y: Tensor, places: Tensor, k: int, own: Tensor | None = None
         if own is not None:
             squares[at == own[block, None]] = torch.inf
         order = squares.argsort(dim=1, stable=True)[:, :k]
-        found.append(squares.gather(1, order))
+        distances.append(squares.gather(1, order))
         where.append(at.gather(1, order))
-    return torch.cat(found), torch.cat(where)
+    return torch.cat(distances), torch.cat(where)
 
 
 def _at_once(x: Tensor) -> int:

@@ -7,6 +7,7 @@ from the weights in a file, be it a state dict or a TorchScript archive.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final, final
 
@@ -14,12 +15,13 @@ import torch
 from torch import Tensor
 
 from farfield.audit.descriptor import IMAGENET_MEAN, IMAGENET_STD, Descriptor, normalised
-from farfield.audit.weights import Weights, read_weights
+from farfield.audit.weights import rebuilt
 from farfield.core.artifact import file_digest
-from farfield.core.error import FarfieldError
-from farfield.networks.sscd_net import POWER, from_state_dict, is_sscd
+from farfield.networks.sscd_net import POWER, SSCDNet, from_state_dict, is_sscd
 
 SIDE: Final = 320
+POWERS: Final = ("embeddings.0.pooling_param", "backbone.avgpool.pooling_param")
+"""What an archive calls the power of the pooling, under Classy Vision's names and under torchvision's."""
 THRESHOLD: Final = 0.6
 """The cosine of copies in Zhang et al. 2023, arXiv 2310.05264."""
 
@@ -28,25 +30,15 @@ THRESHOLD: Final = 0.6
 class SSCD(Descriptor):
     """Unit vectors of an SSCD network: images resized to 320×320 whatever their aspect ratio, ImageNet's normalisation.
 
-    Args:
-        weights: of the file, where it has been read.
-
     Raises:
         FarfieldError: no such file, or no weights of SSCD in it.
     """
 
     default_threshold = THRESHOLD
 
-    def __init__(self, path: Path | str, device: torch.device | str = "cpu", weights: Weights | None = None):
-        weights = weights or read_weights(Path(path))
-        state = weights.find(is_sscd, "SSCD")
-        if state is None:
-            raise FarfieldError(f"{path}: expected weights of SSCD, found others; give a published file of SSCD")
-        power = weights.numbers.get("embeddings.0.pooling_param", weights.numbers.get("backbone.avgpool.pooling_param"))
-        try:
-            self.network = from_state_dict(state, POWER if power is None else power).to(device)
-        except FarfieldError as error:
-            raise FarfieldError(f"{path}: {error}") from error
+    def __init__(self, path: Path | str, device: torch.device | str = "cpu"):
+        expected = "weights of SSCD, found others; give a published file of SSCD"
+        self.network = rebuilt(path, is_sscd, _build, "SSCD", expected).to(device)
         self.device = torch.device(device)
         self.name = f"sscd-{file_digest([Path(path)])[:12]}-{SIDE}"
 
@@ -55,3 +47,7 @@ class SSCD(Descriptor):
         with torch.no_grad():
             vectors: Tensor = self.network(x)
         return vectors
+
+
+def _build(state: Mapping[str, Tensor], numbers: Mapping[str, float]) -> SSCDNet:
+    return from_state_dict(state, next((numbers[name] for name in POWERS if name in numbers), POWER))

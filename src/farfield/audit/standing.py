@@ -7,85 +7,70 @@ Where none does, the two are not shown to be equal: more images might tell.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Literal
+from collections.abc import Mapping, Sequence
 
-from farfield.core.artifact import Score
-
-Relation = Literal["below", "overlapping", "above"]
+from farfield.command.measures import (
+    BySet,
+    FieldChannel,
+    FieldMeasures,
+    LocalCopies,
+    Measures,
+    Novelty,
+    Standing,
+    StandingRow,
+)
+from farfield.core.score import Relation, relation
 
 SIZED = ("frechet_distance", "recall", "coverage")
 """Measures that depend on how many images are measured: compared between sets of one size only."""
 
-NEWNESS = {"copies": "copies_floor", "duplicates": "duplicates_floor"}
-DISTANCES = (("spectrum", "worst"), ("log_spectrum", "worst"), ("pixels", "wasserstein"), ("pixels", "ks"))
-
-Row = dict[str, Any]
-
-
-def relation(first: Score | None, second: Score | None) -> Relation | None:
-    """Where the first interval lies, seen from the second; None where one is missing or has no interval."""
-    if first is None or second is None:
-        return None
-    if first.low is None or first.high is None or second.low is None or second.high is None:
-        return None
-    return "below" if first.high < second.low else "above" if first.low > second.high else "overlapping"
-
 
 def standing(
-    measures: Mapping[str, Mapping[str, Mapping[str, Score]]],
-    novelty: Mapping[str, Mapping[str, Any]] | None = None,
+    measures: Mapping[str, BySet],
+    novelty: Mapping[str, Novelty] | None = None,
     *,
-    local_copies: Mapping[str, Score] | None = None,
-    fields: Mapping[str, Any] | None = None,
+    local_copies: LocalCopies | None = None,
+    fields: FieldMeasures | None = None,
     same_size: bool = True,
-) -> dict[str, Any]:
+) -> Standing:
     """New images beside held-out ones, a row for each measure that both have.
 
     Args:
-        measures: descriptor → set (``samples``, ``real``) → measure → Score, all against the same references.
-        novelty: descriptor → ``copies`` and ``duplicates`` with their ``…_floor``.
-        local_copies: ``samples`` and ``floor``.
-        fields: ``samples``, as `audit.field.compare_fields` gives it.
+        measures: descriptor → set (``samples``, ``real``), all against the same references.
+        novelty: by descriptor.
+        fields: of the samples.
         same_size: whether ``samples`` and ``real`` have as many images; if not, SIZED are left out.
-
-    Returns:
-        ``compared``, how many measures; ``apart``, how many of them tell the two apart; ``rows``, each with its
-        ``measure``, ``space`` (the descriptor, ``quarters`` or ``fields``) and where the new images stand (``stands``).
     """
-    rows: list[Row] = []
+    rows: list[StandingRow] = []
 
     def add(measure: str, space: str, stands: Relation | None) -> None:
         if stands is not None:
-            rows.append({"measure": measure, "space": space, "stands": stands})
+            rows.append(StandingRow(measure=measure, space=space, stands=stands))
 
     for descriptor, sets in measures.items():
-        ours, real = sets.get("samples") or {}, sets.get("real") or {}
-        for name, found in ours.items():
+        ours, real = sets.get("samples", Measures()), sets.get("real", Measures())
+        for name, score in vars(ours).items():
             if same_size or name not in SIZED:
-                add(name, descriptor, relation(found, real.get(name)))
+                add(name, descriptor, relation(score, getattr(real, name)))
     for descriptor, news in (novelty or {}).items():
-        for name, floor in NEWNESS.items():
-            add(name, descriptor, relation(news.get(name), news.get(floor)))
+        add("copies", descriptor, relation(news.copies or None, news.copies_floor or None))
+        add("duplicates", descriptor, relation(news.duplicates or None, news.duplicates_floor or None))
     if local_copies:
-        add("copies", "quarters", relation(local_copies.get("samples"), local_copies.get("floor")))
-    told = (fields or {}).get("samples") or {}
-    channels = told.get("channels") or [told]
+        add("copies", "quarters", relation(local_copies.samples, local_copies.floor))
+    channels: Sequence[FieldChannel] = [] if fields is None else fields.channels or [fields]
     for i, channel in enumerate(channels, start=1):
         space = "fields" if len(channels) == 1 else f"fields, channel {i}"
-        for group, name in DISTANCES:
-            add(group if name == "worst" else name, space, _beyond_chance(channel.get(group) or {}, name))
-        for name, moment in (channel.get("moments") or {}).items():
-            add(name, space, relation(moment.get("generated"), moment.get("real")))
-    return {"compared": len(rows), "apart": sum(row["stands"] != "overlapping" for row in rows), "rows": rows}
+        for name, spectrum in (("spectrum", channel.spectrum), ("log_spectrum", channel.log_spectrum)):
+            if spectrum:
+                add(name, space, _beyond_chance(spectrum.worst.value, spectrum.worst.chance))
+        if pixels := channel.pixels:
+            add("wasserstein", space, _beyond_chance(pixels.wasserstein.value, pixels.chance.wasserstein))
+            add("ks", space, _beyond_chance(pixels.ks.value, pixels.chance.ks))
+        for name, moment in (channel.moments or {}).items():
+            add(name, space, relation(moment.generated, moment.real))
+    return Standing(compared=len(rows), apart=sum(row.stands != "overlapping" for row in rows), rows=rows)
 
 
-def _beyond_chance(group: Mapping[str, Any], name: str) -> Relation | None:
+def _beyond_chance(distance: float, chance: float) -> Relation:
     """``above`` where a distance of two sets of fields is more than two sets of one law and these sizes have."""
-    found = group.get(name)
-    if found is None:
-        return None
-    value, chance = (
-        (found["value"], found["chance"]) if isinstance(found, Mapping) else (found.value, group["chance"][name])
-    )
-    return "above" if value > chance else "overlapping"
+    return "above" if distance > chance else "overlapping"

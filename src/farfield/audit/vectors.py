@@ -91,8 +91,8 @@ def comparable(real: Features | Tensor, generated: Features | Tensor, least: int
 
 
 def blocks(n: int, width: int) -> Iterator[slice]:
-    size = max(1, BLOCK // width)
-    return (slice(i, min(i + size, n)) for i in range(0, n, size))
+    rows = max(1, BLOCK // width)
+    return (slice(i, min(i + rows, n)) for i in range(0, n, rows))
 
 
 def at_once(shape: Sequence[int], entries: int = BLOCK) -> int:

@@ -126,13 +126,13 @@ def _copied(e: Evidence) -> str:
     return f"{_percent(e.score)} of the samples are copies of training images{beside}."
 
 
-def _evidence(name: str, found: Beside, low: bool = False) -> Evidence:
+def _evidence(name: str, measured: Beside, low: bool = False) -> Evidence:
     """``low``: low values tell of copies."""
-    if found.null is None:
-        return Evidence(name, found.score, None, "no null")
-    (bottom, top), (floor, ceiling) = _ends(found.score), _ends(found.null)
+    if measured.null is None:
+        return Evidence(name, measured.score, None, "no null")
+    (bottom, top), (floor, ceiling) = _ends(measured.score), _ends(measured.null)
     apart = top < floor if low else bottom > ceiling
-    return Evidence(name, found.score, found.null, "copies" if apart else "no copies")
+    return Evidence(name, measured.score, measured.null, "copies" if apart else "no copies")
 
 
 def _ends(score: Score) -> tuple[float, float]:

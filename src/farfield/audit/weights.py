@@ -1,53 +1,62 @@
-"""Weights of a known network in a file, read as data: state dicts, safetensors, and TorchScript archives alike."""
+"""Known networks, rebuilt from the weights in a file; these are read as data, as those of models are. Nothing in it is run."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, TypeVar
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from farfield.checkpoints.file.script_file import is_script, read_script
-from farfield.checkpoints.file.stored import Stored, states
+from farfield.checkpoints.file.stored import State, states
 from farfield.checkpoints.file.tree import open_tree
+from farfield.checkpoints.wrapped import bare
 from farfield.core import note
+from farfield.core.error import FarfieldError
+
+Network = TypeVar("Network", bound=nn.Module)
 
 
-@dataclass(frozen=True)
-class Weights:
-    """What a file holds of a network.
+def open_weights(path: Path) -> tuple[list[State], Mapping[str, float] | None]:
+    """The state dicts in a file, outermost first, without the words of wrappers in their names; no tensor is read yet.
 
-    Attributes:
-        path: of the file.
-        states: its state dicts, outermost first.
-        numbers: what else a TorchScript archive keeps, see `checkpoints.file.script_file.Script`.
-        program: whether a program of TorchScript lies beside them, of which nothing is run.
-    """
-
-    path: Path
-    states: tuple[Mapping[str, Stored], ...]
-    numbers: Mapping[str, float]
-    program: bool
-
-    def find(self, known: Callable[[Mapping[str, object]], bool], name: str) -> dict[str, Tensor] | None:
-        """The first state dict with the names of a network, in memory; None if there is none."""
-        state = next((state for state in self.states if known(state)), None)
-        if state is None:
-            return None
-        if self.program:
-            note.say(f"{self.path}: read as the weights of {name}; the program beside them is not run")
-        return {key: value.load() for key, value in state.items()}
-
-
-def read_weights(path: Path) -> Weights:
-    """The weights in a file; no tensor is read yet, and nothing in the file is run.
+    Returns:
+        them, and of a TorchScript archive what else its modules keep (`checkpoints.file.script_file.Script`): None says that
+        there is no program beside them.
 
     Raises:
         FarfieldError: no such file, something else, damaged, or it holds what is not data.
     """
     if is_script(path):
         script = read_script(path)
-        return Weights(path, (script.state,), script.numbers, program=True)
-    found = tuple(state for _, state in states(open_tree(path).root))
-    return Weights(path, found, {}, program=False)
+        return [bare(script.state)], bare(script.numbers)
+    return [bare(state) for _, state in states(open_tree(path).root)], None
+
+
+def rebuilt(
+    path: Path | str,
+    known: Callable[[Mapping[str, Any]], bool],
+    build: Callable[[dict[str, Tensor], Mapping[str, float]], Network],
+    name: str,
+    expected: str,
+) -> Network:
+    """The network that ``build`` makes of the first state dict in a file whose names are ``known``.
+
+    Args:
+        name: of the network, for the line that says that a program was left aside.
+        expected: in a file without such names, for the error.
+
+    Raises:
+        FarfieldError: as of `open_weights`; no such names, or not such a network.
+    """
+    held, numbers = open_weights(Path(path))
+    state = next((state for state in held if known(state)), None)
+    if state is None:
+        raise FarfieldError(f"{path}: expected {expected}")
+    if numbers is not None:
+        note.say(f"{path}: read as the weights of {name}; the program beside them is not run")
+    try:
+        return build({key: value.load() for key, value in state.items()}, numbers or {})
+    except FarfieldError as error:
+        raise FarfieldError(f"{path}: {error}") from error

@@ -52,14 +52,14 @@ def check_runs(network: nn.Module, shape: tuple[int, ...], classes: int, name: s
     try:
         with torch.no_grad():
             answer = torch.func.functional_call(network, held, (x, time, label))
-        found = tuple(answer.shape)
+        sizes = tuple(answer.shape)
     except Exception as error:  # diffusers raises whatever its parts raise
         raise FarfieldError(
             f"{name}: a network that does not run on images of {'×'.join(map(str, shape))} with a time step"
             f"{' and a class' if classes else ''} alone ({first_line(error)}); expected a denoiser of images"
         ) from error
-    if found not in ((2, *shape), (2, 2 * shape[0], *shape[1:])):
-        raise FarfieldError(f"{name}: a network that answers {found[1:]} to images of {shape}; expected the same shape")
+    if sizes not in ((2, *shape), (2, 2 * shape[0], *shape[1:])):
+        raise FarfieldError(f"{name}: a network that answers {sizes[1:]} to images of {shape}; expected the same shape")
 
 
 def first_line(error: Exception) -> str:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from farfield.checkpoints.assembly import assemble, first_line
 from farfield.checkpoints.native import Blueprint
 from farfield.core.error import FarfieldError
-from farfield.diffusion.precondition import Trainable
+from farfield.diffusion.denoiser import NetworkDenoiser
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ class Checkpoint:
                 f"{self.path}: the weights do not fit the network that was inferred ({first_line(error)})"
             ) from error
 
-    def denoiser(self, *, dtype: torch.dtype = torch.float32, label: int | None = None) -> Trainable:
+    def denoiser(self, *, dtype: torch.dtype = torch.float32, label: int | None = None) -> NetworkDenoiser:
         """The denoiser, frozen, on the CPU; files kept in half precision are widened to ``dtype``.
 
         Raises:

@@ -103,8 +103,8 @@ def read(tree: Tree, answers: Answers, part: str | None) -> Checkpoint:
     dtype = counted.most_common(1)[0][0]
 
     def weights() -> dict[str, Tensor]:
-        found = {known[name][0]: linear(name, tensor.load()) for name, tensor in stored.items()}
-        return found if built.convolved else found | dict(resampling(built, dtype))
+        tensors = {known[name][0]: linear(name, tensor.load()) for name, tensor in stored.items()}
+        return tensors if built.convolved else tensors | dict(resampling(built, dtype))
 
     return Checkpoint(
         tree.path, "ddpm", plan, weights, counted.total(), dtype, tuple(findings), tuple(inquiry.questions)
@@ -118,11 +118,11 @@ def _candidates(tree: Tree) -> dict[str, State]:
 
 def _choose(tree: Tree, part: str | None) -> tuple[State, str]:
     """The weights that are asked for, and which these are."""
-    found = _candidates(tree)
-    average = next((place for place in found if re.search("ema|shadow|averag", place.lower())), None)
-    if average is None and isinstance(tree.root, list | tuple) and len(found) > 1:
-        average = list(found)[-1]  # DDIM's training states: network, optimizer, epoch, step, moving average
-    others = [place for place in found if place != average]
+    candidates = _candidates(tree)
+    average = next((place for place in candidates if re.search("ema|shadow|averag", place.lower())), None)
+    if average is None and isinstance(tree.root, list | tuple) and len(candidates) > 1:
+        average = list(candidates)[-1]  # DDIM's training states: network, optimizer, epoch, step, moving average
+    others = [place for place in candidates if place != average]
     named = {} if average is None else {"ema": average}
     named |= {"net": others[0]} if len(others) == 1 else {place: place for place in others}
     chosen = next((name for name in ("ema", "net") if name in named), None) if part is None else part
@@ -131,7 +131,7 @@ def _choose(tree: Tree, part: str | None) -> tuple[State, str]:
             f"{tree.path}: {'several networks' if part is None else f'no network {part!r}'}; it holds {', '.join(named)}: "
             "choose one as FILE@NAME"
         )
-    return found[named[chosen]], f"{chosen} ({named[chosen] or 'the whole file'})"
+    return candidates[named[chosen]], f"{chosen} ({named[chosen] or 'the whole file'})"
 
 
 def _inquiry(built: Architecture, answers: Answers, path: Path) -> Inquiry:
@@ -180,8 +180,8 @@ def _scheduler(inquiry: Inquiry) -> dict[str, Any]:
 def _beta(inquiry: Inquiry, name: str, usual: float) -> float:
     given = inquiry.answers.get(name, usual)
     try:
-        found = float(given)
+        beta = float(given)
     except (TypeError, ValueError) as error:
         raise FarfieldError(f"{inquiry.path}: {name}={given!r}; expected a number, such as {usual}") from error
-    inquiry.findings.append(Finding(name, found, "as answered" if name in inquiry.answers else inquiry.source))
-    return found
+    inquiry.findings.append(Finding(name, beta, "as answered" if name in inquiry.answers else inquiry.source))
+    return beta

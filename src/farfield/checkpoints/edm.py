@@ -65,9 +65,9 @@ def _read(tree: Tree, part: str | None) -> Checkpoint:
     if chosen not in held:
         raise FarfieldError(f"no network {chosen!r}; it holds {holds}: give one of these names after the @, or none")
     outer = opened(held[chosen], chosen)
-    told = preconditioning(outer)
+    args = preconditioning(outer)
     inner = outer.module("model")
-    config = configuration(inner, told)
+    config = configuration(inner, args)
     stored = inner.tensors()
     network, silent = _fitted(config, stored, tree.path.stat().st_size)
     shapes = _shapes(network)
@@ -76,8 +76,8 @@ def _read(tree: Tree, part: str | None) -> Checkpoint:
     def weights() -> dict[str, Tensor]:
         return {name: torch.zeros(shapes[name]) if name in silent else stored[name].load() for name in shapes}
 
-    family, levels = _family(outer.title, told)
-    side = told["img_resolution"]
+    family, levels = _family(outer.title, args)
+    side = args["img_resolution"]
     findings = [
         Finding("class", outer.title, f"named by the file, which holds {holds}"),
         Finding("part", chosen, "the moving average (ema) comes first") if chosen else None,
@@ -85,19 +85,19 @@ def _read(tree: Tree, part: str | None) -> Checkpoint:
         Finding("dropout", config["dropout"], "an argument of the network, for training alone"),
         _if(config["augment_dim"], "augmentation", "numbers it was told in training; zeros here, nothing is moved"),
         _if(config["label_dropout"], "label dropout", "share of labels left out in training; label -1 is none"),
-        _if(told["use_fp16"], "half precision", "its own code runs it so (use_fp16); float32 here unless asked"),
+        _if(args["use_fp16"], "half precision", "its own code runs it so (use_fp16); float32 here unless asked"),
         _if(bool(silent), "no attention", "where ADM is narrower than a head; zeros stand for it in ours"),
-        _steps(outer, told) if family == "iddpm" else None,
+        _steps(outer, args) if family == "iddpm" else None,
     ]
     return Checkpoint(
         tree.path,
         "edm",
         Blueprint(
             config,
-            (told["img_channels"], side, side),
+            (args["img_channels"], side, side),
             family,
-            told["label_dim"],
-            told.get("sigma_data", 0.5),
+            args["label_dim"],
+            args.get("sigma_data", 0.5),
             levels=levels,
         ),
         weights,
@@ -135,12 +135,12 @@ def _fitted(config: dict[str, Any], stored: Mapping[str, Stored], size: int) -> 
             parts = {f"{name}.{part}" for part in block.state_dict() if part.startswith(("norm2.", "qkv.", "proj."))}
             silent |= set() if parts & stored.keys() else parts
     want = {name: shape for name, shape in _shapes(network).items() if name not in silent}
-    found = {name: tensor.shape for name, tensor in stored.items()}
-    if wrong := sorted(name for name in want.keys() | found.keys() if want.get(name) != found.get(name)):
+    have = {name: tensor.shape for name, tensor in stored.items()}
+    if wrong := sorted(name for name in want.keys() | have.keys() if want.get(name) != have.get(name)):
         first = wrong[0]
         raise FarfieldError(
             f"{len(wrong)} of its tensors are not those of the network that it says it is: {first[:80]} is "
-            f"{found.get(first, 'missing')}, expected {want.get(first, 'none of that name')}"
+            f"{have.get(first, 'missing')}, expected {want.get(first, 'none of that name')}"
         )
     return network, silent
 
@@ -149,35 +149,35 @@ def _shapes(network: nn.Module) -> dict[str, tuple[int, ...]]:
     return {name: tuple(value.shape) for name, value in network.state_dict().items()}
 
 
-def _family(title: str, told: Mapping[str, Any]) -> tuple[Family, dict[str, Any]]:
+def _family(title: str, args: Mapping[str, Any]) -> tuple[Family, dict[str, Any]]:
     """The family, and the arguments of its schedule that are not the usual ones."""
     family: Family
     if title == "VPPrecond":
         family, usual = "vp", {"beta_d": 19.9, "beta_min": 0.1, "steps": 1000, "t_min": 1e-3}
-        given = {"beta_d": told["beta_d"], "beta_min": told["beta_min"], "steps": told["M"], "t_min": told["epsilon_t"]}
+        given = {"beta_d": args["beta_d"], "beta_min": args["beta_min"], "steps": args["M"], "t_min": args["epsilon_t"]}
     elif title == "iDDPMPrecond":
         family, usual = "iddpm", {"steps": 1000, "offset": 0.008, "most": 0.999}
-        given = {"steps": told["M"], "offset": told["C_2"], "most": 1 - told["C_1"]}
+        given = {"steps": args["M"], "offset": args["C_2"], "most": 1 - args["C_1"]}
     elif title == "VEPrecond":
         family, usual = "ve", {"sigma_min": 0.02, "sigma_max": 100}
-        given = {name: told[name] for name in usual}
+        given = {name: args[name] for name in usual}
     else:  # which says 0 to infinity, but was shown hardly anything beyond these
         family, usual = "edm", {"sigma_min": 0.002, "sigma_max": 80}
-        given = {"sigma_min": max(told["sigma_min"], 0.002), "sigma_max": min(told["sigma_max"], 80)}
+        given = {"sigma_min": max(args["sigma_min"], 0.002), "sigma_max": min(args["sigma_max"], 80)}
     low, high = given.get("sigma_min", 1), given.get("sigma_max", 2)
     if not 0 < low < high < math.inf:
         raise FarfieldError(f"levels from {low:g} to {high:g}: expected 0 < sigma_min < sigma_max")
     return family, {name: value for name, value in given.items() if value != usual[name]}
 
 
-def _steps(outer: Module, told: Mapping[str, Any]) -> Finding:
+def _steps(outer: Module, args: Mapping[str, Any]) -> Finding:
     """Whether the levels that an iDDPM file keeps, from the highest down to 0, are those of its betas."""
-    kept, count = pairs(outer.state.get("_buffers")).get("u"), told["M"]
+    kept, count = pairs(outer.state.get("_buffers")).get("u"), args["M"]
     if not isinstance(kept, Stored) or kept.shape != (count + 1,) or not kept.dtype.is_floating_point:
         raise FarfieldError(f"expected the {count + 1} levels u that its {count} steps end at, found none")
-    schedule = DiscreteSchedule(cosine_betas(count, told["C_2"], 1 - told["C_1"]))
-    found = kept.load().double()[:count].flip(0)[: len(schedule.levels)]
-    away = float((schedule.time(found) - torch.arange(len(found))).abs().nan_to_num(math.inf).max())
+    schedule = DiscreteSchedule(cosine_betas(count, args["C_2"], 1 - args["C_1"]))
+    levels = kept.load().double()[:count].flip(0)[: len(schedule.levels)]
+    away = float((schedule.time(levels) - torch.arange(len(levels))).abs().nan_to_num(math.inf).max())
     if away > 0.1:  # the published recursion in float32 is 0.03 off at 4,000 steps
         raise FarfieldError(f"its levels u are {away:.2g} of a step away from those of M, C_1 and C_2")
     return Finding("steps", count, f"cosine betas; the levels in the file are theirs to {away:.1g} of a step")

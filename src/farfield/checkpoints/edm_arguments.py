@@ -64,15 +64,15 @@ def preconditioning(outer: Module) -> dict[str, Any]:
     usual = {**_SHARED, **_OWN[outer.title]}
     given = outer.arguments([*usual, "model_type"])
     _refuse_others(outer.title, given.keys() - {*usual, "model_type", *_INNER["SongUNet"], *_INNER["DhariwalUNet"]})
-    told = {name: outer.state.get(name, given.get(name, value)) for name, value in usual.items()}
-    return {**{k: _checked(k, v) for k, v in told.items() if k != "use_fp16"}, "use_fp16": told["use_fp16"] is True}
+    args = {name: outer.state.get(name, given.get(name, value)) for name, value in usual.items()}
+    return {**{k: _checked(k, v) for k, v in args.items() if k != "use_fp16"}, "use_fp16": args["use_fp16"] is True}
 
 
-def configuration(inner: Module, told: Mapping[str, Any]) -> dict[str, Any]:
+def configuration(inner: Module, args: Mapping[str, Any]) -> dict[str, Any]:
     """The network as `networks.build` takes it.
 
     Args:
-        told: the `preconditioning` around it, which it must fit.
+        args: the `preconditioning` around it, which it must fit.
 
     Raises:
         FarfieldError: as of `preconditioning`, or it does not fit.
@@ -84,11 +84,11 @@ def configuration(inner: Module, told: Mapping[str, Any]) -> dict[str, Any]:
     _refuse_others(inner.title, given.keys() - set(names))
     usual = {name: p.default for name, p in signature(made).parameters.items()}
     config = {name: _checked(name, given.get(name, usual[name])) for name in names}
-    channels = told["img_channels"]
-    want = [told["img_resolution"], channels, 2 * channels if "C_1" in told else channels, told["label_dim"]]
-    if (found := [config[name] for name in names[:4]]) != want:
+    channels = args["img_channels"]
+    want = [args["img_resolution"], channels, 2 * channels if "C_1" in args else channels, args["label_dim"]]
+    if (have := [config[name] for name in names[:4]]) != want:
         raise FarfieldError(
-            f"{inner.title} has {', '.join(names[:4])} {found}, expected {want} to fit what is around it"
+            f"{inner.title} has {', '.join(names[:4])} {have}, expected {want} to fit what is around it"
         )
     if config["model_channels"] * config.get("channel_mult_noise", 1) % 2:
         raise FarfieldError(f"model_channels {config['model_channels']}: expected an even number")

@@ -30,14 +30,14 @@ def open_checkpoint(
     from farfield.checkpoints import ddpm, edm, guided, recognised
     from farfield.checkpoints.file.tree import open_tree
 
-    told = {**(kept_answers(path) if kept else {}), **(answers or {})}
+    answers = {**(kept_answers(path) if kept else {}), **(answers or {})}
     tree = open_tree(path)
     if edm.recognises(tree):
-        return edm.read(tree, told, part)
+        return edm.read(tree, answers, part)
     recognised.refuse(tree)
     for family in (guided, ddpm):
         if family.recognises(tree):
-            return family.read(tree, told, part)
+            return family.read(tree, answers, part)
     raise FarfieldError(
         f"{path}: its contents are data, but of no network that is known here; expected a pickle of EDM, or the weights of "
         "guided-diffusion, improved-diffusion, or the original DDPM"
@@ -49,10 +49,10 @@ def kept_answers(path: Path) -> dict[str, Any]:
     beside = path.with_name(path.name + SIDECAR)
     if not beside.is_file():
         return {}
-    found = read_json(beside)
-    if not isinstance(found, dict):
-        raise FarfieldError(f"{beside}: expected a JSON object of answers, found {json.dumps(found)[:60]}; delete it")
-    return found
+    answers = read_json(beside)
+    if not isinstance(answers, dict):
+        raise FarfieldError(f"{beside}: expected a JSON object of answers, found {json.dumps(answers)[:60]}; delete it")
+    return answers
 
 
 def keep_answers(path: Path, answers: Answers) -> Path:

@@ -58,7 +58,7 @@ def read(tree: Tree, answers: Answers, part: str | None) -> Checkpoint:
     """
     path = tree.path
     place, state = _chosen(tree, part)
-    found = read_architecture(state, path)
+    built = read_architecture(state, path)
     counts = Counter[torch.dtype]()
     for tensor in state.values():
         counts[tensor.dtype] += math.prod(tensor.shape)
@@ -67,35 +67,35 @@ def read(tree: Tree, answers: Answers, part: str | None) -> Checkpoint:
     card = published(path.name, parameters)
     asked = Inquiry(path, answers, card.answers if card else {}, f"flags that {path.name} was published with")
     asked.refuse_others(ANSWERS)
-    likely = _likely(found, path, parameters)
-    size, scheduler = _size(found, asked, likely), _scheduler(found, asked, likely)
-    heads, head_channels = _heads(found, asked, likely)
+    likely = _likely(built, path, parameters)
+    size, scheduler = _size(built, asked, likely), _scheduler(built, asked, likely)
+    heads, head_channels = _heads(built, asked, likely)
     order = "legacy"  # of a single head both are the same
-    if any((width // head_channels if head_channels else heads) > 1 for width in found.attended):
+    if any((width // head_channels if head_channels else heads) > 1 for width in built.attended):
         order = asked.settle(_question("order", likely, ("legacy", "new")))
 
-    unfit = obstacle(found, heads, head_channels)
+    unfit = obstacle(built, heads, head_channels)
     network = (
-        found.config(heads=heads, head_channels=head_channels, order=order)
+        built.config(heads=heads, head_channels=head_channels, order=order)
         if unfit
-        else unet2d_config(found, size, heads, head_channels)
+        else unet2d_config(built, size, heads, head_channels)
     )
 
     def weights() -> dict[str, Tensor]:
         if unfit:
             return {name: tensor.load() for name, tensor in state.items()}
-        return unet2d_weights(found, state, heads, head_channels, "new" if order == "new" else "legacy")
+        return unet2d_weights(built, state, heads, head_channels, "new" if order == "new" else "legacy")
 
     findings = [Finding("part", place, "its place in the file")] if place else []
     if path.name in PUBLISHED and card is None:
         findings.append(
             Finding("card", "none", f"named as a published file, which has {PUBLISHED[path.name].parameters:,} weights")
         )
-    findings += [*_architecture(found), Finding("runs as", *_runs(unfit)), *asked.findings]
+    findings += [*_architecture(built), Finding("runs as", *_runs(unfit)), *asked.findings]
     return Checkpoint(
         path,
         "guided-diffusion",
-        Blueprint(network, (found.channels, size, size), None, found.classes, scheduler=scheduler),
+        Blueprint(network, (built.channels, size, size), None, built.classes, scheduler=scheduler),
         weights,
         parameters,
         counts.most_common(1)[0][0],
@@ -110,27 +110,27 @@ def _candidates(tree: Tree) -> dict[str, State]:
 
 
 def _chosen(tree: Tree, part: str | None) -> tuple[str, State]:
-    found = _candidates(tree)
-    averages = [place for place in found if "ema" in place.lower()]
-    others = [place for place in found if place not in averages]
+    candidates = _candidates(tree)
+    averages = [place for place in candidates if "ema" in place.lower()]
+    others = [place for place in candidates if place not in averages]
     named = {name: places[0] for name, places in (("ema", averages), ("net", others)) if places}
     chosen = next(iter(named)) if part is None else part
     if chosen not in named:
         raise FarfieldError(
             f"{tree.path}: no network {part!r}; it holds {', '.join(named)}, leave @{part} out or choose another"
         )
-    return named[chosen], found[named[chosen]]
+    return named[chosen], candidates[named[chosen]]
 
 
-def _likely(found: Architecture, path: Path, parameters: int) -> dict[str, tuple[Any, str]]:
+def _likely(built: Architecture, path: Path, parameters: int) -> dict[str, tuple[Any, str]]:
     """The usual answers, and why they are."""
     default = "the default of the original code"
-    mostly = found.resample == "resnet" and all(width % 64 == 0 for width in found.attended)
-    heads = 4 if all(width % 4 == 0 for width in found.attended) else 1
+    mostly = built.resample == "resnet" and all(width % 64 == 0 for width in built.attended)
+    heads = 4 if all(width % 4 == 0 for width in built.attended) else 1
     likely: dict[str, tuple[Any, str]] = {
         "schedule": ("linear", default),
         "steps": (1000, default),
-        "rescale": (found.resample == "conv", f"{default}: yes in improved-diffusion, no in guided-diffusion"),
+        "rescale": (built.resample == "conv", f"{default}: yes in improved-diffusion, no in guided-diffusion"),
         "order": ("legacy", default),
         "prediction": ("epsilon", default),
         **({"head_channels": (64, "as in most published files")} if mostly else {"heads": (heads, default)}),
@@ -141,27 +141,27 @@ def _likely(found: Architecture, path: Path, parameters: int) -> dict[str, tuple
         likely |= {
             key: (value, f"as in {name}, which has the same architecture") for key, value in known.answers.items()
         }
-    if "size" not in likely or _named_size(found, path):
-        likely["size"] = _likely_size(found, path)
+    if "size" not in likely or _named_size(built, path):
+        likely["size"] = _likely_size(built, path)
     return likely
 
 
-def _likely_size(found: Architecture, path: Path) -> tuple[int, str]:
-    if side := _named_size(found, path):
+def _likely_size(built: Architecture, path: Path) -> tuple[int, str]:
+    if side := _named_size(built, path):
         return side, "the file's name says so"
-    multipliers = tuple(width / found.model_channels for width in found.widths)
+    multipliers = tuple(width / built.model_channels for width in built.widths)
     if multipliers in _SIDES:
         return _SIDES[multipliers], "what the original code has these multipliers for"
-    if found.attention:
-        side = 32 if len(found.attention) > 2 else 16
-        return max(side * found.attention[0], found.factor), f"attention mostly begins at {side} pixels"
-    return 8 * found.factor, "the lowest maps are mostly of 8 pixels"
+    if built.attention:
+        side = 32 if len(built.attention) > 2 else 16
+        return max(side * built.attention[0], built.factor), f"attention mostly begins at {side} pixels"
+    return 8 * built.factor, "the lowest maps are mostly of 8 pixels"
 
 
-def _named_size(found: Architecture, path: Path) -> int | None:
+def _named_size(built: Architecture, path: Path) -> int | None:
     """A power of two in the file's name (``256x256_…``, ``imagenet64_…``) that its levels allow; none if there are several."""
     named = {int(n) for n in re.findall(r"(?<![\d.])(?<!bs)(\d{2,4})(?![\d.]|[MK])", path.stem)}
-    sides = [n for n in named if n >= 16 and n & (n - 1) == 0 and n % found.factor == 0]
+    sides = [n for n in named if n >= 16 and n & (n - 1) == 0 and n % built.factor == 0]
     return sides[0] if len(sides) == 1 else None
 
 
@@ -182,31 +182,31 @@ def _question(name: str, likely: dict[str, tuple[Any, str]], choices: tuple[Any,
     return Question(name, _ASK[name], value, choices, why)
 
 
-def _size(found: Architecture, asked: Inquiry, likely: dict[str, tuple[Any, str]]) -> int:
+def _size(built: Architecture, asked: Inquiry, likely: dict[str, tuple[Any, str]]) -> int:
     size: int = asked.settle(_question("size", likely))
-    if size % found.factor or size > 2**16:
+    if size % built.factor or size > 2**16:
         raise FarfieldError(
-            f"{asked.path}: size={size}; expected a multiple of {found.factor} for {len(found.widths)} levels"
+            f"{asked.path}: size={size}; expected a multiple of {built.factor} for {len(built.widths)} levels"
         )
     return size
 
 
-def _heads(found: Architecture, asked: Inquiry, likely: dict[str, tuple[Any, str]]) -> tuple[int, int]:
+def _heads(built: Architecture, asked: Inquiry, likely: dict[str, tuple[Any, str]]) -> tuple[int, int]:
     """The number of heads, or else their width; the other is 1 or 0."""
     both = ("heads", "head_channels")
     if all(name in asked.answers for name in both):
         raise FarfieldError(f"{asked.path}: heads and head_channels are both answered; expected the one that is fixed")
     name = next(name for where in (asked.answers, asked.known, likely) for name in both if name in where)
     value = asked.settle(_question(name, {name: (4, "")} | likely))  # of the two, one alone is likely
-    if any(width % value for width in found.attended):
+    if any(width % value for width in built.attended):
         raise FarfieldError(
-            f"{asked.path}: {name}={value}: attention is over {', '.join(map(str, sorted(found.attended)))} channels; expected "
+            f"{asked.path}: {name}={value}: attention is over {', '.join(map(str, sorted(built.attended)))} channels; expected "
             "a divisor of each"
         )
     return (value, 0) if name == "heads" else (1, value)
 
 
-def _scheduler(found: Architecture, asked: Inquiry, likely: dict[str, tuple[Any, str]]) -> dict[str, Any]:
+def _scheduler(built: Architecture, asked: Inquiry, likely: dict[str, tuple[Any, str]]) -> dict[str, Any]:
     """The configuration of a diffusers scheduler, and how time steps are told.
 
     The linear betas are those of 1,000 steps from 0.0001 to 0.02, made smaller as the steps are more.
@@ -230,28 +230,28 @@ def _scheduler(found: Architecture, asked: Inquiry, likely: dict[str, tuple[Any,
             else {"beta_schedule": "squaredcos_cap_v2"}
         ),
         "prediction_type": _PREDICTIONS[prediction],
-        "variance_type": "learned_range" if found.learned_variance else "fixed_large",
+        "variance_type": "learned_range" if built.learned_variance else "fixed_large",
         **({"timestep_scale": 1000 / steps} if rescaled else {}),
     }
 
 
-def _architecture(found: Architecture) -> list[Finding]:
+def _architecture(built: Architecture) -> list[Finding]:
     """What the names and shapes told."""
-    places = [f"1/{factor}" if factor > 1 else "full size" for factor in found.attention]
+    places = [f"1/{factor}" if factor > 1 else "full size" for factor in built.attention]
     return [
-        Finding("channels", found.channels, "what input_blocks.0 sees"),
-        Finding("learned variance", found.learned_variance, f"out.2 answers {found.out_channels} channels"),
-        Finding("model channels", found.model_channels, "what time_embed.0 sees"),
+        Finding("channels", built.channels, "what input_blocks.0 sees"),
+        Finding("learned variance", built.learned_variance, f"out.2 answers {built.out_channels} channels"),
+        Finding("model channels", built.model_channels, "what time_embed.0 sees"),
         Finding(
             "multipliers",
-            ", ".join(f"{w / found.model_channels:g}" for w in found.widths),
-            f"widths {', '.join(map(str, found.widths))}",
+            ", ".join(f"{w / built.model_channels:g}" for w in built.widths),
+            f"widths {', '.join(map(str, built.widths))}",
         ),
-        Finding("residual blocks", found.blocks, "how many input_blocks there are between changes of size"),
+        Finding("residual blocks", built.blocks, "how many input_blocks there are between changes of size"),
         Finding("attention", ", ".join([*places, "middle"]), "the blocks with qkv"),
-        Finding("classes", found.classes, "rows of label_emb" if found.classes else "without label_emb"),
-        Finding("scale-shift norm", found.scale_shift, "rows of emb_layers.1"),
-        Finding("changes of size", found.resample, "the last output_blocks of each level"),
+        Finding("classes", built.classes, "rows of label_emb" if built.classes else "without label_emb"),
+        Finding("scale-shift norm", built.scale_shift, "rows of emb_layers.1"),
+        Finding("changes of size", built.resample, "the last output_blocks of each level"),
     ]
 
 

@@ -99,32 +99,32 @@ def read_architecture(state: State, path: Path) -> Architecture:
         raise FarfieldError(
             f"{path}: output_blocks up to {max(places)}, {len(places)} of them; expected all from 0, at most {_MOST_BLOCKS}"
         )
-    found = _inferred(state, len(places), path)
-    _prove(found, state, path)
-    if found.channels == 2 * found.out_channels or (found.channels, found.out_channels) == (6, 6):
+    built = _inferred(state, len(places), path)
+    _prove(built, state, path)
+    if built.channels == 2 * built.out_channels or (built.channels, built.out_channels) == (6, 6):
         raise FarfieldError(
-            f"{path}: sees {found.channels} channels and answers {found.out_channels}: a super-resolution model, which is "
+            f"{path}: sees {built.channels} channels and answers {built.out_channels}: a super-resolution model, which is "
             "shown a small image beside the noisy one; expected a model of images alone"
         )
-    if found.out_channels not in (found.channels, 2 * found.channels):
+    if built.out_channels not in (built.channels, 2 * built.channels):
         raise FarfieldError(
-            f"{path}: answers {found.out_channels} channels to {found.channels}; expected as many, or twice as many with a "
+            f"{path}: answers {built.out_channels} channels to {built.channels}; expected as many, or twice as many with a "
             "learned variance"
         )
-    return found
+    return built
 
 
 def _inferred(state: State, stages: int, path: Path) -> Architecture:
     """What a well-formed state dict can only be; of another it is any guess."""
 
     def shape(name: str, dimensions: int) -> tuple[int, ...]:
-        found = state.get(name)
-        if found is None or len(found.shape) != dimensions:
-            what = "none" if found is None else f"shape {found.shape}"
+        weight = state.get(name)
+        if weight is None or len(weight.shape) != dimensions:
+            what = "none" if weight is None else f"shape {weight.shape}"
             raise FarfieldError(
                 f"{path}: expected a weight {name} of {dimensions} dimensions, as guided-diffusion has it, found {what}"
             )
-        return found.shape
+        return weight.shape
 
     # On the way up the last block of a level also changes the size; on the way down that stands alone, or has no weights.
     up = re.compile(r"output_blocks\.(\d+)\.(?:[12]\.conv|[12]\.in_layers\.0)\.weight")
@@ -145,7 +145,7 @@ def _inferred(state: State, stages: int, path: Path) -> Architecture:
         )
     starts = range(1, stages, period)
     widths = tuple(shape(f"input_blocks.{n}.0.in_layers.2.weight", 4)[0] for n in starts)
-    told = shape("input_blocks.1.0.emb_layers.1.weight", 2)[0]
+    rows = shape("input_blocks.1.0.emb_layers.1.weight", 2)[0]
     return Architecture(
         channels=shape("input_blocks.0.0.weight", 4)[1],
         out_channels=shape("out.2.weight", 4)[0],
@@ -154,15 +154,15 @@ def _inferred(state: State, stages: int, path: Path) -> Architecture:
         blocks=period - 1,
         attention=tuple(2**i for i, n in enumerate(starts) if f"input_blocks.{n}.1.qkv.weight" in state),
         classes=shape("label_emb.weight", 2)[0] if "label_emb.weight" in state else 0,
-        scale_shift=told == 2 * widths[0],
+        scale_shift=rows == 2 * widths[0],
         resample=resample,
     )
 
 
-def _prove(found: Architecture, state: State, path: Path) -> None:
+def _prove(built: Architecture, state: State, path: Path) -> None:
     """The network that was inferred has the names and shapes of the file."""
     try:
-        expected = _layout(found)
+        expected = _layout(built)
     except (FarfieldError, RuntimeError, TypeError) as error:
         first = str(error).splitlines()[0][:200]
         raise FarfieldError(f"{path}: its weights are those of no network that can be ({first})") from error
@@ -172,14 +172,14 @@ def _prove(found: Architecture, state: State, path: Path) -> None:
             raise FarfieldError(
                 f"{path}: {name} is {'missing' if there is None else f'of shape {there}'}; expected "
                 f"{expected.get(name, 'no such weight')} in the U-Net of guided-diffusion with widths "
-                f"{', '.join(map(str, found.widths))} that the other names and shapes tell; damaged, or a variant that is not "
+                f"{', '.join(map(str, built.widths))} that the other names and shapes tell; damaged, or a variant that is not "
                 "read here"
             )
 
 
 @lru_cache(maxsize=4)
-def _layout(found: Architecture) -> dict[str, tuple[int, ...]]:
+def _layout(built: Architecture) -> dict[str, tuple[int, ...]]:
     """Names and shapes of the network's weights; torch takes a moment to lay a large one out."""
-    arguments = {name: value for name, value in found.config().items() if name != "kind"}
+    arguments = {name: value for name, value in built.config().items() if name != "kind"}
     with torch.device("meta"):
         return {name: tuple(tensor.shape) for name, tensor in GuidedUNet(**arguments).state_dict().items()}

@@ -67,10 +67,10 @@ PUBLISHED: Mapping[str, Published] = {
 
 def published(name: str, parameters: int) -> Published | None:
     """What is known of a file by its name, if it has the published weights' number."""
-    found = PUBLISHED.get(name)
-    return found if found and found.parameters == parameters else None
+    card = PUBLISHED.get(name)
+    return card if card and card.parameters == parameters else None
 
 
 def alike(parameters: int) -> tuple[str, Published] | None:
     """A published file with as many weights: of the same architecture, most likely."""
-    return next(((name, found) for name, found in PUBLISHED.items() if found.parameters == parameters), None)
+    return next(((name, card) for name, card in PUBLISHED.items() if card.parameters == parameters), None)

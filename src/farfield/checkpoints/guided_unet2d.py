@@ -26,50 +26,50 @@ _PARTS = {
 """What the parts of residual blocks, attentions and changes of size are called: here, there."""
 
 
-def obstacle(found: Architecture, heads: int, head_channels: int) -> str | None:
+def obstacle(built: Architecture, heads: int, head_channels: int) -> str | None:
     """Why a UNet2DModel cannot hold such a network; None where it can."""
-    if found.resample == "pool":
+    if built.resample == "pool":
         return "its changes of size have no weights"
-    if found.widths[0] != found.model_channels:
-        return f"its first level has {found.widths[0]} channels, but the time step's embedding {found.model_channels}"
-    if not head_channels and heads > 1 and len(found.attended) > 1:
+    if built.widths[0] != built.model_channels:
+        return f"its first level has {built.widths[0]} channels, but the time step's embedding {built.model_channels}"
+    if not head_channels and heads > 1 and len(built.attended) > 1:
         return f"its {heads} heads differ in width from level to level"
     return None
 
 
-def unet2d_config(found: Architecture, size: int, heads: int, head_channels: int) -> dict[str, Any]:
+def unet2d_config(built: Architecture, size: int, heads: int, head_channels: int) -> dict[str, Any]:
     """The configuration of that UNet2DModel, as `networks.build` takes it."""
-    attends = [2**i in found.attention for i in range(len(found.widths))]
-    way: Literal["resnet", "conv"] = "resnet" if found.resample == "resnet" else "conv"
+    attends = [2**i in built.attention for i in range(len(built.widths))]
+    way: Literal["resnet", "conv"] = "resnet" if built.resample == "resnet" else "conv"
     plain = "Resnet{}sampleBlock2D" if way == "resnet" else "{}Block2D"
     return {
         "kind": "unet2d",
         "sample_size": size,
-        "in_channels": found.channels,
-        "out_channels": found.out_channels,
-        "block_out_channels": list(found.widths),
+        "in_channels": built.channels,
+        "out_channels": built.out_channels,
+        "block_out_channels": list(built.widths),
         "down_block_types": ["AttnDownBlock2D" if a else plain.format("Down") for a in attends],
         "up_block_types": ["AttnUpBlock2D" if a else plain.format("Up") for a in reversed(attends)],
         "downsample_type": way,
         "upsample_type": way,
-        "layers_per_block": found.blocks,
-        "attention_head_dim": head_channels or (found.widths[-1] // heads if len(found.attended) == 1 else None),
+        "layers_per_block": built.blocks,
+        "attention_head_dim": head_channels or (built.widths[-1] // heads if len(built.attended) == 1 else None),
         "norm_num_groups": NORM_GROUPS,
         "attn_norm_num_groups": NORM_GROUPS,
         "norm_eps": 1e-5,
-        "resnet_time_scale_shift": "scale_shift" if found.scale_shift else "default",
+        "resnet_time_scale_shift": "scale_shift" if built.scale_shift else "default",
         "flip_sin_to_cos": True,
         "freq_shift": 0,
         "downsample_padding": 1,
-        "num_class_embeds": found.classes or None,
+        "num_class_embeds": built.classes or None,
     }
 
 
 def unet2d_weights(
-    found: Architecture, state: State, heads: int, head_channels: int, order: Order
+    built: Architecture, state: State, heads: int, head_channels: int, order: Order
 ) -> dict[str, Tensor]:
     """The state dict of that UNet2DModel, tensor by tensor, in the stored dtype."""
-    names = dict(_modules(found))
+    names = dict(_modules(built))
     weights: dict[str, Tensor] = {}
     for name, stored in state.items():
         module, _, kind = name.rpartition(".")
@@ -97,7 +97,7 @@ def _split(rows: Tensor, heads: int, head_channels: int, order: Order) -> Iterat
     return (part.reshape(width, *rows.shape[1:]).clone() for part in each)
 
 
-def _modules(found: Architecture) -> Iterator[tuple[str, str]]:
+def _modules(built: Architecture) -> Iterator[tuple[str, str]]:
     """Where residual blocks, attentions and changes of size stand, and the layers outside them: here, there."""
     yield "time_embed.0", "time_embedding.linear_1"
     yield "time_embed.2", "time_embedding.linear_2"
@@ -107,9 +107,9 @@ def _modules(found: Architecture) -> Iterator[tuple[str, str]]:
     yield "out.2", "conv_out"
     for here, there in ((0, "resnets.0"), (1, "attentions.0"), (2, "resnets.1")):
         yield f"middle_block.{here}", f"mid_block.{there}"
-    levels, stage = len(found.widths), 1
+    levels, stage = len(built.widths), 1
     for i in range(levels):
-        for k in range(found.blocks):
+        for k in range(built.blocks):
             yield f"input_blocks.{stage}.0", f"down_blocks.{i}.resnets.{k}"
             yield f"input_blocks.{stage}.1", f"down_blocks.{i}.attentions.{k}"
             stage += 1
@@ -117,11 +117,11 @@ def _modules(found: Architecture) -> Iterator[tuple[str, str]]:
         stage += 1
     stage = 0
     for i in range(levels):
-        attends = 2 ** (levels - 1 - i) in found.attention
-        for k in range(found.blocks + 1):
+        attends = 2 ** (levels - 1 - i) in built.attention
+        for k in range(built.blocks + 1):
             yield f"output_blocks.{stage}.0", f"up_blocks.{i}.resnets.{k}"
             if attends:
                 yield f"output_blocks.{stage}.1", f"up_blocks.{i}.attentions.{k}"
-            if k == found.blocks:
+            if k == built.blocks:
                 yield f"output_blocks.{stage}.{1 + attends}", f"up_blocks.{i}.upsamplers.0"
             stage += 1

@@ -27,7 +27,7 @@ from farfield.checkpoints.wrapped import alone
 from farfield.core.error import FarfieldError, FarfieldWarning
 from farfield.core.json_file import read_json
 from farfield.core.note import say
-from farfield.diffusion.precondition import Trainable
+from farfield.diffusion.denoiser import NetworkDenoiser
 
 WANTED = (
     "model_index.json",
@@ -52,7 +52,7 @@ _OF_AVERAGES = (
 
 def load_folder(
     folder: Path, *, dtype: torch.dtype = torch.float32, label: int | None = None, part: str | None = None
-) -> Trainable:
+) -> NetworkDenoiser:
     """A pipeline folder as a denoiser on the CPU, in evaluation mode.
 
     Args:
@@ -143,8 +143,8 @@ def _arguments(config: dict[str, Any], folder: Path) -> dict[str, Any]:
             FarfieldWarning,
             stacklevel=2,
         )
-    found = {k: config.get(k, default) for k, default in known.items()}
-    return {k: list(v) if isinstance(v, tuple) else v for k, v in found.items()}
+    arguments = {k: config.get(k, default) for k, default in known.items()}
+    return {k: list(v) if isinstance(v, tuple) else v for k, v in arguments.items()}
 
 
 def _check_network(config: dict[str, Any], scheduler: Any, name: str) -> None:
@@ -196,12 +196,12 @@ def _network(plan: Blueprint, place: Path, dtype: torch.dtype) -> nn.Module:
 def read_weights(folder: Path, dtype: torch.dtype) -> dict[str, Tensor]:
     """The weights that ``save_pretrained`` left in a folder, tensor by tensor into the precision that is asked for."""
     attention = re.compile(rf"(\battentions\.\d+)\.({'|'.join(_OLD_NAMES)})\.")
-    found = {}
+    weights = {}
     for name, stored in alone(stored_weights(folder)).items():
         tensor = stored.load()
         name = attention.sub(lambda match: f"{match[1]}.{_OLD_NAMES[match[2]]}.", name)
-        found[name] = tensor.to(dtype) if tensor.is_floating_point() else tensor
-    return found
+        weights[name] = tensor.to(dtype) if tensor.is_floating_point() else tensor
+    return weights
 
 
 def stored_weights(folder: Path, stem: str = _STEM) -> dict[str, Stored]:
@@ -217,15 +217,15 @@ def stored_weights(folder: Path, stem: str = _STEM) -> dict[str, Stored]:
     """
     from farfield.checkpoints.file.tree import open_tree
 
-    found: dict[str, Stored] = {}
+    tensors: dict[str, Stored] = {}
     for path in _weight_files(folder, stem):
         root = open_tree(path).root
         if not isinstance(root, dict) or not all(isinstance(v, Stored) for v in root.values()):
             raise FarfieldError(
                 f"{path}: expected tensors by their names and nothing else; give the folder's own weights"
             )
-        found |= root
-    return found
+        tensors |= root
+    return tensors
 
 
 def _weight_files(folder: Path, stem: str) -> list[Path]:

@@ -169,12 +169,12 @@ def embed(folder: Path, prompts: Sequence[str]) -> Tensor:
 
         try:
             tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer", local_files_only=True)
-            found: Any = CLIPTextModel.from_pretrained(
+            loaded: Any = CLIPTextModel.from_pretrained(
                 folder / "text_encoder", local_files_only=True, use_safetensors=True, output_loading_info=True
             )
-            encoder, told = found
-            if told["missing_keys"]:  # which would be left at random
-                raise ValueError(f"no weights of {min(told['missing_keys'])}")
+            encoder, info = loaded
+            if info["missing_keys"]:  # which would be left at random
+                raise ValueError(f"no weights of {min(info['missing_keys'])}")
         except Exception as error:  # transformers raises whatever its parts raise
             raise FarfieldError(
                 f"{folder}: its tokenizer or text_encoder cannot be read ({first_line(error)}); download them again"
@@ -211,7 +211,7 @@ def _classes(folder: Path) -> tuple[str, dict[str, str]]:
     kind = index.get("_class_name")
     if kind not in _PARTS:
         raise FarfieldError(f"{folder}: its pipeline is {kind}; of latent diffusion {' and '.join(_PARTS)} are read")
-    found = {}
+    classes = {}
     for part, expected in _PARTS[kind].items():
         named = index.get(part)
         if not isinstance(named, list) or named[-1] not in expected or named[0] not in ("diffusers", "transformers"):
@@ -219,8 +219,8 @@ def _classes(folder: Path) -> tuple[str, dict[str, str]]:
                 f"{folder / 'model_index.json'}: {part} is {named}; expected {' or '.join(expected)} in a {kind}; code that "
                 "comes with a model is not run"
             )
-        found[part] = named[-1]
-    return kind, found
+        classes[part] = named[-1]
+    return kind, classes
 
 
 def _config(folder: Path, part: str) -> dict[str, Any]:

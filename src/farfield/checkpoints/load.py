@@ -151,7 +151,7 @@ def model_digest(name: str) -> str:
     if path.is_file():
         from farfield.checkpoints.foreign import kept_answers
 
-        weights, told = file_digest([path]), [part, kept_answers(path)]
+        weights, selection = file_digest([path]), [part, kept_answers(path)]
     else:
         weights = file_digest(p for p in files_below(path) if p.suffix in _DIGESTED)
         from farfield.checkpoints.parts import average_folder
@@ -160,5 +160,5 @@ def model_digest(name: str) -> str:
             part = "ema"
         if part is None:
             return weights
-        told = [part]
-    return hashlib.sha256(f"{weights}{json.dumps(told, sort_keys=True)}".encode()).hexdigest()
+        selection = [part]
+    return hashlib.sha256(f"{weights}{json.dumps(selection, sort_keys=True)}".encode()).hexdigest()

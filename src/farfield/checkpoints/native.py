@@ -23,13 +23,14 @@ from farfield.core.artifact import read_json, write_bytes, write_json
 from farfield.core.disk import beside
 from farfield.core.error import FarfieldError
 from farfield.core.tensor_file import open_tensors
-from farfield.diffusion.precondition import FAMILIES, Family, Trainable, precondition
+from farfield.diffusion.denoiser import NetworkDenoiser
+from farfield.diffusion.precondition import FAMILIES, Family, precondition
 
 LARGEST = 1 << 28
 """Numbers of an image, at most: 1 GB."""
 
 _ALWAYS = ("network", "shape", "family", "classes", "sigma_data")
-DESCRIPTION, WEIGHTS, TOLD = "model.json", "weights.safetensors", "training.json"
+DESCRIPTION, WEIGHTS, ORIGIN = "model.json", "weights.safetensors", "training.json"
 
 _LINEAR = {"num_train_timesteps": 1000, "beta_schedule": "linear", "beta_start": 1e-4, "beta_end": 0.02}
 _SCHEDULERS: dict[str, dict[str, Any]] = {
@@ -71,7 +72,7 @@ class Blueprint:
                 f"{name}: class-conditional; expected a label from 0 to {self.classes - 1}, found {label}"
             )
 
-    def denoiser(self, network: nn.Module, label: int | None = None) -> Trainable:
+    def denoiser(self, network: nn.Module, label: int | None = None) -> NetworkDenoiser:
         """The denoiser of such a network."""
         if self.family is not None:
             return precondition(
@@ -88,8 +89,8 @@ class Blueprint:
         if self.family is None:
             from farfield.checkpoints.scheduler import DISCRETE
 
-            told = self.scheduler or {}  # a DDPMPipeline tells its network the time step, and as it is
-            discrete = told.get("_class_name", "DDPMScheduler") in DISCRETE and "timestep_scale" not in told
+            scheduler = self.scheduler or {}  # a DDPMPipeline tells its network the time step, and as it is
+            discrete = scheduler.get("_class_name", "DDPMScheduler") in DISCRETE and "timestep_scale" not in scheduler
             return self.scheduler if discrete else None
         return None if self.levels else _SCHEDULERS.get(self.family)
 
@@ -104,12 +105,12 @@ def newest_snapshot(run: Path) -> Path:
     Raises:
         FarfieldError: it has none yet.
     """
-    found = [path for path in (run / "snapshots").iterdir() if path.name.isdigit() and path.is_dir()]
-    if not found:
+    snapshots = [path for path in (run / "snapshots").iterdir() if path.name.isdigit() and path.is_dir()]
+    if not snapshots:
         raise FarfieldError(
             f"{run}: expected a training with a snapshot, found none yet; give its `farfield train` command again"
         )
-    return max(found, key=lambda path: int(path.name))
+    return max(snapshots, key=lambda path: int(path.name))
 
 
 def read_blueprint(folder: Path) -> Blueprint:
@@ -119,16 +120,16 @@ def read_blueprint(folder: Path) -> Blueprint:
         FarfieldError: it is missing, damaged, or not of a farfield model.
     """
     path = folder / DESCRIPTION
-    told = read_json(path, "copy the model anew")
+    description = read_json(path, "copy the model anew")
     try:
         plan = Blueprint(
-            dict(told["network"]),
-            tuple(int(s) for s in told["shape"]),
-            told["family"],
-            int(told["classes"]),
-            float(told["sigma_data"]),
-            told.get("scheduler"),
-            dict(told.get("levels") or {}),
+            dict(description["network"]),
+            tuple(int(s) for s in description["shape"]),
+            description["family"],
+            int(description["classes"]),
+            float(description["sigma_data"]),
+            description.get("scheduler"),
+            dict(description.get("levels") or {}),
         )
         if len(plan.shape) != 3 or min(plan.shape) < 1 or math.prod(plan.shape) > LARGEST:
             raise ValueError(f"shape {plan.shape}")
@@ -149,12 +150,12 @@ def read_blueprint(folder: Path) -> Blueprint:
 def told_classes(folder: Path) -> tuple[str, ...]:
     """The names of the classes that a model of ours was trained on; none where it does not say."""
     try:
-        return tuple(str(name) for name in read_json(folder / TOLD).get("class_names") or ())
+        return tuple(str(name) for name in read_json(folder / ORIGIN).get("class_names") or ())
     except (FarfieldError, AttributeError, TypeError):
         return ()
 
 
-def load_native(folder: Path, *, dtype: torch.dtype = torch.float32, label: int | None = None) -> Trainable:
+def load_native(folder: Path, *, dtype: torch.dtype = torch.float32, label: int | None = None) -> NetworkDenoiser:
     """The denoiser of a folder with a ``model.json``, frozen, on the CPU.
 
     Raises:
@@ -208,14 +209,14 @@ def save_model(
     plan: Blueprint,
     *,
     dtype: torch.dtype = torch.float32,
-    told: Mapping[str, Any] | None = None,
+    origin: Mapping[str, Any] | None = None,
     pipeline: bool = True,
 ) -> None:
     """Write a model folder, whole or not at all.
 
     Args:
         dtype: of the file; float16 halves it.
-        told: what else is to be known of it (training data, images seen, where it came from); kept beside as
+        origin: what else is to be known of it (training data, images seen, where it came from); kept beside as
             ``training.json``.
         pipeline: as a diffusers pipeline where that can say it, or else ours in any case.
     """
@@ -226,8 +227,8 @@ def save_model(
         else:
             _write_weights(temporary / WEIGHTS, network, dtype)
             write_json(temporary / DESCRIPTION, {k: v for k, v in asdict(plan).items() if v or k in _ALWAYS})
-        if told:
-            write_json(temporary / TOLD, dict(told))
+        if origin:
+            write_json(temporary / ORIGIN, dict(origin))
         shutil.rmtree(folder, ignore_errors=True)
         os.replace(temporary, folder)
 

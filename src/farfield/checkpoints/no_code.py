@@ -33,13 +33,13 @@ def refuse_code(folder: Path) -> None:
 
 def _all(config: object) -> list[tuple[str, object]]:
     """Every entry of a configuration and of those inside it."""
-    found: list[tuple[str, object]] = []
+    entries: list[tuple[str, object]] = []
     left = [config]
     while left:
         part = left.pop()
         if isinstance(part, dict):
-            found += part.items()
+            entries += part.items()
             left += part.values()
         elif isinstance(part, list):
             left += part
-    return found
+    return entries

@@ -72,14 +72,14 @@ def scheduler_file(folder: Path) -> Path:
     Raises:
         FarfieldError: it is missing; the message says how to answer for it once.
     """
-    found = find_scheduler(folder)
-    if found is None:
+    path = find_scheduler(folder)
+    if path is None:
         likely = " ".join(f"--set {q.name}={q.likely}" for q in _QUESTIONS)
         raise FarfieldError(
             f"{folder / SCHEDULER}: missing; a network does not say what it was trained at. Expected the configuration of its "
             f"scheduler; where that was DDPM's usual one, answer once: `farfield inspect {shlex.quote(str(folder))} {likely}`"
         )
-    return found
+    return path
 
 
 def find_scheduler(folder: Path) -> Path | None:
@@ -115,8 +115,8 @@ def keep_scheduler(folder: Path, answers: Answers) -> Path:
     Raises:
         FarfieldError: it is there, an answer is missing or cannot be, or the place cannot be written.
     """
-    if (found := find_scheduler(folder)) is not None:
-        raise FarfieldError(f"{folder}: a folder says everything; leave --set out, or change {found}")
+    if (path := find_scheduler(folder)) is not None:
+        raise FarfieldError(f"{folder}: a folder says everything; leave --set out, or change {path}")
     config, questions, _ = asked(folder, answers)
     if questions:
         left = " ".join(f"--set {q.name}={q.likely}" for q in questions)

@@ -52,14 +52,14 @@ class Module:
         Raises:
             FarfieldError: something else is among them, a module is there twice, or there are absurdly many.
         """
-        found: dict[str, Stored] = {}
+        tensors: dict[str, Stored] = {}
         seen: set[int] = set()
         waiting: list[tuple[str, Module]] = [("", self)]
         while waiting:
             prefix, own = waiting.pop()
             for name, value in (pairs(own.state.get("_parameters")) | pairs(own.state.get("_buffers"))).items():
                 if isinstance(value, Stored) and value.dtype.is_floating_point and len(prefix) + len(name) <= _NAME:
-                    found[prefix + name] = value
+                    tensors[prefix + name] = value
                 elif value is not None:
                     raise FarfieldError(f"{(prefix + name)[:80]}: expected a tensor of floating-point numbers")
             for name, inner in pairs(own.state.get("_modules")).items():
@@ -69,9 +69,9 @@ class Module:
                     raise FarfieldError(f"{(prefix + name)[:80]}: a module that is there twice, or too deep")
                 seen.add(id(inner))
                 waiting.append((f"{prefix}{name}.", opened(inner, name)))
-            if max(len(found), len(seen)) > _TENSORS:
+            if max(len(tensors), len(seen)) > _TENSORS:
                 raise FarfieldError(f"more than {_TENSORS} tensors or modules; no network here has so many")
-        return found
+        return tensors
 
 
 def objects(root: Any) -> dict[str, Made]:
@@ -82,8 +82,8 @@ def objects(root: Any) -> dict[str, Made]:
 
 def pairs(value: Any) -> dict[str, Any]:
     """What a dictionary holds under names, if it is one, or the kind that these files have besides."""
-    found = value.pairs if isinstance(value, Made) and value.name == "dnnlib.util.EasyDict" else value
-    return {k: v for k, v in found.items() if isinstance(k, str)} if isinstance(found, dict) else {}
+    mapping = value.pairs if isinstance(value, Made) and value.name == "dnnlib.util.EasyDict" else value
+    return {k: v for k, v in mapping.items() if isinstance(k, str)} if isinstance(mapping, dict) else {}
 
 
 def class_of(made: Made) -> str:

@@ -24,8 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from farfield.core.error import FarfieldError
-from farfield.diffusion.denoiser import EDMDenoiser, NetworkDenoiser, Prediction, VEDenoiser
-from farfield.diffusion.precondition import Trainable
+from farfield.diffusion.denoiser import NetworkDenoiser, Prediction
 from farfield.diffusion.schedule import (
     ContinuousSchedule,
     DiscreteSchedule,
@@ -69,7 +68,7 @@ class Opposite(nn.Module):
 
 
 class Score(nn.Module):
-    r"""A UNet2DModel F that answers with the score of images in [0, 1], called as a `VEDenoiser` calls its network.
+    r"""A UNet2DModel F that answers with the score of images in [0, 1], called as a network of prediction ``ve``.
 
     With :math:`y = (x + 1) / 2` and :math:`s = \sigma / 2`, its denoiser :math:`y + s^2 F(y, s)` is
     :math:`x + \sigma \, [s F(y, s)]` in our coordinates; the time is :math:`\ln s` (`VESchedule`).
@@ -91,7 +90,7 @@ def scheduled(
     shape: tuple[int, ...],
     label: int | None = None,
     name: str = "scheduler",
-) -> Trainable:
+) -> NetworkDenoiser:
     """A network under the configuration of a diffusers scheduler.
 
     Args:
@@ -110,7 +109,7 @@ def scheduled(
             low, high = (
                 2 * float(config.get(k, default)) for k, default in (("sigma_min", 0.01), ("sigma_max", 1348.0))
             )
-            return VEDenoiser(Score(_unet(network, name)), VESchedule(low, high), shape, label)
+            return NetworkDenoiser(Score(_unet(network, name)), VESchedule(low, high), shape, "ve", label)
         if kind not in DISCRETE or config.get("use_flow_sigmas"):
             raise FarfieldError(f"{name}: {kind} {_why_not(kind)}; expected one of {', '.join((*DISCRETE, *EDM, VE))}")
         prediction = _prediction(config, name)
@@ -130,7 +129,7 @@ def scheduled(
 
 def _edm(
     network: nn.Module, config: dict[str, Any], shape: tuple[int, ...], label: int | None, name: str
-) -> EDMDenoiser:
+) -> NetworkDenoiser:
     low, high, data = (
         float(config.get(k, default)) for k, default in (("sigma_min", 0.002), ("sigma_max", 80.0), ("sigma_data", 0.5))
     )
@@ -141,7 +140,7 @@ def _edm(
             "v_prediction, and a positive sigma_data"
         )
     network = Opposite(_unet(network, name)) if prediction == "v" else network
-    return EDMDenoiser(network, ContinuousSchedule(low, high), shape, data, label)
+    return NetworkDenoiser(network, ContinuousSchedule(low, high), shape, "edm", label, data)
 
 
 def _unet(network: nn.Module, name: str) -> nn.Module:

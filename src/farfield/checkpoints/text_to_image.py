@@ -73,14 +73,14 @@ class TextToImage:
             guidance: classifier-free guidance scale (arXiv 2207.12598); 1 leaves guidance out.
         """
         with quietly():
-            found: Tensor = self.pipeline(
+            images: Tensor = self.pipeline(
                 list(prompts),
                 num_inference_steps=steps,
                 guidance_scale=guidance,
                 generator=[generator(s) for s in seeds],
                 output_type="pt",
             ).images
-        return found.float().cpu() * 2 - 1
+        return images.float().cpu() * 2 - 1
 
 
 def locate(name: str) -> Path:

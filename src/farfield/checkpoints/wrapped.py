@@ -24,8 +24,8 @@ _MOST: Final = 8
 
 def bare(state: Mapping[str, T]) -> dict[str, T]:
     """A state dict without the words of wrappers; as it is where two names would become one."""
-    found = {without(name): value for name, value in state.items()}
-    return found if len(found) == len(state) else dict(state)
+    plain = {without(name): value for name, value in state.items()}
+    return plain if len(plain) == len(state) else dict(state)
 
 
 def without(name: str) -> str:
@@ -35,10 +35,10 @@ def without(name: str) -> str:
 
 def alone(state: Mapping[str, T]) -> dict[str, T]:
     """The state dict of one network, without the words of wrappers and without what all of its names begin with."""
-    found = bare(state)
-    while len({name.partition(".")[0] for name in found}) == 1 < len(found) and all("." in name for name in found):
-        found = {name.partition(".")[2]: value for name, value in found.items()}
-    return found
+    plain = bare(state)
+    while len({name.partition(".")[0] for name in plain}) == 1 < len(plain) and all("." in name for name in plain):
+        plain = {name.partition(".")[2]: value for name, value in plain.items()}
+    return plain
 
 
 def networks(root: Any, marks: Sequence[str]) -> dict[str, dict[str, Stored]]:
@@ -47,7 +47,7 @@ def networks(root: Any, marks: Sequence[str]) -> dict[str, dict[str, Stored]]:
     Args:
         marks: names of weights, the first of them found nowhere else.
     """
-    found: dict[str, dict[str, Stored]] = {}
+    by_place: dict[str, dict[str, Stored]] = {}
     for place, state in states(root):
         named = bare(state)
         prefixes = [name.removesuffix(marks[0]) for name in named if name.endswith(marks[0])]
@@ -55,9 +55,9 @@ def networks(root: Any, marks: Sequence[str]) -> dict[str, dict[str, Stored]]:
         for prefix in held:
             within = [other for other in held if len(other) > len(prefix)]
             where = ".".join(part for part in (without(place), prefix.rstrip(".")) if part)
-            found[where] = {
+            by_place[where] = {
                 name.removeprefix(prefix): value
                 for name, value in named.items()
                 if name.startswith(prefix) and not name.startswith(tuple(within))
             }
-    return found
+    return by_place

@@ -13,28 +13,9 @@ from typing import Annotated, Any
 import typer
 
 from farfield import __version__
-from farfield.cli import analyse as analyse
-from farfield.cli import audit as audit
-from farfield.cli import compare as compare
-from farfield.cli import convert as convert
-from farfield.cli import dataset as dataset
-from farfield.cli import describe as describe
-from farfield.cli import edit as edit
-from farfield.cli import expand as expand
-from farfield.cli import fetch as fetch
-from farfield.cli import generate as generate
-from farfield.cli import inspect as inspect
-from farfield.cli import molrg as molrg
-from farfield.cli import pages as pages
-from farfield.cli import prompt as prompt
-from farfield.cli import reconstruct as reconstruct
-from farfield.cli import score as score
-from farfield.cli import train as train
-from farfield.cli import transfer as transfer
-from farfield.cli import transition as transition
+from farfield.cli.application import app
 from farfield.cli.derive import add
 from farfield.cli.failure import TRACEBACK, failure
-from farfield.cli.options import app
 from farfield.command.commands import COMMANDS
 from farfield.core.error import FarfieldError, FarfieldNote, FarfieldWarning
 from farfield.core.terminal import echo, tell
@@ -47,12 +28,17 @@ def root(version: Annotated[bool, typer.Option("--version", help="Print the vers
         raise typer.Exit
 
 
-GROUPS: dict[str, typer.Typer] = {}
-"""Commands of commands, such as `farfield score`."""
+GROUPS = {
+    "dataset": "Data sets: convert them, and find what occurs twice in them.",
+    "score": "Do models make the same images from the same noise (rp, matrix)? Does a model make new ones (gl)?",
+}
+"""Commands of commands."""
 
+groups = {"": app} | {name: typer.Typer(no_args_is_help=True, help=about) for name, about in GROUPS.items()}
+for name in GROUPS:
+    app.add_typer(groups[name], name=name)
 for command in COMMANDS.values():
-    above, _, _ = command.name.rpartition(" ")
-    add(GROUPS[above] if above else app, command)
+    add(groups[command.name.rpartition(" ")[0]], command)
 
 
 def _settle(environment: MutableMapping[str, str]) -> None:

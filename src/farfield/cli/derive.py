@@ -74,7 +74,7 @@ def _parameter(leaf: Leaf) -> inspect.Parameter:
     else:
         extra |= {"metavar": leaf.metavar or None, "rich_help_panel": leaf.panel or None}
         said = typer.Option(*leaf.flags, autocompletion=_completion(leaf), **extra)
-    if leaf.required:
+    if leaf.required and not leaf.option.old:
         return _keyword(leaf.name, Annotated[kind, said], inspect.Parameter.empty)
     return _keyword(leaf.name, Annotated[kind | None, said], None)
 
@@ -118,7 +118,8 @@ def _help(leaf: Leaf) -> str:
         and leaf.kind is not bool
     ):
         default = ",".join(leaf.default) if leaf.repeated else leaf.option.show(leaf.default)
-    more = [leaf.bounds] + ([f"default: {default}"] if default else [])
+    required = leaf.required and bool(leaf.option.old)  # where typer cannot say it
+    more = ["required"] * required + [leaf.bounds] + ([f"default: {default}"] if default else [])
     return _shown(leaf.option.help + (f" [{'; '.join(part for part in more if part)}]" if any(more) else ""))
 
 

@@ -6,19 +6,18 @@ from pathlib import Path
 from typing import Any
 
 from farfield.command.commands import Command
+from farfield.command.result import Result
 from farfield.core.terminal import echo
 
 
 def work(command: Command, given: dict[str, Any], out: Path | None, as_json: bool, quiet: bool) -> None:
-    """Do a command, and say from the main process where its result is."""
+    """Do a command, and say from the main process what it found or where its result is."""
     settings = command.settings.of(**given)
-    from farfield.core.runtime import Ranks
     from farfield.study.perform import perform
 
-    lines = perform(command, settings, out, quiet=quiet).lines
-    if not Ranks.current().main:
-        return
-    if as_json and out is not None:
-        echo((out / "summary.json").read_text())
-    else:
-        echo("\n".join(lines))
+    done = perform(command, settings, out, quiet=quiet)
+    lines = done.lines
+    if lines and as_json and out is not None and isinstance(done.result, Result):
+        lines = [(out / "summary.json").read_text()]
+    for line in lines:
+        echo(line)

@@ -7,10 +7,28 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from farfield.command.analyse import Analyse, AnalyseResult
+from farfield.command.audit import Audit, AuditResult
+from farfield.command.compare import Compare, CompareResult
+from farfield.command.convert import Convert
+from farfield.command.dataset import DatasetConvert, DatasetScan
+from farfield.command.describe import Describe, DescribeResult, TrainDescriptor, TrainDescriptorResult
 from farfield.command.dimension import Dimension, DimensionResult
+from farfield.command.edit import Edit, EditResult
+from farfield.command.expand import Expand, ExpandResult
+from farfield.command.fetch import Domains, Fetch, Report
+from farfield.command.generate import Generate, GenerateResult
+from farfield.command.inspect import Inspect
+from farfield.command.molrg import Molrg, MolrgResult
+from farfield.command.prompt import Prompt, PromptResult
 from farfield.command.rank import Rank, RankResult
+from farfield.command.reconstruct import Invert, Reconstruct, ReconstructResult
 from farfield.command.result import Result
+from farfield.command.score import ScoreGl, ScoreGlResult, ScoreMatrix, ScoreMatrixResult, ScoreRp, ScoreRpResult
 from farfield.command.settings import Settings
+from farfield.command.train import Train, TrainResult
+from farfield.command.transfer import Transfer, TransferResult
+from farfield.command.transition import Transition, TransitionResult
 
 
 @dataclass(frozen=True)
@@ -21,14 +39,19 @@ class Command:
         settings: what it takes.
         result: what it leaves as ``summary.json``; None of a command without a run folder.
         study: does it, as ``study(settings, out, quiet=…)`` of a run and ``study(settings)`` of what has no folder: a function,
-            or its module in `farfield.study`, where it has the last part's name unless one stands behind a colon.
+            or its module in `farfield.study`, where it has the last part's name unless one stands behind a colon. Without a
+            folder ``str()`` of what it returns is printed, and ``to_json()`` where the settings' `Printing` says so.
         page: makes a page's content of ``(folder, result)``: a function, or ``content`` of a module in `farfield.present`.
+        runs: the folder in ``runs/`` where a run goes if nothing else is said, if that has not the command's name.
+        drawn: whether the page is drawn as the command ends; else `farfield report` draws it, and the folder is named.
     """
 
     settings: type[Settings]
     result: type[Result] | None
     study: str | Callable[..., Any]
     page: str | Callable[..., Any] | None = None
+    runs: str = ""
+    drawn: bool = True
 
     @property
     def name(self) -> str:
@@ -37,7 +60,7 @@ class Command:
     @property
     def folder(self) -> str:
         """Where a run goes if nothing else is said."""
-        return f"runs/{self.name.replace(' ', '-')}"
+        return f"runs/{self.runs or self.name.replace(' ', '-')}"
 
     def load_study(self) -> Callable[..., Any]:
         if not isinstance(self.study, str):
@@ -55,8 +78,33 @@ def _load(room: str, place: str, usual: str) -> Callable[..., Any]:
 
 
 _ALL = (
-    Command(Rank, RankResult, "manifold.rank", "rank"),
+    Command(Analyse, AnalyseResult, "unseen.analyse", "analyse"),
+    Command(Audit, AuditResult, "audit.audit", "audit"),
+    Command(Compare, CompareResult, "unseen.compare", "compare"),
+    Command(Convert, None, "model.convert"),
+    Command(DatasetConvert, None, "model.dataset:convert"),
+    Command(DatasetScan, None, "model.duplicates:scan"),
+    Command(Describe, DescribeResult, "bench.features:describe"),
+    Command(TrainDescriptor, TrainDescriptorResult, "audit.copy_training:train_descriptor", runs="descriptor"),
     Command(Dimension, DimensionResult, "manifold.dimension", "dimension"),
+    Command(Edit, EditResult, "manifold.edit", "edit"),
+    Command(Expand, ExpandResult, "unseen.expand", "expand"),
+    Command(Fetch, None, "model.fetch"),
+    Command(Generate, GenerateResult, "model.generate", "generate", drawn=False),
+    Command(Inspect, None, "model.inspect"),
+    Command(Molrg, MolrgResult, "manifold.molrg", "molrg"),
+    Command(Report, None, "model.report"),
+    Command(Domains, None, "model.fetch:domains"),
+    Command(Prompt, PromptResult, "unseen.prompt", "prompt"),
+    Command(Rank, RankResult, "manifold.rank", "rank"),
+    Command(Reconstruct, ReconstructResult, "unseen.reconstruct", "reconstruct"),
+    Command(Invert, ReconstructResult, "unseen.reconstruct", "reconstruct", drawn=False),
+    Command(ScoreRp, ScoreRpResult, "audit.score:rp", "score:rp"),
+    Command(ScoreGl, ScoreGlResult, "audit.gl", "score:gl"),
+    Command(ScoreMatrix, ScoreMatrixResult, "audit.score:matrix", "score:matrix"),
+    Command(Train, TrainResult, "model.train", "train"),
+    Command(Transfer, TransferResult, "unseen.transfer", "transfer"),
+    Command(Transition, TransitionResult, "audit.transition", "transition"),
 )
 COMMANDS: dict[str, Command] = {command.name: command for command in _ALL}
 """By name, in the order of ``farfield --help``."""

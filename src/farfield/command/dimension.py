@@ -37,33 +37,29 @@ class Dimension(Settings):
     strict: Strict = False
 
 
-@dataclass(frozen=True, kw_only=True)
 class Recommended(Result):
     """The level at which the data have one dimension: where the median over images changes least."""
 
-    sigma: float
+    sigma: Annotated[float, "the level"]
     slope: Annotated[float | None, "change around it per factor of e in the level, in units of its value"]
     plateau: Annotated[bool, "whether that is flat"]
 
 
-@dataclass(frozen=True, kw_only=True)
 class DimensionLevel(Result):
     """All images at one noise level."""
 
-    sigma: float
-    flipd: Annotated[OverPoints, "`manifold.dimension.flipd`"]
-    error: Annotated[OverPoints, "of the denoising error; `manifold.dimension.error_dimension`"]
+    sigma: Annotated[float, "the level"]
+    flipd: Annotated[OverPoints, "FLIPD; `manifold.dimension.flipd`"]
+    error: Annotated[OverPoints, "from the denoising error; `manifold.dimension.error_dimension`"]
 
 
-@dataclass(frozen=True, kw_only=True)
 class ImageDimension(Result):
     """One image at every level."""
 
-    flipd: list[Score]
-    error: list[Score]
+    flipd: Annotated[list[Score], "by level; `manifold.dimension.flipd`"]
+    error: Annotated[list[Score], "by level; `manifold.dimension.error_dimension`"]
 
 
-@dataclass(frozen=True, kw_only=True)
 class BundleImage(Result):
     """The normal bundle of one image."""
 
@@ -72,25 +68,25 @@ class BundleImage(Result):
     step: Annotated[float, "that step, of 1 at most"]
 
 
-@dataclass(frozen=True, kw_only=True)
 class Bundle(Result):
     """The normal bundle at the recommended level; `manifold.dimension.normal_bundle`."""
 
-    threshold: OverPoints
-    gap: OverPoints
+    threshold: Annotated[OverPoints, "dimension, as of each image"]
+    gap: Annotated[OverPoints, "dimension, as of each image"]
     without_gap: Annotated[int, "images in whose values no step is a gap"]
-    images: dict[str, BundleImage]
+    images: Annotated[dict[str, BundleImage], "each image, by its key"]
 
 
-@dataclass(frozen=True, kw_only=True)
 class DimensionResult(Result):
-    model: ModelFacts
-    examples: SourceFacts
+    model: Annotated[ModelFacts, "that was measured"]
+    examples: Annotated[SourceFacts, "around which"]
     n: Annotated[int, "images"]
     dimension: Annotated[int, "of the model's space"]
-    probes: int
-    copies: int
-    recommended: Recommended
-    levels: list[DimensionLevel]
-    images: dict[str, ImageDimension]
-    bundle: Bundle | None
+    probes: Annotated[int, "random vectors of a trace"]
+    copies: Annotated[int, "noisy copies of the normal bundle"]
+    recommended: Annotated[Recommended, "the level at which the estimate changes least"]
+    levels: Annotated[list[DimensionLevel], "a row for each noise level"]
+    images: Annotated[dict[str, ImageDimension], "each image, by its key"]
+    bundle: Annotated[
+        Bundle | None, "the normal bundle at that level, if asked for; `manifold.dimension.normal_bundle`"
+    ]

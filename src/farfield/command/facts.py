@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Annotated
 
 from farfield.command.result import Result
 from farfield.core.score import Score
 
 
-@dataclass(frozen=True, kw_only=True)
 class ModelFacts(Result):
     """The model of a run."""
 
@@ -20,16 +18,14 @@ class ModelFacts(Result):
     parameters: Annotated[int | None, "of the network"] = None
 
 
-@dataclass(frozen=True, kw_only=True)
 class OverPoints(Result):
     """A quantity over points."""
 
     mean: Annotated[Score, "with its 95 % interval"]
-    min: float
-    max: float
+    min: Annotated[float, "of the points"]
+    max: Annotated[float, "of the points"]
 
 
-@dataclass(frozen=True, kw_only=True)
 class Linearity(Result):
     """How far from a point its linear part was held against the denoiser."""
 
@@ -37,7 +33,6 @@ class Linearity(Result):
     step: Annotated[float, "root mean square over the pixels"]
 
 
-@dataclass(frozen=True, kw_only=True)
 class SourceFacts(Result):
     """Where images came from."""
 
@@ -45,3 +40,11 @@ class SourceFacts(Result):
     n: Annotated[int, "images taken"]
     available: Annotated[int | None, "in the source"] = None
     digest: Annotated[str | None, "sha256 of their keys and values"] = None
+
+
+class Spread(Result):
+    """A quantity over images; `study.bench.measure.spread`."""
+
+    median: float
+    min: float
+    max: float

@@ -142,9 +142,8 @@ class Leaf:
         """
         if given is None and (self.optional or (self.default is None and not self.required)):
             return None
-        if self.option.read is not None:
-            value = self.option.read(given, self.said) if isinstance(given, str) else self._tuple(given)
-            return self._within(value, given)
+        if self.option.read is not None and isinstance(given, str):
+            return self._within(self.option.read(given, self.said), given)
         if self.kind is bool:
             return given if isinstance(given, bool) else self._refuse(given, "true or false")
         if self.item is None:

@@ -39,7 +39,6 @@ class Rank(Settings):
             raise FarfieldError(f"--images {self.images}: a trajectory begins at noise; leave one of the two out")
 
 
-@dataclass(frozen=True, kw_only=True)
 class RankLevel(Result):
     """What all points say at one noise level."""
 
@@ -50,23 +49,26 @@ class RankLevel(Result):
     ranks: Annotated[dict[str, OverPoints], "the same by share"]
     interval: Annotated[list[tuple[float, float]], "of each point's rank, as far as a matrix-free spectrum tells it"]
     effective: Annotated[OverPoints, "(Σ s²)² / Σ s⁴; `manifold.rank.effective_rank`"]
-    norm: Annotated[OverPoints, "Frobenius norm of the Jacobian"]
-    trace: Annotated[OverPoints, "of the Jacobian"]
+    norm: Annotated[OverPoints, "Frobenius norm of the Jacobian; `manifold.spectrum.spectrum`"]
+    trace: Annotated[OverPoints, "of the Jacobian; `manifold.spectrum.spectrum`"]
     trace_error: Annotated[float, "the largest standard error of a trace"]
-    asymmetry: Annotated[OverPoints, "|J − Jᵀ| / |J|"]
+    asymmetry: Annotated[OverPoints, "|J − Jᵀ| / |J|; `manifold.spectrum.Spectrum.asymmetry`"]
     asymmetry_error: Annotated[float, "the largest standard error of one"]
-    negative: Annotated[OverPoints | None, "negative eigenvalues of the symmetric part, of exact spectra"]
-    lowest: Annotated[float | None, "the lowest of those"]
-    residual_share: Annotated[float, "the largest share of the energy that a matrix-free spectrum leaves out"]
+    negative: Annotated[OverPoints | None, "negative eigenvalues of the symmetric part; `manifold.spectrum.exact`"]
+    lowest: Annotated[float | None, "the lowest eigenvalue of all points"]
+    residual_share: Annotated[float, "largest share of the energy that one leaves out; `manifold.spectrum.matrix_free`"]
     methods: Annotated[dict[str, int], "spectra by method"]
     network_calls: Annotated[int, "images through the network, either way"]
-    cosine: Annotated[OverPoints | None, "of the denoiser's answer and its linear part's"]
-    ratio: Annotated[OverPoints | None, "of their lengths"]
-    departure: Annotated[OverPoints | None, "of what changes from the linear part, relative"]
+    cosine: Annotated[
+        OverPoints | None, "of the denoiser's answer and its linear part's; `manifold.linearity.linearity`"
+    ]
+    ratio: Annotated[OverPoints | None, "of their lengths; `manifold.linearity.linearity`"]
+    departure: Annotated[
+        OverPoints | None, "of what changes from the linear part, relative; `manifold.linearity.linearity`"
+    ]
     values: Annotated[list[float], "the median over points of each singular value, as far as all know them"]
 
 
-@dataclass(frozen=True, kw_only=True)
 class RankResult(Result):
     model: Annotated[ModelFacts, "that was measured"]
     along: Annotated[Along, "where the points lie"]

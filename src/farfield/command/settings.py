@@ -20,14 +20,21 @@ import inspect
 import re
 import shlex
 import typing
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final, Self
 
 from farfield.command.option import Leaf, Option, parse_type
+from farfield.core.error import FarfieldError
 
-LEFT_OUT: Final = object()
-"""In place of a value: the request has no such key."""
+
+class _LeftOut:
+    def __bool__(self) -> bool:
+        return False
+
+
+LEFT_OUT: Final[Any] = _LeftOut()
+"""In place of a value: the request has no such key, and the summary none where a field holds this as its default."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +43,8 @@ class Settings:
 
     panel: ClassVar[str] = ""
     """The heading of a group's options in ``--help``."""
+    in_request: ClassVar[bool] = True
+    """Whether a group's options are keys of the request; if not, its command gives it what it makes of them."""
 
     def __post_init__(self) -> None:
         for leaf in leaves(type(self)):
@@ -56,11 +65,13 @@ class Settings:
         """From the options of all groups, by name.
 
         Raises:
-            FarfieldError: a value that an option does not take.
-            TypeError: a name that is no option, or a required one that is missing.
+            FarfieldError: a value that an option does not take, or a required one that is missing.
+            TypeError: a name that is no option.
         """
         if strange := set(given) - {leaf.name for leaf in leaves(cls)}:
             raise TypeError(f"{cls.__name__}: no option {sorted(strange)[0]!r}")
+        if missing := [leaf.said for leaf in leaves(cls) if leaf.required and leaf.name not in given]:
+            raise FarfieldError(f"{missing[0]}: missing; see `farfield {cls.command()} --help`")
         return _make(cls, given)
 
     def values(self) -> dict[tuple[str, ...], Any]:
@@ -75,8 +86,10 @@ class Settings:
         """
         told: dict[str, Any] = {}
         for leaf in leaves(type(self)):
-            if (key := leaf.option.key if leaf.option.key != "" else leaf.name) is not None:
-                told[key] = functools.reduce(getattr, leaf.path, self)
+            group = functools.reduce(getattr, leaf.path[:-1], self)
+            key = leaf.name if leaf.option.key == "" else leaf.option.key
+            if group.in_request and key is not None:
+                told[key] = getattr(group, leaf.name)
         return {key: value for key, value in {**told, **resolved}.items() if value is not LEFT_OUT}
 
     def words(self) -> list[str]:
@@ -85,10 +98,42 @@ class Settings:
         known.sort(key=lambda pair: 0 if pair[0].argument else 2 if pair[0].option.rest else 1)
         return [word for leaf, value in known for word in leaf.words(value)]
 
+    @classmethod
+    def parse(cls, words: Sequence[str]) -> dict[str, Any]:
+        """Options by name as `of` takes them, from the words of a command line: `words` reversed, for all but arguments.
+
+        Raises:
+            FarfieldError: a word that is no option, or an option without its value.
+        """
+        known: dict[str, tuple[Leaf, bool]] = {}
+        for leaf in leaves(cls):
+            for flag in (*leaf.flags, *leaf.option.old):
+                known |= {one: (leaf, i == 0) for i, one in enumerate(flag.split("/"))}
+        given: dict[str, Any] = {}
+        left = list(words)
+        while left:
+            flag, equals, text = left.pop(0).partition("=")
+            if flag not in known:
+                raise FarfieldError(f"{flag}: no option of `farfield {cls.command()}`")
+            leaf, on = known[flag]
+            if leaf.kind is bool:
+                given[leaf.name] = on
+                continue
+            if not equals and not left:
+                raise FarfieldError(f"{flag}: expected a value after it")
+            text = text if equals else left.pop(0)
+            given[leaf.name] = (*given.get(leaf.name, ()), text) if leaf.repeated else text
+        return given
+
+
+_known: dict[Any, tuple[Leaf, ...]] = {}
+
 
 def leaves(cls: type[Settings]) -> tuple[Leaf, ...]:
     """The options of a declaration, those of its groups in their places."""
-    return tuple(_leaves(cls, (), None))
+    if cls not in _known:
+        _known[cls] = tuple(_leaves(cls, (), None))
+    return _known[cls]
 
 
 def _leaves(cls: type[Settings], above: tuple[str, ...], instance: Settings | None) -> list[Leaf]:

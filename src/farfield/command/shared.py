@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 from farfield.command.option import LARGEST_SEED, Argument, Option
-from farfield.command.settings import Settings
+from farfield.command.settings import LEFT_OUT, Settings
+from farfield.command.text import MOST_IMAGES, as_count
 
 Model = Annotated[
     str,
@@ -28,6 +29,10 @@ BatchSize = Annotated[int, Option("Images at a time; also the most that an inter
 DeviceName = Annotated[str, Option("auto, cpu, cuda, cuda:N or mps.", key=None)]
 Dtype = Annotated[str, Option("Precision of the network: float32, bfloat16, float16 or float64.")]
 Label = Annotated[int | None, Option("Class, for a class-conditional model.")]
+Sigma = Annotated[float | None, Option("Noise level of the latents.", default="the model's last level")]
+Steps = Annotated[int, Option("Steps of the solver, each way.", least=1)]
+SolverKind = Literal["euler", "ddim", "heun", "midpoint", "multistep"]
+SolverName = Annotated[SolverKind, Option("euler (DDIM), heun, midpoint or multistep.")]
 Levels = Annotated[
     tuple[float, ...] | None, Option("Noise levels, with commas between.", default="8 between the model's ends")
 ]
@@ -44,14 +49,20 @@ Trust = Annotated[
 
 
 @dataclass(frozen=True)
-class Loading(Settings):
-    """How a model is loaded and called: rows at a time, where, in which precision, for which class."""
+class Compute(Settings):
+    """How a model is called: rows at a time, where, in which precision."""
 
     panel: ClassVar[str] = "How the model is run"
 
     batch_size: BatchSize = 64
     device: DeviceName = "auto"
     dtype: Dtype = "float32"
+
+
+@dataclass(frozen=True)
+class Loading(Compute):
+    """How a model is loaded and called: for which class too."""
+
     label: Label = None
 
 
@@ -65,15 +76,26 @@ class Copying(Loading):
 
 
 @dataclass(frozen=True)
-class Numerics(Settings):
-    """How the ODE of a model is solved."""
+class Solving(Settings):
+    """How the ODE of a model is solved, where the command knows the levels."""
 
     panel: ClassVar[str] = "How the model is run"
 
-    sigma: Annotated[float | None, Option("Noise level of the latents.", default="the model's last level")] = None
-    steps: Annotated[int, Option("Steps of the solver, each way.", least=1)] = 24
-    solver: Annotated[str, Option("euler (DDIM), heun, midpoint or multistep.")] = "multistep"
+    steps: Steps = 24
+    solver: SolverName = "multistep"
     loading: Loading = Loading()
+
+    @property
+    def sigma(self) -> float | None:
+        """The level of the latents; None is the model's last."""
+        return None
+
+
+@dataclass(frozen=True)
+class Numerics(Solving):
+    """How the ODE of a model is solved, and up to which level."""
+
+    sigma: Sigma = None
 
 
 @dataclass(frozen=True)
@@ -103,3 +125,25 @@ class Reading(Settings):
             default="only masks whose meaning a standard fixes",
         ),
     ] = None
+
+    def asked(self, physical: bool) -> dict[str, Any]:
+        """What a request says of it: nothing, where pictures were read."""
+        return {key: value if physical else LEFT_OUT for key, value in self.request().items()}
+
+
+def amount(help: str, *flags: str, **more: Any) -> Option:
+    """An amount of training, counted in images."""
+    return Option(help, *flags, least=1, most=MOST_IMAGES, read=as_count, metavar="IMAGES", **more)
+
+
+Answers = Annotated[
+    tuple[str, ...], Option("Answer what the file does not say; as often as needed.", "--set", metavar="NAME=VALUE")
+]
+
+
+@dataclass(frozen=True)
+class Printing(Settings):
+    """How a command without a run folder says what it found."""
+
+    as_json: Annotated[bool, Option("Print all of it as JSON.", "--json")] = False
+    quiet: Annotated[bool, Option("No progress bars.", "-q", "--quiet")] = False

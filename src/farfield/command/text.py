@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from farfield.core.error import FarfieldError
+from farfield.core.json_file import parse_json
 from farfield.core.seeds import parse_numbers, show_numbers
 
 _UNITS: Final = {"": 1, "k": 1_000, "m": 1_000_000}
@@ -50,6 +51,14 @@ def as_count(text: str, name: str) -> int:
     return number
 
 
+def as_decibels(text: str, name: str) -> float:
+    """A PSNR: ``40dB``, ``40``."""
+    match = re.fullmatch(r"\s*([0-9]*\.?[0-9]+)\s*(dB)?\s*", text, re.IGNORECASE)
+    if not match:
+        raise FarfieldError(f"{name} {text!r}: expected a PSNR such as 40dB")
+    return float(match[1])
+
+
 def as_range(text: str, name: str) -> tuple[int, ...]:
     """Whole numbers and ranges of them: ``0-63``, ``1,5,9-12``."""
     return tuple(parse_numbers(text, name))
@@ -57,6 +66,24 @@ def as_range(text: str, name: str) -> tuple[int, ...]:
 
 def show_range(numbers: Sequence[int]) -> str:
     return show_numbers(numbers)
+
+
+def as_pairs(texts: Sequence[str], name: str) -> dict[str, Any]:
+    """``NAME=VALUE`` …; numbers, true and false become what they are.
+
+    Raises:
+        FarfieldError: something else.
+    """
+    pairs: dict[str, Any] = {}
+    for text in texts:
+        key, equals, value = text.partition("=")
+        if not equals or not key.strip() or not value.strip():
+            raise FarfieldError(f"{name} {text!r}: expected NAME=VALUE, such as schedule=linear")
+        try:
+            pairs[key.strip()] = parse_json(value)
+        except ValueError:
+            pairs[key.strip()] = value.strip()
+    return pairs
 
 
 def as_text(value: Any) -> str:

@@ -73,9 +73,9 @@ class Artifact:
 
     def digest(self) -> str:
         """sha256 over keys, shape, dtype, attributes and bytes: the same rows, whatever file they came from."""
-        told = [list(self.keys), list(self.values.shape), str(self.values.dtype)]
+        header = [list(self.keys), list(self.values.shape), str(self.values.dtype)]
         attributes = self.attributes()
-        h = hashlib.sha256(json.dumps([*told, attributes] if attributes else told).encode())
+        h = hashlib.sha256(json.dumps([*header, attributes] if attributes else header).encode())
         h.update(tensor_bytes(self.values))
         return h.hexdigest()
 
@@ -173,15 +173,15 @@ def read_kept(path: Path) -> Any:
     if not path.exists():
         return None
     try:
-        found = read_json(path)
-        if not isinstance(found, dict) or "sha256" not in found:
-            return found  # of a version without checksums
-        if hashlib.sha256(json.dumps(found["value"]).encode()).hexdigest() != found["sha256"]:
+        record = read_json(path)
+        if not isinstance(record, dict) or "sha256" not in record:
+            return record  # of a version without checksums
+        if hashlib.sha256(json.dumps(record["value"]).encode()).hexdigest() != record["sha256"]:
             raise DamagedError("its checksum differs")
     except (DamagedError, KeyError):
         made_again(path)
         return None
-    return found["value"]
+    return record["value"]
 
 
 def made_again(path: Path, what: str = "damaged") -> None:
@@ -274,14 +274,14 @@ class Store(Generic[A]):
             kind, keys, digest = header.pop("kind"), tuple(header.pop("keys")), header.pop("sha256", None)
             if kind != self.kind.kind:
                 raise FarfieldError(f"it holds {kind!r}, expected {self.kind.kind!r}")
-            found = self.kind(keys, values, **header)
-            if digest not in (None, found.digest()):
+            artifact = self.kind(keys, values, **header)
+            if digest not in (None, artifact.digest()):
                 raise FarfieldError("its checksum differs")
         except (OSError, SafetensorError, LookupError, TypeError, ValueError, AttributeError, RecursionError) as error:
             raise DamagedError(
                 f"{path}: not a shard written by farfield, or damaged ({error}); delete it and run the command again"
             ) from error
-        return found
+        return artifact
 
 
 def save(artifact: Artifact, folder: Path) -> None:
@@ -294,11 +294,11 @@ def load(folder: Path, kind: type[A]) -> A:
     return Store(folder, kind).read()
 
 
-def chunks(keys: Sequence[str], size: int) -> list[tuple[str, ...]]:
-    """The fixed division of a key list into shards of ``size``."""
-    if size < 1:
-        raise FarfieldError(f"batches of {size}: expected at least 1 at a time")
-    return [tuple(keys[i : i + size]) for i in range(0, len(keys), size)]
+def chunks(keys: Sequence[str], batch_size: int) -> list[tuple[str, ...]]:
+    """The fixed division of a key list into shards of ``batch_size``."""
+    if batch_size < 1:
+        raise FarfieldError(f"batches of {batch_size}: expected at least 1 at a time")
+    return [tuple(keys[i : i + batch_size]) for i in range(0, len(keys), batch_size)]
 
 
 def file_digest(paths: Iterable[Path]) -> str:
@@ -313,5 +313,4 @@ def file_digest(paths: Iterable[Path]) -> str:
 
 def tensor_bytes(values: Tensor) -> memoryview:
     """A tensor's bytes, of any dtype, without a copy of what is on the CPU."""
-    found: Any = values.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
-    return memoryview(found)
+    return values.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data

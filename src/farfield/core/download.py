@@ -43,16 +43,15 @@ def download(
             what ``check`` raises. Nothing is put in place then.
     """
     if path.is_file():
-        found = file_sha256(path, quiet=quiet)
-        _compare(
-            str(path), found, sha256 or recorded_sha256(path), "delete it, with the .sha256 beside it, to fetch it anew"
-        )
+        digest = file_sha256(path, quiet=quiet)
+        expected = sha256 or recorded_sha256(path)
+        _compare(str(path), digest, expected, "delete it, with the .sha256 beside it, to fetch it anew")
     else:
         part = path.with_name(path.name + ".part")
         _receive(url, part, path, quiet)
-        found = file_sha256(part, quiet=quiet)
+        digest = file_sha256(part, quiet=quiet)
         try:
-            _compare(url, found, sha256, "nothing was kept; check the address")
+            _compare(url, digest, sha256, "nothing was kept; check the address")
             if check is not None:
                 check(part)
         except FarfieldError as error:
@@ -61,8 +60,8 @@ def download(
             raise FarfieldError(f"{url}: not what was asked for. {error}") from error
         part.replace(path)
         _tag(part).unlink(missing_ok=True)
-    write_bytes(_record(path), f"{found}  {path.name}\n".encode())
-    return found
+    write_bytes(_record(path), f"{digest}  {path.name}\n".encode())
+    return digest
 
 
 def recorded_sha256(path: Path) -> str | None:
@@ -95,9 +94,9 @@ def _tag(part: Path) -> Path:
     return part.with_name(part.name + ".tag")
 
 
-def _compare(where: str, found: str, expected: str | None, advice: str) -> None:
-    if expected is not None and found != expected.lower():
-        raise FarfieldError(f"{where}: expected sha256 {expected}, found {found}; {advice}")
+def _compare(where: str, digest: str, expected: str | None, advice: str) -> None:
+    if expected is not None and digest != expected.lower():
+        raise FarfieldError(f"{where}: expected sha256 {expected}, found {digest}; {advice}")
 
 
 def _receive(url: str, part: Path, path: Path, quiet: bool) -> None:

@@ -44,8 +44,8 @@ class Hold:
 
     def check(self) -> None:
         """Raise MachineError if the folder was deleted, or deleted and made anew by another."""
-        found = _place(self.mark)
-        if found is None or found != (self._place or found):
+        place = _place(self.mark)
+        if place is None or place != (self._place or place):
             raise MachineError(
                 f"{self.folder}: was deleted or replaced while a run worked in it; give the same command again"
             )
@@ -80,16 +80,16 @@ def check_holds(path: Path) -> None:
 
 
 def _lock(mark: Path, place: _Place) -> _Lock:
-    found = _locks.get(place)
-    if found is None:
-        found = _locks[place] = _Lock(mark)
-    return found
+    held = _locks.get(place)
+    if held is None:
+        held = _locks[place] = _Lock(mark)
+    return held
 
 
 def _place(path: Path) -> _Place:
     """The file itself, whatever its name."""
     try:
-        found = path.stat()
+        status = path.stat()
     except OSError:
         return None
-    return found.st_dev, found.st_ino
+    return status.st_dev, status.st_ino

@@ -52,7 +52,7 @@ class Provenance:
 
         One image's leaves the run out: it depends on its seed and the model alone, and so do its file's bytes.
         """
-        told = {
+        record = {
             SYNTHETIC: "true",
             "farfield_command": self.command,
             "farfield_version": farfield.__version__,
@@ -61,7 +61,7 @@ class Provenance:
             "farfield_run_sha256": "" if key is not None else self.run,
             "farfield_key": _printable(key or ""),
         }
-        return {name: value for name, value in told.items() if value}
+        return {name: value for name, value in record.items() if value}
 
     def json(self) -> str:
         """The record of a whole file as JSON."""

@@ -24,7 +24,7 @@ def parse_numbers(text: str, name: str = "seeds") -> list[int]:
     Raises:
         FarfieldError: something else, a range that runs backwards, or a number twice.
     """
-    found: list[int] = []
+    numbers: list[int] = []
     for part in text.split(","):
         match = re.fullmatch(r"\s*([0-9]+)\s*(?:-\s*([0-9]+)\s*)?", part)
         if not match:
@@ -32,13 +32,13 @@ def parse_numbers(text: str, name: str = "seeds") -> list[int]:
         low, high = int(match[1]), int(match[2] or match[1])
         if high < low:
             raise FarfieldError(f"{name} {text!r}: {low}-{high} runs backwards; write {high}-{low}")
-        if high > LARGEST or len(found) + high - low >= MOST:
+        if high > LARGEST or len(numbers) + high - low >= MOST:
             raise FarfieldError(f"{name} {text!r}: expected at most {MOST:,} numbers, each below 2^63; give fewer")
-        found.extend(range(low, high + 1))
-    if len(set(found)) < len(found):
-        twice = Counter(found).most_common(1)[0][0]
+        numbers.extend(range(low, high + 1))
+    if len(set(numbers)) < len(numbers):
+        twice = Counter(numbers).most_common(1)[0][0]
         raise FarfieldError(f"{name} {text!r}: {twice} occurs more than once; give each once")
-    return found
+    return numbers
 
 
 def show_numbers(numbers: Sequence[int]) -> str:

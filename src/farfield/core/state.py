@@ -38,8 +38,8 @@ class StateFile:
 
         header = {"kind": self.kind, "settings": settings, "plain": plain}
         contiguous = {k: v.detach().cpu().contiguous() for k, v in tensors.items()}
-        told = {**header, "sha256": _digest(header, contiguous)}
-        write_bytes(self.path, save(contiguous, metadata={"farfield": json.dumps(told)}))
+        header["sha256"] = _digest(header, contiguous)
+        write_bytes(self.path, save(contiguous, metadata={"farfield": json.dumps(header)}))
 
     def resume(self, settings: Mapping[str, Any]) -> State | None:
         """The state to go on from; None, to begin anew, where there is none, or a damaged one, which is said.

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import sys
 import unicodedata
+from collections.abc import Sequence
+from typing import Final
+
+WIDE: Final = 120
+"""Columns of a table where standard output is no terminal."""
 
 
 def plain(text: str) -> str:
@@ -28,3 +34,21 @@ def echo(text: object) -> None:
 def tell(text: object) -> None:
     """Print one line about the work on standard error, and at once."""
     print(plain(str(text)).replace("\n", "\\n"), file=sys.stderr, flush=True)
+
+
+def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Rows in columns, which break their lines where the terminal is too narrow; no heads where these are empty."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    text = io.StringIO()
+    style = box.SIMPLE_HEAD if any(heads) else None
+    shown = Table(box=style, show_header=any(heads), pad_edge=False, padding=(0, 2, 0, 0))
+    for place, head in enumerate(heads):
+        shown.add_column(head, no_wrap=place == 0, overflow="fold")
+    for row in rows:
+        shown.add_row(*(Text(plain(cell)) for cell in row))
+    Console(file=text, width=None if sys.stdout.isatty() else WIDE).print(shown)
+    return text.getvalue().removesuffix("\n")

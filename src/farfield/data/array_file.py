@@ -40,8 +40,8 @@ class Arrays:
             budget.check(size, self._stored)
             budget.check_left(size, self._archive.getinfo(file.name).file_size)
         with self._member(name) as file:
-            found: np.ndarray = np.lib.format.read_array(file, allow_pickle=False)
-        return found
+            array: np.ndarray = np.lib.format.read_array(file, allow_pickle=False)
+        return array
 
     def _member(self, name: str) -> IO[bytes]:
         return self._archive.open(f"{name}.npy")
@@ -74,8 +74,8 @@ def load_npy(path: Path) -> np.ndarray:
         shape, dtype = read_header(file)
         budget.check_left(math.prod(shape) * dtype.itemsize, path.stat().st_size - file.tell())
         file.seek(0)
-        found: np.ndarray = np.lib.format.read_array(file, allow_pickle=False)
-    return found
+        array: np.ndarray = np.lib.format.read_array(file, allow_pickle=False)
+    return array
 
 
 def read_npy(path: Path, part: str | int | None) -> Content:

@@ -45,12 +45,12 @@ class _Arrays:
 
     def image_name(self) -> str:
         rest = [n for n in self.shapes if n not in (*KEYS, *OTHERS) and not self._is_classes(n)]
-        found = next((n for n in IMAGES if n in rest), rest[0] if len(rest) == 1 else None)
-        if found is None:
+        name = next((n for n in IMAGES if n in rest), rest[0] if len(rest) == 1 else None)
+        if name is None:
             raise FarfieldError(
                 f"{self.path}: expected an array 'images' or a single array, found {sorted(rest)}; rename one"
             )
-        return found
+        return name
 
     def class_name(self) -> str | None:
         return next((n for n in CLASSES if n in self.shapes and self._is_classes(n)), None)
@@ -59,14 +59,14 @@ class _Arrays:
         return name in CLASSES and len([n for n in self.shapes[name] if n != 1]) <= 1
 
     def text(self, name: str) -> str:
-        found = self.attributes.get(name, self.read(name) if name in self.shapes else "")
-        return found.decode() if isinstance(found, bytes) else str(found)
+        value = self.attributes.get(name, self.read(name) if name in self.shapes else "")
+        return value.decode() if isinstance(value, bytes) else str(value)
 
     def range(self) -> Range | None:
-        found = self.attributes.get("range", self.read("range") if "range" in self.shapes else None)
-        if found is None:
+        value = self.attributes.get("range", self.read("range") if "range" in self.shapes else None)
+        if value is None:
             return None
-        numbers = tuple(float(v) for v in np.ravel(found))
+        numbers = tuple(float(v) for v in np.ravel(value))
         if numbers not in (UNIT, SIGNED):
             raise FarfieldError(f"{self.path}: range: expected [0, 1] or [-1, 1], found {list(numbers)}; mend it")
         return numbers
@@ -107,12 +107,12 @@ def open_arrays(path: Path, labels: bool = True) -> Collection:
     pictures = _scaled(images, keys, path, stated)
     rows = {key: i for i, key in enumerate(keys)}
     _, height, width, channels = pictures.shape
-    found = Classes({}, ())
+    key_classes = Classes({}, ())
     if classes is not None:
-        found = check_array(classes, keys, f"{path}: {of_class}", names)
+        key_classes = check_array(classes, keys, f"{path}: {of_class}", names)
     return Collection(
-        str(path), tuple(sorted(found.kept(keys))), lambda key: pictures[rows[key]], lambda _: (channels, height, width),
-        found.of, found.names,
+        str(path), tuple(sorted(key_classes.kept(keys))), lambda key: pictures[rows[key]], lambda _: (channels, height, width),
+        key_classes.of, key_classes.names,
     )  # fmt: skip
 
 
@@ -149,12 +149,12 @@ def _scaled(images: np.ndarray, keys: Sequence[str], path: Path, stated: Range |
     finite = np.isfinite(images).all(axis=(1, 2, 3))
     if bad := [key for key, good in zip(keys, finite, strict=True) if not good]:
         raise FarfieldError(f"{path}: expected finite values, found NaN or infinity in {some(bad)}; mend or drop them")
-    found = float_range(images, str(path), stated)
-    if found is None:
+    value_range = float_range(images, str(path), stated)
+    if value_range is None:
         seen = f"{float(images.min()):.4g} … {float(images.max()):.4g}"
         raise FarfieldError(f"{path}: expected [-1, 1] or [0, 1], found {seen}; {PHYSICAL}")
     images = images.astype(np.float32)
-    return (images if found == SIGNED else images * 2 - 1).clip(-1, 1)
+    return (images if value_range == SIGNED else images * 2 - 1).clip(-1, 1)
 
 
 @contextmanager
@@ -178,8 +178,8 @@ def _opened(path: Path) -> Iterator[_Arrays]:
     except ImportError as error:
         raise missing(f"{path}: reading it", error.name) from error
     except Exception as error:  # zlib, zipfile, numpy and h5py each have their own
-        found = f"found damaged or object (pickled) ones ({error})"
-        raise FarfieldError(f"{path}: expected plain numeric arrays, {found}; save it again") from error
+        reason = f"found damaged or object (pickled) ones ({error})"
+        raise FarfieldError(f"{path}: expected plain numeric arrays, {reason}; save it again") from error
 
 
 @contextmanager
@@ -203,11 +203,11 @@ def _hdf5(path: Path) -> Iterator[_Arrays]:
     import h5py
 
     with h5py.File(path, "r") as file:
-        found: dict[str, Any] = {}
-        file.visititems(lambda name, item: found.update({name: item}) if isinstance(item, h5py.Dataset) else None)
-        shapes = {name: item.shape for name, item in found.items()}
-        images = {name: item for name, item in found.items() if item.ndim >= 3}
+        datasets: dict[str, Any] = {}
+        file.visititems(lambda name, item: datasets.update({name: item}) if isinstance(item, h5py.Dataset) else None)
+        shapes = {name: item.shape for name, item in datasets.items()}
+        images = {name: item for name, item in datasets.items() if item.ndim >= 3}
         attributes = dict(next(iter(images.values())).attrs) if len(images) == 1 else {}
         unit = next((attributes[n] for n in ("unit", "units", "BUNIT") if n in attributes), "")
-        dtypes = {name: item.dtype for name, item in found.items()}
-        yield _Arrays(path, shapes, dtypes, lambda name: load(path, name, found[name]), {**attributes, "unit": unit})
+        dtypes = {name: item.dtype for name, item in datasets.items()}
+        yield _Arrays(path, shapes, dtypes, lambda name: load(path, name, datasets[name]), {**attributes, "unit": unit})

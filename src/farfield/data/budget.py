@@ -36,9 +36,9 @@ def allowed(stored: int) -> int:
 def check(unpacked: int, stored: int, whole: bool = True) -> None:
     """Raise `TooLarge` where ``unpacked`` bytes (so far, if not ``whole``) are more than ``stored`` bytes may give."""
     if unpacked > (most := allowed(stored)):
-        found = f"unpacks to {_size(unpacked)}{'' if whole else ' and more'} from {_size(stored)}"
+        excess = f"unpacks to {_size(unpacked)}{'' if whole else ' and more'} from {_size(stored)}"
         wanted = f"{VARIABLE}={-(-unpacked // 2**30)}" if whole else f"{VARIABLE}, in GiB,"
-        raise TooLarge(f"{found}, expected at most {_size(most)}; {wanted} allows it")
+        raise TooLarge(f"{excess}, expected at most {_size(most)}; {wanted} allows it")
 
 
 def check_gzip(path: Path) -> None:

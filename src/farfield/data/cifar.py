@@ -47,7 +47,7 @@ def open_cifar(path: Path, split: str, labels: bool = True) -> Collection:
 
     Classes are CIFAR-10's, and CIFAR-100's fine ones.
     """
-    found = []
+    batches = []
     try:
         for name, file, size in _batches(path, split):
             where = f"{path}: {name}"
@@ -55,19 +55,19 @@ def open_cifar(path: Path, split: str, labels: bool = True) -> Collection:
                 _read_binary(file, name, where) if name.endswith(".bin") else _read_python(file, size, where)
             )
             check_array(classes, positions(len(pixels)), where)
-            found.append((len(name), name, pixels, classes))
+            batches.append((len(name), name, pixels, classes))
     except (FarfieldError, MemoryError):
         raise
     except Exception as error:  # damaged tars raise almost anything
         raise FarfieldError(
             f"{path}: expected a tar of CIFAR, or its batches, found damage ({error}); fetch it again"
         ) from error
-    if not found:
+    if not batches:
         raise FarfieldError(f"{path}: expected {split} batches of CIFAR, found none; unpack it again")
-    found.sort(key=lambda batch: batch[:2])
-    pixels = found[0][2] if len(found) == 1 else np.concatenate([batch[2] for batch in found])
+    batches.sort(key=lambda batch: batch[:2])
+    pixels = batches[0][2] if len(batches) == 1 else np.concatenate([batch[2] for batch in batches])
     images = pixels.reshape(-1, *SHAPE).transpose(0, 2, 3, 1)
-    return Collection.of_array(str(path), images, np.concatenate([batch[3] for batch in found]) if labels else None)
+    return Collection.of_array(str(path), images, np.concatenate([batch[3] for batch in batches]) if labels else None)
 
 
 def _batches(path: Path, split: str) -> Iterator[tuple[str, IO[bytes], int]]:
@@ -122,8 +122,8 @@ class _Unpacked(io.RawIOBase):
     def read(self, size: int = -1) -> bytes:
         if size < 0 or self.file.tell() + size > IN_TAR:
             raise _too_large(self.path, f"{self.file.tell() + size} bytes")
-        found: bytes = self.file.read(size)
-        return found
+        content: bytes = self.file.read(size)
+        return content
 
     def seek(self, offset: int, whence: int = 0) -> int:
         if whence or not 0 <= offset <= IN_TAR:
@@ -140,10 +140,10 @@ class _Unpacked(io.RawIOBase):
         super().close()
 
 
-def _too_large(path: Path, found: str) -> FarfieldError:
+def _too_large(path: Path, excess: str) -> FarfieldError:
     return FarfieldError(
         f"{path}: expected {MOST >> 20} MiB of batches at most, in a tar of {IN_TAR >> 20} MiB and {MEMBERS} members, found "
-        f"{found}; it is not CIFAR"
+        f"{excess}; it is not CIFAR"
     )
 
 
@@ -151,10 +151,10 @@ def _read_binary(file: IO[bytes], name: str, where: str) -> tuple[np.ndarray, np
     """Pixels ``[n, 3072]`` and classes: the last byte before the pixels."""
     content = file.read()
     before = 2 if name in ("train.bin", "test.bin") else 1
-    if not content or len(content) % (before + PIXELS):
-        found = f"found {len(content)}"
-        raise FarfieldError(f"{where}: expected records of {before + PIXELS} bytes, {found}; fetch it again")
-    records = np.frombuffer(content, np.uint8).reshape(-1, before + PIXELS)
+    length = before + PIXELS
+    if not content or len(content) % length:
+        raise FarfieldError(f"{where}: expected records of {length} bytes, found {len(content)}; fetch it again")
+    records = np.frombuffer(content, np.uint8).reshape(-1, length)
     return records[:, before:], records[:, before - 1]
 
 
@@ -176,8 +176,8 @@ def _read_python(file: IO[bytes], size: int, where: str) -> tuple[np.ndarray, np
     return pixels, classes
 
 
-def _numbers(found: Any) -> np.ndarray:
+def _numbers(numbers: Any) -> np.ndarray:
     """An array, or a list of whole numbers as one; anything else is none."""
-    if isinstance(found, list) and all(isinstance(value, int) for value in found):
-        return np.array(found, np.int64)
-    return found if isinstance(found, np.ndarray) else np.zeros(0)
+    if isinstance(numbers, list) and all(isinstance(value, int) for value in numbers):
+        return np.array(numbers, np.int64)
+    return numbers if isinstance(numbers, np.ndarray) else np.zeros(0)

@@ -33,10 +33,10 @@ def read_batch(file: IO[bytes], size: int) -> dict[str, Any]:
         FarfieldError: it holds something else.
         Exception: almost any, of one that is damaged.
     """
-    found = _Reader(size).run(_Within(file, size))
-    if not isinstance(found, dict):
-        raise FarfieldError(f"expected a batch of CIFAR, found a {type(found).__name__}; fetch it again")
-    return {name: value.value if isinstance(value, _Array) else value for name, value in found.items()}
+    batch = _Reader(size).run(_Within(file, size))
+    if not isinstance(batch, dict):
+        raise FarfieldError(f"expected a batch of CIFAR, found a {type(batch).__name__}; fetch it again")
+    return {name: value.value if isinstance(value, _Array) else value for name, value in batch.items()}
 
 
 class _Within:
@@ -86,8 +86,8 @@ class _Reader:
             if done > self.opcodes:
                 raise FarfieldError("expected a batch of CIFAR, found far more in it than its images need")
             self.step(opcode.name, value)
-        (found,) = self.stack
-        return found
+        (result,) = self.stack
+        return result
 
     def step(self, name: str, value: Any) -> None:
         stack = self.stack
@@ -189,9 +189,9 @@ def _text(key: Any) -> str:
 
 def _named(module: Any, name: Any) -> _Name:
     short = re.sub(r"^numpy\._?core\.", "", _of(str, module)[:80])
-    if (found := f"{short} {_of(str, name)[:80]}") not in _NAMES:
+    if (full_name := f"{short} {_of(str, name)[:80]}") not in _NAMES:
         raise FarfieldError(_unfit(f"{module[:80]}.{name[:80]}"))
-    return _Name(found)
+    return _Name(full_name)
 
 
 def _unfit(what: str) -> str:

@@ -51,9 +51,9 @@ class Collection:
         """Pictures ``[n, h, w, c]`` under their zero-padded positions (``000123``), with classes ``[n]`` of ``where``."""
         rows = {key: i for i, key in enumerate(positions(len(pictures)))}
         _, height, width, channels = pictures.shape
-        found = Classes() if labels is None else check_array(labels, list(rows), where or name)
-        keys = tuple(found.kept(rows))
-        return cls(name, keys, lambda key: pictures[rows[key]], lambda _: (channels, height, width), found.of)
+        classes = Classes() if labels is None else check_array(labels, list(rows), where or name)
+        keys = tuple(classes.kept(rows))
+        return cls(name, keys, lambda key: pictures[rows[key]], lambda _: (channels, height, width), classes.of)
 
     def label(self, key: str) -> str:
         """What to call an image in messages."""
@@ -62,10 +62,10 @@ class Collection:
     def common_shape(self, keys: Sequence[str] | None = None) -> Shape:
         """The shape of all images, or of these; an error names two that differ."""
         first: tuple[str, Shape] | None = None
-        for key, found in self.shapes(choose_keys(self.name, self.keys, keys, None)):
-            first = first or (key, found)
-            if found != first[1]:
-                one, other = (f"{'×'.join(map(str, shape))} ({k})" for k, shape in (first, (key, found)))
+        for key, shape in self.shapes(choose_keys(self.name, self.keys, keys, None)):
+            first = first or (key, shape)
+            if shape != first[1]:
+                one, other = (f"{'×'.join(map(str, sides))} ({k})" for k, sides in (first, (key, shape)))
                 raise FarfieldError(
                     f"{self.name}: expected images of one size (C×H×W), found {one} and {other}; bring them to one with "
                     "`farfield dataset convert --resize`"
@@ -122,11 +122,11 @@ class Collection:
                         yield key, result
                     if report:
                         report(1)
-        found = f"found {len(broken)} of {len(keys)} unreadable: {some(broken)}"
+        unreadable = f"found {len(broken)} of {len(keys)} unreadable: {some(broken)}"
         if broken and (strict or len(broken) == len(keys)):
-            raise FarfieldError(f"{self.name}: expected readable images, {found}; replace or remove them")
+            raise FarfieldError(f"{self.name}: expected readable images, {unreadable}; replace or remove them")
         if broken:
-            warnings.warn(FarfieldWarning(f"{self.name}: {found}; left out"), stacklevel=2)
+            warnings.warn(FarfieldWarning(f"{self.name}: {unreadable}; left out"), stacklevel=2)
 
 
 def positions(n: int) -> list[str]:

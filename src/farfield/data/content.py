@@ -71,5 +71,5 @@ def pick(path: Path, names: Sequence[str], part: str | int | None) -> str:
         return chosen
     if part is None and not plain:
         raise Unreadable("no array with two axes or more")
-    found = f"expected an array {part!r}" if part is not None else "expected an array 'images', 'data' or a single one"
-    raise FarfieldError(f"{path}: {found}, found {plain}; name one with --hdu, or {path.name}[NAME]")
+    wanted = f"expected an array {part!r}" if part is not None else "expected an array 'images', 'data' or a single one"
+    raise FarfieldError(f"{path}: {wanted}, found {plain}; name one with --hdu, or {path.name}[NAME]")

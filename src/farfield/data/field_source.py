@@ -60,5 +60,5 @@ def open_fields(
         if patch is not None or hdu is not None or mask is not None:
             raise FarfieldError(f"{source}: --patch, --hdu and --field-mask are for files; leave them out")
         return bundled.cloud_fields(choose_keys(source, bundled.domain_keys(domain), keys, None), shape, report)
-    found = science.load_fields(source, shape, patch=patch, hdu=hdu, mask=mask, strict=strict, report=report)
-    return found if keys is None else found.select(keys)
+    fields = science.load_fields(source, shape, patch=patch, hdu=hdu, mask=mask, strict=strict, report=report)
+    return fields if keys is None else fields.select(keys)

@@ -67,9 +67,9 @@ def _chosen(path: Path, hdus: Any, images: list[int], part: str | int | None) ->
         return at
     plain = [i for i in images if not BESIDE.fullmatch(_name(hdus[i]))]
     if not plain:
-        found = ", ".join(_label(i, h) for i, h in enumerate(hdus))
+        labels = ", ".join(_label(i, h) for i, h in enumerate(hdus))
         other = "; --hdu takes one all the same" if images else ""
-        raise Unreadable(f"no HDU with an image; it holds {found}{other}")
+        raise Unreadable(f"no HDU with an image; it holds {labels}{other}")
     names = {_name(hdus[i]): i for i in reversed(plain)}
     return next((names[name] for name in PREFERRED if name in names), plain[0])
 

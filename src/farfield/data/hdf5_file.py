@@ -30,9 +30,9 @@ def read_hdf5(path: Path, part: str | int | None) -> Content:
     import h5py
 
     with h5py.File(path, "r") as file:
-        found: dict[str, Any] = {}
-        file.visititems(lambda name, item: found.update({name: item}) if isinstance(item, h5py.Dataset) else None)
-        names = [name for name, item in found.items() if item.ndim >= 2]
+        datasets: dict[str, Any] = {}
+        file.visititems(lambda name, item: datasets.update({name: item}) if isinstance(item, h5py.Dataset) else None)
+        names = [name for name, item in datasets.items() if item.ndim >= 2]
         elsewhere: list[str] = []
         file.visititems_links(
             lambda name, link: elsewhere.append(name) if isinstance(link, h5py.ExternalLink) else None
@@ -40,7 +40,7 @@ def read_hdf5(path: Path, part: str | int | None) -> Content:
         if (part is None and not names and elsewhere) or str(part) in elsewhere:
             raise _foreign(path, str(part or elsewhere[0]), "an external link")
         name = pick(path, names, part)
-        chosen = found[name]
+        chosen = datasets[name]
         content = _unpacked(_numbers(path, name, chosen), chosen.attrs)
         unit = next((chosen.attrs[n] for n in UNITS if n in chosen.attrs), "")
         content.unit = unit.decode() if isinstance(unit, bytes) else str(unit)

@@ -53,25 +53,25 @@ def open_hub(source: str, labels: bool = True) -> Collection:
     places = {key: i for i, key in enumerate(positions(len(rows)))}
 
     def content(key: str) -> bytes:
-        found: dict[str, Any] = encoded[places[key]][column]
-        return found["bytes"] or Path(found["path"]).read_bytes()
+        cell: dict[str, Any] = encoded[places[key]][column]
+        return cell["bytes"] or Path(cell["path"]).read_bytes()
 
     def picture(key: str) -> np.ndarray:
-        found, coarse = decode(content(key), f"{source}: {key}")
+        pixels, coarse = decode(content(key), f"{source}: {key}")
         if coarse:
             warn_coarse(source)
-        return found
+        return pixels
 
     def shape(key: str) -> Shape:
         return header_shape(io.BytesIO(content(key)))
 
-    found = Classes()
+    classes = Classes()
     if labels and of_class:
         given = rows[of_class][:]
         if any(isinstance(value, str) for value in given):
-            found = named(dict(zip(places, given, strict=True)))
+            classes = named(dict(zip(places, given, strict=True)))
         else:
             numbers = np.array([-1 if value is None else value for value in given])
             titles = getattr(rows.features[of_class], "names", None) or ()
-            found = check_array(numbers, list(places), f"{source}: {of_class}", titles)
-    return Collection(source, tuple(found.kept(places)), picture, shape, found.of, found.names)
+            classes = check_array(numbers, list(places), f"{source}: {of_class}", titles)
+    return Collection(source, tuple(classes.kept(places)), picture, shape, classes.of, classes.names)

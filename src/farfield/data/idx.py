@@ -36,8 +36,8 @@ def open_idx(path: Path, labels: bool = True) -> Collection:
     """Images ``[n, h, w]`` of bytes, and the classes of the file beside it whose name says labels for images."""
     images = read_idx(path)
     if images.ndim != 3 or images.dtype != np.uint8 or not images.size:
-        found = f"{images.dtype} {list(images.shape)}"
-        raise FarfieldError(f"{path}: expected images, bytes [n, h, w], found {found}; give the file of the images")
+        seen = f"{images.dtype} {list(images.shape)}"
+        raise FarfieldError(f"{path}: expected images, bytes [n, h, w], found {seen}; give the file of the images")
     beside = _labels_file(path) if labels else None
     classes = read_idx(beside) if beside else None
     return Collection.of_array(str(path), images[..., None], classes, str(beside))
@@ -59,13 +59,12 @@ def read_idx(path: Path) -> np.ndarray:
     shape = tuple(int(n) for n in np.frombuffer(content, ">u4", axes, 4))
     dtype = np.dtype(TYPES[content[2]])
     if len(content) - start != math.prod(shape) * dtype.itemsize:
-        found = f"found {len(content) - start}"
         wanted = f"{math.prod(shape) * dtype.itemsize} bytes of numbers for {list(shape)}"
-        raise FarfieldError(f"{path}: expected {wanted}, {found}; fetch it again")
+        raise FarfieldError(f"{path}: expected {wanted}, found {len(content) - start}; fetch it again")
     return np.frombuffer(content, dtype, offset=start).reshape(shape).astype(dtype.newbyteorder("="))
 
 
 def _labels_file(path: Path) -> Path | None:
     name = path.name.removesuffix(".gz").replace("images", "labels").replace("idx3", "idx1")
-    found = (path.with_name(n) for n in (name, name + ".gz") if n != path.name)
-    return next((p for p in found if p.is_file()), None)
+    candidates = (path.with_name(n) for n in (name, name + ".gz") if n != path.name)
+    return next((p for p in candidates if p.is_file()), None)

@@ -18,11 +18,11 @@ from farfield.data.subset import choose_keys
 
 def list_keys(source: str | Path, *, strict: bool = False) -> list[str]:
     """The keys of a source, sorted, without decoding an image; ``strict`` decodes each, and a broken one is an error."""
-    with open_collection(source, labels=False) as found:
+    with open_collection(source, labels=False) as collection:
         if strict:
-            for _ in found.each(lambda key, picture: True, found.keys, strict=True):
+            for _ in collection.each(lambda key, picture: True, collection.keys, strict=True):
                 pass
-        return list(found.keys)
+        return list(collection.keys)
 
 
 def load_images(
@@ -53,17 +53,17 @@ def load_images(
         return load_domain(str(domain), size, keys=keys, limit=limit, report=report)
     sizes: set[tuple[int, ...]] = set()
 
-    def fitted(label: str, picture: np.ndarray) -> torch.Tensor:
-        sizes.add(picture.shape)
-        return fit(picture, size, label)
+    with open_collection(source, labels=False) as collection:
 
-    with open_collection(source, labels=False) as found:
-        chosen = choose_keys(found.name, found.keys, keys, limit)
+        def fitted(key: str, picture: np.ndarray) -> torch.Tensor:
+            sizes.add(picture.shape)
+            return fit(picture, size, collection.label(key))
+
+        chosen = choose_keys(collection.name, collection.keys, keys, limit)
         values = torch.empty(len(chosen), *size)
         good: list[str] = []
-        work = found.each(lambda key, picture: fitted(found.label(key), picture), chosen, strict=strict, report=report)
-        for key, image in work:
+        for key, image in collection.each(fitted, chosen, strict=strict, report=report):
             values[len(good)] = image
             good.append(key)
-        say_fit(found.name, sizes, size)
+        say_fit(collection.name, sizes, size)
     return Images(tuple(good), values[: len(good)])

@@ -56,8 +56,8 @@ class ImageSet:
             elif image.is_floating_point() and pixels.dtype == torch.uint8:  # 8 bits no longer do
                 pixels = pixels.widened(len(keys))
             if image.shape != pixels.shape:
-                found = f"{list(pixels.shape)} ({keys[0]}) and {list(image.shape)} ({key})"
-                raise FarfieldError(f"images: expected one size [C, H, W], found {found}; make them again")
+                shapes = f"{list(pixels.shape)} ({keys[0]}) and {list(image.shape)} ({key})"
+                raise FarfieldError(f"images: expected one size [C, H, W], found {shapes}; make them again")
             pixels.append(image)
             keys.append(key)
         if pixels is None:
@@ -123,16 +123,16 @@ class _Pixels:
 
     def read(self, rows: np.ndarray) -> Tensor:
         """Float32 ``[len(rows), C, H, W]``; rows that follow one another are read at once."""
-        found = torch.empty((len(rows), *self.shape), dtype=self.dtype)
+        pixels = torch.empty((len(rows), *self.shape), dtype=self.dtype)
         stride, at = self.shape.numel() * self.dtype.itemsize, 0
-        into = found.numpy().data.cast("B") if len(rows) else memoryview(b"")
+        into = pixels.numpy().data.cast("B") if len(rows) else memoryview(b"")
         for run in np.split(rows, np.flatnonzero(np.diff(rows) != 1) + 1) if len(rows) else ():
             self.file.seek(int(run[0]) * stride)
             size = len(run) * stride
             if self.file.readinto(into[at : at + size]) != size:
                 raise MachineError("a temporary file of pixels was cut short while in use; give the same command again")
             at += size
-        return from_uint8(found)
+        return from_uint8(pixels)
 
     def widened(self, n: int) -> _Pixels:
         """The first n images in float32."""

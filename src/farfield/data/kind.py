@@ -62,36 +62,36 @@ def float_range(values: np.ndarray, where: str, stated: Range | None = None) -> 
     )
 
 
-def kind_of(path: Path, found: Survey | None = None) -> Kind:
+def kind_of(path: Path, files: Survey | None = None) -> Kind:
     """What a path holds; a folder, zip or pattern by its files.
 
     Raises:
         FarfieldError: both kinds lie side by side, or numbers that could be either.
     """
-    if found is None and not path.is_file():
+    if files is None and not path.is_file():
         with survey(path) as opened:
             return kind_of(path, opened)
-    if found is None:
+    if files is None:
         return _agreed(str(path), {path.name: judge(path)})
-    if found.folder is None:  # files in a zip are read as pictures
+    if files.folder is None:  # files in a zip are read as pictures
         return "pictures"
-    plain = [n for n in found.of(PICTURES) if not n.lower().endswith(TIFF)]
-    judged = {n: judge(found.path(n)) for n in dict.fromkeys((*found.of(FIELDS), *found.of(TIFF)))}
+    plain = [n for n in files.of(PICTURES) if not n.lower().endswith(TIFF)]
+    judged = {n: judge(files.path(n)) for n in dict.fromkeys((*files.of(FIELDS), *files.of(TIFF)))}
     physical = [n for n, (kind, _) in judged.items() if kind == "fields"]
     pictures = plain or [n for n in judged if n not in physical]
     few = max(1, (len(pictures) + len(physical)) // 100)
     if len(physical) <= few < len(pictures) or not physical:
         return _agreed(
-            found.source, {n: told for n, told in judged.items() if told[0] == "pictures"} if not plain else {}
+            files.source, {n: pair for n, pair in judged.items() if pair[0] == "pictures"} if not plain else {}
         )
     if len(pictures) <= few < len(physical) or not pictures:
         return "fields"
     ends = [Path(names[0]).suffix for names in (physical, pictures)]
     raise FarfieldError(
-        f"{found.source}: holds {len(physical)} {ends[0]} and {len(pictures)} {ends[1]}, two kinds of data; give "
-        f"'{found.source}/**/*{ends[0]}' or '{found.source}/**/*{ends[1]}'"
+        f"{files.source}: holds {len(physical)} {ends[0]} and {len(pictures)} {ends[1]}, two kinds of data; give "
+        f"'{files.source}/**/*{ends[0]}' or '{files.source}/**/*{ends[1]}'"
         if ends[0] != ends[1]
-        else f"{found.source}: {physical[0]} holds physical numbers, {pictures[0]} a picture's; give --stretch to read all as "
+        else f"{files.source}: {physical[0]} holds physical numbers, {pictures[0]} a picture's; give --stretch to read all as "
         "physical fields, or divide the folder"
     )
 
@@ -130,8 +130,8 @@ def judge(path: Path) -> tuple[Kind, Range | None]:
         return "fields", None
     if lower.endswith(TIFF) and ends.min() < 0:  # maps of a signed quantity; pictures as TIFF are in [0, 1]
         return "fields", None
-    found = float_range(ends.astype(dtype), str(path), stated)
-    return ("fields", None) if found is None else ("pictures", found)
+    value_range = float_range(ends.astype(dtype), str(path), stated)
+    return ("fields", None) if value_range is None else ("pictures", value_range)
 
 
 def _agreed(source: str, judged: dict[str, tuple[Kind, Range | None]]) -> Kind:
@@ -139,9 +139,9 @@ def _agreed(source: str, judged: dict[str, tuple[Kind, Range | None]]) -> Kind:
     kinds = {kind for kind, _ in judged.values()}
     if kinds == {"fields"}:
         return "fields"
-    ranges = {n: found for n, (_, found) in judged.items() if found is not None}
+    ranges = {n: value_range for n, (_, value_range) in judged.items() if value_range is not None}
     if len(set(ranges.values())) > 1:
-        first, other = (next(n for n, r in ranges.items() if r == found) for found in (UNIT, SIGNED))
+        first, other = (next(n for n, r in ranges.items() if r == value_range) for value_range in (UNIT, SIGNED))
         raise FarfieldError(
             f"{source}: floats of {first} are in [0, 1], those of {other} in [-1, 1]; bring them to one range, or give "
             "--stretch for physical fields"

@@ -78,9 +78,9 @@ def read_classes(names: Mapping[str, str], opened: Callable[[str], IO[bytes]], w
                     text = content.read()
             except (KeyError, FileNotFoundError):
                 continue
-            found = parse(text, f"{where}: {prefix}{file}", relative)
-            if found is not None:
-                return _said(found, where, file)
+            classes = parse(text, f"{where}: {prefix}{file}", relative)
+            if classes is not None:
+                return _said(classes, where, file)
     return _by_folder(names, where) or _by_prefix(names, where) or Classes()
 
 
@@ -96,10 +96,10 @@ def parse_labels(content: bytes, where: str, names: Mapping[str, str]) -> Classe
         FarfieldError: not of that form, a class that is no whole number, or names other than those of the images.
     """
     try:
-        found = parse_json(content)
-        rows = found["labels"]
+        parsed = parse_json(content)
+        rows = parsed["labels"]
         given: dict[str, Any] = {} if rows is None else {name: label for name, label in rows}  # noqa: C416 — checks pairs
-        titles = [str(name) for name in found.get("class_names") or []]
+        titles = [str(name) for name in parsed.get("class_names") or []]
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         form = '{"labels": [["file name", class], …]}'
         raise FarfieldError(
@@ -130,12 +130,12 @@ def parse_table(content: bytes, where: str, names: Mapping[str, str]) -> Classes
             f"{where}: expected a row with file_name an image, found something else ({error!r}); mend it or remove it"
         ) from error
     _check_names(given, names, where)
-    found = {key: given[name] for key, name in names.items()}
-    if all(isinstance(v, str) and re.fullmatch(r"-?\d{1,9}", v) for v in found.values()):
-        found = {key: int(str(v)) for key, v in found.items()}
-    if all(isinstance(v, str) for v in found.values()):
-        return named({key: str(v) for key, v in found.items()})
-    return _numbered({key: _checked(v, f"{where}: {names[key]}") for key, v in found.items()}, [], where)
+    labels = {key: given[name] for key, name in names.items()}
+    if all(isinstance(v, str) and re.fullmatch(r"-?\d{1,9}", v) for v in labels.values()):
+        labels = {key: int(str(v)) for key, v in labels.items()}
+    if all(isinstance(v, str) for v in labels.values()):
+        return named({key: str(v) for key, v in labels.items()})
+    return _numbered({key: _checked(v, f"{where}: {names[key]}") for key, v in labels.items()}, [], where)
 
 
 def named(given: Mapping[str, str | None]) -> Classes:
@@ -158,9 +158,9 @@ def named(given: Mapping[str, str | None]) -> Classes:
 def check_array(labels: np.ndarray, keys: Sequence[str], where: str, titles: Sequence[str] = ()) -> Classes:
     """Classes in an array ``[n]``, whole numbers or names, in the order of ``keys``; -1 is none."""
     if labels.dtype.kind not in "iuUS" or labels.size != len(keys) or labels.ndim not in (1, 2):
-        found = f"{labels.dtype} {list(labels.shape)}"
+        seen = f"{labels.dtype} {list(labels.shape)}"
         raise FarfieldError(
-            f"{where}: expected {len(keys)} whole numbers, one an image, found {found}; mend it, or leave labels out"
+            f"{where}: expected {len(keys)} whole numbers, one an image, found {seen}; mend it, or leave labels out"
         )
     if labels.dtype.kind in "US":
         return named(dict(zip(keys, labels.astype(str).ravel().tolist(), strict=True)))
@@ -203,10 +203,10 @@ def _by_prefix(names: Mapping[str, str], where: str) -> Classes | None:
     stems = {key: posixpath.splitext(n.replace("\\", "/"))[0] for key, n in names.items()}
     if len({posixpath.dirname(stem) for stem in stems.values()}) > 1:
         return None
-    found = {key: PREFIXED.fullmatch(posixpath.basename(stem)) for key, stem in stems.items()}
-    if not all(found.values()):
+    matches = {key: PREFIXED.fullmatch(posixpath.basename(stem)) for key, stem in stems.items()}
+    if not all(matches.values()):
         return None
-    titles = {key: match[1] for key, match in found.items() if match}
+    titles = {key: match[1] for key, match in matches.items() if match}
     return _said(named(titles), where, "the beginnings of file names") if len(set(titles.values())) > 1 else None
 
 
@@ -228,12 +228,12 @@ def _numbered(of: Mapping[str, int], titles: Sequence[str], where: str) -> Class
     return Classes(kept, tuple(titles), without)
 
 
-def _said(found: Classes, where: str, by: str) -> Classes:
-    if found.of and by not in (FILE,):
-        used = sorted(set(found.of.values()))
-        shown = ", ".join(f"{i} {found.names[i]}" if found.names else str(i) for i in used[:8])
+def _said(classes: Classes, where: str, by: str) -> Classes:
+    if classes.of and by not in (FILE,):
+        used = sorted(set(classes.of.values()))
+        shown = ", ".join(f"{i} {classes.names[i]}" if classes.names else str(i) for i in used[:8])
         say(f"{where}: {len(used)} classes by {by}: {shown}{', …' if len(used) > 8 else ''}")
-    return found
+    return classes
 
 
 def _check_names(given: Mapping[str, Any], names: Mapping[str, str], where: str) -> None:

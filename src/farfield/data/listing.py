@@ -115,20 +115,20 @@ def survey(path: Path) -> Iterator[Survey]:
     if path.is_dir():
         yield _folder(path)
     elif path.is_file():
-        with _zip(path) as found:
-            yield found
+        with _zip(path) as files:
+            yield files
     else:
         folder, pattern = _pattern(path) or (path, "")
-        found = _folder(folder)
-        kept = {name: shown for name, shown in found.shown.items() if _matches(pattern, name)}
+        files = _folder(folder)
+        kept = {name: shown for name, shown in files.shown.items() if _matches(pattern, name)}
         if not kept:
             raise FarfieldError(
                 f"{path}: expected files that fit {pattern!r} in {folder}, found none; check the pattern"
             )
-        yield replace(found, source=str(path), shown=kept, passed=(), chosen=True)
+        yield replace(files, source=str(path), shown=kept, passed=(), chosen=True)
 
 
-def take(found: Survey, endings: Sequence[str], beside: Sequence[str] = ()) -> Listing:
+def take(files: Survey, endings: Sequence[str], beside: Sequence[str] = ()) -> Listing:
     """The files with these endings, by key; said is what is passed over.
 
     Args:
@@ -138,24 +138,24 @@ def take(found: Survey, endings: Sequence[str], beside: Sequence[str] = ()) -> L
         FarfieldError: none; parts of a data set, or images beside folders of images, between which it is not for us to
             choose; or two files of one name.
     """
-    names = found.of(endings)
+    names = files.of(endings)
     if not names:
-        there = ", ".join([*_counted(list(found.shown.values())), *found.passed])
+        there = ", ".join([*_counted(list(files.shown.values())), *files.passed])
         there = f"found none, but {there}" if there else "found none"
-        raise FarfieldError(f"{found.source}: expected images ({' '.join(endings)}), {there}; check the path")
-    shown = {name: found.shown[name] for name in names}
-    loose = [] if found.chosen else _told_apart(found.source, shown)
+        raise FarfieldError(f"{files.source}: expected images ({' '.join(endings)}), {there}; check the path")
+    shown = {name: files.shown[name] for name in names}
+    loose = [] if files.chosen else _told_apart(files.source, shown)
     for name in loose:
         del shown[name]
-    others = [n for n in found.shown if n not in shown and n not in loose and n not in beside]
-    passed = _counted([found.shown[n] for n in beside]) + _counted([found.shown[n] for n in others if _is_data(n)])
+    others = [n for n in files.shown if n not in shown and n not in loose and n not in beside]
+    passed = _counted([files.shown[n] for n in beside]) + _counted([files.shown[n] for n in others if _is_data(n)])
     if loose:
         warnings.warn(
-            FarfieldWarning(f"{found.source}: {some(loose)} beside the folders of images: passed over"), stacklevel=3
+            FarfieldWarning(f"{files.source}: {some(loose)} beside the folders of images: passed over"), stacklevel=3
         )
-    if passed or found.passed:
-        say(f"{found.source}: passed over {', '.join([*passed, *found.passed])}")
-    return Listing(found.source, _by_key(found.source, shown), found.opened, found.folder)
+    if passed or files.passed:
+        say(f"{files.source}: passed over {', '.join([*passed, *files.passed])}")
+    return Listing(files.source, _by_key(files.source, shown), files.opened, files.folder)
 
 
 def one_file(path: Path) -> Listing:
@@ -171,8 +171,8 @@ def is_run(folder: Path) -> bool:
 def run_command(folder: Path) -> str:
     """The command that a run folder comes from; "" if it is none."""
     try:
-        told = parse_json((folder / "config.json").read_bytes())
-        return str(told["request"]["command"])
+        config = parse_json((folder / "config.json").read_bytes())
+        return str(config["request"]["command"])
     except (OSError, ValueError, KeyError, TypeError):
         return ""
 
@@ -217,8 +217,8 @@ def _folder(root: Path) -> Survey:
 
 
 def _identity(folder: Path) -> tuple[int, int]:
-    found = folder.stat()
-    return found.st_dev, found.st_ino
+    status = folder.stat()
+    return status.st_dev, status.st_ino
 
 
 @contextlib.contextmanager

@@ -31,10 +31,10 @@ def receive(stream: IO[bytes]) -> bytes | None:
 
 
 def _exactly(stream: IO[bytes], size: int) -> bytes:
-    found = stream.read(size)
-    if len(found) < size:
+    content = stream.read(size)
+    if len(content) < size:
         raise EOFError
-    return found
+    return content
 
 
 def _watch(seconds: int) -> None:

@@ -41,10 +41,10 @@ def open_lmdb(path: Path) -> Iterator[Collection]:
             raise FarfieldError(f"{path}: expected images, found an empty LMDB folder; unpack it again")
 
         def picture(key: str) -> np.ndarray:
-            found, coarse = decode(reader.value(key.encode("latin-1")), f"{path}: {key}")
+            pixels, coarse = decode(reader.value(key.encode("latin-1")), f"{path}: {key}")
             if coarse:
                 warn_coarse(str(path))
-            return found
+            return pixels
 
         def shape(key: str) -> Shape:
             return header_shape(io.BytesIO(reader.value(key.encode("latin-1"))))

@@ -119,10 +119,10 @@ def find_masks(
     if asked not in (None, "auto"):
         plane, how = _named(planes, asked, path)
         cause, where = plane.asked(how, path)
-        found = plane.read()
-        if (fitted := _fitted(where(found), values.shape)) is None:
+        array = plane.read()
+        if (fitted := _fitted(where(array), values.shape)) is None:
             raise FarfieldError(
-                f"{path}: --field-mask {asked}: it has shape {found.shape}, the data {values.shape}; expected the same, "
+                f"{path}: --field-mask {asked}: it has shape {array.shape}, the data {values.shape}; expected the same, "
                 "without leading axes, or without the channels"
             )
         return [(fitted, cause)]
@@ -149,8 +149,8 @@ def _named(planes: Sequence[Plane], asked: str, path: Path) -> tuple[Plane, str]
         for plane in planes:
             if name.lower() in (n.lower() for n in plane.names):
                 return plane, how
-    found = ", ".join(plane.name for plane in planes) or "none"
-    raise FarfieldError(f"{path}: --field-mask {asked}: expected an array of that name beside the data, found {found}")
+    names = ", ".join(plane.name for plane in planes) or "none"
+    raise FarfieldError(f"{path}: --field-mask {asked}: expected an array of that name beside the data, found {names}")
 
 
 def _fitted(mask: np.ndarray, shape: tuple[int, ...]) -> np.ndarray | None:

@@ -82,19 +82,19 @@ def say_fit(name: str, sizes: Iterable[Sequence[int]], shape: Sequence[int], red
     ``reduced`` is the word for what is done to pixels that become fewer.
     """
     channels, height, width = checked_shape(shape)
-    found = sorted({tuple(size) for size in sizes}, key=lambda size: (size[0] * size[1], size))
+    distinct = sorted({tuple(size) for size in sizes}, key=lambda size: (size[0] * size[1], size))
     done = []
-    if any((h, w) != (height, width) for h, w, _ in found):
-        cuts = [(h, w, *_cut(h, w, height, width, "center-crop")[:2]) for h, w, _ in found]
+    if any((h, w) != (height, width) for h, w, _ in distinct):
+        cuts = [(h, w, *_cut(h, w, height, width, "center-crop")[:2]) for h, w, _ in distinct]
         cropped = max(1 - crop_h * crop_w / (h * w) for h, w, crop_h, crop_w in cuts)
         factors = [(crop_h * crop_w / (height * width)) ** 0.5 for _, _, crop_h, crop_w in cuts]
         up_to = "" if len(cuts) == 1 else "up to "
         how = [f"cropped {up_to if cropped >= 0.005 else ''}{cropped:.0%}"]
         how += [f"{reduced} {up_to}{max(factors):.3g} to 1"] if max(factors) > 1 else []
         how += [f"enlarged {up_to}1 to {1 / min(factors):.3g}"] if min(factors) < 1 else []
-        ends = dict.fromkeys(f"{h}×{w}" for h, w, _ in (found[0], found[-1]))
+        ends = dict.fromkeys(f"{h}×{w}" for h, w, _ in (distinct[0], distinct[-1]))
         done.append(f"{' to '.join(ends)} → {height}×{width} ({', '.join(how)})")
-    counts = {c for _, _, c in found}
+    counts = {c for _, _, c in distinct}
     if channels > 1 and 1 in counts:
         done.append(f"one channel repeated in {channels}")
     if channels == 1 and counts - {1}:

@@ -35,8 +35,8 @@ def open_image_set(source: str | Path, *, limit: int | None = None) -> ImageSet:
         keys = first(collection.keys, limit, None, collection.name)
         size = collection.common_shape(keys)
         rows = collection.each(lambda key, picture: fit_stored(picture, size, collection.label(key)), keys)
-        found = ImageSet.of(rows)
-    return found.renamed(seed_keys(found.keys))
+        images = ImageSet.of(rows)
+    return images.renamed(seed_keys(images.keys))
 
 
 def seed_keys(keys: Sequence[str]) -> tuple[str, ...]:

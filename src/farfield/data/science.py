@@ -97,8 +97,8 @@ def load_fields(
     broken, left, kinds, tally = [], [], set(), Tally()
     for stem, file in files.items():
         try:
-            found = read_field_file(file, channels, part, mask)
-            tally.add(found.tally)
+            content = read_field_file(file, channels, part, mask)
+            tally.add(content.tally)
         except Unreadable as error:
             broken.append(f"{file.name} ({error})")
             continue
@@ -106,7 +106,7 @@ def load_fields(
             if report:
                 report(1)
         prefix = "" if not path.is_dir() and file.name.lower().endswith(".npz") else stem
-        taken, dropped = _usable(found, prefix, patch)
+        taken, dropped = _usable(content, prefix, patch)
         if not taken and not dropped:
             broken.append(f"{file.name} (smaller than a patch of {patch} × {patch})")
             continue
@@ -114,10 +114,10 @@ def load_fields(
             wanted = f"a patch with at most {MOST_MASKED:.0%} masked" if patch else "a field that has a spread"
             raise FarfieldError(f"{file}: expected {wanted}, found {some(dropped)}; leave this file out or mend it")
         left += [f"{file.name}: {what}" for what in dropped]
-        kinds.add(found.kind)
-        units[file.name] = found.unit
-        if found.header:
-            headers[prefix] = found.header
+        kinds.add(content.kind)
+        units[file.name] = content.unit
+        if content.header:
+            headers[prefix] = content.header
         for key, values in taken.items():
             if len(values) not in (1, channels):
                 raise FarfieldError(
@@ -164,12 +164,12 @@ def field_files(path: Path) -> dict[str, Path]:
         if not ending(path):
             raise FarfieldError(f"{path}: expected a file of fields ({' '.join(ENDINGS)}), found another; convert it")
         return {path.name[: -len(ending(path))]: path}
-    with survey(path) as found:
-        if not found.of(ENDINGS):
+    with survey(path) as contents:
+        if not contents.of(ENDINGS):
             raise FarfieldError(f"{path}: expected files of fields ({' '.join(ENDINGS)}), found none; check the path")
-        pictures = [name for name in found.of(PICTURES) if not name.lower().endswith(TIFF)]
-        listing = take(found, ENDINGS, pictures)
-        return {key: found.path(name) for key, name in listing.names.items()}
+        pictures = [name for name in contents.of(PICTURES) if not name.lower().endswith(TIFF)]
+        listing = take(contents, ENDINGS, pictures)
+        return {key: contents.path(name) for key, name in listing.names.items()}
 
 
 def resample(values: np.ndarray, height: int, width: int) -> np.ndarray:
@@ -249,10 +249,10 @@ def _patches(values: np.ndarray, side: int | None) -> dict[str, np.ndarray]:
 
 
 def _complain(path: Path, broken: list[str], left: list[str], any_left: bool, strict: bool, total: int) -> None:
-    found = f"found {len(broken)} of {total} files unreadable: {some(broken)}"
+    unreadable = f"found {len(broken)} of {total} files unreadable: {some(broken)}"
     if broken and (strict or not any_left):
-        raise FarfieldError(f"{path}: expected readable fields, {found}; replace or remove them")
+        raise FarfieldError(f"{path}: expected readable fields, {unreadable}; replace or remove them")
     if broken:
-        warnings.warn(FarfieldWarning(f"{path}: {found}; left out"), stacklevel=3)
+        warnings.warn(FarfieldWarning(f"{path}: {unreadable}; left out"), stacklevel=3)
     if left:
         warnings.warn(FarfieldWarning(f"{path}: {len(left)} fields left out: {some(left)}"), stacklevel=3)

@@ -66,8 +66,8 @@ def open_collection(source: str | Path, *, labels: bool = True) -> Iterator[Coll
     elif idx.is_idx(path):
         yield idx.open_idx(path, labels)
     elif lsun.is_lmdb(path):
-        with lsun.open_lmdb(path) as found:
-            yield found
+        with lsun.open_lmdb(path) as collection:
+            yield collection
     elif path.name.lower().endswith(arrays.ENDINGS):
         _check_pictures(path)
         yield arrays.open_arrays(path, labels)
@@ -113,8 +113,8 @@ def _stored(folder: Path) -> Collection:
 
     def picture(key: str) -> np.ndarray:
         i, row = place[key]
-        found: np.ndarray = shard(i)[row].float().permute(1, 2, 0).numpy()
-        return found
+        pixels: np.ndarray = shard(i)[row].float().permute(1, 2, 0).numpy()
+        return pixels
 
     return Collection(str(folder), tuple(keys), picture, lambda key: shapes[place[key][0]])
 
@@ -122,8 +122,8 @@ def _stored(folder: Path) -> Collection:
 def _files(path: Path, labels: bool) -> Iterator[Collection]:
     if not is_container(path):
         _check_pictures(path)
-        with _pictures(one_file(path), labels=False) as found:
-            yield found
+        with _pictures(one_file(path), labels=False) as collection:
+            yield collection
         return
     with survey(path) as files:
         if kind_of(path, files) == "fields":
@@ -132,8 +132,8 @@ def _files(path: Path, labels: bool) -> Iterator[Collection]:
             yield _merged(take(files, arrays.ENDINGS), files.folder, labels)
             return
         beside = [name for name in files.shown if name.lower().endswith((*FITS, *arrays.ENDINGS))]
-        with _pictures(take(files, PICTURES, beside), labels) as found:
-            yield found
+        with _pictures(take(files, PICTURES, beside), labels) as collection:
+            yield collection
 
 
 def _merged(listing: Listing, folder: Path, labels: bool) -> Collection:
@@ -172,17 +172,17 @@ def _pictures(listing: Listing, labels: bool) -> Iterator[Collection]:
             return file.read()
 
     def picture(key: str) -> np.ndarray:
-        found, lossy = decode(content(key), f"{where}: {names[key]}")
+        pixels, lossy = decode(content(key), f"{where}: {names[key]}")
         if lossy:
             coarse.append(names[key])
-        return found
+        return pixels
 
     def shape(key: str) -> tuple[int, int, int]:
         return header_shape(io.BytesIO(content(key)) if listing.folder is None else listing.opened(names[key]))
 
-    found = read_classes(names, listing.opened, where) if labels else Classes()
-    kept = tuple(found.kept(names))
-    yield Collection(where, kept, picture, shape, found.of, found.names, names)
+    classes = read_classes(names, listing.opened, where) if labels else Classes()
+    kept = tuple(classes.kept(names))
+    yield Collection(where, kept, picture, shape, classes.of, classes.names, names)
     if coarse:
         lost = f"{where}: {len(coarse)} images of 16 bits a colour were read as 8 bits: {some(sorted(coarse))}"
         warnings.warn(FarfieldWarning(f"{lost}; an npz of uint16 or float keeps their precision"), stacklevel=4)
@@ -193,8 +193,8 @@ def _domain(name: str, labels: bool) -> Collection:
         size = (1, bundled.CLOUD_SIDE, bundled.CLOUD_SIDE)
 
         def cloud(key: str) -> np.ndarray:
-            found: np.ndarray = bundled.load_domain(name, size, keys=[key]).values[0].permute(1, 2, 0).numpy()
-            return found
+            pixels: np.ndarray = bundled.load_domain(name, size, keys=[key]).values[0].permute(1, 2, 0).numpy()
+            return pixels
 
         return Collection(name, tuple(bundled.domain_keys(name)), cloud, lambda _: size)
     pictures = bundled.domain_pictures(name)
@@ -203,8 +203,8 @@ def _domain(name: str, labels: bool) -> Collection:
         height, width, channels = pictures[key].shape
         return channels, height, width
 
-    found = bundled.domain_classes(name) if labels else Classes()
-    return Collection(name, tuple(pictures), pictures.__getitem__, shape, found.of, found.names)
+    classes = bundled.domain_classes(name) if labels else Classes()
+    return Collection(name, tuple(pictures), pictures.__getitem__, shape, classes.of, classes.names)
 
 
 def _split(source: str | Path) -> tuple[str | Path, str]:

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Self
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -64,8 +64,8 @@ class Stretch:
         elif self.kind == "asinh":
             x = ((x - self._of("centre", x)) / self._of("softening", x)).asinh()
         low, high = self._of("low", x), self._of("high", x)
-        found = 2 * ((x - low) / (high - low)) - 1
-        return _finite(found, values, "stretch", keys)
+        stretched = 2 * ((x - low) / (high - low)) - 1
+        return _finite(stretched, values, "stretch", keys)
 
     def inverse(self, values: Tensor, keys: Sequence[str] = ()) -> Tensor:
         """Back to physical values, float64: ``inverse(forward(x)) = x`` up to rounding."""
@@ -80,10 +80,6 @@ class Stretch:
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
-
-    @classmethod
-    def from_json(cls, found: dict[str, Any]) -> Self:
-        return cls(found["kind"], tuple(Channel(**c) for c in found["channels"]), found["unit"])
 
     def _of(self, name: str, like: Tensor) -> Tensor:
         numbers = [getattr(c, name) for c in self.channels]
@@ -170,11 +166,11 @@ def _percentiles(x: Tensor) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def _finite(found: Tensor, values: Tensor, what: str, keys: Sequence[str]) -> Tensor:
-    bad = ~torch.isfinite(found) & ~torch.isnan(values.detach().cpu())
+def _finite(result: Tensor, values: Tensor, what: str, keys: Sequence[str]) -> Tensor:
+    bad = ~torch.isfinite(result) & ~torch.isnan(values.detach().cpu())
     if bool(bad.any()):
         raise NonFiniteError(f"{what}: found NaN or infinity in {_where(bad, keys)}; use another --stretch")
-    return found
+    return result
 
 
 def _where(bad: Tensor, keys: Sequence[str]) -> str:

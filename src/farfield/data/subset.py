@@ -46,7 +46,7 @@ def choose(keys: Sequence[str], n: int, seed: int) -> tuple[list[str], list[str]
     """
     ordered = sorted(set(keys))
     if len(ordered) < len(keys) or not 0 < n <= len(keys) or seed < 0:
-        found = f"n = {n} of {len(keys)} keys ({len(ordered)} different), seed = {seed}"
-        raise FarfieldError(f"choose: expected n from 1 to the number of keys and a seed of at least 0, found {found}")
+        given = f"n = {n} of {len(keys)} keys ({len(ordered)} different), seed = {seed}"
+        raise FarfieldError(f"choose: expected n from 1 to the number of keys and a seed of at least 0, found {given}")
     drawn = shuffled(ordered, seed)
     return sorted(drawn[:n]), sorted(drawn[n:])

@@ -43,11 +43,11 @@ def parse(text: str) -> tuple[str, ...]:
 def group(names: Sequence[str]) -> tuple[str, ...]:
     """Everything that these symmetries make together, the identity first: ``rot90`` gives 4, with ``flip`` 8."""
     generators = [ELEMENTS[n] for n in parse(",".join(names))]
-    found, new = {(0, 0)}, {(0, 0)}
+    reached, new = {(0, 0)}, {(0, 0)}
     while new:
-        new = {((j + (-1) ** a * k) % 4, (a + b) % 2) for j, a in new for k, b in generators} - found
-        found |= new
-    return tuple(name for name, element in ELEMENTS.items() if element in found)
+        new = {((j + (-1) ** a * k) % 4, (a + b) % 2) for j, a in new for k, b in generators} - reached
+        reached |= new
+    return tuple(name for name, element in ELEMENTS.items() if element in reached)
 
 
 def apply(values: Tensor, name: str) -> Tensor:

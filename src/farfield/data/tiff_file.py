@@ -68,7 +68,7 @@ def read_tiff(path: Path, part: str | int | None) -> Content:
 
 def _array(path: Path, series: Any, page: Any) -> np.ndarray:
     try:
-        found: np.ndarray = series.asarray()
+        array: np.ndarray = series.asarray()
     except (ValueError, NotImplementedError) as error:
         if ELSEWHERE not in str(error):
             raise
@@ -81,21 +81,21 @@ def _array(path: Path, series: Any, page: Any) -> np.ndarray:
             for at in [p.index for p in series.pages]:
                 picture.seek(at)
                 planes.append(np.asarray(picture))
-        found = np.stack(planes).reshape(series.shape)
-    return found
+        array = np.stack(planes).reshape(series.shape)
+    return array
 
 
 def _unpack(content: Content, stored: np.ndarray, page: Any) -> None:
     """GDAL's scale and offset, one or one for each sample, and its value for no data."""
-    found: dict[str, dict[int, float]] = {"scale": {}, "offset": {}}
+    packing: dict[str, dict[int, float]] = {"scale": {}, "offset": {}}
     for attributes, text in ITEM.findall(str(tag(page, GDAL_METADATA, ""))):
         given = dict(re.findall(r'(\w+)="([^"]*)"', attributes))
-        if given.get("role") in found:
-            found[given["role"]][int(given.get("sample", 0))] = float(text)
-    if found["scale"] or found["offset"]:
+        if given.get("role") in packing:
+            packing[given["role"]][int(given.get("sample", 0))] = float(text)
+    if packing["scale"] or packing["offset"]:
         count = stored.shape[-3] if content.samples else 1
         scale, offset = (
-            np.array([found[role].get(i, found[role].get(0, default)) for i in range(count)])[:, None, None]
+            np.array([packing[role].get(i, packing[role].get(0, default)) for i in range(count)])[:, None, None]
             for role, default in (("scale", 1.0), ("offset", 0.0))
         )
         packed = content.values
@@ -125,5 +125,5 @@ def upright(array: np.ndarray, orientation: int) -> np.ndarray:
 
 
 def tag(page: Any, code: int, default: Any) -> Any:
-    found = page.tags.get(code)
-    return default if found is None else found.value
+    entry = page.tags.get(code)
+    return default if entry is None else entry.value

@@ -64,25 +64,25 @@ def read_tiff_page(data: bytes, pixels: bool = True) -> Tiff:
         return Tiff(shape, True, pages, top, plain.no_data, _values(page, data), alpha, int(page.photometric))
 
 
-def as_picture(found: Tiff, background: float) -> np.ndarray:
+def as_picture(tiff: Tiff, background: float) -> np.ndarray:
     """A deep page as ``[h, w, c]``, float64 in units of its white, laid over ``background`` where transparent."""
-    assert found.values is not None
-    values = found.values.astype(np.float64) / found.top
-    if found.photometric == WHITE_IS_ZERO:
-        values[..., : found.shape[0]] = 1 - values[..., : found.shape[0]]
-    if found.alpha:
+    assert tiff.values is not None
+    values = tiff.values.astype(np.float64) / tiff.top
+    if tiff.photometric == WHITE_IS_ZERO:
+        values[..., : tiff.shape[0]] = 1 - values[..., : tiff.shape[0]]
+    if tiff.alpha:
         values, opacity = values[..., :-1], values[..., -1:]
-        values = (values if found.alpha == "associated" else values * opacity) + background * (1 - opacity)
-    if found.photometric == SEPARATED:  # cyan, magenta, yellow and black inks
+        values = (values if tiff.alpha == "associated" else values * opacity) + background * (1 - opacity)
+    if tiff.photometric == SEPARATED:  # cyan, magenta, yellow and black inks
         values = (1 - values[..., :3]) * (1 - values[..., 3:4])
-    return values[..., :3] if found.photometric == RGB else values
+    return values[..., :3] if tiff.photometric == RGB else values
 
 
 def _values(page: Any, data: bytes) -> np.ndarray:
     if int(page.photometric) not in (WHITE_IS_ZERO, BLACK_IS_ZERO, RGB, SEPARATED):
         raise OSError(f"{page.bitspersample} bits of {page.photometric.name}; save it as RGB")
     try:
-        found: np.ndarray = page.asarray()
+        values: np.ndarray = page.asarray()
     except (ValueError, NotImplementedError) as error:
         if ELSEWHERE not in str(error):
             raise
@@ -91,12 +91,12 @@ def _values(page: Any, data: bytes) -> np.ndarray:
         from PIL import Image
 
         with Image.open(io.BytesIO(data)) as opened:
-            found = np.asarray(opened)
+            values = np.asarray(opened)
     if "S" not in page.axes:
-        found = found[..., None]
+        values = values[..., None]
     elif page.axes.index("S") == 0:
-        found = np.moveaxis(found, 0, -1)
-    turned = upright(np.moveaxis(found, -1, 0), tag(page, ORIENTATION, 1))
+        values = np.moveaxis(values, 0, -1)
+    turned = upright(np.moveaxis(values, -1, 0), tag(page, ORIENTATION, 1))
     return np.moveaxis(turned, 0, -1)
 
 

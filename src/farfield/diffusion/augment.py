@@ -36,9 +36,6 @@ from torch.nn import functional
 
 from farfield.core.error import FarfieldError
 
-TOLD: Final = 9
-"""How many numbers a network is told of an image's moves."""
-
 _DRAWS: Final = 15
 _FINER: Final = 3
 _LOBES: Final = 3
@@ -63,7 +60,7 @@ class Moves:
     tilt: Tensor
     shift: Tensor
 
-    def told(self) -> Tensor:
+    def as_vector(self) -> Tensor:
         """What the network is told, ``[B, 9]``."""
         turned = [self.rotation.cos() - 1, self.rotation.sin()]
         stretched = [self.stretch * self.tilt.cos(), self.stretch * self.tilt.sin()]
@@ -107,7 +104,7 @@ class Augment:
         for row, each in zip(u, generators, strict=True):
             row.uniform_(generator=each)
         moves = self.moves(u)
-        return moved(images, moves), moves.told().to(images)
+        return moved(images, moves), moves.as_vector().to(images)
 
     def moves(self, u: Tensor) -> Moves:
         """Uniform numbers ``[B, 15]`` as moves."""

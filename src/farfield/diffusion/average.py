@@ -105,8 +105,8 @@ def count(text: str, name: str) -> int:
     Raises:
         FarfieldError: something else, or less than 1.
     """
-    found = re.fullmatch(r"(\d+(?:\.\d*)?)([kKmM]?)", text.strip())
-    amount = float(found[1]) * _UNITS[found[2].lower()] if found else 0.0
+    match = re.fullmatch(r"(\d+(?:\.\d*)?)([kKmM]?)", text.strip())
+    amount = float(match[1]) * _UNITS[match[2].lower()] if match else 0.0
     number = round(amount) if amount < MOST else 0
     if number < 1:
         raise FarfieldError(f"{name} {text!r}: expected a number of images such as 20000, 500k or 0.5M")

@@ -71,8 +71,8 @@ class Codec(nn.Module):
         return self._through(self._decoded, latents / self.scale + self.shift, pixels)
 
     def _encoded(self, images: Tensor) -> Tensor:
-        found = self.autoencoder.encode(images)
-        mean: Tensor = found.latent_dist.mean if hasattr(found, "latent_dist") else found.latents
+        encoded = self.autoencoder.encode(images)
+        mean: Tensor = encoded.latent_dist.mean if hasattr(encoded, "latent_dist") else encoded.latents
         return mean
 
     def _decoded(self, latents: Tensor) -> Tensor:

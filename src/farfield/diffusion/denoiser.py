@@ -1,22 +1,19 @@
 r"""The one contract: ``denoiser(x, sigma)`` is :math:`E[x_0 \mid x]` for :math:`x = x_0 + \sigma n`.
 
-A foreign network is wrapped here, once, and nowhere else is its parameterization known. With
-:math:`a = 1/\sqrt{1 + \sigma^2}` and :math:`q = \sigma a` a variance-preserving model sees :math:`x_t = a x`, and
+A foreign network F is wrapped here, once, and nowhere else is its parameterization known: whatever it was trained to
+answer, :math:`D(x, \sigma) = c_{skip}\,x + c_{out}\,F(c_{in}\,x, c_{noise})`, where its schedule says :math:`c_{noise}`
+(``Schedule.time``). With :math:`a = 1/\sqrt{1 + \sigma^2}` a variance-preserving model sees :math:`x_t = a x`;
+:math:`v = \sigma^2 + \sigma_d^2`, with the standard deviation :math:`\sigma_d` of the data:
 
-==============  ==========================  ===============================
-prediction      the network's output F      the denoiser
-==============  ==========================  ===============================
-``epsilon``     the noise n                 :math:`x - \sigma F`
-``sample``      the clean image             :math:`F`
-``v``           :math:`a n - q x_0`         :math:`a^2 x - q F`
-``edm``         preconditioned (table 1     :math:`c_{skip} x + c_{out} F`
-                of arXiv 2206.00364)
-``ve``          the noise's negative        :math:`x + \sigma F`, input x
-==============  ==========================  ===============================
-
-A denoiser with a network inside also says its ``weight``, :math:`1 / c_{out}^2` with the factor :math:`c_{out}` before F
-above: the weight of :math:`\|D - x_0\|^2` that makes the loss a plain mean squared error of F, which each family is trained
-with.
+===========  =============================  ======================  ===============================  =================
+prediction   what F is                      :math:`c_{skip}`        :math:`c_{out}`                  :math:`c_{in}`
+===========  =============================  ======================  ===============================  =================
+``epsilon``  the noise n                    1                       :math:`-\sigma`                  a
+``sample``   the clean image                0                       1                                a
+``v``        :math:`a n - \sigma a x_0`     :math:`a^2`             :math:`-\sigma a`                a
+``edm``      see arXiv 2206.00364, table 1  :math:`\sigma_d^2 / v`  :math:`\sigma \sigma_d/\sqrt v`  :math:`1/\sqrt v`
+``ve``       the noise's negative           1                       :math:`\sigma`                   1
+===========  =============================  ======================  ===============================  =================
 """
 
 from __future__ import annotations
@@ -32,7 +29,7 @@ from farfield.core.error import FarfieldError
 from farfield.diffusion.codec import Codec
 from farfield.diffusion.schedule import Schedule
 
-Prediction = Literal["epsilon", "sample", "v"]
+Prediction = Literal["epsilon", "sample", "v", "edm", "ve"]
 
 
 class Denoiser(nn.Module, ABC):
@@ -76,15 +73,16 @@ class Denoiser(nn.Module, ABC):
 
 
 class NetworkDenoiser(Denoiser):
-    """A discrete-time, variance-preserving network (DDPM and its descendants) as a denoiser.
+    """A network as a denoiser.
 
     Args:
-        network: called as ``network(x_t, time)`` or ``network(x_t, time, label)``; returns ``[B, C, H, W]``, or
+        network: called as ``network(c_in * x, time)`` or ``network(c_in * x, time, label)``; returns ``[B, C, H, W]``, or
             ``[B, 2C, H, W]`` with a learned variance, whose second half is not part of the mean and is left out.
         schedule: the trained levels.
         shape: ``(C, H, W)``.
         prediction: what the network was trained to output.
         label: class index for a class-conditional network.
+        sigma_data: standard deviation of the data, of ``edm`` alone.
     """
 
     def __init__(
@@ -94,6 +92,7 @@ class NetworkDenoiser(Denoiser):
         shape: tuple[int, ...],
         prediction: Prediction = "epsilon",
         label: int | None = None,
+        sigma_data: float = 0.5,
     ):
         super().__init__()
         if prediction not in get_args(Prediction):
@@ -103,75 +102,34 @@ class NetworkDenoiser(Denoiser):
         self.shape = tuple(shape)
         self.prediction = prediction
         self.label = label
-
-    def forward(self, x: Tensor, sigma: Tensor, label: Tensor | None = None, augment: Tensor | None = None) -> Tensor:
-        s = column(sigma, x)
-        a = (1 + s**2).rsqrt()
-        time = self.schedule.time(per_image(sigma, x))
-        output = evaluate(self.network, a * x, time, self.label if label is None else label, augment)
-        if self.prediction == "epsilon":
-            return x - s * output
-        if self.prediction == "sample":
-            return output
-        return a**2 * x - s * a * output
-
-    def weight(self, sigma: Tensor) -> Tensor:
-        if self.prediction == "epsilon":
-            return sigma**-2
-        if self.prediction == "sample":
-            return torch.ones_like(sigma)
-        return 1 + sigma**-2
-
-
-class EDMDenoiser(Denoiser):
-    r"""A network under EDM's preconditioning (arXiv 2206.00364, table 1).
-
-    With :math:`v = \sigma^2 + \sigma_{data}^2`: :math:`c_{skip} = \sigma_{data}^2 / v`,
-    :math:`c_{out} = \sigma \sigma_{data} / \sqrt v`, :math:`c_{in} = 1/\sqrt v`, noise input :math:`\ln\sigma / 4`.
-    """
-
-    def __init__(
-        self,
-        network: nn.Module,
-        schedule: Schedule,
-        shape: tuple[int, ...],
-        sigma_data: float = 0.5,
-        label: int | None = None,
-    ):
-        super().__init__()
-        self.network = network
-        self.schedule = schedule
-        self.shape = tuple(shape)
         self.sigma_data = sigma_data
-        self.label = label
 
     def forward(self, x: Tensor, sigma: Tensor, label: Tensor | None = None, augment: Tensor | None = None) -> Tensor:
-        s, d = column(sigma, x), self.sigma_data
-        v = s**2 + d**2
+        c_skip, c_out, c_in = self.scaling(column(sigma, x))
         time = self.schedule.time(per_image(sigma, x))
-        output = evaluate(self.network, x * v.rsqrt(), time, self.label if label is None else label, augment)
-        return d**2 / v * x + s * d * v.rsqrt() * output
+        output = evaluate(self.network, c_in * x, time, self.label if label is None else label, augment)
+        return c_skip * x + c_out * output
+
+    def scaling(self, sigma: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """``c_skip``, ``c_out`` and ``c_in`` of the table above, each of the shape of ``sigma``."""
+        one = torch.ones_like(sigma)
+        if self.prediction == "ve":
+            return one, sigma, one
+        if self.prediction == "edm":
+            d, v = self.sigma_data, sigma**2 + self.sigma_data**2
+            return d**2 / v, sigma * d * v.rsqrt(), v.rsqrt()
+        a = (1 + sigma**2).rsqrt()
+        if self.prediction == "epsilon":
+            return one, -sigma, a
+        return (torch.zeros_like(sigma), one, a) if self.prediction == "sample" else (a**2, -sigma * a, a)
 
     def weight(self, sigma: Tensor) -> Tensor:
-        return (sigma**2 + self.sigma_data**2) / (sigma * self.sigma_data) ** 2
-
-
-class VEDenoiser(Denoiser):
-    r"""A variance-exploding network (NCSN++, arXiv 2011.13456) as a denoiser: :math:`D = x + \sigma F(x, \ln(\sigma / 2))`."""
-
-    def __init__(self, network: nn.Module, schedule: Schedule, shape: tuple[int, ...], label: int | None = None):
-        super().__init__()
-        self.network = network
-        self.schedule = schedule
-        self.shape = tuple(shape)
-        self.label = label
-
-    def forward(self, x: Tensor, sigma: Tensor, label: Tensor | None = None, augment: Tensor | None = None) -> Tensor:
-        time = self.schedule.time(per_image(sigma, x))
-        return x + column(sigma, x) * evaluate(self.network, x, time, self.label if label is None else label, augment)
-
-    def weight(self, sigma: Tensor) -> Tensor:
-        return sigma**-2
+        r""":math:`1 / c_{out}^2`: the weight of :math:`\|D - x_0\|^2` that makes the loss a plain mean squared error of F, which
+        each family is trained with. Written out where squaring the quotient would round otherwise.
+        """
+        if self.prediction == "edm":
+            return (sigma**2 + self.sigma_data**2) / (sigma * self.sigma_data) ** 2
+        return 1 + sigma**-2 if self.prediction == "v" else self.scaling(sigma)[1] ** -2
 
 
 def evaluate(
@@ -192,8 +150,8 @@ def evaluate(
     if label is not None:
         label = torch.as_tensor(label, dtype=torch.long, device=x.device)
         arguments.append(label.expand(len(x)))
-    told = {} if augment is None else {"augment": augment.to(first.dtype)}
-    output: Tensor = network(*arguments, **told).to(x.dtype)
+    conditions = {} if augment is None else {"augment": augment.to(first.dtype)}
+    output: Tensor = network(*arguments, **conditions).to(x.dtype)
     channels = x.shape[1]
     if output.shape[1] == 2 * channels:
         output = output[:, :channels]

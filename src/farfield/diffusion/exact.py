@@ -55,16 +55,6 @@ class GaussianDenoiser(Denoiser):
         self.variances = nn.Buffer(variances.double())
         self.residual = residual
 
-    @staticmethod
-    def from_covariance(mean: Tensor, covariance: Tensor, schedule: Schedule | None = None) -> GaussianDenoiser:
-        """From a full covariance ``[d, d]``, symmetric and positive semi-definite."""
-        values, vectors = torch.linalg.eigh(covariance.double())
-        if float(values.min()) < -1e-8 * float(values.abs().max()):
-            raise FarfieldError(
-                f"covariance: expected positive semi-definite, its smallest eigenvalue is {float(values.min()):.3g}"
-            )
-        return GaussianDenoiser(mean, vectors, values.clamp(min=0), schedule=schedule)
-
     def forward(self, x: Tensor, sigma: Tensor) -> Tensor:
         centred = x.double().flatten(1) - self.mean
         variance = column(sigma, centred).double() ** 2

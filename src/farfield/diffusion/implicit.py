@@ -154,12 +154,12 @@ def integrate_implicit(
     past: Past = [(grid[0], slope(x, grid[0]))]
     for i, (s0, s1) in enumerate(pairwise(grid)):
         bound = tolerance * float(1 + s0**2) ** 0.5
-        found, e1 = _step_up(rule, slope, x, s0, s1, past, bound, most, memory)
-        check_finite(found.y, i + 1, len(moves), float(s1))
-        calls += found.iterations * rule.calls(1)
-        if not bool((found.residual <= bound).all()):
-            raise FarfieldError(_failure(found, i + 1, len(moves), float(s0), float(s1)))
-        x, past = found.y, [*past, (s1, e1)][-2:]
+        solution, e1 = _step_up(rule, slope, x, s0, s1, past, bound, most, memory)
+        check_finite(solution.y, i + 1, len(moves), float(s1))
+        calls += solution.iterations * rule.calls(1)
+        if not bool((solution.residual <= bound).all()):
+            raise FarfieldError(_failure(solution, i + 1, len(moves), float(s0), float(s1)))
+        x, past = solution.y, [*past, (s1, e1)][-2:]
         if callback:
             callback(Step(i + 1, len(moves), float(s1), x))
     return Implicit(x, calls)
@@ -193,11 +193,11 @@ def _step_up(
     return solve(residual, guess, tolerance, most, memory), slopes
 
 
-def _failure(found: Solution, index: int, steps: int, s0: float, s1: float) -> str:
-    first, last = found.history[0], found.history[-1]
-    rate = (last / first) ** (1 / max(1, len(found.history) - 1)) if first > 0 else 1.0
+def _failure(solution: Solution, index: int, steps: int, s0: float, s1: float) -> str:
+    first, last = solution.history[0], solution.history[-1]
+    rate = (last / first) ** (1 / max(1, len(solution.history) - 1)) if first > 0 else 1.0
     return (
         f"step {index} of {steps} (sigma {s0:.4g} to {s1:.4g}): the fixed point did not contract to the tolerance in "
-        f"{len(found.history)} iterations (residual {first:.2g} to {last:.2g}, a factor {rate:.2g} each); use more steps, "
+        f"{len(solution.history)} iterations (residual {first:.2g} to {last:.2g}, a factor {rate:.2g} each); use more steps, "
         "a higher --dtype, or a reversible method"
     )

@@ -41,8 +41,8 @@ def denoising_loss(denoiser: Denoiser, x0: Tensor, sigma: Tensor, noise: Tensor,
             f"denoising loss: noise {tuple(noise.shape)} for images {tuple(x0.shape)}; expected the same"
         )
     s = column(sigma, x0)
-    told = {} if label is None else {"label": label}
-    return ((denoiser(x0 + s * noise, sigma, **told) - x0) / s).square().flatten(1).mean(1)
+    conditions = {} if label is None else {"label": label}
+    return ((denoiser(x0 + s * noise, sigma, **conditions) - x0) / s).square().flatten(1).mean(1)
 
 
 def draw_levels(schedule: Schedule, n: int, g: torch.Generator) -> Tensor:
@@ -114,7 +114,7 @@ def heldout_loss(
     sigma = levels_at(denoiser.schedule, torch.cat(quantiles))
     noise = torch.cat(noises)
     rows = torch.arange(len(sigma), device=device) // draws
-    found = [
+    losses = [
         denoising_loss(
             denoiser,
             images[rows[i : i + batch_size]],
@@ -124,4 +124,4 @@ def heldout_loss(
         )
         for i in range(0, len(sigma), batch_size)
     ]
-    return torch.cat(found).double().cpu().reshape(len(images), draws).mean(1)
+    return torch.cat(losses).double().cpu().reshape(len(images), draws).mean(1)

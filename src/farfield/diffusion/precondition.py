@@ -1,31 +1,34 @@
 r"""A bare network becomes a denoiser, by the name of the family that it is to be trained as.
 
-===========  =====================================  ====================================  ==========================
-family       the network sees                       its output is                         levels
-===========  =====================================  ====================================  ==========================
-``edm``      :math:`x / \sqrt{\sigma^2 + \sigma_d^2}`, :math:`\ln\sigma/4`  preconditioned  0.002 to 80
-``ddpm``     :math:`x_t`, time step                 the noise                             1,000 linear betas
-``v``        :math:`x_t`, time step                 :math:`a n - q x_0`                   1,000 linear betas
-``iddpm``    :math:`x_t`, time step                 the noise                             1,000 cosine betas
-``vp``       :math:`x_t`, :math:`999\,t`            the noise                             linear SDE, continuous
-``ve``       :math:`x`, :math:`\ln(\sigma/2)`       minus the noise                       0.02 to 100, continuous
-===========  =====================================  ====================================  ==========================
+What the predictions are, and how each is scaled, stands in `diffusion.denoiser`.
+
+=========  ===========  =====================  =======================
+family     prediction   told the level as      levels
+=========  ===========  =====================  =======================
+``edm``    ``edm``      :math:`\ln\sigma/4`    0.002 to 80, continuous
+``ddpm``   ``epsilon``  time step              1,000 linear betas
+``v``      ``v``        time step              1,000 linear betas
+``iddpm``  ``epsilon``  time step              1,000 cosine betas
+``vp``     ``epsilon``  :math:`999\,t`         linear SDE, continuous
+``ve``     ``ve``       :math:`\ln(\sigma/2)`  0.02 to 100, continuous
+=========  ===========  =====================  =======================
 
 Sources: arXiv 2206.00364 (table 1), 2006.11239 (ddpm), 2202.00512 (v), 2102.09672 (iddpm), 2011.13456 (vp, ve).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Literal, get_args
+from collections.abc import Callable, Mapping
+from typing import Any, Final, Literal, get_args
 
 from torch import nn
 
 from farfield.core.error import FarfieldError
-from farfield.diffusion.denoiser import EDMDenoiser, NetworkDenoiser, VEDenoiser
+from farfield.diffusion.denoiser import NetworkDenoiser, Prediction
 from farfield.diffusion.schedule import (
     ContinuousSchedule,
     DiscreteSchedule,
+    Schedule,
     VESchedule,
     VPSchedule,
     cosine_betas,
@@ -35,8 +38,14 @@ from farfield.diffusion.schedule import (
 Family = Literal["edm", "ddpm", "v", "iddpm", "vp", "ve"]
 FAMILIES: tuple[Family, ...] = get_args(Family)
 
-Trainable = NetworkDenoiser | EDMDenoiser | VEDenoiser
-"""Denoisers with a network inside: they have ``network``, ``label`` and ``weight(sigma)``."""
+_READ_AS: Final[dict[Family, tuple[Prediction, Callable[..., Schedule]]]] = {
+    "edm": ("edm", ContinuousSchedule),
+    "ddpm": ("epsilon", lambda **levels: DiscreteSchedule(linear_betas(**levels))),
+    "v": ("v", lambda **levels: DiscreteSchedule(linear_betas(**levels))),
+    "iddpm": ("epsilon", lambda **levels: DiscreteSchedule(cosine_betas(**levels))),
+    "vp": ("epsilon", VPSchedule),
+    "ve": ("ve", VESchedule),
+}
 
 
 def precondition(
@@ -47,7 +56,7 @@ def precondition(
     sigma_data: float = 0.5,
     label: int | None = None,
     levels: Mapping[str, Any] | None = None,
-) -> Trainable:
+) -> NetworkDenoiser:
     """The denoiser of a network.
 
     Args:
@@ -59,20 +68,11 @@ def precondition(
     Raises:
         FarfieldError: no such family, or a schedule that cannot be.
     """
+    if family not in _READ_AS:
+        raise FarfieldError(f"precondition {family!r}: expected one of {', '.join(FAMILIES)}")
+    prediction, schedule = _READ_AS[family]
     chosen = dict(levels or {})
     try:
-        if family == "edm":
-            return EDMDenoiser(network, ContinuousSchedule(**chosen), shape, sigma_data, label)
-        if family == "ddpm":
-            return NetworkDenoiser(network, DiscreteSchedule(linear_betas(**chosen)), shape, "epsilon", label)
-        if family == "v":
-            return NetworkDenoiser(network, DiscreteSchedule(linear_betas(**chosen)), shape, "v", label)
-        if family == "iddpm":
-            return NetworkDenoiser(network, DiscreteSchedule(cosine_betas(**chosen)), shape, "epsilon", label)
-        if family == "vp":
-            return NetworkDenoiser(network, VPSchedule(**chosen), shape, "epsilon", label)
-        if family == "ve":
-            return VEDenoiser(network, VESchedule(**chosen), shape, label)
+        return NetworkDenoiser(network, schedule(**chosen), shape, prediction, label, sigma_data)
     except TypeError as error:
         raise FarfieldError(f"levels {chosen} of a model of family {family}: {error}") from error
-    raise FarfieldError(f"precondition {family!r}: expected one of {', '.join(FAMILIES)}")

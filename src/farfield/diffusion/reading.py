@@ -13,8 +13,7 @@ from typing import Final
 import torch
 from torch import Tensor, nn
 
-from farfield.diffusion.denoiser import Denoiser, EDMDenoiser, NetworkDenoiser, Prediction, VEDenoiser
-from farfield.diffusion.precondition import Trainable
+from farfield.diffusion.denoiser import Denoiser, NetworkDenoiser, Prediction
 from farfield.diffusion.schedule import (
     ContinuousSchedule,
     DiscreteSchedule,
@@ -55,10 +54,10 @@ class Readings:
     open: Callable[[], Sequence[Reading]]
 
     @staticmethod
-    def of(denoiser: Trainable, doubled: bool = False) -> Readings:
+    def of(denoiser: NetworkDenoiser, doubled: bool = False) -> Readings:
         """All of `readings`, of a denoiser that is kept."""
-        found = readings(denoiser, doubled)
-        return Readings(tuple(r.name for r in found), lambda: found)
+        every = readings(denoiser, doubled)
+        return Readings(tuple(r.name for r in every), lambda: every)
 
 
 class Once(nn.Module):
@@ -100,7 +99,7 @@ class ZeroToOne(Denoiser):
         return 2 * answer - 1
 
 
-def readings(denoiser: Trainable, doubled: bool = False) -> list[Reading]:
+def readings(denoiser: NetworkDenoiser, doubled: bool = False) -> list[Reading]:
     """The way a network is read now, and then every other that is known here.
 
     One thing is changed at a time (levels, preconditioning, scale of the images), each with every prediction.
@@ -108,57 +107,50 @@ def readings(denoiser: Trainable, doubled: bool = False) -> list[Reading]:
     Args:
         doubled: it answers 2C channels, of which the second half could be the mean.
     """
-    network, shape, label = Once(denoiser.network), denoiser.shape, denoiser.label
-    now = denoiser.prediction if isinstance(denoiser, NetworkDenoiser) else None
+    network, now = Once(denoiser.network), denoiser.prediction
+    preserving = now in PREDICTIONS
 
-    def vp(schedule: Schedule, changes: Mapping[str, str], inner: nn.Module = network) -> list[Reading]:
-        return [
-            Reading(
-                {**changes, **({} if p == now else {"prediction": p})},
-                NetworkDenoiser(inner, schedule, shape, p, label),
-            )
-            for p in PREDICTIONS
-        ]
+    def reading(
+        changes: Mapping[str, str],
+        schedule: Schedule = denoiser.schedule,
+        prediction: Prediction = now,
+        sigma_data: float = denoiser.sigma_data,
+        network: nn.Module = network,
+    ) -> Reading:
+        read = NetworkDenoiser(network, schedule, denoiser.shape, prediction, denoiser.label, sigma_data)
+        return Reading(changes, read)
 
-    def edm(data: float, changes: Mapping[str, str]) -> Reading:
-        schedule = denoiser.schedule if isinstance(denoiser, EDMDenoiser) else ContinuousSchedule()
-        return Reading(changes, EDMDenoiser(network, schedule, shape, data, label))
+    def vp(changes: Mapping[str, str], schedule: Schedule) -> list[Reading]:
+        return [reading({**changes, **({} if p == now else {"prediction": p})}, schedule, p) for p in PREDICTIONS]
 
-    found: list[Reading]
-    if isinstance(denoiser, NetworkDenoiser):
-        found = sorted(vp(denoiser.schedule, {}), key=lambda r: bool(r.changes))  # the present one first
-        inside = [Reading({"images": "[0, 1]", **r.changes}, ZeroToOne(r.denoiser)) for r in found]
-        found += inside
-    else:
-        found = [Reading({}, _around(denoiser, network))]
-        found += [Reading({"images": "[0, 1]"}, ZeroToOne(found[0].denoiser))]
+    every = vp({}, denoiser.schedule) if preserving else [reading({})]
+    every.sort(key=lambda r: bool(r.changes))  # the present one first
+    every += [Reading({"images": "[0, 1]", **r.changes}, ZeroToOne(r.denoiser)) for r in every]
     if doubled:
-        found.append(Reading({"mean": "second half of the channels"}, _around(denoiser, SecondHalf(network))))
-    family = {} if now else {"preconditioning": "vp"}
+        every.append(reading({"mean": "second half of the channels"}, network=SecondHalf(network)))
     for named, schedule in schedules(denoiser.schedule):
-        found += vp(schedule, {**family, **named})
-    if isinstance(denoiser, EDMDenoiser):
-        found += [edm(d, {"sigma_data": f"{d:g}"}) for d in SIGMA_DATA if d != denoiser.sigma_data]
-    else:
-        found += [edm(d, {"preconditioning": "edm", "sigma_data": f"{d:g}"}) for d in SIGMA_DATA]
-    if not isinstance(denoiser, VEDenoiser):
-        found.append(Reading({"preconditioning": "ve"}, VEDenoiser(network, VESchedule(), shape, label)))
-    return found
+        every += vp(named if preserving else {"preconditioning": "vp", **named}, schedule)
+    edm, continuous = ({}, denoiser.schedule) if now == "edm" else ({"preconditioning": "edm"}, ContinuousSchedule())
+    for data in (d for d in SIGMA_DATA if now != "edm" or d != denoiser.sigma_data):
+        every.append(reading({**edm, "sigma_data": f"{data:g}"}, continuous, "edm", data))
+    if now != "ve":
+        every.append(reading({"preconditioning": "ve"}, VESchedule(), "ve"))
+    return every
 
 
 def schedules(now: Schedule) -> list[tuple[dict[str, str], DiscreteSchedule]]:
     """Other levels that time steps may mean, and what they are called: the field's, at as many steps as now and as usual."""
     discrete = isinstance(now, DiscreteSchedule)
     steps, scale = (len(now.levels), now.scale) if isinstance(now, DiscreteSchedule) else (1000, 1.0)
-    found = [
+    candidates = [
         ({"schedule": "linear"}, DiscreteSchedule(_linear(steps), scale=scale)),
         ({"schedule": "cosine"}, DiscreteSchedule(cosine_betas(steps), scale=scale)),
         ({"schedule": "scaled_linear"}, DiscreteSchedule(scaled_linear_betas(steps), scale=scale)),
     ]
     for other in (n for n in STEPS if discrete and n != steps):
-        found.append(({"schedule": "linear", "steps": str(other)}, DiscreteSchedule(_linear(other))))
-        found.append(({"schedule": "cosine", "steps": str(other)}, DiscreteSchedule(cosine_betas(other))))
-    return [(named, schedule) for named, schedule in found if not _alike(schedule, now)]
+        candidates.append(({"schedule": "linear", "steps": str(other)}, DiscreteSchedule(_linear(other))))
+        candidates.append(({"schedule": "cosine", "steps": str(other)}, DiscreteSchedule(cosine_betas(other))))
+    return [(named, schedule) for named, schedule in candidates if not _alike(schedule, now)]
 
 
 def _linear(steps: int) -> Tensor:
@@ -170,12 +162,3 @@ def _alike(a: DiscreteSchedule, b: Schedule) -> bool:
     if not isinstance(b, DiscreteSchedule) or len(a.levels) != len(b.levels) or a.scale != b.scale:
         return False
     return torch.allclose(a.levels, b.levels, rtol=1e-4)
-
-
-def _around(denoiser: Trainable, network: nn.Module) -> Trainable:
-    """The same denoiser around another network."""
-    if isinstance(denoiser, NetworkDenoiser):
-        return NetworkDenoiser(network, denoiser.schedule, denoiser.shape, denoiser.prediction, denoiser.label)
-    if isinstance(denoiser, EDMDenoiser):
-        return EDMDenoiser(network, denoiser.schedule, denoiser.shape, denoiser.sigma_data, denoiser.label)
-    return VEDenoiser(network, denoiser.schedule, denoiser.shape, denoiser.label)

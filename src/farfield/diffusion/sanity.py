@@ -94,8 +94,8 @@ class Sanity:
     @property
     def better(self) -> Tried | None:
         """The best reading, where it denoises and is better than the present one, both beyond error, and it matters."""
-        found = (t for t in self.others if _high(t.against) < 1 / MATTERS and _high(t.ratio) < 1)
-        return next(found, None)
+        candidates = (t for t in self.others if _high(t.against) < 1 / MATTERS and _high(t.ratio) < 1)
+        return next(candidates, None)
 
     @property
     def open(self) -> tuple[Tried, ...]:
@@ -225,12 +225,12 @@ def _measured(
 
 def multiple_errors(x0: Tensor, sigmas: Tensor, power: Tensor) -> Tensor:
     r"""Errors of :math:`\frac{m}{m + \sigma^2} x` for the same noisy images, ``[levels, n]``; m is ``power``, one or ``[n]``."""
-    found = torch.empty(len(sigmas), len(x0), dtype=torch.float64)
+    errors = torch.empty(len(sigmas), len(x0), dtype=torch.float64)
     for i, sigma in enumerate(sigmas.tolist()):
         x = x0.double() + sigma * _noise(len(x0), x0.shape[1:], i)
         factor = (power / (power + sigma**2)).expand(len(x0)).reshape(-1, *(1,) * (x0.ndim - 1))
-        found[i] = (factor * x - x0).square().flatten(1).mean(1)
-    return found
+        errors[i] = (factor * x - x0).square().flatten(1).mean(1)
+    return errors
 
 
 def _noise(n: int, shape: torch.Size, level: int) -> Tensor:
@@ -252,9 +252,9 @@ def _error(denoiser: Denoiser, clean: Tensor, noise: Tensor, sigma: float) -> Te
 
 def _factor(logs: Tensor) -> Score:
     """The geometric mean and its interval."""
-    found = mean_score(logs, most=700.0)
-    ends = (None if end is None else math.exp(end) for end in (found.low, found.high))
-    return Score(math.exp(found.value), found.n, *ends)
+    mean = mean_score(logs, most=700.0)
+    ends = (None if end is None else math.exp(end) for end in (mean.low, mean.high))
+    return Score(math.exp(mean.value), mean.n, *ends)
 
 
 def _low(score: Score) -> float:

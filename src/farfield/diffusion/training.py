@@ -24,9 +24,9 @@ from farfield.core.error import FarfieldError
 from farfield.core.runtime import Ranks, generator
 from farfield.core.state import StateFile
 from farfield.diffusion.average import Average, exchanged
+from farfield.diffusion.denoiser import NetworkDenoiser
 from farfield.diffusion.engine import Engine, Groups
 from farfield.diffusion.objective import levels_at
-from farfield.diffusion.precondition import Trainable
 
 Decay = Literal["constant", "cosine", "linear", "rsqrt"]
 Precision = Literal["float32", "bfloat16", "float16"]
@@ -137,7 +137,7 @@ class Training:
 
     def __init__(
         self,
-        denoiser: Trainable,
+        denoiser: NetworkDenoiser,
         rows: Rows,
         recipe: Recipe,
         *,
@@ -237,15 +237,15 @@ class Training:
         total = torch.zeros((), dtype=torch.float64)
         with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
             torch.manual_seed(generator(recipe.seed, f"training-dropout-{first}").initial_seed() % 2**63)
-            size = share // recipe.accumulate
-            for start in range(first, first + share, size):
-                loss = self._loss(range(start, start + size)).sum() / recipe.batch_size
+            batch_size = share // recipe.accumulate
+            for start in range(first, first + share, batch_size):
+                loss = self._loss(range(start, start + batch_size)).sum() / recipe.batch_size
                 self.engine.scaler.scale(loss).backward()
                 total += loss.detach().double().cpu()
         return self._gather(total)
 
     @contextlib.contextmanager
-    def averaged(self, index: int = 0) -> Iterator[Trainable]:
+    def averaged(self, index: int = 0) -> Iterator[NetworkDenoiser]:
         """The denoiser with averaged weights, in evaluation mode, while inside."""
         with exchanged(self.weights, self.averages[index].values):
             self.denoiser.eval()
@@ -265,12 +265,12 @@ class Training:
             noises.append(torch.randn(x.shape[1:], generator=g))
         if recipe.flips:
             x = torch.where(torch.tensor(mirrored).reshape(-1, 1, 1, 1), x.flip(-1), x)
-        told: dict[str, Tensor] = {}
+        conditions: dict[str, Tensor] = {}
         if self.augment is not None:
-            x, told["augment"] = self.augment(x, [generator(recipe.seed, f"training-augment-{p}") for p in places])
-            told["augment"] = told["augment"].to(self.device)
+            x, augment = self.augment(x, [generator(recipe.seed, f"training-augment-{p}") for p in places])
+            conditions["augment"] = augment.to(self.device)
         if self.conditional and self.rows.labels is not None:
-            told["label"] = self.rows.labels[index].to(self.device)
+            conditions["label"] = self.rows.labels[index].to(self.device)
         quantile = torch.tensor([(self._shift + p * GOLDEN) % 1.0 for p in places], dtype=torch.float64)
         sigma = levels_at(self.denoiser.schedule, quantile, recipe.law).float().to(self.device)
         x, noise = x.to(self.device), torch.stack(noises).to(self.device)
@@ -278,7 +278,7 @@ class Training:
         low = {"float16": torch.float16, "bfloat16": torch.bfloat16}.get(recipe.precision)
         noisy = (x + s * noise).contiguous(memory_format=self.layout)
         with torch.autocast(self.device.type, low, enabled=low is not None):
-            answer = self.denoiser(noisy, sigma, **told)
+            answer = self.denoiser(noisy, sigma, **conditions)
         return self.denoiser.weight(sigma) * (answer.float() - x).square().flatten(1).mean(1)
 
     def _order(self, epoch: int) -> Tensor:

@@ -30,9 +30,9 @@ def flipd(jacobian: Jacobian, probes: int, g: torch.Generator) -> Estimate:
     Raises:
         FarfieldError: fewer than 2 probes, or more than dimensions.
     """
-    found = trace(jacobian, probes, g)
+    jacobian_trace = trace(jacobian, probes, g)
     distance = float((jacobian.x.flatten() - jacobian.value).square().sum()) / jacobian.sigma**2
-    return Estimate(found.value + distance, found.error, found.n)
+    return Estimate(jacobian_trace.value + distance, jacobian_trace.error, jacobian_trace.n)
 
 
 def error_dimension(denoiser: Denoiser, x0: Tensor, sigma: float, noise: Tensor, batch: int = BATCH) -> Estimate:

@@ -85,9 +85,9 @@ class Jacobian:
         r""":math:`J v_i` for each row of ``vectors [k, d]``, ``[k, d]``."""
         if self.columns_by != "central differences":
             try:
-                found = self._blocks(vectors, self._by_second_derivative)
+                products = self._blocks(vectors, self._by_second_derivative)
                 self.columns_by = "second derivative"
-                return found
+                return products
             except RuntimeError as error:
                 if isinstance(error, torch.OutOfMemoryError) or self.columns_by is not None:
                     raise
@@ -125,9 +125,9 @@ class Jacobian:
         x = self.x.flatten()
         return (self.answers(x + moved) - self.answers(x - moved)) / (2 * step)
 
-    def _graph(self, size: int) -> tuple[Tensor, Tensor]:
+    def _graph(self, batch_size: int) -> tuple[Tensor, Tensor]:
         """Copies of the point and their answers, with the graph between them."""
-        points = self.x.expand(size, *self.x.shape).clone().requires_grad_()
+        points = self.x.expand(batch_size, *self.x.shape).clone().requires_grad_()
         with torch.enable_grad():
             answers = self._evaluate(points)
         if not answers.requires_grad:
@@ -142,8 +142,8 @@ class Jacobian:
         if points.ndim == 4 and points.device.type == "cpu":
             points = points.contiguous(memory_format=torch.channels_last)  # convolutions are a tenth faster
         level = torch.tensor(self.sigma, dtype=points.dtype, device=points.device)
-        told = {} if self.label is None else {"label": torch.full((len(points),), self.label, device=points.device)}
-        answers: Tensor = self.denoiser(points, level, **told)
+        labels = {} if self.label is None else {"label": torch.full((len(points),), self.label, device=points.device)}
+        answers: Tensor = self.denoiser(points, level, **labels)
         if answers.shape != points.shape:
             raise FarfieldError(
                 f"the denoiser answers {tuple(answers.shape)} to {tuple(points.shape)}; expected the same shape, its Jacobian "
@@ -152,8 +152,8 @@ class Jacobian:
         return answers
 
     def _grad(self, of: Tensor, by: Tensor, weights: Tensor, create_graph: bool = False) -> Tensor:
-        (found,) = torch.autograd.grad(of, by, weights.reshape(of.shape), retain_graph=True, create_graph=create_graph)
-        return found if create_graph else found.flatten(1)
+        (grad,) = torch.autograd.grad(of, by, weights.reshape(of.shape), retain_graph=True, create_graph=create_graph)
+        return grad if create_graph else grad.flatten(1)
 
     def _blocks(self, vectors: Tensor, product: Callable[[Tensor], Tensor]) -> Tensor:
         """A product in equal blocks of at most a batch; the last one is filled up with zeros."""
@@ -161,15 +161,15 @@ class Jacobian:
             raise FarfieldError(f"vectors of shape {tuple(vectors.shape)}: expected [k, {self.dimension}]")
         if len(vectors) == 0:
             return vectors.to(self.x)
-        size = math.ceil(len(vectors) / math.ceil(len(vectors) / self.batch))
-        found = torch.empty((len(vectors), self.dimension), dtype=self.x.dtype, device=self.x.device)
+        batch_size = math.ceil(len(vectors) / math.ceil(len(vectors) / self.batch))
+        products = torch.empty((len(vectors), self.dimension), dtype=self.x.dtype, device=self.x.device)
         with exact_matmul():
-            for start in range(0, len(vectors), size):
-                some = vectors[start : start + size].to(self.x)
-                padded = torch.cat([some, some.new_zeros((size - len(some), self.dimension))])
-                found[start : start + size] = product(padded)[: len(some)]
-        if not bool(torch.isfinite(found).all()):
+            for start in range(0, len(vectors), batch_size):
+                some = vectors[start : start + batch_size].to(self.x)
+                padded = torch.cat([some, some.new_zeros((batch_size - len(some), self.dimension))])
+                products[start : start + batch_size] = product(padded)[: len(some)]
+        if not bool(torch.isfinite(products).all()):
             raise NonFiniteError(
                 f"Jacobian at sigma {self.sigma:g}: a product is not finite; run the model in a wider precision (--dtype)"
             )
-        return found
+        return products

@@ -31,27 +31,19 @@ def distance(u: Tensor, v: Tensor) -> float:
     return math.sqrt(float(apart) / both)
 
 
-def principal_angles(u: Tensor, v: Tensor) -> Tensor:
-    """The angles between two subspaces, radians ascending, ``[min(a, b)]``; small ones from their sines."""
-    wide, narrow = (u, v) if u.shape[1] >= v.shape[1] else (v, u)
-    cosines = torch.linalg.svdvals(wide.T @ narrow).clamp(max=1)
-    sines = torch.linalg.svdvals(narrow - wide @ (wide.T @ narrow)).flip(0).clamp(max=1)
-    return torch.where(cosines > math.sqrt(0.5), sines.asin(), cosines.acos())
-
-
-def match(found: Sequence[Tensor], truth: Sequence[Tensor]) -> list[int]:
+def match(bases: Sequence[Tensor], truth: Sequence[Tensor]) -> list[int]:
     """Which found basis stands for each true one, so that the sum of their distances is least."""
     from scipy.optimize import linear_sum_assignment
 
-    if len(found) != len(truth):
-        raise FarfieldError(f"{len(found)} subspaces found: expected {len(truth)}, one for each true one")
-    rows, columns = linear_sum_assignment([[distance(u, v) for u in found] for v in truth])
+    if len(bases) != len(truth):
+        raise FarfieldError(f"{len(bases)} subspaces found: expected {len(truth)}, one for each true one")
+    rows, columns = linear_sum_assignment([[distance(u, v) for u in bases] for v in truth])
     return [int(c) for _, c in sorted(zip(rows, columns, strict=True))]
 
 
-def recovery_error(found: Sequence[Tensor], truth: Sequence[Tensor]) -> Tensor:
+def recovery_error(bases: Sequence[Tensor], truth: Sequence[Tensor]) -> Tensor:
     """The distance of each true subspace to the found one that stands for it, ``[K]``."""
-    errors = [distance(found[i], v) for i, v in zip(match(found, truth), truth, strict=True)]
+    errors = [distance(bases[i], v) for i, v in zip(match(bases, truth), truth, strict=True)]
     return torch.tensor(errors, dtype=torch.float64)
 
 

@@ -22,6 +22,7 @@ class VectorNetwork(nn.Module):
     def __init__(self, n: int, width: int = 256, blocks: int = 3):
         super().__init__()
         self.enter = nn.Linear(n, width)
+        # The name is in the weights that runs keep.
         self.told = nn.ModuleList(nn.Linear(2 * FREQUENCIES, width) for _ in range(blocks))
         self.first = nn.ModuleList(nn.Linear(width, width) for _ in range(blocks))
         self.second = nn.ModuleList(nn.Linear(width, width) for _ in range(blocks))
@@ -35,7 +36,7 @@ class VectorNetwork(nn.Module):
         phases = 2 * math.pi * time[:, None] * rates
         level = torch.cat([phases.sin(), phases.cos()], 1).to(x.dtype)
         h = self.enter(x.flatten(1))
-        for told, first, second in zip(self.told, self.first, self.second, strict=True):
-            h = h + second(nn.functional.silu(first(nn.functional.silu(h)) + told(level)))
+        for embed, first, second in zip(self.told, self.first, self.second, strict=True):
+            h = h + second(nn.functional.silu(first(nn.functional.silu(h)) + embed(level)))
         answer: Tensor = self.leave(nn.functional.silu(h))
         return answer.reshape(x.shape)

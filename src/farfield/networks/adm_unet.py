@@ -106,36 +106,36 @@ class ADMUNet(nn.Module):
     def forward(self, x: Tensor, time: Tensor, label: Tensor | None = None, augment: Tensor | None = None) -> Tensor:
         """The answer to noisy images; classes ``label`` are ``[B]`` (-1 for none), ``augment`` is ``[B, augment_dim]``."""
         height, width = x.shape[-2:]
-        told = self._told(time, label, augment)
-        x, kept = self._down(padded(x, 2 ** (len(self.levels) - 1)), told)
-        return self._up(x, told, kept)[..., :height, :width]
+        embedding = self._embedding(time, label, augment)
+        x, kept = self._down(padded(x, 2 ** (len(self.levels) - 1)), embedding)
+        return self._up(x, embedding, kept)[..., :height, :width]
 
-    def _told(self, time: Tensor, label: Tensor | None, augment: Tensor | None) -> Tensor:
-        told = self.map_noise(time).to(self.map_layer0.weight.dtype)
+    def _embedding(self, time: Tensor, label: Tensor | None, augment: Tensor | None) -> Tensor:
+        embedding = self.map_noise(time).to(self.map_layer0.weight.dtype)
         if self.map_augment is not None and augment is not None:
-            told = told + self.map_augment(augment.to(told.dtype))
-        told = self.map_layer1(functional.silu(self.map_layer0(told)))
+            embedding = embedding + self.map_augment(augment.to(embedding.dtype))
+        embedding = self.map_layer1(functional.silu(self.map_layer0(embedding)))
         if self.map_label is not None:
-            told = told + self.map_label(
-                one_hot(label, self.label_dim, told, self.label_dropout if self.training else 0.0)
+            embedding = embedding + self.map_label(
+                one_hot(label, self.label_dim, embedding, self.label_dropout if self.training else 0.0)
             )
-        return functional.silu(told)
+        return functional.silu(embedding)
 
-    def _down(self, x: Tensor, told: Tensor) -> tuple[Tensor, list[Tensor]]:
+    def _down(self, x: Tensor, embedding: Tensor) -> tuple[Tensor, list[Tensor]]:
         enc, kept = self.enc, []
         for i, name in enumerate(self.levels):
-            x = enc[f"{name}_down"](x, told) if i else enc[f"{name}_conv"](x)
+            x = enc[f"{name}_down"](x, embedding) if i else enc[f"{name}_conv"](x)
             kept.append(x)
             for k in range(self.num_blocks):
-                x = enc[f"{name}_block{k}"](x, told)
+                x = enc[f"{name}_block{k}"](x, embedding)
                 kept.append(x)
         return x, kept
 
-    def _up(self, x: Tensor, told: Tensor, kept: list[Tensor]) -> Tensor:
+    def _up(self, x: Tensor, embedding: Tensor, kept: list[Tensor]) -> Tensor:
         dec = self.dec
         for i, name in reversed(list(enumerate(self.levels))):
             for part in ("in0", "in1") if i == len(self.levels) - 1 else ("up",):
-                x = dec[f"{name}_{part}"](x, told)
+                x = dec[f"{name}_{part}"](x, embedding)
             for k in range(self.num_blocks + 1):
-                x = dec[f"{name}_block{k}"](torch.cat([x, kept.pop()], dim=1), told)
+                x = dec[f"{name}_block{k}"](torch.cat([x, kept.pop()], dim=1), embedding)
         return self.out_conv(functional.silu(self.out_norm(x)))

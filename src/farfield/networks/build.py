@@ -165,8 +165,8 @@ def _check_size(config: dict[str, Any]) -> None:
     for names, most in (((*_LEVELS,), MOST_LEVELS), ((*_DEPTHS,), MOST_BLOCKS)):
         for name in names:
             given = config.get(name, 1)
-            found = len(given) if isinstance(given, list | tuple) else given
-            if not isinstance(found, int) or not 1 <= found <= most:
+            amount = len(given) if isinstance(given, list | tuple) else given
+            if not isinstance(amount, int) or not 1 <= amount <= most:
                 raise FarfieldError(f"configuration of a network: {name} of {given!r:.80}: expected 1 to {most}")
 
 

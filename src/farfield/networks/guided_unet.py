@@ -119,19 +119,19 @@ class GuidedUNet(nn.Module):
         Raises:
             FarfieldError: a label is missing, or given to an unconditional network.
         """
-        told = self.time_embed(waves(time, self.model_channels).to(next(self.parameters()).dtype))
+        embedding = self.time_embed(waves(time, self.model_channels).to(next(self.parameters()).dtype))
         if (label is None) != (self.label_emb is None):
             has = "no classes" if self.label_emb is None else f"{self.label_emb.num_embeddings} classes"
             raise FarfieldError(f"label {label}: this network has {has}; give a label if and only if it has some")
         if self.label_emb is not None:
-            told = told + self.label_emb(label)
+            embedding = embedding + self.label_emb(label)
         kept = []
         for stage in self.input_blocks:
-            x = stage(x, told)
+            x = stage(x, embedding)
             kept.append(x)
-        x = self.middle_block(x, told)
+        x = self.middle_block(x, embedding)
         for stage in self.output_blocks:
-            x = stage(torch.cat([x, kept.pop()], dim=1), told)
+            x = stage(torch.cat([x, kept.pop()], dim=1), embedding)
         answer: Tensor = self.out(x)
         return answer
 
@@ -152,9 +152,9 @@ def waves(time: Tensor, channels: int) -> Tensor:
 class _Stage(nn.ModuleList):
     """Parts in a row, of which residual blocks are told of noise level and class."""
 
-    def forward(self, x: Tensor, told: Tensor) -> Tensor:
+    def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
         for part in self:
-            x = part(x, told) if isinstance(part, _Residual) else part(x)
+            x = part(x, embedding) if isinstance(part, _Residual) else part(x)
         return x
 
 
@@ -172,18 +172,18 @@ class _Residual(nn.Module):
         )
         self.skip_connection = nn.Conv2d(before, after, 1) if before != after else nn.Identity()
 
-    def forward(self, x: Tensor, told: Tensor) -> Tensor:
+    def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
         norm, act, conv = self.in_layers
         y = act(norm(x))
         if self.resize is not None:
             x, y = self.resize(x), self.resize(y)
         y = conv(y)
-        told = self.emb_layers(told)[:, :, None, None]
+        modulation = self.emb_layers(embedding)[:, :, None, None]
         if self.scale_shift:
-            scale, shift = told.chunk(2, dim=1)
+            scale, shift = modulation.chunk(2, dim=1)
             y = self.out_layers[1:](self.out_layers[0](y) * (1 + scale) + shift)
         else:
-            y = self.out_layers(y + told)
+            y = self.out_layers(y + modulation)
         answer: Tensor = self.skip_connection(x) + y
         return answer
 

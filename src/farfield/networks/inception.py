@@ -72,19 +72,19 @@ class _Mixed(nn.Module):
         self.branch_pool = _Convolution(before, pooled, 1) if pooled else None
 
     def forward(self, x: Tensor) -> Tensor:
-        found = []
+        branches = []
         for names in self.chains:
             y = x
             for name in names:
                 y = getattr(self, name)(y)
-            found += [getattr(self, end)(y) for end in self.forks[names[-1]]] if names[-1] in self.forks else [y]
+            branches += [getattr(self, end)(y) for end in self.forks[names[-1]]] if names[-1] in self.forks else [y]
         if self.pool == "half":
             pooled = functional.max_pool2d(x, 3, 2)
         elif self.pool == "max":
             pooled = functional.max_pool2d(x, 3, 1, padding=1)
         else:
             pooled = functional.avg_pool2d(x, 3, 1, padding=1, count_include_pad=False)
-        return torch.cat([*found, pooled if self.branch_pool is None else self.branch_pool(pooled)], 1)
+        return torch.cat([*branches, pooled if self.branch_pool is None else self.branch_pool(pooled)], 1)
 
 
 def _narrow(before: int, pooled: int) -> _Mixed:
@@ -153,9 +153,9 @@ def from_state_dict(state: Mapping[str, Tensor]) -> InceptionV3:
     """
     classes = state.get("fc.weight")
     if classes is None or len(classes) != 1008:
-        found = "no fc" if classes is None else f"{len(classes)} classes"
+        seen = "no fc" if classes is None else f"{len(classes)} classes"
         raise FarfieldError(
-            f"state dict of an Inception-v3 with {found}: expected the 1008 classes of the network that Fréchet Inception "
+            f"state dict of an Inception-v3 with {seen}: expected the 1008 classes of the network that Fréchet Inception "
             "distances use; give pt_inception-2015-12-05-6726825d.pth (`farfield fetch inception`)"
         )
     try:

@@ -184,13 +184,13 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
         style = self.style
-        told = self.affine(embedding)[:, :, None, None]
+        modulation = self.affine(embedding)[:, :, None, None]
         y = self.conv0(functional.silu(self.norm0(x)))
         if style.adaptive:
-            scale, shift = told.chunk(2, dim=1)
+            scale, shift = modulation.chunk(2, dim=1)
             y = self.norm1(y) * (1 + scale) + shift
         else:
-            y = self.norm1(y + told)
+            y = self.norm1(y + modulation)
         y = self.conv1(functional.dropout(functional.silu(y), style.dropout, self.training))
         x = ((x if self.skip is None else self.skip(x)) + y) * style.scale
         return (x + self._attention(x)) * style.scale if self.heads else x

@@ -78,23 +78,20 @@ def _stage(before: int, after: int, blocks: int, stride: int) -> nn.Sequential:
 def from_state_dict(state: Mapping[str, Tensor]) -> ResNet:
     """The network of a state dict, frozen, in evaluation mode; depth and classes are read off names and shapes.
 
-    Names may carry the ``module.`` that ``DataParallel`` puts before them.
-
     Raises:
         FarfieldError: the names or shapes are not those of a CIFAR ResNet.
     """
-    plain = {name.removeprefix("module."): value for name, value in state.items()}
-    per_stage = [len({m[1] for name in plain if (m := re.match(rf"layer{i}\.(\d+)\.", name))}) for i in (1, 2, 3)]
-    linear = plain.get("linear.weight")
+    per_stage = [len({m[1] for name in state if (m := re.match(rf"layer{i}\.(\d+)\.", name))}) for i in (1, 2, 3)]
+    linear = state.get("linear.weight")
     if linear is None or linear.ndim != 2 or per_stage[0] == 0 or len(set(per_stage)) != 1:
         raise FarfieldError(
-            f"state dict with {len(plain)} entries ({', '.join(list(plain)[:3])} …): expected a CIFAR ResNet (conv1, "
+            f"state dict with {len(state)} entries ({', '.join(list(state)[:3])} …): expected a CIFAR ResNet (conv1, "
             f"bn1, layer1.0.conv1 … linear; three equal stages), found stages of {per_stage} blocks; "
             "give the state dict of a ResNet-20 … ResNet-110"
         )
     network = ResNet(6 * per_stage[0] + 2, classes=len(linear))
     try:
-        network.load_state_dict(plain)
+        network.load_state_dict(state)
     except RuntimeError as error:
         raise FarfieldError(
             f"state dict of a ResNet-{network.depth}: expected its names and shapes, found others ({error}); "

@@ -150,28 +150,28 @@ class SongUNet(nn.Module):
     def forward(self, x: Tensor, time: Tensor, label: Tensor | None = None, augment: Tensor | None = None) -> Tensor:
         """The answer to noisy images; classes ``label`` are ``[B]`` (-1 for none), ``augment`` is ``[B, augment_dim]``."""
         height, width = x.shape[-2:]
-        told = self._told(time, label, augment)
-        x, kept = self._down(padded(x, 2 ** (len(self.levels) - 1)), told)
-        return self._up(x, told, kept)[..., :height, :width]
+        embedding = self._embedding(time, label, augment)
+        x, kept = self._down(padded(x, 2 ** (len(self.levels) - 1)), embedding)
+        return self._up(x, embedding, kept)[..., :height, :width]
 
-    def _told(self, time: Tensor, label: Tensor | None, augment: Tensor | None) -> Tensor:
+    def _embedding(self, time: Tensor, label: Tensor | None, augment: Tensor | None) -> Tensor:
         cosines, sines = self.map_noise(time).to(self.map_layer0.weight.dtype).chunk(2, dim=1)
-        told = torch.cat([sines, cosines], dim=1)
+        embedding = torch.cat([sines, cosines], dim=1)
         if self.map_label is not None:
             dropout = self.label_dropout if self.training else 0.0
-            rows = one_hot(label, self.label_dim, told, dropout)
-            told = told + self.map_label(rows * math.sqrt(self.label_dim))
+            rows = one_hot(label, self.label_dim, embedding, dropout)
+            embedding = embedding + self.map_label(rows * math.sqrt(self.label_dim))
         if self.map_augment is not None and augment is not None:
-            told = told + self.map_augment(augment.to(told.dtype))
-        return functional.silu(self.map_layer1(functional.silu(self.map_layer0(told))))
+            embedding = embedding + self.map_augment(augment.to(embedding.dtype))
+        return functional.silu(self.map_layer1(functional.silu(self.map_layer0(embedding))))
 
-    def _down(self, x: Tensor, told: Tensor) -> tuple[Tensor, list[Tensor]]:
+    def _down(self, x: Tensor, embedding: Tensor) -> tuple[Tensor, list[Tensor]]:
         enc, aux, kept = self.enc, x, []
         for i, name in enumerate(self.levels):
             if i == 0:
                 x = enc[f"{name}_conv"](x)
             else:
-                x = enc[f"{name}_down"](x, told)
+                x = enc[f"{name}_down"](x, embedding)
                 if self.encoder_type == "skip":
                     aux = enc[f"{name}_aux_down"](aux)
                     x = x + enc[f"{name}_aux_skip"](aux)
@@ -179,17 +179,17 @@ class SongUNet(nn.Module):
                     x = aux = (x + enc[f"{name}_aux_residual"](aux)) * math.sqrt(0.5)
             kept.append(x)
             for k in range(self.num_blocks):
-                x = enc[f"{name}_block{k}"](x, told)
+                x = enc[f"{name}_block{k}"](x, embedding)
                 kept.append(x)
         return x, kept
 
-    def _up(self, x: Tensor, told: Tensor, kept: list[Tensor]) -> Tensor:
+    def _up(self, x: Tensor, embedding: Tensor, kept: list[Tensor]) -> Tensor:
         dec, answer = self.dec, None
         for i, name in reversed(list(enumerate(self.levels))):
             for part in ("in0", "in1") if i == len(self.levels) - 1 else ("up",):
-                x = dec[f"{name}_{part}"](x, told)
+                x = dec[f"{name}_{part}"](x, embedding)
             for k in range(self.num_blocks + 1):
-                x = dec[f"{name}_block{k}"](torch.cat([x, kept.pop()], dim=1), told)
+                x = dec[f"{name}_block{k}"](torch.cat([x, kept.pop()], dim=1), embedding)
             if self.decoder_type == "skip" or i == 0:
                 part = dec[f"{name}_aux_conv"](functional.silu(dec[f"{name}_aux_norm"](x)))
                 answer = part if answer is None else dec[f"{name}_aux_up"](answer) + part

@@ -33,17 +33,17 @@ def in_words(config: dict[str, Any]) -> str:
 
 def _widths(config: dict[str, Any]) -> str:
     if "channel_mult" in config:
-        found = [config["model_channels"] * m for m in config["channel_mult"]]
+        widths = [config["model_channels"] * m for m in config["channel_mult"]]
     else:
-        found = list(config.get("block_out_channels") or config.get("widths") or [])
-    return f"channels {' · '.join(map(str, found))}" if found else ""
+        widths = list(config.get("block_out_channels") or config.get("widths") or [])
+    return f"channels {' · '.join(map(str, widths))}" if widths else ""
 
 
 def _blocks(config: dict[str, Any]) -> str:
-    found = next((config[k] for k in ("num_blocks", "layers_per_block", "num_res_blocks") if k in config), None)
-    if found is None or isinstance(found, list):
-        return f"{' · '.join(map(str, found))} blocks" if found else ""
-    return f"{found} {'blocks' if found > 1 else 'block'} a level"
+    blocks = next((config[k] for k in ("num_blocks", "layers_per_block", "num_res_blocks") if k in config), None)
+    if blocks is None or isinstance(blocks, list):
+        return f"{' · '.join(map(str, blocks))} blocks" if blocks else ""
+    return f"{blocks} {'blocks' if blocks > 1 else 'block'} a level"
 
 
 def _attention(config: dict[str, Any]) -> str:
@@ -71,14 +71,14 @@ def _heads(config: dict[str, Any]) -> str:
 
 
 def _special(config: dict[str, Any]) -> list[str]:
-    found = []
+    features = []
     channels, answers = config.get("in_channels"), config.get("out_channels")
     if channels and answers == 2 * channels:
-        found.append("learned variance")
+        features.append("learned variance")
     if config.get("scale_shift") or config.get("resnet_time_scale_shift") == "scale_shift":
-        found.append("scale-shift norm")
+        features.append("scale-shift norm")
     if config.get("encoder_type") in ("residual", "skip"):
-        found.append(f"{config['encoder_type']} encoder")
+        features.append(f"{config['encoder_type']} encoder")
     if config.get("augment_dim"):
-        found.append(f"told of augmentation ({config['augment_dim']})")
-    return found
+        features.append(f"told of augmentation ({config['augment_dim']})")
+    return features

@@ -2,32 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
+from farfield.command.analyse import AnalyseResult, Check, Descended
+from farfield.core.score import Score
 from farfield.present.capture import advice, bandwidth, interference
-from farfield.present.law import gaussianity, geometry, rejected, separability, symmetry
-from farfield.present.page import Content, model_name
+from farfield.present.law import gaussianity, geometry, separability, symmetry
+from farfield.present.page import Content
 from farfield.present.verdict import COARSE, FEW
 from farfield.present.words import level, number, score, score_parts, share, short
 
-Summary = Mapping[str, Any]
 
-
-def content(folder: Path, summary: dict[str, Any]) -> Content:
+def content(folder: Path, summary: AnalyseResult) -> Content:
     """The page of a run folder."""
     sections = [
         gaussianity(summary),
         geometry(summary),
         separability(summary),
         interference(folder, summary),
-        bandwidth(summary),
-        *([symmetry(summary)] if summary.get("symmetry") else []),
+        bandwidth(summary.bandwidth),
+        *([symmetry(summary.symmetry)] if summary.symmetry else []),
     ]
     return Content(
-        model_name(summary),
-        short(summary["examples"]["source"]),
+        summary.model.name,
+        short(summary.examples.source),
         _facts(summary),
         _verdict(summary),
         _caveats(summary),
@@ -36,111 +34,106 @@ def content(folder: Path, summary: dict[str, Any]) -> Content:
     )
 
 
-def _facts(summary: Summary) -> list[str]:
-    domain = summary["in_domain"]
+def _facts(summary: AnalyseResult) -> list[str]:
+    domain = summary.in_domain
     return [
-        f"{summary['examples']['n']} examples of {summary['examples']['available']}",
-        f"{domain['n']} in-domain images ({short(domain['source']) if domain['source'] else domain['kind']})",
-        f"{len(summary['levels'])} levels, σ {level(summary['levels'][0])} to {level(summary['levels'][-1])}",
-        f"{summary['steps']} steps of {summary['solver']} to the last",
+        f"{summary.examples.n} examples of {summary.examples.available}",
+        f"{domain.n} in-domain images ({short(domain.source) if domain.source else domain.kind})",
+        f"{len(summary.levels)} levels, σ {level(summary.levels[0])} to {level(summary.levels[-1])}",
+        f"{summary.steps} steps of {summary.solver} to the last",
     ]
 
 
-def _verdict(summary: Summary) -> list[str]:
-    last, domain = level(summary["levels"][-1]), short(summary["examples"]["source"])
-    told = summary["separability"][-1]
+def _verdict(summary: AnalyseResult) -> list[str]:
+    last, domain = level(summary.levels[-1]), short(summary.examples.source)
+    told = summary.separability[-1]
     apart = (
         "can be told from those of the training domain"
-        if told["p_value"] <= 0.05
+        if told.apart
         else "cannot be told from those of the training domain by a linear classifier"
     )
     first = (
-        f"At σ {last} the latents of {domain} {_law(summary)}, and {apart}: accuracy {score(told['accuracy'])} on "
-        f"latents it was not fitted to, where relabelled ones reach {number(told['null_high'], 2)}."
+        f"At σ {last} the latents of {domain} {_law(summary)}, and {apart}: accuracy {score(told.accuracy)} on "
+        f"latents it was not fitted to, where relabelled ones reach {number(told.null_high, 2)}."
     )
     strongest = _strongest(summary)
-    captured = strongest["captured"]
+    captured = strongest.captured
     second = (
-        f"Decoded from there with noise of eta {level(strongest['at'])}, {share(captured['value'])} "
-        f"{_interval(captured)} of {captured['n']} images are captured by the training domain; of real {domain} images "
-        f"the classifier takes {share(summary['interference']['floor']['value'])} for it."
+        f"Decoded from there with noise of eta {level(strongest.at)}, {share(captured.value)} "
+        f"{_interval(captured)} of {captured.n} images are captured by the training domain; of real {domain} images "
+        f"the classifier takes {share(summary.interference.floor.value)} for it."
     )
-    return [first, second, advice(summary["bandwidth"])]
+    return [first, second, advice(summary.bandwidth)]
 
 
-def _law(summary: Summary) -> str:
-    checks = summary["normality"][-1]["checks"]
-    wrong = sorted(rejected(checks), key=_excess, reverse=True)
+def _law(summary: AnalyseResult) -> str:
+    last = summary.normality[-1]
+    n, wrong = len(last.checks), sorted(last.refused, key=_excess, reverse=True)
     if not wrong:
-        return f"pass all {len(checks)} tests of a Gaussian"
-    return f"are no isotropic Gaussian draws ({len(wrong)} of {len(checks)} tests refuse; {_short(wrong[0])})"
+        return f"pass all {n} tests of a Gaussian"
+    return f"are no isotropic Gaussian draws ({len(wrong)} of {n} tests refuse; {wrong[0].says.split(':')[0]})"
 
 
-def _caveats(summary: Summary) -> list[str]:
-    said, judged = [], summary["interference"]
-    n = min(summary["examples"]["n"], summary["in_domain"]["n"])
+def _caveats(summary: AnalyseResult) -> list[str]:
+    said, judged = [], summary.interference
+    n = min(summary.examples.n, summary.in_domain.n)
     if n < FEW:
         said.append(f"{n} images a domain: intervals are wide, and a test that refuses nothing proves nothing.")
-    if not summary["in_domain"]["source"]:
+    if not summary.in_domain.source:
         said.append(
             "The model's own samples stand for the training domain: what tells samples from real images tells the two "
             "domains apart as well. --in-domain gives real ones."
         )
-    worst = max(row["error"]["median"] for row in summary["latent_certificate"])
+    worst = max(row.error.median for row in summary.latent_certificate)
     if worst > COARSE:
         said.append(
             f"Latents carry a numerical error of {share(worst)} in the median: take more steps before believing them."
         )
-    if judged["recognised"]["value"] < 0.8 or judged["floor"]["value"] > 0.2:
+    if judged.recognised.value < 0.8 or judged.floor.value > 0.2:
         said.append(
-            f"The classifier knows only {share(judged['recognised']['value'])} of the training domain and mistakes "
-            f"{share(judged['floor']['value'])} of the examples for it: shares of captured images are blunt here."
+            f"The classifier knows only {share(judged.recognised.value)} of the training domain and mistakes "
+            f"{share(judged.floor.value)} of the examples for it: shares of captured images are blunt here."
         )
     return [*said, "The levels share their images and the ways their latents: points of a curve are not independent."]
 
 
-def _key_numbers(summary: Summary) -> list[tuple[str, str, str, str]]:
-    last, told, strongest = level(summary["levels"][-1]), summary["separability"][-1], _strongest(summary)
-    floor, found = summary["interference"]["floor"], summary["bandwidth"]
+def _key_numbers(summary: AnalyseResult) -> list[tuple[str, str, str, str]]:
+    last, told, strongest = level(summary.levels[-1]), summary.separability[-1], _strongest(summary)
+    floor, kept = summary.interference.floor, summary.bandwidth
     return [
         (
-            f"Captured, eta {level(strongest['at'])} from σ {last}",
-            *score_parts(strongest["captured"], True),
+            f"Captured, eta {level(strongest.at)} from σ {last}",
+            *score_parts(strongest.captured, True),
             f"real images: {score(floor, True)}",
         ),
         (
-            f"Drift, eta {level(strongest['at'])} from σ {last}",
-            *score_parts(strongest["drift"]),
+            f"Drift, eta {level(strongest.at)} from σ {last}",
+            *score_parts(strongest.drift),
             "0 examples, 1 training domain",
         ),
         (
             f"Told apart at σ {last}",
-            *score_parts(told["accuracy"], True),
-            f"relabelled: up to {share(told['null_high'])}",
+            *score_parts(told.accuracy, True),
+            f"relabelled: up to {share(told.null_high)}",
         ),
         (
-            f"Domain kept up to σ, eta {level(found['eta'])}",
-            "–" if found["recommended"] is None else level(found["recommended"]),
+            f"Domain kept up to σ, eta {level(kept.eta)}",
+            "–" if kept.recommended is None else level(kept.recommended),
             "",
-            f"search: {level(found['searched'])}",
+            f"search: {level(kept.searched)}",
         ),
     ]
 
 
-def _excess(check: Summary) -> float:
-    width: float = check["high"] - check["low"]
-    return abs(check["statistic"] - check["expected"]) / (width or 1.0)
+def _excess(check: Check) -> float:
+    return abs(check.statistic - check.expected) / (check.high - check.low or 1.0)
 
 
-def _short(check: Summary) -> str:
-    return str(check["says"]).split(":")[0]
-
-
-def _strongest(summary: Summary) -> Summary:
+def _strongest(summary: AnalyseResult) -> Descended:
     """What the strongest stochastic decoding made of the latents of the last level."""
-    rows = [r for r in summary["interference"]["curves"] if r["way"] == "eta" and r["sigma"] == summary["levels"][-1]]
-    return max(rows, key=lambda r: r["at"])
+    rows = [r for r in summary.interference.curves if r.way == "eta" and r.sigma == summary.levels[-1]]
+    return max(rows, key=lambda r: r.at)
 
 
-def _interval(found: Summary) -> str:
-    return f"[{share(found['low'])}, {share(found['high'])}]"
+def _interval(captured: Score) -> str:
+    return f"[{share(captured.low)}, {share(captured.high)}]"

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from farfield.command.audit import AuditResult, OtherModel
 from farfield.core.artifact import Images, Store, read_json
+from farfield.core.score import Score
 from farfield.present import plot
 from farfield.present.copying import MEANINGS, copying, flipped, likeness
 from farfield.present.page import Content, Picture, Section, Table
@@ -41,57 +42,57 @@ PAIRS = {
 }
 MEASURED = ("kernel_distance", "frechet_distance", "precision", "recall", "density", "coverage")
 
-Summary = Mapping[str, Any]
 
-
-def content(folder: Path, summary: dict[str, Any]) -> Content:
+def content(folder: Path, summary: AuditResult) -> Content:
     """All of the page, from what the run left on disk."""
+    said = _verdict(summary)
     return Content(
-        short(summary["subject"]["source"]),
-        short(summary["training"]["source"]),
+        short(summary.subject.source),
+        short(summary.training.source),
         _facts(summary),
-        verdict(summary),
+        said,
         _caveats(summary),
         _key_numbers(summary),
         [
             _evidence(summary),
             copying(summary),
-            *likeness(folder),
-            *_galleries(folder, summary["thresholds"][_deciding(summary)]),
+            *likeness(folder, summary, summary.descriptor),
+            *_galleries(folder, summary.thresholds[_deciding(summary)]),
             *_distances(summary),
             *_reproducibility(summary),
             _training(summary),
         ],
+        said,
     )
 
 
-def _facts(summary: Summary) -> list[str]:
-    subject, held = summary["subject"], summary.get("held_out")
-    facts = [f"{number(subject['n'])} samples", f"{number(summary['training']['n'])} training images"]
-    facts.append(f"{number(held['n'])} held-out images" if held else "no held-out images")
-    facts.append(f"{summary['descriptor']} features")
-    if subject.get("steps"):
-        facts.append(f"{subject['steps']} steps of {subject['solver']}")
+def _facts(summary: AuditResult) -> list[str]:
+    subject, held = summary.subject, summary.held_out
+    facts = [f"{number(subject.n)} samples", f"{number(summary.training.n)} training images"]
+    facts.append(f"{number(held.n)} held-out images" if held else "no held-out images")
+    facts.append(f"{summary.descriptor} features")
+    if subject.steps:
+        facts.append(f"{subject.steps} steps of {subject.solver}")
     return facts
 
 
-def verdict(summary: Summary) -> list[str]:
+def _verdict(summary: AuditResult) -> list[str]:
     """The verdict in sentences."""
-    found = summary["verdict"]
-    said = [f"{KINDS[found['kind']]} {found['sentence']}"]
-    if names := [NAMES[name] for name in found["against"]]:
+    verdict = summary.verdict
+    said = [f"{KINDS[verdict.kind]} {verdict.sentence}"]
+    if names := [NAMES[name] for name in verdict.against]:
         said.append(f"Not every score reads so: look at {', '.join(names)}.")
-    if distances := summary["distances"]:
-        beside, own = distances["held_out"]["samples"], distances["held_out"]["training"]
+    if distances := summary.distances:
+        samples, training = (distances.held_out[name].kernel_distance for name in ("samples", "training"))
         said.append(
-            f"The samples stand at a kernel distance of {score(beside['kernel_distance'])} from held-out images, as many "
-            f"training images at {score(own['kernel_distance'])}."
+            f"The samples stand at a kernel distance of {score(samples)} from held-out images, as many "
+            f"training images at {score(training)}."
         )
     return said
 
 
-def _evidence(summary: Summary) -> Section:
-    rows = [[NAMES[e["name"]], e["score"], e["null"], READINGS[e["reading"]]] for e in summary["verdict"]["evidence"]]
+def _evidence(summary: AuditResult) -> Section:
+    rows = [[NAMES[e.name], e.score, e.null, READINGS[e.reading]] for e in summary.verdict.evidence]
     return Section(
         "evidence",
         "What the verdict stands on",
@@ -101,12 +102,12 @@ def _evidence(summary: Summary) -> Section:
     )
 
 
-def _caveats(summary: Summary) -> list[str]:
-    said = list(summary["notes"])
-    if summary["subject"]["n"] < FEW:
-        said.append(f"Only {summary['subject']['n']} samples: read intervals rather than values.")
-    twice = summary["duplicates"]["training"]
-    if twice and (calibration := summary["calibration"]) and twice["low"] > calibration["rate_high"]:
+def _caveats(summary: AuditResult) -> list[str]:
+    said = list(summary.notes)
+    if summary.subject.n < FEW:
+        said.append(f"Only {summary.subject.n} samples: read intervals rather than values.")
+    twice, calibration = summary.duplicates.training, summary.calibration
+    if twice and calibration and twice.low is not None and twice.low > calibration.rate_high:
         said.append(
             f"{score(twice, True)} of the training images are as alike to another one: what a model makes of these "
             "counts as copied, and the distance ratio does not see it."
@@ -114,35 +115,30 @@ def _caveats(summary: Summary) -> list[str]:
     return said
 
 
-def _key_numbers(summary: Summary) -> list[tuple[str, str, str, str]]:
+def _key_numbers(summary: AuditResult) -> list[tuple[str, str, str, str]]:
     kind = _deciding(summary)
-    found = summary["gl"][kind]
-    beside = flipped(found["held_out"])
-    tiles = [
-        (
-            f"GL at the {kind} threshold",
-            *score_parts(found["score"]),
-            f"held-out images: {score_parts(beside)[0]}" if beside else "no held-out images",
-        )
-    ]
-    for name, title in (("ratio_test", "1/3 distance ratio"), ("authenticity", "AuthPct")):
-        if part := summary[name]:
-            null = part.get("held_out")
-            note = f"held-out images: {score_parts(null, True)[0]}" if null else "no held-out images"
-            tiles.append((title, *score_parts(part["samples"], True), note))
-    if distances := summary["distances"]:
-        ours, own = (distances["held_out"][name]["kernel_distance"] for name in ("samples", "training"))
+    gl = summary.gl[kind]
+
+    def beside(null: Score | None, percent: bool = False) -> str:
+        return f"held-out images: {score_parts(null, percent)[0]}" if null else "no held-out images"
+
+    tiles = [(f"GL at the {kind} threshold", *score_parts(gl.score), beside(flipped(gl.held_out)))]
+    for part, title in ((summary.ratio_test, "1/3 distance ratio"), (summary.authenticity, "AuthPct")):
+        if part:
+            tiles.append((title, *score_parts(part.samples, True), beside(part.held_out, True)))
+    if distances := summary.distances:
+        ours, own = (distances.held_out[name].kernel_distance for name in ("samples", "training"))
         note = f"training images: {score_parts(own)[0]}"
         tiles.append(("kernel distance to held-out", *score_parts(ours), note))
-    for part in summary["reproducibility"]:
-        pair = part["rp"].get(kind) or next(iter(part["rp"].values()))
-        tiles.append((f"RP, {_other(part)}", *score_parts(pair["score"]), f"chance: {score_parts(pair['chance'])[0]}"))
+    for other in summary.reproducibility:
+        pair = other.rp.get(kind) or next(iter(other.rp.values()))
+        tiles.append((f"RP, {_other(other)}", *score_parts(pair.score), f"chance: {score_parts(pair.chance)[0]}"))
     return tiles
 
 
-def _deciding(summary: Summary) -> str:
+def _deciding(summary: AuditResult) -> str:
     """The threshold whose share the verdict reads."""
-    return "calibrated" if "calibrated" in summary["gl"] else next(iter(summary["gl"]))
+    return "calibrated" if "calibrated" in summary.gl else next(iter(summary.gl))
 
 
 def _galleries(folder: Path, threshold: float) -> list[Section]:
@@ -169,24 +165,24 @@ def _galleries(folder: Path, threshold: float) -> list[Section]:
     return [Section("pairs", "Beside the training images", lead, pictures=pictures)] if pictures else []
 
 
-def _distances(summary: Summary) -> list[Section]:
-    found = summary["distances"]
-    if not found:
+def _distances(summary: AuditResult) -> list[Section]:
+    distances = summary.distances
+    if not distances:
         return []
     lines = [
-        ("samples to held-out", found["held_out"]["samples"]),
-        ("training to held-out", found["held_out"]["training"]),
-        ("samples to training", found["training"]["samples"]),
+        ("samples to held-out", distances.held_out["samples"]),
+        ("training to held-out", distances.held_out["training"]),
+        ("samples to training", distances.training["samples"]),
     ]
-    names = [m for m in MEASURED if any(m in row for _, row in lines)]
+    names = [m for m in MEASURED if any(getattr(row, m) for _, row in lines)]
     table = Table(
-        ["", *(MEASURES[m].title for m in names)], [[name, *(row.get(m) for m in names)] for name, row in lines]
+        ["", *(MEASURES[m].title for m in names)], [[name, *(getattr(row, m) for m in names)] for name, row in lines]
     )
     return [
         Section(
             "distances",
             "Distances to held-out images",
-            f"{number(found['n'])} images of each set. Copies stand as near to held-out images as the training images do, and "
+            f"{number(distances.n)} images of each set. Copies stand as near to held-out images as the training images do, and "
             "nearer to the training images: the last line below the first tells of memory.",
             tables=[table],
             details=[(MEASURES[m].title, MEASURES[m].meaning) for m in names],
@@ -194,15 +190,15 @@ def _distances(summary: Summary) -> list[Section]:
     ]
 
 
-def _reproducibility(summary: Summary) -> list[Section]:
+def _reproducibility(summary: AuditResult) -> list[Section]:
     rows: list[list[Any]] = []
-    for found in summary["reproducibility"]:
-        for kind, pair in found["rp"].items():
-            place = f"cosine above {number(found['thresholds'][kind])} ({kind})"
-            rows.append([_other(found), place, pair["score"], pair["chance"]])
-        if mae := found["mae"]:
-            limit = f"pixels differ by at most {number(255 * mae['limit'])} / 255"
-            rows.append([_other(found), limit, mae["score"], mae["chance"]])
+    for other in summary.reproducibility:
+        for kind, pair in other.rp.items():
+            place = f"cosine above {number(other.thresholds[kind])} ({kind})"
+            rows.append([_other(other), place, pair.score, pair.chance])
+        if mae := other.mae:
+            limit = f"pixels differ by at most {number(255 * mae.limit)} / 255"
+            rows.append([_other(other), limit, mae.score, mae.chance])
     if not rows:
         return []
     table = Table(["beside", "the same image", "share of seeds", "re-paired seeds"], rows)
@@ -214,21 +210,21 @@ def _reproducibility(summary: Summary) -> list[Section]:
     ]
 
 
-def _training(summary: Summary) -> Section:
-    found = summary["duplicates"]
-    rows = [
-        ["training images", found["training"], found["training_exact"]],
-        ["samples", found["samples"], None],
-        ["held-out images", found["held_out"], None],
+def _training(summary: AuditResult) -> Section:
+    twice = summary.duplicates
+    rows: list[list[Any]] = [
+        ["training images", twice.training, twice.training_exact],
+        ["samples", twice.samples, None],
+        ["held-out images", twice.held_out, None],
     ]
     return Section(
         "duplicates",
         "Duplicates",
-        f"Images with another one of their own set above a cosine of {number(found['threshold'])}. Samples and held-out images "
+        f"Images with another one of their own set above a cosine of {number(twice.threshold)}. Samples and held-out images "
         "are as many; the more images there are, the more have a near one.",
         tables=[Table(["", "nearly repeated", "repeated to the bit"], rows)],
     )
 
 
-def _other(found: Summary) -> str:
-    return "the empirical denoiser of the training images" if found["theory"] else short(found["source"])
+def _other(other: OtherModel) -> str:
+    return "the empirical denoiser of the training images" if other.theory else short(other.source)

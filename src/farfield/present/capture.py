@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
+from farfield.command.analyse import AnalyseResult, Bandwidth, Descended, WayKept
 from farfield.core.artifact import Images, Store
 from farfield.present import plot
 from farfield.present.curve import Line, charts, curves
@@ -15,20 +15,18 @@ from farfield.present.words import level, score
 SHOWN = 6
 """Examples in a strip."""
 
-Summary = Mapping[str, Any]
 
-
-def interference(folder: Path, summary: Summary) -> Section:
-    found = summary["interference"]
-    rows = found["curves"]
+def interference(folder: Path, summary: AnalyseResult) -> Section:
+    judged = summary.interference
+    rows = judged.curves
     drawn = []
     for way, paint, what in (("eta", "ours", "eta"), ("noise", "real", "turned by")):
-        ats = list(dict.fromkeys(r["at"] for r in rows if r["way"] == way))
+        ats = list(dict.fromkeys(r.at for r in rows if r.way == way))
         panels = {
             title: [
                 Line(
                     f"{what} {level(at)}",
-                    [(r["sigma"], r[name]) for r in rows if (r["way"], r["at"]) == (way, at)],
+                    [(r.sigma, getattr(r, name)) for r in rows if (r.way, r.at) == (way, at)],
                     paint,
                     0.25 + 0.75 * (i + 1) / len(ats),
                 )
@@ -39,16 +37,16 @@ def interference(folder: Path, summary: Summary) -> Section:
         drawn += charts(curves(panels), f"captured, drift and distance against the noise level, {what}")
     table = Table(
         ["way", "from σ", "captured", "probability", "drift", "distance"],
-        [[_way(r), level(r["sigma"]), *(r[k] for k in ("captured", "probability", "drift", "distance"))] for r in rows],
+        [[_way(r), level(r.sigma), r.captured, r.probability, r.drift, r.distance] for r in rows],
     )
     return Section(
         "interference",
         "Mode interference",
-        f"{found['decoded']} examples come down from every level: with noise put back in at each step (eta 0 is DDIM, 1 "
+        f"{judged.decoded} examples come down from every level: with noise put back in at each step (eta 0 is DDIM, 1 "
         "ancestral sampling), and with their latents turned towards fresh N(0, I) noise (1 is the model's own prior).",
         [
-            f"A classifier on `{found['descriptor']}` features, judging images of examples it did not see, recognises "
-            f"{score(found['recognised'], True)} of the training domain and takes {score(found['floor'], True)} of real "
+            f"A classifier on `{judged.descriptor}` features, judging images of examples it did not see, recognises "
+            f"{score(judged.recognised, True)} of the training domain and takes {score(judged.floor, True)} of real "
             "examples for it: the floor. Captured is what it puts into the training domain; drift is the place between "
             "the two domains' means, 0 to 1; distance is measured in pixels, in units of that between two examples."
         ],
@@ -58,17 +56,16 @@ def interference(folder: Path, summary: Summary) -> Section:
     )
 
 
-def _strips(folder: Path, summary: Summary) -> list[Picture]:
+def _strips(folder: Path, summary: AnalyseResult) -> list[Picture]:
     """Examples along eta and along noise from the last level, and along the levels at the strongest eta."""
-    levels, keys = summary["levels"], summary["interference"]["keys"][:SHOWN]
+    levels, keys = summary.levels, summary.interference.keys[:SHOWN]
     sets = {s: read for s in levels if (read := _read(folder / "decoded" / level(s))) is not None}
     examples = _read(folder / "examples")
     if examples is None or len(sets) < len(levels) or examples.values.shape[1] > 4:
         return []
     last = levels[-1]
     ats = {
-        way: list(dict.fromkeys(r["at"] for r in summary["interference"]["curves"] if r["way"] == way))
-        for way in ("eta", "noise")
+        way: list(dict.fromkeys(r.at for r in summary.interference.curves if r.way == way)) for way in ("eta", "noise")
     }
     strongest = max(ats["eta"])
 
@@ -77,7 +74,7 @@ def _strips(folder: Path, summary: Summary) -> list[Picture]:
         image = plot.pairs(examples.select(keys), *parts, columns=1)
         return Picture(name, image, title, f"the example, then {note}", f"{title}: {note}")
 
-    found = [
+    pictures = [
         strip(
             f"strip-{way}",
             [(last, f"{way}-{at:g}") for at in values],
@@ -87,25 +84,24 @@ def _strips(folder: Path, summary: Summary) -> list[Picture]:
         for way, values in ats.items()
     ]
     note = f"from σ {', '.join(level(s) for s in levels)} with eta {level(strongest)}"
-    return [*found, strip("strip-levels", [(s, f"eta-{strongest:g}") for s in levels], "By level", note)]
+    return [*pictures, strip("strip-levels", [(s, f"eta-{strongest:g}") for s in levels], "By level", note)]
 
 
-def bandwidth(summary: Summary) -> Section:
-    found = summary["bandwidth"]
-    ways = [w for w in found["ways"] if w["at"] > 0]
+def bandwidth(kept: Bandwidth) -> Section:
+    ways = [w for w in kept.ways if w.at > 0]
     lines = [
         Line(
             _way(w),
-            [(r["sigma"], r["kept"]) for r in w["levels"]],
-            "ours" if w["way"] == "eta" else "real",
-            0.3 + 0.7 * w["at"],
+            [(r.sigma, r.kept) for r in w.levels],
+            "ours" if w.way == "eta" else "real",
+            0.3 + 0.7 * w.at,
         )
         for w in ways
     ]
     table = (
         Table(
-            ["disturbance", *(f"σ {level(r['sigma'])}" for r in ways[0]["levels"]), "kept up to"],
-            [[_way(w), *(r["kept"] for r in w["levels"]), w["highest_kept"]] for w in ways],
+            ["disturbance", *(f"σ {level(r.sigma)}" for r in ways[0].levels), "kept up to"],
+            [[_way(w), *(r.kept for r in w.levels), w.highest_kept] for w in ways],
             title="Share of images that stay in the examples' domain",
         )
         if ways
@@ -113,9 +109,9 @@ def bandwidth(summary: Summary) -> Section:
     )
     search = Table(
         ["σ", "discrepancy"],
-        [[level(r["sigma"]), r.get("discrepancy")] for r in found["search"]],
+        [[level(r.sigma), r.discrepancy] for r in kept.search],
         title="The search of expand, beside it",
-        chosen=[i for i, r in enumerate(found["search"]) if r["chosen"]],
+        chosen=[i for i, r in enumerate(kept.search) if r.chosen],
     )
     return Section(
         "bandwidth",
@@ -123,21 +119,21 @@ def bandwidth(summary: Summary) -> Section:
         "The highest level that keeps the domain, as all below it do: the share of captured images cannot be told from "
         "that of real examples, their 95 % intervals overlap. An upper bound for a sampler; the search of expand looks for "
         "the best level below it.",
-        [advice(found)],
+        [advice(kept)],
         charts(curves({"domain kept": lines}, columns=1), "share of images kept against the noise level"),
         tables=[table, search] if table else [search],
     )
 
 
-def advice(found: Summary) -> str:
-    searched = f"the search of `expand --sigma auto` takes {level(found['searched'])}"
-    if found["recommended"] is None:
-        return f"No level that was tried keeps the domain under noise of eta {level(found['eta'])}; {searched}."
-    return f"The domain is kept up to σ {level(found['recommended'])} under noise of eta {level(found['eta'])}; {searched}."
+def advice(kept: Bandwidth) -> str:
+    searched = f"the search of `expand --sigma auto` takes {level(kept.searched)}"
+    if kept.recommended is None:
+        return f"No level that was tried keeps the domain under noise of eta {level(kept.eta)}; {searched}."
+    return f"The domain is kept up to σ {level(kept.recommended)} under noise of eta {level(kept.eta)}; {searched}."
 
 
-def _way(way: Summary) -> str:
-    return f"{'eta' if way['way'] == 'eta' else 'towards noise'} {level(way['at'])}"
+def _way(way: Descended | WayKept) -> str:
+    return f"{'eta' if way.way == 'eta' else 'towards noise'} {level(way.at)}"
 
 
 def _read(folder: Path) -> Images | None:

@@ -6,11 +6,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from farfield.command.likeness import Calibration
+from farfield.command.score import Comparison
 from farfield.core.artifact import read_json
 from farfield.core.score import Score
 from farfield.present.page import Chart, Section, Table
 from farfield.present.plot import PAINT, _dot, _few_ticks, styled, subplots
-from farfield.present.words import as_score, number, share
+from farfield.present.words import number, share
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -29,55 +31,58 @@ MEANINGS = {
     "as models generalize, though not to chance, as images of one noise share their large features.",
 }
 
-Summary = Mapping[str, Any]
 
-
-def copying(summary: Summary) -> Section:
+def copying(summary: Comparison) -> Section:
     """GL, the ratio test, AuthPct and C_T, of samples and of held-out images; as `farfield score gl` has them too."""
     rows: list[list[Any]] = []
-    shares: list[tuple[str, Any, Any]] = []
-    for kind, found in summary["gl"].items():
-        name = f"memorized, above {number(found['threshold'])} ({kind})"
-        rows.append([name, found["memorized"], found["held_out"]])
-        rows.append([f"GL at {number(found['threshold'])} ({kind})", found["score"], flipped(found["held_out"])])
-        shares.append((name, found["memorized"], found["held_out"]))
-    if ratio := summary["ratio_test"]:
-        name = f"1/3 distance ratio, {ratio['space']}"
-        rows.append([name, ratio["samples"], ratio.get("held_out")])
-        shares.append((name, ratio["samples"], ratio.get("held_out")))
-    if authentic := summary["authenticity"]:
-        rows.append(["AuthPct", authentic["samples"], authentic.get("held_out")])
-        shares.append(("AuthPct", authentic["samples"], authentic.get("held_out")))
-    for name, test in (summary["data_copying"] or {}).items():
-        if test is not None:
-            where = "" if name == "whole" else f" in {test['cells']} cells"
-            null = f"0 ± {number(1.96 * test['null_sd'], 2)}"
-            rows.append([f"C_T{where}", test["statistic"], null])
+    shares: list[tuple[str, Score, Score | None]] = []
+    for kind, gl in summary.gl.items():
+        name = f"memorized, above {number(gl.threshold)} ({kind})"
+        rows.append([name, gl.memorized, gl.held_out])
+        rows.append([f"GL at {number(gl.threshold)} ({kind})", gl.score, flipped(gl.held_out)])
+        shares.append((name, gl.memorized, gl.held_out))
+    if ratio := summary.ratio_test:
+        shares.append((f"1/3 distance ratio, {ratio.space}", ratio.samples, ratio.held_out))
+        rows.append(list(shares[-1]))
+    if authentic := summary.authenticity:
+        shares.append(("AuthPct", authentic.samples, authentic.held_out))
+        rows.append(list(shares[-1]))
+    if test := summary.data_copying:
+        for one, where in ((test.whole, ""), (test.cells, " in {} cells")):
+            if one:
+                null = f"0 ± {number(1.96 * one.null_sd, 2)}"
+                rows.append([f"C_T{where.format(one.cells)}", one.statistic, null])
+    calibrated_on = (
+        "held-out images" if "held_out" in summary.similarity else "training images and their nearest others"
+    )
     return Section(
         "copying",
         "Copies of training images",
         "Of samples, and of images that were never trained on. A score says something only where the two differ.",
         charts=[Chart(_shares(shares), "shares of samples and of held-out images with their intervals")],
-        tables=[Table(["", "samples", "held-out images"], rows), thresholds(summary, _calibrated_on(summary))],
+        tables=[
+            Table(["", "samples", "held-out images"], rows),
+            thresholds(summary.thresholds, summary.calibration, calibrated_on),
+        ],
         details=[(name, MEANINGS[name]) for name in ("GL and memorized", "1/3 distance ratio", "AuthPct", "C_T")],
     )
 
 
-def likeness(folder: Path, name: str = "nearest.json") -> list[Section]:
+def likeness(folder: Path, summary: Comparison, descriptor: str) -> list[Section]:
     """How alike each sample is to its nearest training image, beside held-out images; nothing without the table."""
-    if not (folder / name).is_file():
+    if not (folder / "nearest.json").is_file():
         return []
-    summary, table = read_json(folder / "summary.json"), read_json(folder / name)
+    table = read_json(folder / "nearest.json")
     sets = {
         which.replace("held_out", "held-out images"): [row["similarity"] for row in rows.values()]
         for which, rows in (table.items() if "samples" in table else [("samples", table)])
     }
-    figure = similarities(sets, summary["thresholds"])
+    figure = similarities(sets, summary.thresholds)
     return [
         Section(
             "likeness",
             "The nearest training image",
-            f"The cosine of each image with the training image that is most alike; {summary['descriptor']} features.",
+            f"The cosine of each image with the training image that is most alike; {descriptor} features.",
             charts=[Chart(figure, "histogram of similarities to the nearest training image")],
         )
     ]
@@ -108,29 +113,29 @@ def similarities(sets: Mapping[str, Sequence[float]], thresholds: Mapping[str, f
     return figure
 
 
-def thresholds(summary: Summary, calibrated_on: str) -> Table:
+def thresholds(values: Mapping[str, float], calibration: Calibration | None, calibrated_on: str) -> Table:
     """The thresholds with how they were set."""
     rows: list[list[Any]] = []
-    calibration = summary["calibration"]
-    for kind, value in summary["thresholds"].items():
-        if kind == "calibrated":
-            low, high = (share(calibration[end]) for end in ("rate_low", "rate_high"))
-            n, rate = number(calibration["n"]), share(calibration["rate"])
-            how = f"from {n} {calibrated_on}, to be exceeded by {rate} of new ones; in truth by {low} to {high}"
-            rows.append([kind, {"value": value, **{k: calibration[k] for k in ("n", "low", "high")}}, how])
+    for kind, value in values.items():
+        if kind == "calibrated" and (c := calibration):
+            how = (
+                f"from {number(c.n)} {calibrated_on}, to be exceeded by {share(c.rate)} of new ones; in truth by "
+                f"{share(c.rate_low)} to {share(c.rate_high)}"
+            )
+            rows.append([kind, Score(value, c.n, c.low, c.high), how])
         else:
             rows.append([kind, value, {"given": "as asked for", "published": "the descriptor's own"}[kind]])
     return Table(["threshold", "cosine", "how it was set"], rows, "Thresholds")
 
 
 @styled
-def _shares(rows: Sequence[tuple[str, Any, Any]]) -> Figure:
+def _shares(rows: Sequence[tuple[str, Score, Score | None]]) -> Figure:
     """A line each: the share of samples, and that of held-out images beneath it."""
     figure, (ax,) = subplots(1, 1, 0.5 + 0.42 * len(rows))
     for place, (_, ours, theirs) in enumerate(rows):
         for value, colour, shift in ((ours, PAINT["ours"], -0.13), (theirs, PAINT["real"], 0.13)):
-            if found := as_score(value):
-                _dot(ax, found, place + shift, colour, upright=False)
+            if value is not None:
+                _dot(ax, value, place + shift, colour, upright=False)
     ax.set_yticks(range(len(rows)), labels=[name for name, _, _ in rows], parse_math=False)
     ax.tick_params(axis="y", length=0)
     ax.spines["left"].set_visible(False)
@@ -143,14 +148,9 @@ def _shares(rows: Sequence[tuple[str, Any, Any]]) -> Figure:
     return figure
 
 
-def _calibrated_on(summary: Summary) -> str:
-    return "held-out images" if summary.get("held_out") else "training images and their nearest others"
-
-
-def flipped(value: Any) -> Score | None:
+def flipped(share: Score | None) -> Score | None:
     """1 minus a share."""
-    found = as_score(value)
-    if not found:
+    if share is None:
         return None
-    low, high = (None if end is None else 1 - end for end in (found.high, found.low))
-    return Score(1 - found.value, found.n, low, high)
+    low, high = (None if end is None else 1 - end for end in (share.high, share.low))
+    return Score(1 - share.value, share.n, low, high)

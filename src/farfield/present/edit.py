@@ -2,35 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from farfield.command.edit import ORIGIN, RANDOM, EditResult, Move
 from farfield.core.artifact import Images, Store
-from farfield.present.page import Content, Picture, Section, Table, model_name
+from farfield.present.page import Content, Picture, Section, Table
 from farfield.present.plot import pairs
 from farfield.present.words import level, number, score, share, short
 
 SHOWN = 6
 """Images in a strip."""
-ORIGIN, RANDOM = "as it came back", "random"
-
-Summary = Mapping[str, Any]
 
 
-def content(folder: Path, summary: dict[str, Any]) -> Content:
+def content(folder: Path, summary: EditResult) -> Content:
     """All of the page, from what the run left on disk."""
-    mask = summary["mask"]
+    mask = summary.mask
     facts = [
-        f"mask of {mask['pixels']} of {mask['of']} pixels",
-        f"σ {level(summary['sigma'])}, {summary['steps']} steps of {summary['solver']}",
-        f"directions found at {summary['found_at']}",
-        f"{summary['kept']} directions of the outside left alone",
+        f"mask of {mask.pixels} of {mask.of} pixels",
+        f"σ {level(summary.sigma)}, {summary.steps} steps of {summary.solver}",
+        f"directions found at {summary.found_at}",
+        f"{summary.kept} directions of the outside left alone",
     ]
     sections = [_strips(folder, summary), _directions(summary), _changes(summary)]
     return Content(
-        model_name(summary),
-        short(summary["images"]),
+        summary.model.name,
+        short(summary.images),
         facts,
         _verdict(summary),
         _caveats(summary),
@@ -39,68 +37,68 @@ def content(folder: Path, summary: dict[str, Any]) -> Content:
     )
 
 
-def _by_name(summary: Summary) -> dict[str, list[dict[str, Any]]]:
+def _by_name(summary: EditResult) -> dict[str, list[Move]]:
     """The moves of each direction by their strength; without the one that moves nothing."""
-    found: dict[str, list[dict[str, Any]]] = {}
-    for move in summary["moves"]:
-        if move["name"] != ORIGIN:
-            found.setdefault(move["name"], []).append(move)
-    return {name: sorted(moves, key=lambda move: move["strength"]) for name, moves in found.items()}
+    by_name: dict[str, list[Move]] = {}
+    for move in summary.moves:
+        if move.name != ORIGIN:
+            by_name.setdefault(move.name, []).append(move)
+    return {name: sorted(moves, key=lambda move: move.strength) for name, moves in by_name.items()}
 
 
-def _strongest(moves: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    return max(moves, key=lambda move: abs(move["strength"]))
+def _strongest(moves: Sequence[Move]) -> Move:
+    return max(moves, key=lambda move: abs(move.strength))
 
 
-def _verdict(summary: Summary) -> list[str]:
+def _verdict(summary: EditResult) -> list[str]:
     strongest = {name: _strongest(moves) for name, moves in _by_name(summary).items()}
-    ratios = {name: move["ratio"] for name, move in strongest.items() if "ratio" in move}
+    ratios = {name: move.ratio for name, move in strongest.items() if move.ratio}
     ours = {name: ratio for name, ratio in ratios.items() if name.startswith("direction")}
     if not ours:
         return ["The mask covers the whole image: there is no outside to compare with."]
-    best = max(ours, key=lambda name: ours[name]["value"])
+    best = max(ours, key=lambda name: ours[name].value)
     said = (
-        f"Along {best}, at a strength of {number(strongest[best]['strength'])}, a pixel inside the mask changes "
-        f"{score(ours[best])} times as much as one outside (n = {ours[best]['n']})."
+        f"Along {best}, at a strength of {number(strongest[best].strength)}, a pixel inside the mask changes "
+        f"{score(ours[best])} times as much as one outside (n = {ours[best].n})."
     )
     if RANDOM in ratios:
         said += f" Along a random direction of the same length it is {score(ratios[RANDOM])} times."
     return [said]
 
 
-def _caveats(summary: Summary) -> list[str]:
-    psnr = summary["round_trip_psnr"]["median"]
+def _caveats(summary: EditResult) -> list[str]:
+    psnr = summary.round_trip_psnr.median
     said = [
         f"Changes are measured against the image as it came back from its latent without a move; its PSNR "
-        f"against the original is {number(psnr)} dB (median of n = {summary['n']})."
+        f"against the original is {number(psnr)} dB (median of n = {summary.n})."
     ]
-    if summary["n"] == 1:
+    if summary.n == 1:
         said.append("One image was edited: its numbers hold for it alone, and have no interval.")
-    if summary["n"] > 1:
-        said.append(f"The directions are those of {summary['found_at']}; the other images are moved along the same.")
+    if summary.n > 1:
+        said.append(f"The directions are those of {summary.found_at}; the other images are moved along the same.")
     return said
 
 
-def _key_numbers(summary: Summary) -> list[tuple[str, str, str, str]]:
+def _key_numbers(summary: EditResult) -> list[tuple[str, str, str, str]]:
     tiles = []
     for name, moves in list(_by_name(summary).items())[:4]:
         move = _strongest(moves)
-        if "ratio" in move:
-            note = f"inside over outside, strength {number(move['strength'])}, n = {move['ratio']['n']}"
-            tiles.append((name, number(move["ratio"]["value"]), "", note))
+        if move.ratio:
+            note = f"inside over outside, strength {number(move.strength)}, n = {move.ratio.n}"
+            tiles.append((name, number(move.ratio.value), "", note))
     return tiles
 
 
-def _strips(folder: Path, summary: Summary) -> Section:
+def _strips(folder: Path, summary: EditResult) -> Section:
     edits, images, mask = (Store(folder / name, Images).read() for name in ("edits", "images", "mask"))
     keys = images.keys[:SHOWN]
     shown = [_dimmed(images.select(keys).values, mask.values)]
     pictures = []
     for name, moves in _by_name(summary).items():
-        before = [move for move in moves if move["strength"] < 0]
-        line = [*before, _origin(summary), *(move for move in moves if move["strength"] >= 0)]
-        parts = [edits.select([f"{key}/{move['index']:03d}" for key in keys]).values for move in line]
-        note = f"the image, grey outside the mask, then strengths {', '.join(level(m['strength']) for m in line)}"
+        before = [move for move in moves if move.strength < 0]
+        line = [*before, _origin(summary), *(move for move in moves if move.strength >= 0)]
+        parts = [edits.select([f"{key}/{move.index:03d}" for key in keys]).values for move in line]
+        note = f"the image, grey outside the mask, then strengths {', '.join(level(m.strength) for m in line)}"
         if name.find(" of ") > 0:
             note = "the image, grey outside the mask, then as it came back, then composed"
         sheet = pairs(*shown, *parts, columns=1)
@@ -109,8 +107,8 @@ def _strips(folder: Path, summary: Summary) -> Section:
     return Section("strips", "Along each direction", lead, pictures=pictures)
 
 
-def _origin(summary: Summary) -> dict[str, Any]:
-    return next(move for move in summary["moves"] if move["name"] == ORIGIN)
+def _origin(summary: EditResult) -> Move:
+    return next(move for move in summary.moves if move.name == ORIGIN)
 
 
 def _dimmed(images: Any, mask: Any) -> Any:
@@ -118,18 +116,15 @@ def _dimmed(images: Any, mask: Any) -> Any:
     return images * (0.5 + 0.5 * mask)
 
 
-def _directions(summary: Summary) -> Section:
-    rows = [
-        [d["name"].replace("-", " "), d["gain"], d["leak"], share(_outside(d["gain"], d["leak"]))]
-        for d in summary["directions"]
-    ]
+def _directions(summary: EditResult) -> Section:
+    rows = [[d.name.replace("-", " "), d.gain, d.leak, share(_outside(d.gain, d.leak))] for d in summary.directions]
     table = Table(["direction", "moves inside", "moves outside", "share of the energy outside"], rows)
     text = (
         "How far the denoiser's answer moves, to first order, for a step of length 1: the singular value inside the mask, and "
         "the length of what moves outside."
     )
-    if summary["kept"]:
-        text += f" The directions are orthogonal to the {summary['kept']} that move the outside most."
+    if summary.kept:
+        text += f" The directions are orthogonal to the {summary.kept} that move the outside most."
     return Section("directions", "To first order", text, tables=[table])
 
 
@@ -137,9 +132,9 @@ def _outside(gain: float, leak: float) -> float | None:
     return leak**2 / (gain**2 + leak**2) if gain or leak else None
 
 
-def _changes(summary: Summary) -> Section:
+def _changes(summary: EditResult) -> Section:
     rows = [
-        [f"{name}, {level(move['strength'])}", move["inside"], move.get("outside"), move.get("ratio")]
+        [f"{name}, {level(move.strength)}", move.inside, move.outside, move.ratio]
         for name, moves in _by_name(summary).items()
         for move in moves
     ]

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from farfield.command.measures import FieldChannel, FieldMeasures, FieldSets, MeanSpread, Spectrum
 from farfield.present.page import Chart, Section, Table
 from farfield.present.plot import PAINT, styled, subplots
 from farfield.present.words import as_score, number, score, share
@@ -33,23 +34,22 @@ WINDOWS = {
 }
 
 
-def section(fields: Mapping[str, Any]) -> Section | None:
-    """The section made of ``summary["fields"]``; None when it compares nothing.
+Compared = dict[str, FieldChannel]
+"""One channel of each set that was compared."""
 
-    Args:
-        fields: ``samples`` and ``real``, each as `audit.field.compare_fields` gives it: samples, and other held-out
-            fields (the floor), against the same held-out fields; each may be missing. ``unit``, if given, stands at the axes.
-    """
-    compared = {name: found for name in SERIES if (found := _channels(fields.get(name)))}
-    if not compared:
-        return None
+
+def section(fields: FieldSets | None) -> list[Section]:
+    """The section on fields; none where it compares nothing."""
+    known = {name: one for name in SERIES if fields and (one := getattr(fields, name))}
+    compared = {name: every for name, one in known.items() if (every := _channels(one))}
+    if fields is None or not compared:
+        return []
     count = max(map(len, compared.values()))
-    channels = [{name: found[c] for name, found in compared.items() if c < len(found)} for c in range(count)]
-    unit = str(fields.get("unit") or "")
+    channels = [{name: every[c] for name, every in compared.items() if c < len(every)} for c in range(count)]
     charts, tables = [], []
     for c, sets in enumerate(channels):
         about = f"Channel {c + 1}: " if count > 1 else ""
-        spectra, laws = _spectra(sets, unit), _laws(sets, unit)
+        spectra, laws = _spectra(sets, fields.unit), _laws(sets, fields.unit)
         if spectra:
             charts.append(Chart(spectra, f"{about}power spectra, and their ratio to held-out's"))
         if laws:
@@ -61,126 +61,122 @@ def section(fields: Mapping[str, Any]) -> Section | None:
         for sentence in _lead(sets, f"Channel {c + 1}: t" if count > 1 else "T")
     ]
     first = next(iter(channels[0].values()))
-    resolved = (first.get("spectrum") or {}).get("resolved") or ["–", "–"]
-    window = (fields.get("samples") or fields.get("real") or {}).get("window")
-    meaning = MEANING.format(first=resolved[0], last=resolved[1], window=WINDOWS.get(window, ""))
-    return Section(
-        "fields",
-        "As physical fields",
-        lead=leads[0] if leads else "",
-        paragraphs=leads[1:],
-        charts=charts,
-        tables=[table for table in tables if table.rows],
-        details=[("How this is measured", meaning)],
-    )
+    resolved = first.spectrum.resolved if first.spectrum else ("–", "–")
+    window = WINDOWS.get(next(iter(known.values())).window, "")
+    meaning = MEANING.format(first=resolved[0], last=resolved[1], window=window)
+    return [
+        Section(
+            "fields",
+            "As physical fields",
+            lead=leads[0] if leads else "",
+            paragraphs=leads[1:],
+            charts=charts,
+            tables=[table for table in tables if table.rows],
+            details=[("How this is measured", meaning)],
+        )
+    ]
 
 
-def _channels(comparison: Any) -> list[Mapping[str, Any]]:
-    if not isinstance(comparison, Mapping) or not comparison:
-        return []
-    return list(comparison.get("channels") or [comparison])
+def _channels(measures: FieldMeasures) -> list[FieldChannel]:
+    """Those in which something was measured."""
+    every: Sequence[FieldChannel] = measures.channels or [measures]
+    return [one for one in every if one.spectrum or one.pixels or one.profile or one.moments]
 
 
-def _lead(sets: Mapping[str, Mapping[str, Any]], start: str) -> list[str]:
+def _spectra_of(channel: FieldChannel) -> dict[str, Spectrum]:
+    both = {"spectrum": channel.spectrum, "log_spectrum": channel.log_spectrum}
+    return {key: one for key, one in both.items() if one}
+
+
+def _lead(sets: Compared, start: str) -> list[str]:
     """In words: how far each spectrum is from held-out's, against chance; then the pixels."""
     said = []
     for key, title in SPECTRA.items():
-        for name, found in sets.items():
-            spectrum = found.get(key) or {}
-            worst = spectrum.get("worst") or {}
-            at_worst = as_score(worst)
-            if at_worst is None:
+        for name, channel in sets.items():
+            spectrum = _spectra_of(channel).get(key)
+            if spectrum is None:
                 continue
-            low, high = spectrum["resolved"]
-            ratio = _at(spectrum, worst["k"])
+            worst, (low, high) = spectrum.worst, spectrum.resolved
+            ratio = dict(zip(spectrum.k, map(as_score, spectrum.ratio), strict=True)).get(worst.k)
             power = title[0].lower() + title[1:]
             where = f"between k = {low} and {high}"
-            if at_worst.value <= 0.5 or ratio is None:
-                distance = f"stays within {share(at_worst.value)} of held-out {where}; worst at k = {worst['k']:.0f}"
+            if worst.value <= 0.5 or ratio is None:
+                distance = f"stays within {share(worst.value)} of held-out {where}; worst at k = {worst.k:.0f}"
             else:
-                distance = f"is at worst {number(ratio, 2)} times held-out's {where}, at k = {worst['k']:.0f}"
-            chance = _chance(worst.get("chance"), at_worst.value, True)
-            said.append(f"{start}he {power} of {WHOSE[name]} {distance}.{chance}")
-    for name, found in sets.items():
-        pixels = found.get("pixels") or {}
-        if wasserstein := as_score(pixels.get("wasserstein")):
-            chance = _chance((pixels.get("chance") or {}).get("wasserstein"), wasserstein.value, False)
+                distance = f"is at worst {number(ratio.value, 2)} times held-out's {where}, at k = {worst.k:.0f}"
+            said.append(f"{start}he {power} of {WHOSE[name]} {distance}.{_chance(worst.chance, worst.value, True)}")
+    for name, channel in sets.items():
+        if pixels := channel.pixels:
+            chance = _chance(pixels.chance.wasserstein, pixels.wasserstein.value, False)
             said.append(
-                f"{start}he pixels of {WHOSE[name]} lie {score(wasserstein)} standard deviations from held-out's, rank by "
-                f"rank.{chance}"
+                f"{start}he pixels of {WHOSE[name]} lie {score(pixels.wasserstein)} standard deviations from held-out's, "
+                f"rank by rank.{chance}"
             )
     return said
 
 
-def _chance(chance: Any, value: float, percent: bool) -> str:
-    bound = as_score(chance)
-    if bound is None:
-        return ""
-    shown = share(bound.value) if percent else number(bound.value, 2)
-    return f" That is {'no ' if value <= bound.value else ''}more than chance gives (up to {shown})."
-
-
-def _at(spectrum: Mapping[str, Any], k: float) -> float | None:
-    found = as_score(dict(zip(spectrum["k"], spectrum["ratio"], strict=True)).get(k))
-    return found.value if found else None
+def _chance(chance: float, value: float, percent: bool) -> str:
+    shown = share(chance) if percent else number(chance, 2)
+    return f" That is {'no ' if value <= chance else ''}more than chance gives (up to {shown})."
 
 
 @styled
-def _spectra(sets: Mapping[str, Mapping[str, Any]], unit: str) -> Figure | None:
+def _spectra(sets: Compared, unit: str) -> Figure | None:
     """Spectra on the left, their ratios to held-out's on the right, a line for each kind of spectrum."""
-    kinds = [key for key in SPECTRA if any(found.get(key) for found in sets.values())]
+    found = {name: _spectra_of(channel) for name, channel in sets.items()}
+    kinds = [key for key in SPECTRA if any(key in spectra for spectra in found.values())]
     if not kinds:
         return None
     figure, axes = subplots(2 * len(kinds), 2, 2.7)
     for key, left, right in zip(kinds, axes[::2], axes[1::2], strict=True):
-        present = {name: found[key] for name, found in sets.items() if found.get(key)}
+        present = {name: spectra[key] for name, spectra in found.items() if key in spectra}
         first = next(iter(present.values()))
-        _line(left, first["k"], first["real"], *HELD_OUT)
+        _line(left, first.k, first.real, *HELD_OUT)
         right.axhspan(0.9, 1.1, color=PAINT["muted"], alpha=0.14, linewidth=0)
         right.axhline(1, color=PAINT["ink"], linewidth=1)
         for name, spectrum in present.items():
-            _line(left, spectrum["k"], spectrum["generated"], *SERIES[name])
-            low, high = spectrum["resolved"]
-            inside = [i for i, k in enumerate(spectrum["k"]) if low <= k <= high]
-            _line(right, [spectrum["k"][i] for i in inside], [spectrum["ratio"][i] for i in inside], *SERIES[name])
+            _line(left, spectrum.k, spectrum.generated, *SERIES[name])
+            low, high = spectrum.resolved
+            inside = [i for i, k in enumerate(spectrum.k) if low <= k <= high]
+            _line(right, [spectrum.k[i] for i in inside], [spectrum.ratio[i] for i in inside], *SERIES[name])
         powers = "" if not unit or key == "log_spectrum" else f", ({unit})²"
         _titled(left, SPECTRA[key] + powers, "k (waves per side)")
         _titled(right, "Ratio to held-out (grey: ± 10 %)", "k (waves per side)")
         left.set_xscale("log")
-        _scaled(left, first["real"])
+        _scaled(left, first.real)
         right.set_xscale("log")
-        if _spread([v for s in present.values() for v in s["ratio"]]) > 5:
+        if _spread([v for s in present.values() for v in s.ratio]) > 5:
             right.set_yscale("log")
         for ax in (left, right):
-            _plain_ticks(ax, first["k"])
+            _plain_ticks(ax, first.k)
     _legend(figure, axes)
     return figure
 
 
 @styled
-def _laws(sets: Mapping[str, Mapping[str, Any]], unit: str) -> Figure | None:
+def _laws(sets: Compared, unit: str) -> Figure | None:
     """Quantiles of the pixels, and the radial profile."""
-    kinds = [key for key in ("pixels", "profile") if any(found.get(key) for found in sets.values())]
-    if not kinds:
+    quantiles = {name: channel.pixels.quantiles for name, channel in sets.items() if channel.pixels}
+    profiles = {name: channel.profile for name, channel in sets.items() if channel.profile}
+    if not quantiles and not profiles:
         return None
-    figure, axes = subplots(len(kinds), 2, 2.7)
+    figure, axes = subplots(bool(quantiles) + bool(profiles), 2, 2.7)
     label = f", {unit}" if unit else ""
-    for key, ax in zip(kinds, axes, strict=True):
-        present = {name: found[key] for name, found in sets.items() if found.get(key)}
-        if key == "pixels":
-            present = {name: found["quantiles"] for name, found in present.items()}
-        first = next(iter(present.values()))
-        # the tails are what matters: quantiles stand evenly, whatever their share
-        x = range(len(first["levels"])) if key == "pixels" else first["r"]
-        _line(ax, x, first["real"], *HELD_OUT, marker="o")
-        for name, found in present.items():
-            _line(ax, x, found["generated"], *SERIES[name], marker="o")
-        if key == "pixels":
-            _titled(ax, f"Quantiles of the pixels{label}", "share of the pixels below (%)")
-            ax.set_xticks(x, labels=[f"{100 * level:g}" for level in first["levels"]])
-            _scaled(ax, first["real"])
-        else:
-            _titled(ax, f"Radial profile{label}", "distance from the centre (pixels)")
+    if quantiles:
+        ax, law = axes[0], next(iter(quantiles.values()))
+        places = range(len(law.levels))  # the tails are what matters: quantiles stand evenly, whatever their share
+        _line(ax, places, law.real, *HELD_OUT, marker="o")
+        for name, one in quantiles.items():
+            _line(ax, places, one.generated, *SERIES[name], marker="o")
+        _titled(ax, f"Quantiles of the pixels{label}", "share of the pixels below (%)")
+        ax.set_xticks(places, labels=[f"{100 * level:g}" for level in law.levels])
+        _scaled(ax, law.real)
+    if profiles:
+        ax, profile = axes[-1], next(iter(profiles.values()))
+        _line(ax, profile.r, profile.real, *HELD_OUT, marker="o")
+        for name, of in profiles.items():
+            _line(ax, of.r, of.generated, *SERIES[name], marker="o")
+        _titled(ax, f"Radial profile{label}", "distance from the centre (pixels)")
     _legend(figure, axes)
     return figure
 
@@ -233,41 +229,39 @@ def _legend(figure: Figure, axes: Sequence[Axes]) -> None:
     figure.legend(list(handles.values()), list(handles), loc="outside lower left", ncols=3)
 
 
-def _moments(sets: Mapping[str, Mapping[str, Any]], title: str) -> Table:
+def _moments(sets: Compared, title: str) -> Table:
     """All pixels of a set together, then what one field's are, mean ± standard deviation over the fields."""
-    found = {name: comparison["moments"] for name, comparison in sets.items() if comparison.get("moments")}
+    found = {name: channel.moments for name, channel in sets.items() if channel.moments}
     rows: list[list[Any]] = []
     if found:
-        names = next(iter(found.values()))
         last = next(reversed(found.values()))
-        rows = [[n, *(m[n].get("generated") for m in found.values()), last[n].get("real")] for n in names]
+        rows = [[n, *(m[n].generated for m in found.values()), last[n].real] for n in last]
         rows += [
             [
                 f"{n} of one field",
-                *(_spread_over_fields(m[n], "generated") for m in found.values()),
-                _spread_over_fields(last[n], "real"),
+                *(_over_fields(m[n].per_field.generated) for m in found.values()),
+                _over_fields(last[n].per_field.real),
             ]
-            for n in names
+            for n in last
         ]
     return Table(["", *(SERIES[name][0] for name in found), HELD_OUT[0]], rows, title)
 
 
-def _spread_over_fields(moment: Mapping[str, Any], which: str) -> str | None:
-    each = (moment.get("per_field") or {}).get(which) or {}
-    if as_score(each.get("mean")) is None:
-        return None
-    return f"{number(each['mean'])} ± {number(each.get('sd'), 2)}"
+def _over_fields(each: MeanSpread) -> str | None:
+    return None if as_score(each.mean) is None else f"{number(each.mean)} ± {number(each.sd, 2)}"
 
 
-def _distances(sets: Mapping[str, Mapping[str, Any]], title: str) -> Table:
+def _distances(sets: Compared, title: str) -> Table:
     """What is to be near 0, and what chance alone stays below."""
-    rows = []
-    for name, key in [(f"{title.lower()}, largest |ratio − 1|", key) for key, title in SPECTRA.items()]:
-        worst = [(found.get(key) or {}).get("worst") for found in sets.values()]
-        if any(map(as_score, worst)):
-            rows.append([name, *(cell for w in worst for cell in (w, (w or {}).get("chance")))])
-    for name, key in (("pixels, Wasserstein", "wasserstein"), ("pixels, Kolmogorov–Smirnov", "ks")):
-        pixels = [found.get("pixels") or {} for found in sets.values()]
-        if any(as_score(p.get(key)) for p in pixels):
-            rows.append([name, *(cell for p in pixels for cell in (p.get(key), (p.get("chance") or {}).get(key)))])
+    rows: list[list[Any]] = []
+    for key, named in SPECTRA.items():
+        worst = [spectrum.worst if (spectrum := _spectra_of(one).get(key)) else None for one in sets.values()]
+        if any(worst):
+            cells = [cell for w in worst for cell in ((w.score, w.chance) if w else (None, None))]
+            rows.append([f"{named.lower()}, largest |ratio − 1|", *cells])
+    pixels = [channel.pixels for channel in sets.values()]
+    if any(pixels):
+        for name, key in (("pixels, Wasserstein", "wasserstein"), ("pixels, Kolmogorov–Smirnov", "ks")):
+            pairs = ((getattr(p, key), getattr(p.chance, key)) if p else (None, None) for p in pixels)
+            rows.append([name, *(cell for pair in pairs for cell in pair)])
     return Table(["", *(column for name in sets for column in (SERIES[name][0], "chance"))], rows, title)

@@ -1,147 +1,174 @@
-"""What the page of one domain's images shows: pictures, round trips, geometry, measures, the search over sigma."""
+"""The images of a run folder as contact sheets, pairs and round trips."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from farfield.command.measures import Certificate, Codec, Nearest, RoundTrip
+from farfield.command.reconstruct import ImageTrip
 from farfield.core.artifact import Images, Store
-from farfield.present import plot, words
-
-if TYPE_CHECKING:
-    from PIL import Image
+from farfield.present.page import Picture, Section, Table
+from farfield.present.sheet import channels_shown, difference, grid, pairs
+from farfield.present.words import ROUNDING, number, share
 
 SHOWN = 64  # images of a set on the page
 RETURNED, ALL_RETURNED = 12, 32  # round trips among other results, and where they are the result
 LISTED = 500  # rows of a per-image table
-IMAGE_SETS = ("examples", "images", "reconstructions", "samples", "base", "references")
+OPEN = 24  # rows that are not folded away where they are the result
 
+SHEETS = {
+    "samples": ("New images", "ours"),
+    "examples": ("Examples", "real"),
+    "base": ("The model's own samples", "base"),
+    "references": ("Held-out real images", "real"),
+    "images": ("Images", ""),
+}
+"""Titles and colours of sets."""
 REAL_SETS = ("examples", "images", "references")
 
-Keep = Callable[[str, "Image.Image", str, bool], dict[str, Any]]
-"""Keeps a picture for ``grids/`` under a name with its alternative text, and gives what an ``<img>`` needs; the last argument
-is whether it shows generated images."""
+Sets = Mapping[str, Images]
 
 
-class Gallery:
-    """The sets of images in a run folder as sheets, pairs and tables."""
+def read_sets(folder: Path) -> dict[str, Images]:
+    """The sets that a run has kept, by name."""
+    names = (*SHEETS, "reconstructions")
+    return {name: store.read() for name in names if (store := Store(folder / name, Images)).shards()}
 
-    def __init__(self, folder: Path, summary: Mapping[str, Any], keep: Keep):
-        self.summary, self._picture = summary, keep
-        self.sets = {name: store.read() for name in IMAGE_SETS if (store := Store(folder / name, Images)).shards()}
 
-    @property
-    def count(self) -> int:
-        """How many new images there are."""
-        return len(self.sets.get("samples", ()))
-
-    def context(self) -> dict[str, Any]:
-        """What the template sees; parts that are None are left out."""
-        return {
-            "count": self.count,
-            "sheets": self._sheets(),
-            "nearest": self._nearest(),
-            "trips": self._trips(),
-            "tables": self._tables(),
-            "search": self._search(),
-        }
-
-    def _sheets(self) -> dict[str, Any]:
-        """Contact sheets of whole sets, by name."""
-        titles = {
-            "samples": "New images",
-            "examples": "Examples",
-            "base": "The model's own samples",
-            "references": "Held-out real images",
-        }
-        if "reconstructions" not in self.sets:
-            titles["images"] = "Images"
-        sheets = {}
-        for name, title in titles.items():
-            if name in self.sets:
-                images = self.sets[name]
-                # a run keeps only some of its held-out images for show
-                total = (self.summary.get("references") or {}).get("n") if name == "references" else None
-                sheet = plot.grid(images.values[:SHOWN])
-                picture = self._picture(name, sheet, f"contact sheet: {title}", name not in REAL_SETS)
-                sheets[name] = {
-                    **picture,
-                    "title": title,
-                    "note": _shown(min(SHOWN, len(images)), total or len(images), images),
-                }
-        return sheets
-
-    def _nearest(self) -> dict[str, Any] | None:
-        """Each new image beside the example it is nearest to, nearest first."""
-        samples, examples = self.sets.get("samples"), self.sets.get("examples")
-        if samples is None or examples is None:
-            return None
-        found, known = self.summary.get("nearest") or {}, set(examples.keys)
-        rows = [{**found[k], "key": k} for k in samples.keys if k in found and found[k].get("example") in known]
-        rows.sort(key=lambda row: (row["distance"] is None, row["distance"] or 0.0, row["key"]))
-        if not rows:
-            return None
-        shown = rows[:SHOWN]
-        image = plot.pairs(
-            _rows(samples, [row["key"] for row in shown]),
-            _rows(examples, [row["example"] for row in shown]),
-            columns=6,
-            captions=[f"{'copy · ' if row.get('copy') else ''}{words.number(row['distance'])}" for row in shown],
-            framed=[bool(row.get("copy")) for row in shown],
+def sheets(sets: Sets, references: int | None = None) -> list[Section]:
+    """Contact sheets of whole sets; a run keeps only some of its held-out ``references`` for show."""
+    shown = [name for name in SHEETS if name in sets and (name != "images" or "reconstructions" not in sets)]
+    pictures = []
+    for name in shown:
+        title, colour = SHEETS[name]
+        images = sets[name]
+        total = (references if name == "references" else None) or len(images)
+        note = _shown(min(SHOWN, len(images)), total, images)
+        alt = f"contact sheet: {title}"
+        pictures.append(Picture(name, grid(images.values[:SHOWN]), title, note, alt, name not in REAL_SETS, colour))
+    if not shown:
+        return []
+    beside = [
+        said
+        for name, said in (
+            ("base", "the model's own samples, from plain noise, as it was trained"),
+            ("references", "real images of the domain that were held out from the examples"),
         )
-        picture = self._picture("nearest", image, "each new image beside its nearest example", True)
-        copies = sum(bool(row.get("copy")) for row in rows)
-        note = _shown(len(shown), len(rows), samples)
-        return {**picture, **_listed(rows), "note": note, "copies": copies, "n": len(rows)}
+        if name in shown
+    ]
+    compared = [f"For comparison: {'; '.join(beside)}."] if beside else []
+    if {"samples", "examples"} <= set(shown):
+        lead = "What the frozen model made, and what it was shown of this domain. Judge with your own eyes before reading on."
+        return [Section("pictures", "New images beside the examples", lead, compared, side=pictures)]
+    return [Section("pictures", "Pictures", paragraphs=compared, side=pictures)]
 
-    def _trips(self) -> dict[str, Any] | None:
-        """Originals, reconstructions and their amplified differences, worst first where the errors are known."""
-        originals, returned = self.sets.get("examples", self.sets.get("images")), self.sets.get("reconstructions")
-        if originals is None or returned is None:
-            return None
-        each = self.summary.get("images")
-        each = each if isinstance(each, Mapping) else {}
-        psnr = {key: each.get(key, {}).get("psnr") for key in returned.keys}
-        keys = [key for key in originals.keys if key in psnr]
-        keys.sort(key=lambda key: (psnr[key] is None, psnr[key] or 0.0))
-        if not keys:
-            return None
-        shown = keys[: RETURNED if "samples" in self.sets else ALL_RETURNED]
-        first, second = _rows(originals, shown), _rows(returned, shown)
-        gap, gain = plot.difference(first, second)
-        captions = ["" if psnr[key] is None else f"{words.number(psnr[key])} dB" for key in shown]
-        image = plot.pairs(first, second, gap, columns=4, captions=captions if any(captions) else ())
-        picture = self._picture("reconstructions", image, "original, reconstruction and amplified difference", True)
-        rows = [{"key": key, **each[key]} for key in keys if key in each]
-        note = _shown(len(shown), len(keys), returned)
-        return {**picture, **_listed(rows), "gain": gain, "note": note, "sorted": bool(each)}
 
-    def _tables(self) -> list[dict[str, Any]]:
-        """The measures, a table for each descriptor: a row a measure, a column a set."""
-        tables = []
-        for descriptor, found in (self.summary.get("measures") or {}).items():
-            present = [s for s in ("samples", "real", "base") if found.get(s)] + sorted(
-                s for s in found if s not in words.SETS
-            )
-            names = [*words.MEASURES, *sorted({m for s in present for m in found[s]} - set(words.MEASURES))]
-            rows = []
-            for name in names:
-                scores = [words.as_score(found[s].get(name)) for s in present]
-                if any(scores):
-                    cells = [(*words.score_parts(s), s and s.n) for s in scores]
-                    rows.append({"name": name, "measure": words.MEASURES.get(name), "cells": cells})
-            if rows:
-                tables.append({"descriptor": descriptor, "sets": present, "rows": rows})
-        return tables
+def nearest(sets: Sets, near: Mapping[str, Nearest]) -> list[Section]:
+    """Each new image beside the example it is nearest to, nearest first."""
+    samples, examples = sets.get("samples"), sets.get("examples")
+    if samples is None or examples is None:
+        return []
+    known = set(examples.keys)
+    rows = [(key, near[key]) for key in samples.keys if key in near and near[key].example in known]
+    rows.sort(key=lambda row: (row[1].distance, row[0]))
+    if not rows:
+        return []
+    shown = rows[:SHOWN]
+    image = pairs(
+        _rows(samples, [key for key, _ in shown]),
+        _rows(examples, [row.example for _, row in shown]),
+        columns=6,
+        captions=[f"{'copy · ' if row.copy else ''}{number(row.distance)}" for _, row in shown],
+        framed=[row.copy for _, row in shown],
+    )
+    copied = sum(row.copy for _, row in rows)
+    counted = (
+        f"Framed: {copied} of {len(rows)} that count as copies."
+        if copied
+        else f"None of the {len(rows)} counts as a copy."
+    )
+    lead = (
+        "Left in each pair the new image, right the example that it is nearest to, with their distance; nearest first. "
+        f"{counted}"
+    )
+    note = _shown(len(shown), len(rows), samples)
+    alt = "each new image beside its nearest example"
+    cells = [[key, row.example, number(row.distance, 4), "copy" if row.copy else ""] for key, row in rows]
+    table = _listed(["New image", "Nearest example", "Distance", ""], cells, "All pairs by name", folded=True)
+    picture = Picture("nearest", image, "New image, nearest example", note, alt)
+    title = "Each new image beside its nearest example"
+    return [Section("nearest", title, lead, pictures=[picture], tables=[table])]
 
-    def _search(self) -> dict[str, Any] | None:
-        """The search over sigma as a table."""
-        rows = self.summary.get("sigma_search")
-        if not rows:
-            return None
-        names = [name for name in dict.fromkeys(k for row in rows for k in row) if name not in ("sigma", "chosen")]
-        return {"names": names, "rows": rows}
+
+def returned(
+    sets: Sets,
+    trip: RoundTrip | None,
+    certificate: Certificate | None,
+    codec: Codec | None = None,
+    each: Mapping[str, ImageTrip] | None = None,
+) -> list[Section]:
+    """How images come back, and what their latents are worth; worst first where each image's errors are known."""
+    said = []
+    if trip:
+        psnr, ssim = trip.psnr, trip.ssim
+        said.append(
+            f"Inverted to latents and decoded again, {trip.n} images return with a PSNR of {number(psnr.median)} dB "
+            f"(median; {number(psnr.min)} to {number(psnr.max)}), an SSIM of {number(ssim.median, 4)} "
+            f"({number(ssim.min, 4)} to {number(ssim.max, 4)}) and a largest error of {number(trip.max_error.max)} on the "
+            f"scale from −1 to 1. Rounding to 8 bits alone would give {ROUNDING} dB."
+        )
+    if codec:
+        alone, inverted = codec.psnr, codec.inversion_psnr
+        said.append(
+            "This model works in the latents of an autoencoder, and none of that is its inversion's doing: the autoencoder "
+            f"alone, without any noise, returns the images with {number(alone.median)} dB (median; {number(alone.min)} to "
+            f"{number(alone.max)}). Held against what it returns, the round trip has {number(inverted.median)} dB "
+            f"({number(inverted.min)} to {number(inverted.max)})."
+        )
+    if certificate:
+        steps, error = certificate.steps, certificate.error
+        said.append(
+            f"The certificate of the latents: from {steps[0]} to {steps[1]} steps they move by "
+            f"{share(certificate.difference.median)} (median of {certificate.n}), which implies an error of "
+            f"{share(error.median)} (worst {share(error.max)})."
+        )
+    pictures, tables = _trips(sets, each or {})
+    if not said and not pictures:
+        return []
+    lead = (
+        "A good round trip does not prove a good latent: errors made on the way up can cancel on the way down. Only the "
+        "certificate says how near the latents are to those of an exact solver."
+    )
+    title = "Do the images come back, and can their latents be believed?"
+    return [Section("return", title, lead, said, pictures=pictures, tables=tables)]
+
+
+def _trips(sets: Sets, each: Mapping[str, ImageTrip]) -> tuple[list[Picture], list[Table]]:
+    """Originals, reconstructions and their amplified differences; and every image's errors."""
+    originals, back = sets.get("examples", sets.get("images")), sets.get("reconstructions")
+    keys = [] if originals is None or back is None else [key for key in originals.keys if key in set(back.keys)]
+    if not keys or originals is None or back is None:
+        return [], []
+    keys.sort(key=lambda key: each[key].psnr if key in each else 0.0)
+    shown = keys[: RETURNED if "samples" in sets else ALL_RETURNED]
+    first, second = _rows(originals, shown), _rows(back, shown)
+    gap, gain = difference(first, second)
+    captions = [f"{number(each[key].psnr)} dB" for key in shown] if each else []
+    image = pairs(first, second, gap, columns=4, captions=captions)
+    note = _shown(len(shown), len(keys), back) + ("; worst first" if each else "")
+    alt = "original, reconstruction and amplified difference"
+    title = f"Original, reconstruction, difference × {gain}"
+    cells = [
+        [key, number(each[key].psnr, 4), number(each[key].ssim, 4), number(each[key].max_error)]
+        for key in keys
+        if key in each
+    ]
+    columns = ["Image", "PSNR in dB ↑", "SSIM ↑", "Largest error ↓"]
+    folded = "samples" in sets or len(cells) > OPEN
+    tables = [_listed(columns, cells, "Every image, worst first", folded)] if cells else []
+    return [Picture("reconstructions", image, title, note, alt)], tables
 
 
 def _rows(images: Images, keys: list[str]) -> Any:
@@ -150,15 +177,13 @@ def _rows(images: Images, keys: list[str]) -> Any:
     return images.values[[place[key] for key in keys]]
 
 
-def _listed(rows: list[dict[str, Any]]) -> dict[str, Any]:
+def _listed(columns: Sequence[str], rows: Sequence[Sequence[Any]], title: str, folded: bool) -> Table:
     """As many rows as a page bears, and how many were left to the JSON."""
-    return {"rows": rows[:LISTED], "more": max(0, len(rows) - LISTED)}
+    more = len(rows) - LISTED
+    return Table(columns, rows[:LISTED], title, folded=folded, note=f"{more} more in summary.json." if more > 0 else "")
 
 
 def _shown(shown: int, total: int, images: Images) -> str:
     """How many of how many, and which channels of them."""
-    parts = [
-        f"all {total}" if shown == total else f"{shown} of {total}",
-        plot.channels_shown(images.values.shape[1]),
-    ]
+    parts = [f"all {total}" if shown == total else f"{shown} of {total}", channels_shown(images.values.shape[1])]
     return "; ".join(part for part in parts if part)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
-from farfield.present.page import Content, Picture, Section, model_name
+from farfield.command.generate import GenerateResult
+from farfield.present.page import Content, Picture, Section
 from farfield.present.words import level, number, setting
 
 NOTE = (
@@ -13,19 +13,18 @@ NOTE = (
 )
 
 
-def content(folder: Path, summary: dict[str, Any]) -> Content:
+def content(folder: Path, summary: GenerateResult) -> Content:
     """All of the page, from what the run left on disk."""
-    calls = summary["network_calls"]
-    highest, lowest = summary["sigma"]
+    highest, lowest = summary.sigma
     facts = [
-        f"{number(summary['n'])} images of {' × '.join(map(str, summary['model']['shape']))}",
-        f"{summary['steps']} steps of {summary['solver']}",
+        f"{number(summary.n)} images of {' × '.join(map(str, summary.model.shape))}",
+        f"{summary.steps} steps of {summary.solver}",
         f"σ {level(highest)} to {level(lowest)}",
-        f"{number(calls['per_image'])} network calls an image",
+        f"{number(summary.network_calls.per_image)} network calls an image",
     ]
-    if summary["labels"]:
-        facts.append(f"classes {setting(summary['labels'])}, in turns")
-    return Content(model_name(summary), f"seeds {summary['seeds']}", facts, [], [NOTE], [], _sheet(folder))
+    if summary.labels:
+        facts.append(f"classes {setting(summary.labels)}, in turns")
+    return Content(summary.model.name, f"seeds {summary.seeds}", facts, [], [NOTE], [], _sheet(folder))
 
 
 def _sheet(folder: Path) -> list[Section]:

@@ -2,43 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
-
+from farfield.command.analyse import AnalyseResult, LatentGeometry, Moments, Symmetries
+from farfield.core.score import Score, relation
 from farfield.present.curve import Line, charts, curves
 from farfield.present.page import Section, Table
 from farfield.present.words import level, number, score
 
-REFUSED = 0.01
-"""The p-value from which a check counts as refused: there are several, and a simulated one goes little lower."""
-
-Summary = Mapping[str, Any]
+NOTHING = Score(0.0, 0, 0.0, 0.0)
 
 
-def gaussianity(summary: Summary) -> Section:
-    rows = summary["normality"]
-    last = rows[-1]["checks"]
+def gaussianity(summary: AnalyseResult) -> Section:
+    rows = summary.normality
+    last, wrong = rows[-1].checks, rows[-1].refused
     detailed = Table(
         ["check", "found", "expected", "95 % of the null", "p"],
-        [
-            [c["name"], c["statistic"], c["expected"], f"{number(c['low'])} to {number(c['high'])}", _p(c["p_value"])]
-            for c in last
-        ],
-        title=f"At σ {level(rows[-1]['sigma'])}",
-        chosen=[i for i, c in enumerate(last) if c in rejected(last)],
+        [[c.name, c.statistic, c.expected, f"{number(c.low)} to {number(c.high)}", _p(c.p_value)] for c in last],
+        title=f"At σ {level(rows[-1].sigma)}",
+        chosen=[i for i, c in enumerate(last) if c.refused],
     )
     by_level = Table(
-        ["check", *(f"σ {level(row['sigma'])}" for row in rows)],
-        [[c["name"], *(_p(row["checks"][i]["p_value"]) for row in rows)] for i, c in enumerate(last)],
+        ["check", *(f"σ {level(row.sigma)}" for row in rows)],
+        [[c.name, *(_p(row.checks[i].p_value) for row in rows)] for i, c in enumerate(last)],
         title="p-values at every level",
     )
-    wrong = rejected(last)
     return Section(
         "gaussianity",
         "Are the latents Gaussian?",
-        f"Each check is held against simulated Gaussians of the same n = {summary['examples']['n']} and dimension, m and s "
-        f"unknown. Marked are those with p ≤ {REFUSED}.",
-        [f"{_sentence(c['says'])}." for c in wrong] or ["None refuses."],
+        f"Each check is held against simulated Gaussians of the same n = {summary.examples.n} and dimension, m and s "
+        f"unknown. Marked are those with p ≤ 0.01.",
+        [f"{_sentence(c.says)}." for c in wrong] or ["None refuses."],
         tables=[detailed, by_level],
         details=[
             (
@@ -51,40 +43,26 @@ def gaussianity(summary: Summary) -> Section:
     )
 
 
-def geometry(summary: Summary) -> Section:
-    rows = summary["geometry"]
-    columns = {
-        "length": ("norm", "mean"),
-        "expected": ("expected", "norm"),
-        "pair distance": ("distance", "mean"),
-        "sd": ("distance", "sd"),
-        "expected sd": ("expected", "distance_sd"),
-        "angle °": ("angle", "mean"),
-        "expected °": ("expected", "angle"),
-        "triangle °": ("triangle", "mean"),
-    }
+def geometry(summary: AnalyseResult) -> Section:
+    rows = summary.geometry
+    columns = ["length", "expected", "pair distance", "sd", "expected sd", "angle °", "expected °", "triangle °"]
     table = Table(
         ["σ", *columns, "|m|", "directions"],
-        [
-            [level(row["sigma"]), *(found[a][b] for a, b in columns.values()), found["mean_norm"], found["directions"]]
-            for row in rows
-            for found in [row["examples"]]
-        ],
+        [[level(row.sigma), *_lie(row.examples)] for row in rows],
         title="The examples' latents, and independent draws of N(m, s² I)",
     )
     ways = {"examples": ("examples", "ours"), "in_domain": ("training domain", "base")}
     panels = {
         title: [
-            Line(label, [(row["sigma"], _spread(row[way][name])) for row in rows], paint)
+            Line(label, [(row.sigma, _spread(getattr(getattr(row, way), name))) for row in rows], paint)
             for way, (label, paint) in ways.items()
         ]
         for name, title in (("norm", "length"), ("distance", "pair distance"), ("angle", "pair angle °"))
     }
-    d = rows[-1]["examples"]["dimension"]
-    strong = rows[-1]["examples"]["directions"]
+    last = rows[-1].examples
     said = (
-        f"At the last level pair distances scatter as if {number(round(strong))} of {number(d)} directions carried the "
-        f"variance; the mean of the latents has length {number(rows[-1]['examples']['mean_norm'])}."
+        f"At the last level pair distances scatter as if {number(round(last.directions))} of {number(last.dimension)} "
+        f"directions carried the variance; the mean of the latents has length {number(last.mean_norm)}."
     )
     return Section(
         "geometry",
@@ -96,28 +74,35 @@ def geometry(summary: Summary) -> Section:
     )
 
 
-def separability(summary: Summary) -> Section:
-    rows = summary["separability"]
+def _lie(z: LatentGeometry) -> list[float]:
+    """A row of the table."""
+    expected, distance = z.expected, z.distance
+    lengths = [z.norm.mean, expected.norm, distance.mean, distance.sd, expected.distance_sd]
+    return [*lengths, z.angle.mean, expected.angle, z.triangle.mean, z.mean_norm, z.directions]
+
+
+def separability(summary: AnalyseResult) -> Section:
+    rows = summary.separability
     table = Table(
         ["σ", "accuracy", "on its training data", "relabelled", "95 % of relabelled", "p", "best possible"],
         [
             [
-                level(r["sigma"]),
-                r["accuracy"],
-                r["train_accuracy"],
-                r["null"],
-                r["null_high"],
-                _p(r["p_value"]),
-                r["bayes"],
+                level(r.sigma),
+                r.accuracy,
+                r.train_accuracy,
+                r.null,
+                r.null_high,
+                _p(r.p_value),
+                r.bayes,
             ]
             for r in rows
         ],
     )
     lines = [
-        Line("held-out accuracy", [(r["sigma"], r["accuracy"]) for r in rows]),
-        Line("95 % of relabelled", [(r["sigma"], r["null_high"]) for r in rows], "base", dashed=True),
+        Line("held-out accuracy", [(r.sigma, r.accuracy) for r in rows]),
+        Line("95 % of relabelled", [(r.sigma, r.null_high) for r in rows], "base", dashed=True),
     ]
-    apart = [r["sigma"] for r in rows if r["p_value"] <= 0.05]
+    apart = [r.sigma for r in rows if r.apart]
     said = (
         f"The domains are told apart at {len(apart)} of {len(rows)} levels"
         + (f", σ {', '.join(level(s) for s in apart)}." if apart else ".")
@@ -126,7 +111,7 @@ def separability(summary: Summary) -> Section:
     return Section(
         "separability",
         "Separability by level",
-        f"A linear classifier between latents of the examples and of the training domain ({summary['in_domain']['kind']}), "
+        f"A linear classifier between latents of the examples and of the training domain ({summary.in_domain.kind}), "
         "cross-validated, against the same with labels permuted.",
         [said],
         charts(curves({"balanced accuracy": lines}, columns=1), "accuracy against the noise level"),
@@ -134,19 +119,17 @@ def separability(summary: Summary) -> Section:
     )
 
 
-def symmetry(summary: Summary) -> Section:
-    found = summary["symmetry"]
-    rows = found["levels"]
+def symmetry(turned: Symmetries) -> Section:
+    rows = turned.levels
     table = Table(
         ["σ", "equivariance error", "told from originals", "p", "gain, nats per dimension", "tests that refuse"],
         [
             [
-                level(r["sigma"]),
-                r["equivariance"],
-                (r["separable"] or {}).get("accuracy"),
-                _p((r["separable"] or {}).get("p_value")),
-                r["gain"],
-                f"{len(rejected(r['normality']))} of {len(r['normality'])}",
+                level(r.sigma),
+                r.equivariance,
+                *((told.accuracy, _p(told.p_value)) if (told := r.separable) else (None, "–")),
+                r.gain,
+                f"{len(r.refused)} of {len(r.normality)}",
             ]
             for r in rows
         ],
@@ -154,39 +137,34 @@ def symmetry(summary: Summary) -> Section:
     last = rows[-1]
     each = Table(
         ["symmetry", "equivariance error"],
-        sorted(([name, value] for name, value in last["elements"].items()), key=lambda row: row[1]),
-        title=f"Each symmetry at σ {level(last['sigma'])}",
+        sorted(([name, value] for name, value in last.elements.items()), key=lambda row: row[1]),
+        title=f"Each symmetry at σ {level(last.sigma)}",
     )
-    told = last["separable"]
     said = [
-        f"Turning an image and then inverting it ends {score(last['equivariance'])} away from inverting and then turning, "
+        f"Turning an image and then inverting it ends {score(last.equivariance)} away from inverting and then turning, "
         "in units of the distance between two examples: 0 is a network that does not know up from left.",
         f"Turned latents added to those of half of the examples change the log density of the other half by "
-        f"{score(last['gain'])} nats per dimension: "
-        + ("a gain." if last["gain"]["low"] > 0 else "a loss." if last["gain"]["high"] < 0 else "nothing that shows."),
+        f"{score(last.gain)} nats per dimension: "
+        + {"above": "a gain.", "below": "a loss."}.get(str(relation(last.gain, NOTHING)), "nothing that shows."),
     ]
-    if told:
-        apart = "can" if told["p_value"] <= 0.05 else "cannot"
-        said.append(f"A linear classifier {apart} tell turned latents from originals ({score(told['accuracy'])}).")
+    if told := last.separable:
+        apart = "can" if told.apart else "cannot"
+        said.append(f"A linear classifier {apart} tell turned latents from originals ({score(told.accuracy)}).")
     return Section(
         "symmetry",
         "Symmetry",
-        f"{', '.join(found['group'])}: each example was turned once and climbed.",
+        f"{', '.join(turned.group)}: each example was turned once and climbed.",
         said,
         tables=[table, each],
     )
 
 
-def rejected(checks: Sequence[Summary]) -> list[Summary]:
-    return [c for c in checks if c["p_value"] <= REFUSED]
+def _p(value: float) -> str:
+    return "< 0.001" if value < 0.001 else f"{value:.2g}"
 
 
-def _p(value: float | None) -> str:
-    return "–" if value is None else "< 0.001" if value < 0.001 else f"{value:.2g}"
-
-
-def _spread(found: Summary) -> dict[str, float]:
-    return {"value": found["mean"], "low": found["mean"] - found["sd"], "high": found["mean"] + found["sd"]}
+def _spread(v: Moments) -> Score:
+    return Score(v.mean, 0, v.mean - v.sd, v.mean + v.sd)
 
 
 def _sentence(text: str) -> str:

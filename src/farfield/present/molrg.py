@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from farfield.command.molrg import MolrgResult, Schooling, Trained
+from farfield.core.score import Score
 from farfield.present.page import Chart, Content, Section, Table
 from farfield.present.plot import PAINT, styled, subplots
 from farfield.present.words import as_score, level, number, score
@@ -13,8 +15,6 @@ from farfield.present.words import as_score, level, number, score
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-Summary = Mapping[str, Any]
 
 METHODS = {
     "labels": ("PCA, classes known", PAINT["ink"]),
@@ -32,23 +32,23 @@ MODELS = {
 }
 
 
-def content(folder: Path, summary: dict[str, Any]) -> Content:
+def content(folder: Path, summary: MolrgResult) -> Content:
     """All of the page, from what the run left on disk."""
-    setting = summary["setting"]
-    dimensions, several = ", ".join(map(str, setting["dimensions"])), len(setting["dimensions"]) > 1
+    setting = summary.setting
+    dimensions, several = ", ".join(map(str, setting.dimensions)), len(setting.dimensions) > 1
     facts = [
-        f"{len(setting['dimensions'])} subspace{'s' * several} of {dimensions} dimensions in {setting['n']}",
-        f"noise {number(setting['noise'])}" if setting["noise"] else "without noise",
-        f"{setting['seeds']} seed{'s' * (setting['seeds'] > 1)}",
+        f"{len(setting.dimensions)} subspace{'s' * several} of {dimensions} dimensions in {setting.n}",
+        f"noise {number(setting.noise)}" if setting.noise else "without noise",
+        f"{setting.seeds} seed{'s' * (setting.seeds > 1)}",
     ]
     if several:
-        facts.append("orthogonal to each other" if setting["orthogonal"] else "independent of each other")
+        facts.append("orthogonal to each other" if setting.orthogonal else "independent of each other")
     sections = [_transition(summary), _rank(summary)]
-    if summary["networks"]:
-        sections.append(_networks(summary))
+    if summary.network:
+        sections.append(_networks(summary.network, summary.networks))
     return Content(
         "Mixture of low-rank Gaussians",
-        f"n = {setting['n']}, d = {dimensions}",
+        f"n = {setting.n}, d = {dimensions}",
         facts,
         _verdict(summary),
         _caveats(summary),
@@ -57,10 +57,10 @@ def content(folder: Path, summary: dict[str, Any]) -> Content:
     )
 
 
-def _verdict(summary: Summary) -> list[str]:
+def _verdict(summary: MolrgResult) -> list[str]:
     said = []
-    for method, found in summary["recovery"]["methods"].items():
-        at = as_score(found["transition"])
+    for method, results in summary.recovery.methods.items():
+        at = as_score(results.transition)
         words = METHODS[method][0]
         if at is None:
             said.append(f"{words[0].upper()}{words[1:]}: at no ratio do half of the seeds find the subspaces.")
@@ -69,50 +69,50 @@ def _verdict(summary: Summary) -> list[str]:
                 f"{words[0].upper()}{words[1:]}: half of the seeds find the subspaces from {score(at)} samples per dimension on "
                 f"(n = {at.n} seeds)."
             )
-    if len(found := summary["networks"]) > 1:
-        first, last = found[0], found[-1]
+    if len(networks := summary.networks) > 1:
+        first, last = networks[0], networks[-1]
         said.append(
-            f"Of what a trained network makes, {score(first['new'], percent=True)} is new with {level(first['ratio'])} samples "
-            f"per dimension, and {score(last['new'], percent=True)} with {level(last['ratio'])}."
+            f"Of what a trained network makes, {score(first.new, percent=True)} is new with {level(first.ratio)} samples "
+            f"per dimension, and {score(last.new, percent=True)} with {level(last.ratio)}."
         )
     return said
 
 
-def _caveats(summary: Summary) -> list[str]:
+def _caveats(summary: MolrgResult) -> list[str]:
     said = []
-    if len(summary["setting"]["dimensions"]) > 1:
+    if len(summary.setting.dimensions) > 1:
         said.append(
             "With as many samples as dimensions, N = d, any d of the samples span a subspace that fits them: the samples "
             "alone do not say which belong together. What does is that orthogonal subspaces share no cosine (clustering sees "
             "it), or more samples."
         )
-    if summary["networks"]:
+    if summary.networks:
         said.append("New is not good: read the share of new samples beside their energy inside the true subspaces.")
     return said
 
 
-def _key_numbers(summary: Summary) -> list[tuple[str, str, str, str]]:
+def _key_numbers(summary: MolrgResult) -> list[tuple[str, str, str, str]]:
     tiles = []
-    for method, found in summary["recovery"]["methods"].items():
-        at = as_score(found["transition"])
+    for method, results in summary.recovery.methods.items():
+        at = as_score(results.transition)
         ends = "" if at is None or at.low is None or at.high is None else f"[{level(at.low)}, {level(at.high)}]"
         tiles.append((METHODS[method][0], "none" if at is None else level(at.value), ends, "samples per dimension"))
     return tiles
 
 
-def _transition(summary: Summary) -> Section:
-    found, ratios = summary["recovery"], summary["setting"]["ratios"]
-    methods = found["methods"]
-    expected = found["expected"] or [None] * len(ratios)
-    rows = [[level(r), *(methods[m]["error"][i] for m in methods), expected[i]] for i, r in enumerate(ratios)]
-    shares = [[level(r), *(methods[m]["found"][i] for m in methods)] for i, r in enumerate(ratios)]
+def _transition(summary: MolrgResult) -> Section:
+    recovery, ratios = summary.recovery, summary.setting.ratios
+    methods = recovery.methods
+    expected: Sequence[float | None] = recovery.expected or [None] * len(ratios)
+    rows = [[level(r), *(methods[m].error[i] for m in methods), expected[i]] for i, r in enumerate(ratios)]
+    shares = [[level(r), *(methods[m].found[i] for m in methods)] for i, r in enumerate(ratios)]
     names = [METHODS[m][0] for m in methods]
     details = [
         (
             "Error",
             "‖ÛÛᵀ − UUᵀ‖ in the Frobenius norm over the square root of both dimensions' sum, 0 for equal subspaces and 1 for "
             "orthogonal ones; found and true ones are paired so that the sum is least, and averaged. Found means below "
-            f"{found['threshold']:g}.",
+            f"{recovery.threshold:g}.",
         ),
         (
             "Expected",
@@ -129,7 +129,7 @@ def _transition(summary: Summary) -> Section:
     return Section(
         "transition",
         "How many samples it takes",
-        "Dashed: what the closed form expects of PCA with the classes known." if found["expected"] else "",
+        "Dashed: what the closed form expects of PCA with the classes known." if recovery.expected else "",
         charts=[Chart(figure(summary), "recovery error over the number of samples per dimension")],
         tables=[
             Table(["N / d", *names, "expected"], rows, "Mean error over the seeds"),
@@ -140,17 +140,17 @@ def _transition(summary: Summary) -> Section:
 
 
 @styled
-def figure(summary: Summary) -> Figure:
+def figure(summary: MolrgResult) -> Figure:
     """Error and share found over the number of samples per dimension, a line a method."""
-    ratios, found = summary["setting"]["ratios"], summary["recovery"]
+    ratios, recovery = summary.setting.ratios, summary.recovery
     drawn, axes = subplots(2, 2, 3.0)
-    for i, (method, results) in enumerate(found["methods"].items()):
+    for i, (method, results) in enumerate(recovery.methods.items()):
         label, colour = METHODS[method]
         beside = [r * 1.012 ** (i - 2) for r in ratios]  # so that intervals at one ratio can be told apart
         for ax, what in zip(axes, ("error", "found"), strict=True):
-            _line(ax, beside, results[what], colour, label)
+            _line(ax, beside, getattr(results, what), colour, label)
     axes[0].plot(
-        ratios if found["expected"] else [], found["expected"] or [], "--", color=PAINT["muted"], linewidth=1.2
+        ratios if recovery.expected else [], recovery.expected or [], "--", color=PAINT["muted"], linewidth=1.2
     )
     for ax, title in zip(axes, ("recovery error", "share of seeds that find the subspaces"), strict=True):
         ax.axvline(1, color=PAINT["line"], linewidth=1, zorder=0)
@@ -162,19 +162,19 @@ def figure(summary: Summary) -> Figure:
     return drawn
 
 
-def _rank(summary: Summary) -> Section:
-    setting, ranks = summary["setting"], summary["ranks"]
+def _rank(summary: MolrgResult) -> Section:
+    setting, ranks = summary.setting, summary.ranks
     names = [MODELS[m][0] for m in ranks]
-    rows = [[level(s), *(ranks[m][i] for m in ranks)] for i, s in enumerate(setting["sigmas"])]
-    total, largest = sum(setting["dimensions"]), max(setting["dimensions"])
+    rows = [[level(s), *(ranks[m][i] for m in ranks)] for i, s in enumerate(setting.sigmas)]
+    total, largest = sum(setting.dimensions), max(setting.dimensions)
     lead = (
         f"Far from the data every subspace counts, {total} dimensions; once the class is certain, those of one, {largest}."
-        if len(setting["dimensions"]) > 1
+        if len(setting.dimensions) > 1
         else f"The subspace has {total} dimensions."
     )
     text = (
-        f"Singular values that hold {setting['share']:g} of the Jacobian's Frobenius norm, at {setting['points']} noised new "
-        f"samples; models trained on {setting['per_class']} samples a class. A network that has not learnt to leave out what it "
+        f"Singular values that hold {setting.share:g} of the Jacobian's Frobenius norm, at {setting.points} noised new "
+        f"samples; models trained on {setting.per_class} samples a class. A network that has not learnt to leave out what it "
         "does not need keeps a higher rank, and one that lacks a direction a lower one: the curve also measures training."
     )
     return Section(
@@ -183,23 +183,23 @@ def _rank(summary: Summary) -> Section:
         lead,
         [text],
         [Chart(rank_figure(summary), "rank of the Jacobian over 1 / sigma")],
-        tables=[Table(["σ", *names], rows, f"Mean rank over {setting['points']} points")],
+        tables=[Table(["σ", *names], rows, f"Mean rank over {setting.points} points")],
     )
 
 
 @styled
-def rank_figure(summary: Summary) -> Figure:
+def rank_figure(summary: MolrgResult) -> Figure:
     """Rank over 1 / sigma, a line a model; dashed, the dimensions of one subspace and of all."""
-    setting = summary["setting"]
+    setting = summary.setting
     drawn, axes = subplots(1, 1, 3.0)
-    for i, (model, ranks) in enumerate(summary["ranks"].items()):
+    for i, (model, ranks) in enumerate(summary.ranks.items()):
         label, colour = MODELS[model]
-        _line(axes[0], [1.02 ** (i - 1) / s for s in setting["sigmas"]], ranks, colour, label)
-    for dimension in {max(setting["dimensions"]), sum(setting["dimensions"])}:
+        _line(axes[0], [1.02 ** (i - 1) / s for s in setting.sigmas], ranks, colour, label)
+    for dimension in {max(setting.dimensions), sum(setting.dimensions)}:
         axes[0].axhline(dimension, color=PAINT["line"], linewidth=1, linestyle="--", zorder=0)
     axes[0].set_xscale("log")
     axes[0].minorticks_off()
-    ticks = [1 / s for s in setting["sigmas"]]
+    ticks = [1 / s for s in setting.sigmas]
     axes[0].set_xticks(ticks, labels=[level(round(t, 2)) for t in ticks])
     axes[0].set_xlabel("1 / σ")
     axes[0].set_ylim(bottom=0)
@@ -208,18 +208,9 @@ def rank_figure(summary: Summary) -> Figure:
     return drawn
 
 
-def _networks(summary: Summary) -> Section:
+def _networks(network: Schooling, networks: list[Trained]) -> Section:
     rows = [
-        [
-            number(c["per_class"]),
-            level(c["ratio"]),
-            c["new"],
-            c["inside"],
-            c["held_out_inside"],
-            c["threshold"],
-            c["loss"],
-        ]
-        for c in summary["networks"]
+        [number(c.per_class), level(c.ratio), c.new, c.inside, c.held_out_inside, c.threshold, c.loss] for c in networks
     ]
     columns = [
         "samples a class",
@@ -230,9 +221,8 @@ def _networks(summary: Summary) -> Section:
         "cosine that is no longer new",
         "loss",
     ]
-    made = summary["network"]["made"]
     text = (
-        f"Each network saw {number(summary['network']['images'])} samples in training, with repetition, and made {number(made)}. "
+        f"Each network saw {number(network.images)} samples in training, with repetition, and made {number(network.made)}. "
         "New is one whose cosine to the nearest training sample is no larger than what a hundredth of held-out samples exceed; "
         "energy inside is the share of its squared length in the nearest true subspace."
     )
@@ -241,20 +231,19 @@ def _networks(summary: Summary) -> Section:
         "The same of a trained network",
         text,
         charts=[
-            Chart(network_figure(summary), "new samples and energy inside over the number of samples per dimension")
+            Chart(network_figure(networks), "new samples and energy inside over the number of samples per dimension")
         ],
         tables=[Table(columns, rows)],
     )
 
 
 @styled
-def network_figure(summary: Summary) -> Figure:
+def network_figure(networks: list[Trained]) -> Figure:
     """New samples, and energy inside the true subspaces, over the number of samples per dimension."""
     drawn, axes = subplots(1, 1, 3.0)
-    found = summary["networks"]
-    ratios = [c["ratio"] for c in found]
-    _line(axes[0], ratios, [c["new"] for c in found], PAINT["ours"], "new samples")
-    _line(axes[0], ratios, [c["inside"] for c in found], PAINT["real"], "energy inside the subspaces")
+    ratios = [c.ratio for c in networks]
+    _line(axes[0], ratios, [c.new for c in networks], PAINT["ours"], "new samples")
+    _line(axes[0], ratios, [c.inside for c in networks], PAINT["real"], "energy inside the subspaces")
     _ratio_axis(axes[0], ratios)
     axes[0].set_ylim(-0.03, 1.03)
     axes[0].set_title("trained network")
@@ -262,16 +251,10 @@ def network_figure(summary: Summary) -> Figure:
     return drawn
 
 
-def _line(ax: Axes, places: Sequence[float], values: Sequence[Any], colour: str, label: str) -> None:
+def _line(ax: Axes, places: Sequence[float], values: Sequence[Score], colour: str, label: str) -> None:
     known = [(x, s) for x, value in zip(places, values, strict=True) if (s := as_score(value))]
     ax.plot(
-        [x for x, _ in known],
-        [s.value for _, s in known],
-        "o-",
-        color=colour,
-        linewidth=1.4,
-        markersize=4,
-        label=label,
+        [x for x, _ in known], [s.value for _, s in known], "o-", color=colour, linewidth=1.4, markersize=4, label=label
     )
     for x, s in known:
         if s.low is not None and s.high is not None:

@@ -15,18 +15,24 @@ if TYPE_CHECKING:
 class Table:
     """Rows under column names; the first cell of a row is its heading.
 
-    A cell is text, a number, None, or a stored Score (``{"value", "n", "low", "high"}``). ``chosen`` are the rows to mark.
+    A cell is text, a number, None, or a Score, stored or not. ``chosen`` are the rows to mark; a ``folded`` table opens at its
+    title; ``note`` stands beneath.
     """
 
     columns: Sequence[str]
     rows: Sequence[Sequence[Any]]
     title: str = ""
     chosen: Sequence[int] = ()
+    folded: bool = False
+    note: str = ""
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture with its caption; ``name`` is its file in ``grids/``, which says where it shows ``generated`` images."""
+    """A picture with its caption; ``name`` is its file in ``grids/``, which says where it shows ``generated`` images.
+
+    ``colour`` is that of its set in charts: ours, real or base.
+    """
 
     name: str
     image: Image.Image
@@ -34,6 +40,7 @@ class Picture:
     note: str = ""
     alt: str = ""
     generated: bool = True
+    colour: str = ""
 
 
 @dataclass(frozen=True)
@@ -46,7 +53,8 @@ class Chart:
 
 @dataclass(frozen=True)
 class Section:
-    """A heading and what stands beneath it, in this order; ``details`` are pairs (heading, text) that fold away."""
+    """A heading and what stands beneath it, in this order; ``details`` are pairs (heading, text) that fold away; pictures
+    ``side`` by side stand before the others."""
 
     anchor: str
     title: str
@@ -56,6 +64,7 @@ class Section:
     pictures: Sequence[Picture] = ()
     tables: Sequence[Table] = ()
     details: Sequence[tuple[str, str]] = ()
+    side: Sequence[Picture] = ()
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
+from farfield.command.measures import BySet, Measures, SearchedLevel
 from farfield.core.score import Score
 from farfield.present.sheet import channels_shown, difference, grid, pairs
 from farfield.present.words import SETS, as_score, level, number
@@ -167,12 +168,11 @@ def histograms(geometry: Mapping[str, Any]) -> Figure | None:
 
 
 @styled
-def measures(summary: Mapping[str, Any], measure: str = "kernel_distance") -> Figure | None:
-    """A dot and its interval for each set, one panel a descriptor; None when nothing was measured."""
-    found = summary.get("measures") or {}
+def measures(measures: Mapping[str, BySet]) -> Figure | None:
+    """The kernel distance of each set with its interval, one panel a descriptor; None when nothing was measured."""
     rows = {
-        d: [(s, score) for s in SETS if (score := as_score((sets.get(s) or {}).get(measure)))]
-        for d, sets in found.items()
+        d: [(s, score) for s in SETS if (score := as_score(sets.get(s, Measures()).kernel_distance))]
+        for d, sets in measures.items()
     }
     rows = {d: scores for d, scores in rows.items() if scores}
     if not rows:
@@ -200,32 +200,24 @@ def measures(summary: Mapping[str, Any], measure: str = "kernel_distance") -> Fi
 
 
 @styled
-def sigma_search(rows: Sequence[Mapping[str, Any]]) -> Figure | None:
-    """Every column of the search over sigma against it, intervals as bars, the chosen level marked."""
-    names = [k for k in dict.fromkeys(k for row in rows for k in row) if k not in ("sigma", "chosen")]
-    names = [k for k in names if any(as_score(row.get(k)) for row in rows)]
-    rows = sorted((row for row in rows if as_score(row.get("sigma"))), key=lambda row: row["sigma"])
-    if not names or not rows:
+def sigma_search(rows: Sequence[SearchedLevel]) -> Figure | None:
+    """What was found at each level against it, the chosen one marked; None where one level alone was taken."""
+    rows = sorted((row for row in rows if row.discrepancy is not None), key=lambda row: row.sigma)
+    if not rows:
         return None
-    figure, axes = subplots(len(names), min(len(names), 3), 2.2)
-    for ax, name in zip(axes, names, strict=True):
-        points = [(row, score) for row in rows if (score := as_score(row.get(name)))]
-        ax.plot(
-            [row["sigma"] for row, _ in points],
-            [s.value for _, s in points],
-            color=PAINT["base"],
-            linewidth=1.2,
-            zorder=1,
-        )
-        for row, score in points:
-            _dot(ax, score, row["sigma"], PAINT["ours"] if row.get("chosen") else PAINT["base"], upright=True)
-        if all(row["sigma"] > 0 for row in rows) and rows[-1]["sigma"] > 3 * rows[0]["sigma"]:
+    figure, axes = subplots(2, 2, 2.2)
+    sigmas = [row.sigma for row in rows]
+    for ax, name in zip(axes, ("discrepancy", "copies"), strict=True):
+        values = [getattr(row, name) for row in rows]
+        ax.plot(sigmas, values, color=PAINT["base"], linewidth=1.2, zorder=1)
+        for row, value in zip(rows, values, strict=True):
+            _dot(ax, Score(value, 0), row.sigma, PAINT["ours"] if row.chosen else PAINT["base"], upright=True)
+        if sigmas[-1] > 3 * sigmas[0]:
             ax.set_xscale("log")
         ax.minorticks_off()
-        shown = rows[:: max(1, math.ceil(len(rows) / 6))]
-        ax.set_xticks([row["sigma"] for row in shown], labels=[level(row["sigma"]) for row in shown])
+        ax.set_xticks(sigmas, labels=[level(sigma) for sigma in sigmas])
         ax.set_xlabel("σ")
-        ax.set_title(name.replace("_", " "), parse_math=False)
+        ax.set_title(name)
     return figure
 
 

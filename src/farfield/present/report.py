@@ -7,9 +7,9 @@ What a run does not have is left out.
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from farfield.command.commands import COMMANDS, Command
 from farfield.command.result import from_json
@@ -18,45 +18,8 @@ from farfield.core.error import FarfieldError
 from farfield.core.provenance import Provenance
 from farfield.core.score import Score
 from farfield.data.picture import png
-from farfield.present import (
-    analyse,
-    audit,
-    compare,
-    edit,
-    field,
-    generate,
-    matrix,
-    method,
-    molrg,
-    plot,
-    train,
-    transfer,
-    transition,
-    verdict,
-    words,
-)
-from farfield.present.command import command_line
-from farfield.present.gallery import Gallery
-from farfield.present.page import Content, Section, model_name
-
-if TYPE_CHECKING:
-    from PIL import Image
-
-PAGES: dict[str, Callable[[Path, dict[str, Any]], Content]] = {
-    "analyse": analyse.content,
-    "audit": audit.content,
-    "compare": compare.content,
-    "edit": edit.content,
-    "generate": generate.content,
-    "molrg": molrg.content,
-    "score gl": matrix.gl,
-    "score matrix": matrix.matrix,
-    "score rp": matrix.rp,
-    "train": train.content,
-    "transfer": transfer.content,
-    "transition": transition.content,
-}
-"""Commands whose page is made of sections, and what makes these from the folder and its summary."""
+from farfield.present import plot, words
+from farfield.present.page import Content, Picture, Section, model_name
 
 
 def write_report(folder: Path) -> Path:
@@ -87,7 +50,7 @@ def draw(folder: Path, command: Command | None = None) -> tuple[Path, Sequence[s
 
 
 class _Page:
-    """Everything that the templates show of one run folder."""
+    """Everything that the template shows of one run folder."""
 
     def __init__(self, folder: Path, known: Command | None):
         self.folder = folder
@@ -106,92 +69,55 @@ class _Page:
         self.pictures: dict[str, bytes] = {}
 
     def html(self) -> str:
-        command = self.name
-        if self.known is not None and (written := self.known.load_page()):
-            result = from_json(self.known.result, self.summary, str(self.folder / "summary.json"))
-            content: Content = written(self.folder, result)
-            self.lines = content.lines
-            name, context = "frame.html.jinja", self._written(content)
-        elif command in PAGES:
-            name, context = "frame.html.jinja", self._written(PAGES[command](self.folder, self.summary))
-        else:
-            name, context = "report.html.jinja", self._images()
+        content = self._content()
+        self.lines = content.lines
         html: str = (
             _templates()
-            .get_template(name)
+            .get_template("frame.html.jinja")
             .render(
                 words=words,
                 summary=self.summary,
-                command=command,
+                command=self.name,
                 cost=self._cost(),
                 settings=self._settings(),
-                command_line=self.line or command_line(self.request, self.summary.get("n")),
-                **context,
+                command_line=self.line,
+                **{
+                    **vars(content),
+                    "model": words.short(content.model),
+                    "sections": [self._section(section) for section in content.sections],
+                },
             )
         )
         return html
 
-    def _written(self, content: Content) -> dict[str, Any]:
-        """A page that a command's own module wrote."""
-        return {
-            "model": words.short(content.model),
-            "domain": content.domain,
-            "facts": content.facts,
-            "verdict": content.verdict,
-            "caveats": content.caveats,
-            "key_numbers": content.key_numbers,
-            "sections": [self._section(section) for section in content.sections],
-        }
-
-    def _images(self) -> dict[str, Any]:
-        """The page of one domain's images."""
-        from markupsafe import Markup
-
-        summary = self.summary
-        gallery, geometry = Gallery(self.folder, summary, self._picture), _object(self.folder / "geometry.json")
-        examples = summary.get("examples") or {"source": self.request.get("images"), "n": summary.get("n")}
-        domain = words.short(examples.get("source") or "images")
-        figures = {
-            "geometry": plot.histograms(geometry),
-            "measures": plot.measures(summary),
-            "search": plot.sigma_search(summary.get("sigma_search") or []),
-        }
-        return {
-            "model": words.short(model_name(summary if summary.get("model") else self.request)),
-            "domain": domain,
-            "examples": examples,
-            "facts": verdict.facts(summary, gallery.count, examples),
-            "verdict": verdict.verdict(summary, gallery.count, domain),
-            "caveats": verdict.caveats(summary),
-            "key_numbers": verdict.key_numbers(summary),
-            "geometry": geometry if figures["geometry"] else None,
-            "charts": {name: Markup(plot.svg(figure)) for name, figure in figures.items() if figure is not None},
-            "sections": [
-                self._section(part)
-                for part in (
-                    field.section(summary.get("fields") or {}),
-                    method.section(summary.get("method_search") or {}),
-                )
-                if part
-            ],
-            **gallery.context(),
-        }
+    def _content(self) -> Content:
+        """What the command's own module makes of its result; of a command without one no more than its frame."""
+        written = self.known and self.known.load_page()
+        if self.known and written:
+            content: Content = written(
+                self.folder, from_json(self.known.result, self.summary, str(self.folder / "summary.json"))
+            )
+            return content
+        source = self.request.get("images") or "images"
+        return Content(model_name(self.summary), words.short(source), [], [], [], [], [])
 
     def _section(self, section: Section) -> dict[str, Any]:
         from markupsafe import Markup
 
-        pictures = [
-            {**self._picture(p.name, p.image, p.alt or p.title, p.generated), "title": p.title, "note": p.note}
-            for p in section.pictures
-        ]
-        charts = [(Markup(plot.svg(chart.figure)), chart.label) for chart in section.charts]
-        return {**vars(section), "pictures": pictures, "charts": charts}
+        return {
+            **vars(section),
+            "side": [self._picture(p) for p in section.side],
+            "pictures": [self._picture(p) for p in section.pictures],
+            "charts": [(Markup(plot.svg(chart.figure)), chart.label) for chart in section.charts],
+        }
 
-    def _picture(self, name: str, image: Image.Image, alt: str, generated: bool) -> dict[str, Any]:
+    def _picture(self, picture: Picture) -> dict[str, Any]:
         """Keep a picture for ``grids/`` and give what an ``<img>`` needs."""
-        self.pictures[name] = png(image, Provenance.of(self.request).record() if generated else None)
-        data = base64.b64encode(self.pictures[name]).decode()
-        return {"src": f"data:image/png;base64,{data}", "width": image.width, "height": image.height, "alt": alt}
+        content = png(picture.image, Provenance.of(self.request).record() if picture.generated else None)
+        self.pictures[picture.name] = content
+        data = f"data:image/png;base64,{base64.b64encode(content).decode()}"
+        width, height = picture.image.size
+        return {**vars(picture), "src": data, "width": width, "height": height, "alt": picture.alt or picture.title}
 
     def _cost(self) -> dict[str, Any] | None:
         """Seconds of each stage with the length of its bar in percent."""
@@ -207,13 +133,12 @@ class _Page:
         for name in ("model", "examples", "references"):
             if isinstance(part := self.summary.get(name), Mapping):
                 used |= {f"{name} {key}": value for key, value in part.items()}
-        names = ("sigma", "steps", "solver", "network_calls", "sampler")
+        names = ("sigma", "steps", "solver", "network_calls")
         used |= {name.replace("_", " "): self.summary[name] for name in names if name in self.summary}
         for key, value in self.request.items():
             name = key.replace("_", " ")
-            if key == "sampler" or (name not in used and f"{name} name" not in used and f"{name} source" not in used):
-                used[name] = value  # the request has the sampler's settings line by line
-        used.pop("command line", None)
+            if name not in used and f"{name} name" not in used and f"{name} source" not in used:
+                used[name] = value
         used |= {f"{name} version": version for name, version in self.versions.items()}
         if self.started:
             used["started"] = self.started

@@ -1,116 +1,206 @@
-"""The scores of a run as lines of text, and matrices of them as heat maps."""
+"""The pages of `farfield score`: one set beside its training images, two models seed by seed, or every two of several."""
 
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
-from farfield.core.artifact import Score, read_json
+from farfield.command.likeness import Calibration
+from farfield.command.score import ScoreGlResult, ScoreMatrixResult, ScoreRpResult
+from farfield.core.artifact import read_json
+from farfield.core.score import Score
+from farfield.present.copying import MEANINGS, copying, flipped, likeness, similarities, thresholds
+from farfield.present.page import Chart, Content, Picture, Section, Table
+from farfield.present.words import number, score_parts, short
 
-Summary = Mapping[str, Any]
+if TYPE_CHECKING:
+    pass
 
 
-def heat_map(names: Sequence[str], values: Sequence[Sequence[float]], title: str) -> bytes:
-    """A matrix of shares from 0 to 1 as a PNG, each cell with its number."""
+def gl(folder: Path, summary: ScoreGlResult) -> Content:
+    """The page of `farfield score gl`."""
+    held = summary.held_out
+    facts = [
+        f"{number(summary.samples.n)} samples",
+        f"{number(summary.training.n)} training images",
+        f"{number(held.n)} held-out images" if held else "no held-out images",
+        f"{summary.descriptor} features",
+    ]
+    tiles = []
+    for kind, row in summary.gl.items():
+        beside = flipped(row.held_out)
+        note = f"held-out images: {score_parts(beside)[0]}" if beside else "no held-out images"
+        tiles.append((f"GL at the {kind} threshold", *score_parts(row.score), note))
+    names = short(summary.samples.source), short(summary.training.source)
+    sections = [copying(summary), *likeness(folder, summary, summary.descriptor), *_closest(folder)]
+    said = [*_gl_lines(summary), *_notes(summary.notes)]
+    lines = [f"{summary.descriptor} features", *said]
+    return Content(*names, facts, said, summary.notes, tiles, sections, lines)
+
+
+def rp(folder: Path, summary: ScoreRpResult) -> Content:
+    """The page of `farfield score rp`."""
+    rows = [
+        [f"RP, cosine above {number(summary.thresholds[kind])} ({kind})", row.score, row.chance]
+        for kind, row in summary.rp.items()
+    ]
+    if mae := summary.mae:
+        rows.append([f"MAE-RP, mean pixel difference up to {number(255 * mae.limit)} / 255", mae.score, mae.chance])
+    rows.append([f"PFD, {summary.pfd.space}", summary.pfd.score, summary.pfd.chance])
+    pairs = read_json(folder / "pairs.json")
+    figure = similarities({"same seed": [row["similarity"] for row in pairs.values()]}, summary.thresholds)
+    section = Section(
+        "reproducibility",
+        "The same noise in two models",
+        "Images of one seed; re-paired seeds are what chance gives.",
+        charts=[Chart(figure, "histogram of the similarities of same-seed pairs")],
+        tables=[
+            Table(["", "same seed", "re-paired seeds"], rows),
+            thresholds(summary.thresholds, summary.calibration, "pairs of different images"),
+        ],
+        details=[("RP", MEANINGS["RP"])],
+    )
+    tiles = [
+        (f"RP at the {kind} threshold", *score_parts(row.score), f"chance: {score_parts(row.chance)[0]}")
+        for kind, row in summary.rp.items()
+    ]
+    facts = [f"{number(summary.pairs)} pairs", f"{summary.descriptor} features"]
+    names = short(summary.first.source), short(summary.second.source)
+    said = [*_rp_lines(summary), *_notes(summary.notes)]
+    lines = [f"{summary.descriptor} features, {summary.pairs} pairs", *said]
+    return Content(*names, facts, said, summary.notes, tiles, [section], lines)
+
+
+def matrix(folder: Path, summary: ScoreMatrixResult) -> Content:
+    """The page of `farfield score matrix`."""
+    names, mae = list(summary.sets), summary.mae
+    tables = [
+        Table(
+            ["", *names],
+            [[name, *row] for name, row in zip(names, scores, strict=True)],
+            f"{title}, {kind}, cosine above {number(summary.thresholds[kind])}",
+        )
+        for kind, both in summary.rp.items()
+        for scores, title in ((both.score, "RP"), (both.chance, "RP of re-paired seeds"))
+    ]
+    first = next(iter(summary.thresholds))
+    title = f"same seed, cosine above {summary.thresholds[first]:.3g}"
+    pictures = [_heat_map("rp", "Reproducibility", names, summary.rp[first].score, title)]
+    if mae:
+        rows = [[name, *row] for name, row in zip(names, mae.score, strict=True)]
+        tables.append(Table(["", *names], rows, f"MAE-RP, up to {number(255 * mae.limit)} / 255"))
+        title = f"same seed, mean pixel difference at most {mae.limit * 255:.3g} / 255"
+        pictures.append(_heat_map("mae", "The same by pixel difference", names, mae.score, title))
+    tables.append(thresholds(summary.thresholds, summary.calibration, "pairs of different seeds"))
+    lead = "The share of seeds from which two models make the same image; a model with itself gives 1."
+    section = Section(
+        "matrix", "Every two models", lead, pictures=pictures, tables=tables, details=[("RP", MEANINGS["RP"])]
+    )
+    facts = [f"{number(summary.pairs)} seeds", f"{summary.descriptor} features"]
+    lines = [f"{summary.descriptor} features, {summary.pairs} pairs", *_matrix_lines(summary), *_notes(summary.notes)]
+    return Content("Reproducibility", f"{len(names)} models", facts, [], summary.notes, [], [section], lines)
+
+
+def _heat_map(name: str, caption: str, names: Sequence[str], scores: Sequence[Sequence[Score]], title: str) -> Picture:
+    """A matrix of shares from 0 to 1, each cell with its number."""
     from matplotlib.figure import Figure
+    from PIL import Image
 
     side = 1.6 + 0.75 * len(names)
     figure = Figure(figsize=(side + 1, side), layout="constrained")
     axes = figure.add_subplot()
-    shown = axes.imshow(values, vmin=0, vmax=1, cmap="viridis")
+    shown = axes.imshow([[s.value for s in row] for row in scores], vmin=0, vmax=1, cmap="viridis")
     places = range(len(names))
     axes.set_xticks(places, labels=list(names), rotation=45, ha="right", rotation_mode="anchor", parse_math=False)
     axes.set_yticks(places, labels=list(names), parse_math=False)
     axes.set_title(title, fontsize=10, parse_math=False)
-    for row in places:
-        for column in places:
-            value = values[row][column]
-            axes.text(column, row, f"{value:.2f}", ha="center", va="center", color="white" if value < 0.6 else "black")
+    for i, row in enumerate(scores):
+        for j, s in enumerate(row):
+            axes.text(j, i, f"{s.value:.2f}", ha="center", va="center", color="white" if s.value < 0.6 else "black")
     figure.colorbar(shown, ax=axes, shrink=0.8)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=150, metadata={"Software": None})
-    return buffer.getvalue()
+    return Picture(name, Image.open(buffer), caption, alt=caption, generated=False)
 
 
-def lines(folder: Path) -> list[str]:
-    """What a run of ``farfield score`` found, a score a line, each with its interval and what chance would give."""
-    summary = read_json(folder / "summary.json")
-    show = {"score rp": _rp, "score matrix": _matrix, "score gl": _gl}[summary["command"]]
-    head = f"{summary['descriptor']} features" + (f", {summary['pairs']} pairs" if "pairs" in summary else "")
-    return [head, *show(summary), *(f"note: {note}" for note in summary["notes"])]
+def _closest(folder: Path) -> list[Section]:
+    from PIL import Image
 
-
-def _rp(summary: Summary) -> list[str]:
-    found = [
-        f"RP {_score(row['score'])} above {_threshold(summary, kind)}; chance {_score(row['chance'])}"
-        for kind, row in summary["rp"].items()
+    if not (folder / "closest.png").is_file():
+        return []
+    image = Image.open(folder / "closest.png").copy()
+    title = "The closest pairs"
+    note = "sample and training image with their cosine, the most alike first"
+    return [
+        Section("pairs", "Samples beside training images", pictures=[Picture("closest", image, title, note, title)])
     ]
-    if (mae := summary["mae"]) is not None:
-        limit = f"{mae['limit'] * 255:.3g}/255"
-        found.append(f"MAE-RP {_score(mae['score'])} up to {limit}; chance {_score(mae['chance'])}")
-    pfd = summary["pfd"]
-    return [*found, f"PFD {_score(pfd['score'])} in {pfd['space']}; chance {_score(pfd['chance'])}"]
 
 
-def _matrix(summary: Summary) -> list[str]:
-    names = list(summary["sets"])
-    tables = [(f"RP above {_threshold(summary, kind)}", row["score"]) for kind, row in summary["rp"].items()]
-    if summary["mae"] is not None:
-        tables.append((f"MAE-RP up to {summary['mae']['limit'] * 255:.3g}/255", summary["mae"]["score"]))
-    width = max(map(len, names))
+def _rp_lines(summary: ScoreRpResult) -> list[str]:
+    """A score a line, each with its interval and what chance would give."""
+    said = [
+        f"RP {row.score} above {_threshold(summary.thresholds[kind], kind, summary.calibration)}; chance {row.chance}"
+        for kind, row in summary.rp.items()
+    ]
+    if mae := summary.mae:
+        said.append(f"MAE-RP {mae.score} up to {mae.limit * 255:.3g}/255; chance {mae.chance}")
+    return [*said, f"PFD {summary.pfd.score} in {summary.pfd.space}; chance {summary.pfd.chance}"]
+
+
+def _matrix_lines(summary: ScoreMatrixResult) -> list[str]:
+    tables = [
+        (f"RP above {_threshold(summary.thresholds[kind], kind, summary.calibration)}", row.score)
+        for kind, row in summary.rp.items()
+    ]
+    if summary.mae:
+        tables.append((f"MAE-RP up to {summary.mae.limit * 255:.3g}/255", summary.mae.score))
+    width = max(map(len, summary.sets))
     return [
         line
         for title, scores in tables
         for line in (
             title,
             *(
-                f"  {name:<{width}}  " + "  ".join(f"{score['value']:.3f}" for score in row)
-                for name, row in zip(names, scores, strict=True)
+                f"  {name:<{width}}  " + "  ".join(f"{s.value:.3f}" for s in row)
+                for name, row in zip(summary.sets, scores, strict=True)
             ),
         )
     ]
 
 
-def _gl(summary: Summary) -> list[str]:
-    found = [
-        f"GL {_score(row['score'])} at {_threshold(summary, kind)}; memorized {_score(row['memorized'])}"
-        + (_real_rate(summary) if kind == "calibrated" else _floor(row["held_out"]))
-        for kind, row in summary["gl"].items()
-    ]
-    if (ratio := summary["ratio_test"]) is not None:
-        found.append(f"1/3 test in {ratio['space']}: {_score(ratio['samples'])}{_floor(ratio.get('held_out'))}")
-    if (authentic := summary["authenticity"]) is not None:
-        found.append(f"AuthPct {_score(authentic['samples'])}{_floor(authentic.get('held_out'))}")
-    if (copying := summary["data_copying"]) is not None:
-        for name, test in copying.items():
-            if test is not None:
-                where = "" if name == "whole" else f" in {test['cells']} cells"
-                found.append(f"C_T{where} {_score(test['statistic'])}; ± {test['null_sd']:.2g} if nothing is copied")
-    if (recall := summary["search"]["recall"]) is not None:
-        found.append(f"{summary['search']['kind']} search found {_score(recall)} of the nearest")
-    return found
+def _gl_lines(summary: ScoreGlResult) -> list[str]:
+    said = []
+    for kind, row in summary.gl.items():
+        beside = _floor(row.held_out)
+        if kind == "calibrated" and (c := summary.calibration):  # the rate of the calibration, as its images tell it
+            beside = f"; new images {c.rate_low:.2g} to {c.rate_high:.2g} (95 %)"
+        where = _threshold(summary.thresholds[kind], kind, summary.calibration)
+        said.append(f"GL {row.score} at {where}; memorized {row.memorized}{beside}")
+    if ratio := summary.ratio_test:
+        said.append(f"1/3 test in {ratio.space}: {ratio.samples}{_floor(ratio.held_out)}")
+    if authentic := summary.authenticity:
+        said.append(f"AuthPct {authentic.samples}{_floor(authentic.held_out)}")
+    if copying := summary.data_copying:
+        for test, where in ((copying.whole, ""), (copying.cells, " in {} cells")):
+            if test:
+                said.append(
+                    f"C_T{where.format(test.cells)} {test.statistic}; ± {test.null_sd:.2g} if nothing is copied"
+                )
+    if summary.search.recall is not None:
+        said.append(f"{summary.search.kind} search found {summary.search.recall} of the nearest")
+    return said
 
 
-def _threshold(summary: Summary, kind: str) -> str:
-    text = f"{summary['thresholds'][kind]:.3g} ({kind}"
-    return (
-        f"{text}, {summary['calibration']['rate']:.3g} of different images exceed it)"
-        if kind == "calibrated"
-        else f"{text})"
-    )
+def _threshold(value: float, kind: str, calibration: Calibration | None) -> str:
+    more = f", {calibration.rate:.3g} of different images exceed it" if calibration and kind == "calibrated" else ""
+    return f"{value:.3g} ({kind}{more})"
 
 
-def _real_rate(summary: Summary) -> str:
-    """What memorized is where nothing is copied: the rate of the calibration, as well as its images tell it."""
-    found = summary["calibration"]
-    return f"; new images {found['rate_low']:.2g} to {found['rate_high']:.2g} (95 %)"
+def _floor(score: Score | None) -> str:
+    return "" if score is None else f"; held-out images {score}"
 
 
-def _floor(score: Summary | None) -> str:
-    return "" if score is None else f"; held-out images {_score(score)}"
-
-
-def _score(score: Summary) -> str:
-    return str(Score(**score))
+def _notes(notes: Sequence[str]) -> list[str]:
+    return [f"note: {note}" for note in notes]

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from farfield.command.result import from_json
+from farfield.command.train import LogRow, TrainResult
 from farfield.core.artifact import read_json
-from farfield.present.page import Chart, Content, Picture, Section, Table, model_name
+from farfield.present.page import Chart, Content, Picture, Section, Table
 from farfield.present.plot import PAINT, styled, subplots
-from farfield.present.words import as_score, number
+from farfield.present.words import number
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -18,22 +20,20 @@ ROWS = 12
 """Rows of the log in the table."""
 
 
-def content(folder: Path, summary: dict[str, Any]) -> Content:
+def content(folder: Path, summary: TrainResult) -> Content:
     """All of the page, from what the run left on disk."""
-    log = read_json(folder / "log.json")
+    log: list[LogRow] = from_json(list[LogRow], read_json(folder / "log.json"), "log.json")
     facts = [
-        f"{number(summary['n'])} images of {' × '.join(map(str, summary['model']['shape']))}",
-        f"{number(summary['images'])} seen, {number(summary['epochs'])} epochs",
-        f"{number(summary['model']['parameters'] / 1e6)} M weights",
+        f"{number(summary.n)} images of {' × '.join(map(str, summary.model.shape))}",
+        f"{number(summary.images)} seen, {number(summary.epochs)} epochs",
+        f"{number(summary.model.parameters / 1e6)} M weights",
     ]
     sections = [_losses(log), *_samples(folder)]
-    return Content(
-        model_name(summary), str(summary["data"]), facts, _verdict(log), [], _key_numbers(summary, log), sections
-    )
+    return Content(summary.model.name, summary.data, facts, _verdict(log), [], _key_numbers(summary, log), sections)
 
 
-def _verdict(log: Sequence[Mapping[str, Any]]) -> list[str]:
-    held = [(row["heldout"], row["images"]) for row in log if as_score(row["heldout"])]
+def _verdict(log: Sequence[LogRow]) -> list[str]:
+    held = [(row.heldout, row.images) for row in log if row.heldout is not None]
     if not held:
         return ["No images were held out: nothing here tells learning from memorizing. Give --heldout."]
     lowest, after = min(held)
@@ -47,23 +47,21 @@ def _verdict(log: Sequence[Mapping[str, Any]]) -> list[str]:
     return [f"{said}{worse} after {number(after)} images."]
 
 
-def _key_numbers(summary: Mapping[str, Any], log: Sequence[Mapping[str, Any]]) -> list[tuple[str, str, str, str]]:
-    tiles = [("loss in training", number(summary["loss"]), "", "mean over the last stretch")]
-    if as_score(summary["heldout"]):
-        tiles.append(("held-out loss", number(summary["heldout"]), "", "of the averaged weights"))
-    seconds = sum(row["seconds"] or 0.0 for row in log)
+def _key_numbers(summary: TrainResult, log: Sequence[LogRow]) -> list[tuple[str, str, str, str]]:
+    tiles = [("loss in training", number(summary.loss), "", "mean over the last stretch")]
+    if summary.heldout is not None:
+        tiles.append(("held-out loss", number(summary.heldout), "", "of the averaged weights"))
+    seconds = sum(row.seconds or 0.0 for row in log)
     if seconds:
-        rate = (log[-1]["images"] - log[0]["images"]) / seconds
+        rate = (log[-1].images - log[0].images) / seconds
         tiles.append(("images a second", number(rate), "", "with snapshots and samples"))
     return tiles
 
 
-def _losses(log: Sequence[Mapping[str, Any]]) -> Section:
+def _losses(log: Sequence[LogRow]) -> Section:
     columns = ["images", "loss", "held-out loss", "learning rate"]
     places = sorted({round(i * (len(log) - 1) / max(1, ROWS - 1)) for i in range(ROWS)})
-    rows = [
-        [number(log[i]["images"]), log[i]["loss"], log[i]["heldout"], log[i]["rate"]] for i in places if i < len(log)
-    ]
+    rows = [[number(log[i].images), log[i].loss, log[i].heldout, log[i].rate] for i in places if i < len(log)]
     chart = _chart(log)
     lead = "The training loss is that of the weights as they were, the held-out loss that of their average."
     charts = [Chart(chart, "losses and learning rate over images seen")] if chart else []
@@ -84,19 +82,19 @@ def _samples(folder: Path) -> list[Section]:
 
 
 @styled
-def _chart(log: Sequence[Mapping[str, Any]]) -> Figure | None:
-    rows = [row for row in log if as_score(row["loss"])]
+def _chart(log: Sequence[LogRow]) -> Figure | None:
+    rows = [row for row in log if row.loss is not None]
     if len(rows) < 2:
         return None
     figure, (losses, rates) = subplots(2, 2, 2.6)
     for name, title, colour in (("loss", "training", PAINT["ours"]), ("heldout", "held out", PAINT["real"])):
-        points = [(row["images"], row[name]) for row in rows if as_score(row[name])]
+        points = [(row.images, value) for row in rows if (value := getattr(row, name)) is not None]
         if points:
             losses.plot(*zip(*points, strict=True), color=colour, linewidth=1.6, label=title)
     losses.set_yscale("log")
     losses.set_title("loss")
     losses.legend()
-    rates.plot([row["images"] for row in rows], [row["rate"] for row in rows], color=PAINT["base"], linewidth=1.6)
+    rates.plot([row.images for row in rows], [row.rate for row in rows], color=PAINT["base"], linewidth=1.6)
     rates.set_title("learning rate")
     rates.set_ylim(bottom=0)
     for ax in (losses, rates):

@@ -6,12 +6,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from farfield.command.measures import Measures, Novelty
+from farfield.command.transfer import TransferResult
 from farfield.core.artifact import Images, Store
-from farfield.present import plot, words
-from farfield.present.page import Chart, Content, Picture, Section, Table, model_name
+from farfield.core.score import Score, relation
+from farfield.present import plot
+from farfield.present.page import Chart, Content, Picture, Section, Table
 from farfield.present.plot import PAINT, styled, subplots
-from farfield.present.verdict import caveats, relation, standing
-from farfield.present.words import as_score, level, score, score_parts, share
+from farfield.present.verdict import caveats, standing
+from farfield.present.words import MEASURES, as_score, level, score, score_parts, share, short
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -27,132 +30,130 @@ KINDS = {
     "spectrum": "mean and spectrum",
     "lowrank": "mean and low-rank covariance",
 }
+TO_BEFORE = {
+    "below": ", nearer.",
+    "above": ", farther away: it failed.",
+    "overlapping": ", no clear change.",
+    None: ".",
+}
+TO_PLAIN = {
+    "below": ": the model's latents are what helps.",
+    "above": ": the model is in the way here.",
+    "overlapping": ", which is not clearly different: most of this is the map's doing.",
+    None: ".",
+}
 
 
-def content(folder: Path, summary: dict[str, Any]) -> Content:
+def content(folder: Path, summary: TransferResult) -> Content:
     """All of the page, from what the run left on disk."""
-    source, style = (words.short(summary[name]["source"]) for name in ("content", "style"))
+    source, style = short(summary.content.source), short(summary.style.source)
+    held = summary.references
     facts = [
-        f"{summary['content']['n']} images of {source}",
-        f"{summary['style']['n']} examples of {style}",
-        KINDS.get(summary["kind"], summary["kind"]),
-        f"σ {level(summary['sigma'])}",
-        f"{summary['steps']} steps of {summary['solver']}",
+        f"{summary.content.n} images of {source}",
+        f"{summary.style.n} examples of {style}",
+        *([f"{held.n} held-out references"] if held else []),
+        KINDS[summary.kind],
+        f"σ {level(summary.sigma)}",
+        f"{summary.steps} steps of {summary.solver}",
     ]
-    if summary.get("references"):
-        facts.insert(2, f"{summary['references']['n']} held-out references")
+    beside = {
+        descriptor: {name: sets[key] for name, key in (("samples", _chosen(summary)), ("real", "real")) if key in sets}
+        for descriptor, sets in summary.measures.items()
+    }
     return Content(
-        model_name(summary),
+        summary.model.name,
         f"{source} → {style}",
         facts,
         _verdict(summary, source, style),
-        caveats(_as_expansion(summary)),
+        caveats(beside, held is not None, summary.latent_certificate) + summary.notes,
         _key_numbers(summary),
         [_strips(folder, summary, source, style), _measures(summary, source, style)],
     )
 
 
-def _chosen(summary: Mapping[str, Any]) -> str:
-    return str(summary["strengths"][-1])
+def _chosen(summary: TransferResult) -> str:
+    return summary.strengths[-1]
 
 
-def _distance(summary: Mapping[str, Any], descriptor: str, name: str) -> Any:
-    return (summary["measures"].get(descriptor, {}).get(name) or {}).get("kernel_distance")
+def _distance(summary: TransferResult, descriptor: str, name: str) -> Score | None:
+    return as_score(summary.measures[descriptor].get(name, Measures()).kernel_distance)
 
 
-def _as_expansion(summary: Mapping[str, Any]) -> dict[str, Any]:
-    """The result and its floor under the names that the general caveats look for."""
-    chosen = _chosen(summary)
-    measures = {
-        descriptor: {"samples": sets.get(chosen), "real": sets.get("real")}
-        for descriptor, sets in summary["measures"].items()
-    }
-    return {**summary, "measures": measures}
-
-
-def _verdict(summary: Mapping[str, Any], source: str, style: str) -> list[str]:
-    said = [stands] if (stands := standing(summary, style)) else []
-    for descriptor in summary["measures"]:
+def _verdict(summary: TransferResult, source: str, style: str) -> list[str]:
+    said = standing(summary.standing, style)
+    for descriptor in summary.measures:
         before, after, plain, real = (
             _distance(summary, descriptor, name) for name in ("before", _chosen(summary), "plain", "real")
         )
-        if not as_score(before) or not as_score(after):
+        if not before or not after:
             continue
-        held = f"held-out {style}" if summary.get("references") else f"the examples of {style}"
+        held = f"held-out {style}" if summary.references else f"the examples of {style}"
         text = f"In {descriptor} features the images of {source} stood at a kernel distance of {score(before)} from {held}; "
-        text += f"after the transfer {score(after)}"
-        text += {"below": ", nearer.", "above": ", farther away: it failed.", "overlapping": ", no clear change."}.get(
-            relation(after, before), "."
-        )
-        if as_score(real):
-            gap = before["value"] - real["value"]
-            closed = (before["value"] - after["value"]) / gap if gap > 0 else 0.0
+        text += f"after the transfer {score(after)}{TO_BEFORE[relation(after, before)]}"
+        if real:
+            gap = before.value - real.value
+            closed = (before.value - after.value) / gap if gap > 0 else 0.0
             text += f" Real images of {style} stand at {score(real)}"
             text += f": {share(min(closed, 1.0))} of the gap is closed." if closed > 0 else "."
             if relation(after, real) == "overlapping":
                 text += " At this n the measure does not tell the two apart."
-        if as_score(plain):
+        if plain:
             text += f" The same map on the pixels, without the model, reaches {score(plain)}"
-            text += {
-                "below": ": the model's latents are what helps.",
-                "above": ": the model is in the way here.",
-                "overlapping": ", which is not clearly different: most of this is the map's doing.",
-            }.get(relation(after, plain), ".")
+            text += TO_PLAIN[relation(after, plain)]
         said.append(text)
-    kept = summary["kept"][_chosen(summary)]
-    text = f"{score(kept['recognised'], percent=True)} of the images are more like their own source than like any other"
-    text += f" in coarse light and dark (chance: {share(kept['chance'])}); they correlate with it by "
-    said.append(f"{text}{score(kept['correlation'])}.")
+    kept = summary.kept[_chosen(summary)]
+    text = f"{score(kept.recognised, percent=True)} of the images are more like their own source than like any other"
+    text += f" in coarse light and dark (chance: {share(kept.chance)}); they correlate with it by "
+    said.append(f"{text}{score(kept.correlation)}.")
     if copies := _copies(summary):
-        descriptor, found = copies
-        text = f"{score(found['copies'], percent=True)} of them are copies of an example of {style}, in {descriptor} features"
-        floor = found.get("copies_floor")
-        said.append(text + (f" (of real images: {score(floor, percent=True)})." if as_score(floor) else "."))
+        descriptor, news = copies
+        text = (
+            f"{score(news.copies, percent=True)} of them are copies of an example of {style}, in {descriptor} features"
+        )
+        floor = news.copies_floor
+        said.append(text + (f" (of real images: {score(floor, percent=True)})." if floor else "."))
     return said
 
 
-def _copies(summary: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]] | None:
-    """The first descriptor that tells copies, and what it found for the result."""
-    for descriptor, sets in summary["novelty"].items():
-        found = sets.get(_chosen(summary)) or {}
-        if as_score(found.get("copies")):
-            return descriptor, found
-    return None
+def _copies(summary: TransferResult) -> tuple[str, Novelty] | None:
+    """The first descriptor that tells copies, and what it says of the result."""
+    rows = ((descriptor, sets[_chosen(summary)]) for descriptor, sets in summary.novelty.items())
+    return next((row for row in rows if row[1].copies), None)
 
 
-def _key_numbers(summary: Mapping[str, Any]) -> list[tuple[str, str, str, str]]:
+def _key_numbers(summary: TransferResult) -> list[tuple[str, str, str, str]]:
     tiles = []
-    for descriptor in summary["measures"]:
+    for descriptor in summary.measures:
         before, after = (_distance(summary, descriptor, name) for name in ("before", _chosen(summary)))
-        if as_score(after):
+        if after:
             note = f"before: {score_parts(before)[0]}, in {descriptor} features"
             tiles.append(("kernel distance to the style", *score_parts(after), note))
-    kept = summary["kept"][_chosen(summary)]
+    kept = summary.kept[_chosen(summary)]
     tiles.append(
-        ("own source recognised", *score_parts(kept["recognised"], percent=True), f"chance: {share(kept['chance'])}")
+        ("own source recognised", *score_parts(kept.recognised, percent=True), f"chance: {share(kept.chance)}")
     )
     if copies := _copies(summary):
-        descriptor, found = copies
-        tiles.append(("copies of an example", *score_parts(found["copies"], percent=True), f"{descriptor} features"))
+        descriptor, news = copies
+        tiles.append(("copies of an example", *score_parts(news.copies, percent=True), f"{descriptor} features"))
     return tiles
 
 
-def _strips(folder: Path, summary: Mapping[str, Any], source: str, style: str) -> Section:
+def _strips(folder: Path, summary: TransferResult, source: str, style: str) -> Section:
     sources, examples, plain = (Store(folder / name, Images).read() for name in ("content", "examples", "plain"))
     steps = [
         Store(folder / ("samples" if name == _chosen(summary) else f"transferred/{name}"), Images).read()
-        for name in summary["strengths"]
+        for name in summary.strengths
     ]
     keys = list(sources.keys[:STRIPS])
-    nearest = summary.get("nearest") or {}
+    nearest = summary.nearest
     sets = [sources.select(keys).values, *(s.select(keys).values for s in steps), plain.select(keys).values]
-    order = [source, *(f"strength {name}" for name in summary["strengths"]), "the same map on the pixels"]
+    order = [source, *(f"strength {name}" for name in summary.strengths), "the same map on the pixels"]
     captions: Sequence[str] = ()
     if all(key in nearest for key in keys):
         place = {key: i for i, key in enumerate(examples.keys)}
-        sets.append(examples.values[[place[nearest[key]["example"]] for key in keys]])
+        sets.append(examples.values[[place[nearest[key].example] for key in keys]])
         order.append(f"nearest example of {style}")
-        captions = ["copy" if nearest[key].get("copy") else "" for key in keys]
+        captions = ["copy" if nearest[key].copy else "" for key in keys]
         captions = captions if any(captions) else ()
     image = plot.pairs(*sets, columns=max(1, 10 // len(sets)), captions=captions, scale=2)
     note = f"{len(keys)} of {len(sources)}; in each strip: {', '.join(order)}"
@@ -163,31 +164,34 @@ def _strips(folder: Path, summary: Mapping[str, Any], source: str, style: str) -
     return Section("strips", "From source to style", "Judge with your own eyes before reading on.", pictures=pictures)
 
 
-def _measures(summary: Mapping[str, Any], source: str, style: str) -> Section:
+def _measures(summary: TransferResult, source: str, style: str) -> Section:
     names = {
         "before": f"{source}, before",
-        **{name: f"strength {name}" for name in summary["strengths"]},
+        **{name: f"strength {name}" for name in summary.strengths},
         "plain": "the same map on the pixels",
         "real": f"real {style}",
     }
-    descriptors = list(summary["measures"])
+    descriptors = list(summary.measures)
     columns = ["", *(f"distance, {d}" for d in descriptors), *(f"copies, {d}" for d in descriptors)]
     columns += ["own source recognised", "correlation with it", "SSIM with it"]
     rows: list[list[Any]] = []
     for name, title in names.items():
-        found = [_distance(summary, d, name) for d in descriptors]
-        if not any(as_score(v) for v in found):
+        distances = [_distance(summary, d, name) for d in descriptors]
+        if not any(distances):
             continue
-        news = [summary["novelty"].get(d, {}) for d in descriptors]
-        copies = [(n.get(name) or {}).get("copies") if name != "real" else _floor(n, summary) for n in news]
-        kept = summary["kept"].get(name) or {}
-        ssim = (kept.get("ssim") or {}).get("median")
-        rows.append([title, *found, *copies, kept.get("recognised"), kept.get("correlation"), ssim])
+        news = [summary.novelty[d] for d in descriptors]
+        if name == "real":
+            copies = [row[_chosen(summary)].copies_floor or None for row in news]
+            rows.append([title, *distances, *copies, None, None, None])
+        else:
+            copies, kept = [row[name].copies or None for row in news], summary.kept.get(name)
+            left = [kept.recognised, kept.correlation, kept.ssim.median] if kept else [None, None, None]
+            rows.append([title, *distances, *copies, *left])
     chosen = [i for i, row in enumerate(rows) if row[0] == names[_chosen(summary)]]
     tables = [Table(columns, rows, "Nearness to the style, and what is kept", chosen), *_all(summary, names)]
     chart = _chart(summary)
     charts = [Chart(chart, "distance to the style, and sources recognised, over strength")] if chart else []
-    details = [(f"{m.title} {m.better}", m.meaning) for m in words.MEASURES.values()]
+    details = [(f"{m.title} {m.better}", m.meaning) for m in MEASURES.values()]
     details.append(
         (
             "Own source recognised ↑ higher",
@@ -200,38 +204,35 @@ def _measures(summary: Mapping[str, Any], source: str, style: str) -> Section:
     return Section("measures", "How near, and what was kept", lead, charts=charts, tables=tables, details=details)
 
 
-def _floor(news: Mapping[str, Any], summary: Mapping[str, Any]) -> Any:
-    return (news.get(_chosen(summary)) or {}).get("copies_floor")
-
-
-def _all(summary: Mapping[str, Any], names: Mapping[str, str]) -> list[Table]:
+def _all(summary: TransferResult, names: Mapping[str, str]) -> list[Table]:
     """Every measure of every set, a table for each descriptor."""
+    columns = ["", *(f"{m.title} {m.better}" for m in MEASURES.values())]
     tables = []
-    for descriptor, sets in summary["measures"].items():
-        rows = [[names[s], *(sets[s].get(m) for m in words.MEASURES)] for s in names if sets.get(s)]
-        columns = ["", *(f"{m.title} {m.better}" for m in words.MEASURES.values())]
+    for descriptor, sets in summary.measures.items():
+        shown = [name for name in names if sets.get(name, Measures()) != Measures()]
+        rows = [[names[name], *(getattr(sets[name], m) for m in MEASURES)] for name in shown]
         if rows:
             tables.append(Table(columns, rows, f"All measures, {descriptor} features"))
     return tables
 
 
 @styled
-def _chart(summary: Mapping[str, Any]) -> Figure | None:
+def _chart(summary: TransferResult) -> Figure | None:
     """Distance to the style, a panel for each descriptor, and the share recognised, over strength."""
-    names = list(summary["strengths"])
-    known = [d for d in summary["measures"] if as_score(_distance(summary, d, names[0]))]
+    names = summary.strengths
+    known = [d for d in summary.measures if _distance(summary, d, names[0])]
     if len(names) < 2 or not known:
         return None
     figure, axes = subplots(len(known) + 1, min(3, len(known) + 1), 2.4)
     for ax, descriptor in zip(axes, known, strict=False):
         before = [] if float(names[0]) == 0 else [(0.0, _distance(summary, descriptor, "before"))]
         _line(ax, [*before, *((float(s), _distance(summary, descriptor, s)) for s in names)])
-        if real := as_score(_distance(summary, descriptor, "real")):
+        if real := _distance(summary, descriptor, "real"):
             ax.axhline(real.value, color=PAINT["real"], linewidth=1.4)
         ax.set_yscale("symlog", linthresh=0.1)
         ax.set_title(f"distance to the style, {descriptor}", parse_math=False)
-    _line(axes[-1], [(float(s), summary["kept"][s]["recognised"]) for s in names])
-    axes[-1].axhline(summary["kept"][names[0]]["chance"], color=PAINT["muted"], linewidth=1, linestyle=(0, (4, 2)))
+    _line(axes[-1], [(float(s), summary.kept[s].recognised) for s in names])
+    axes[-1].axhline(summary.kept[names[0]].chance, color=PAINT["muted"], linewidth=1, linestyle=(0, (4, 2)))
     axes[-1].set_ylim(0, 1.05)
     axes[-1].set_title("own source recognised (dashed: chance)")
     for ax in axes:
@@ -239,8 +240,8 @@ def _chart(summary: Mapping[str, Any]) -> Figure | None:
     return figure
 
 
-def _line(ax: Any, points: Sequence[tuple[float, Any]]) -> None:
-    known = [(x, s) for x, value in points if (s := as_score(value))]
+def _line(ax: Any, points: Sequence[tuple[float, Score | None]]) -> None:
+    known = [(x, s) for x, s in points if s]
     ax.plot([x for x, _ in known], [s.value for _, s in known], color=PAINT["base"], linewidth=1.2, zorder=1)
     for x, s in known:
         if s.low is not None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from farfield.command.transition import Agreement, Between, CellScores, TransitionResult
 from farfield.core.artifact import Images, Store
+from farfield.core.score import Score
 from farfield.present.page import Chart, Content, Picture, Section, Table
 from farfield.present.plot import PAINT, pairs, styled, subplots
 from farfield.present.words import as_score, number, score, score_parts, share, short
@@ -25,38 +27,38 @@ KINDS = {
     "calibrated": "the calibrated threshold",
 }
 
-Points = list[tuple[int, Any]]
+Points = list[tuple[int, Score | float]]
 
 
-def content(folder: Path, summary: dict[str, Any]) -> Content:
+def content(folder: Path, summary: TransitionResult) -> Content:
     """All of the page, from what the run left on disk."""
-    data, grid = summary["data"], summary["grid"]
+    data, grid = summary.data, summary.grid
     facts = [
-        f"{number(data['n'])} images of {' × '.join(map(str, data['shape']))}, {number(data['held_out'])} held out",
-        f"{len(summary['cells'])} models",
-        f"{number(summary['cells'][0]['images'])} images seen by each",
-        f"descriptor {summary['descriptor']}",
+        f"{number(data.n)} images of {' × '.join(map(str, data.shape))}, {number(data.held_out)} held out",
+        f"{len(summary.cells)} models",
+        f"{number(summary.cells[0].images)} images seen by each",
+        f"descriptor {summary.descriptor}",
     ]
     sections = [_figures(summary), *_sheets(folder, summary), _tables(summary)]
-    widths = " and ".join(map(str, grid["widths"]))
+    widths = " and ".join(map(str, grid.widths))
     return Content(
-        f"{grid['sizes'][0]} to {grid['sizes'][-1]} training images",
-        f"{short(data['source'])}, width {widths}",
+        f"{grid.sizes[0]} to {grid.sizes[-1]} training images",
+        f"{short(data.source)}, width {widths}",
         facts,
         _verdict(summary),
-        [*_caveats(summary), *summary["notes"]],
+        [*_caveats(summary), *summary.notes],
         _key_numbers(summary),
         sections,
     )
 
 
-def _kind(summary: Mapping[str, Any]) -> str:
+def _kind(summary: TransitionResult) -> str:
     """The threshold that is drawn: a published or given one, else the calibrated."""
-    return str(next(iter(summary["alike"]["thresholds"])))
+    return str(next(iter(summary.alike.thresholds)))
 
 
-def _at(summary: Mapping[str, Any], size: int) -> list[dict[str, Any]]:
-    return [cell for cell in summary["cells"] if cell["size"] == size]
+def _at(summary: TransitionResult, size: int) -> list[CellScores]:
+    return [cell for cell in summary.cells if cell.size == size]
 
 
 def _range(values: Sequence[float]) -> str:
@@ -64,37 +66,37 @@ def _range(values: Sequence[float]) -> str:
     return low if low == high else f"{low} to {high}"
 
 
-def _verdict(summary: Mapping[str, Any]) -> list[str]:
-    kind, sizes = _kind(summary), summary["grid"]["sizes"]
+def _verdict(summary: TransitionResult) -> list[str]:
+    kind, sizes = _kind(summary), summary.grid.sizes
     said = []
     for size in (sizes[0], sizes[-1]) if len(sizes) > 1 else sizes:
         cells = _at(summary, size)
-        gl = _range([cell["gl"][kind]["score"]["value"] for cell in cells])
-        theory = _range([cell["theory"]["rp"][kind]["score"]["value"] for cell in cells])
+        gl = _range([cell.gl[kind].score.value for cell in cells])
+        theory = _range([cell.theory.rp[kind].score.value for cell in cells])
         said.append(
             f"With {number(size)} training images a share of {gl} of the samples is new, and {theory} of them are what the "
             "optimal denoiser of these images makes from the same noise."
         )
-        if between := [b["rp"][kind]["score"]["value"] for b in summary["between"] if b["size"] == size]:
+        if between := [b.rp[kind].score.value for b in summary.between if b.size == size]:
             said[-1] += f" Two networks agree on {_range(between)} of the seeds."
-    found = [n for n in summary["crossing"].values() if n]
-    if found:
-        span = " to ".join(dict.fromkeys(number(round(n)) for n in (min(found), max(found))))
+    crossings = [n for n in summary.crossing.values() if n]
+    if crossings:
+        span = " to ".join(dict.fromkeys(number(round(n)) for n in (min(crossings), max(crossings))))
         said.append(
             f"Half of the samples are new from about {span} training images on, interpolated between the sizes."
         )
     return said
 
 
-def _caveats(summary: Mapping[str, Any]) -> list[str]:
+def _caveats(summary: TransitionResult) -> list[str]:
     kind = _kind(summary)
-    held = summary["held_out_exceed"][str(summary["grid"]["sizes"][-1])][kind]
+    held = summary.held_out_exceed[str(summary.grid.sizes[-1])][kind]
     said = [
-        f"Alike, of a sample and its nearest training image, is a cosine above {summary['alike']['thresholds'][kind]:.3f} "
+        f"Alike, of a sample and its nearest training image, is a cosine above {summary.alike.thresholds[kind]:.3f} "
         f"({KINDS[kind]}); {score(held, percent=True)} of the held-out images exceed it towards the largest training set, so "
-        f"a score of {1 - held['value']:.2f} is what new real images reach."
+        f"a score of {1 - held.value:.2f} is what new real images reach."
     ]
-    chances = [b["rp"][kind]["chance"]["value"] for b in summary["between"]]
+    chances = [b.rp[kind].chance.value for b in summary.between]
     if chances:
         said.append(
             f"The same cosine tells whether two samples of one seed agree; of different seeds up to {share(max(chances))} do."
@@ -105,17 +107,17 @@ def _caveats(summary: Mapping[str, Any]) -> list[str]:
     return said
 
 
-def _key_numbers(summary: Mapping[str, Any]) -> list[tuple[str, str, str, str]]:
-    kind, sizes = _kind(summary), summary["grid"]["sizes"]
+def _key_numbers(summary: TransitionResult) -> list[tuple[str, str, str, str]]:
+    kind, sizes = _kind(summary), summary.grid.sizes
     tiles = []
     for size in dict.fromkeys((sizes[0], sizes[-1])):
         for cell in _at(summary, size)[:2]:
-            note = f"width {cell['width']}: {cell['regime']}"
-            tiles.append((f"new, of {number(size)}", *score_parts(cell["gl"][kind]["score"]), note))
+            note = f"width {cell.width}: {cell.regime}"
+            tiles.append((f"new, of {number(size)}", *score_parts(cell.gl[kind].score), note))
     return tiles
 
 
-def _figures(summary: Mapping[str, Any]) -> Section:
+def _figures(summary: TransitionResult) -> Section:
     lead = (
         "Every model sees equally many images in training, whatever their number. Shaded: the sizes at which every model "
         "memorizes (its interval below 0.1) or generalizes (above 0.9)."
@@ -139,9 +141,9 @@ def _figures(summary: Mapping[str, Any]) -> Section:
     ]
     charts = [
         Chart(figure(summary, kind), f"new samples and agreement over the number of training images, {KINDS[kind]}")
-        for kind in summary["alike"]["thresholds"]
+        for kind in summary.alike.thresholds
     ]
-    paragraphs = [f"Drawn with {', then with '.join(KINDS[k] for k in summary['alike']['thresholds'])}."]
+    paragraphs = [f"Drawn with {', then with '.join(KINDS[k] for k in summary.alike.thresholds)}."]
     losses = Chart(
         _losses(summary), "losses of training images and of held-out ones over the number of training images"
     )
@@ -149,24 +151,24 @@ def _figures(summary: Mapping[str, Any]) -> Section:
 
 
 @styled
-def figure(summary: Mapping[str, Any], kind: str) -> Figure:
+def figure(summary: TransitionResult, kind: str) -> Figure:
     """Three panels over the number of training images: new samples, agreement of models, agreement with the theory."""
     drawn, axes = subplots(3, 3, 2.9)
-    colours = dict(zip(summary["grid"]["widths"], COLOURS * 9, strict=False))
+    colours = dict(zip(summary.grid.widths, COLOURS * 9, strict=False))
     gl, between, theory = axes
     for (width, seed), cells in _lines(summary).items():
         label = _label(summary, width, seed)
-        _line(gl, [(c["size"], c["gl"][kind]["score"]) for c in cells], colours[width], label)
-        _line(theory, [(c["size"], c["theory"]["rp"][kind]["score"]) for c in cells], colours[width], label)
-        _line(theory, [(c["size"], c["theory"]["rp"][kind]["chance"]) for c in cells], colours[width], dashed=True)
-    held = summary["held_out_exceed"]
-    _line(gl, [(n, 1 - held[str(n)][kind]["value"]) for n in summary["grid"]["sizes"]], PAINT["muted"], dashed=True)
+        _line(gl, [(c.size, c.gl[kind].score) for c in cells], colours[width], label)
+        _line(theory, [(c.size, c.theory.rp[kind].score) for c in cells], colours[width], label)
+        _line(theory, [(c.size, c.theory.rp[kind].chance) for c in cells], colours[width], dashed=True)
+    held = summary.held_out_exceed
+    _line(gl, [(n, 1 - held[str(n)][kind].value) for n in summary.grid.sizes], PAINT["muted"], dashed=True)
     for i, (label, points) in enumerate(_pairs(summary).items()):
-        _line(between, [(b["size"], b["rp"][kind]["score"]) for b in points], COLOURS[i % len(COLOURS)], label)
-        _line(between, [(b["size"], b["rp"][kind]["chance"]) for b in points], COLOURS[i % len(COLOURS)], dashed=True)
+        _line(between, [(b.size, b.rp[kind].score) for b in points], COLOURS[i % len(COLOURS)], label)
+        _line(between, [(b.size, b.rp[kind].chance) for b in points], COLOURS[i % len(COLOURS)], dashed=True)
     titles = ("new samples (GL)", "agreement of two models (RP)", "agreement with the optimal denoiser (RP)")
     for ax, title in zip(axes, titles, strict=True):
-        _size_axis(ax, summary["grid"]["sizes"])
+        _size_axis(ax, summary.grid.sizes)
         _shade(ax, summary)
         ax.set_ylim(-0.03, 1.03)
         ax.set_title(title)
@@ -176,40 +178,39 @@ def figure(summary: Mapping[str, Any], kind: str) -> Figure:
 
 
 @styled
-def _losses(summary: Mapping[str, Any]) -> Figure:
+def _losses(summary: TransitionResult) -> Figure:
     drawn, axes = subplots(1, 1, 2.6)
-    colours = dict(zip(summary["grid"]["widths"], COLOURS * 9, strict=False))
+    colours = dict(zip(summary.grid.widths, COLOURS * 9, strict=False))
     for (width, seed), cells in _lines(summary).items():
         label = _label(summary, width, seed)
-        _line(axes[0], [(c["size"], c["loss"]["held_out"]) for c in cells], colours[width], f"held out, {label}")
-        _line(axes[0], [(c["size"], c["loss"]["training"]) for c in cells], colours[width], f"training, {label}", True)
-    _size_axis(axes[0], summary["grid"]["sizes"])
+        _line(axes[0], [(c.size, c.loss.held_out) for c in cells], colours[width], f"held out, {label}")
+        _line(axes[0], [(c.size, c.loss.training) for c in cells], colours[width], f"training, {label}", True)
+    _size_axis(axes[0], summary.grid.sizes)
     axes[0].set_yscale("log")
     axes[0].set_title("denoising loss (dashed: of training images)")
     axes[0].legend(fontsize=8.5)
     return drawn
 
 
-def _lines(summary: Mapping[str, Any]) -> dict[tuple[int, int], list[dict[str, Any]]]:
+def _lines(summary: TransitionResult) -> dict[tuple[int, int], list[CellScores]]:
     """The cells of each width and seed, by size."""
-    found: dict[tuple[int, int], list[dict[str, Any]]] = {}
-    for cell in summary["cells"]:
-        found.setdefault((cell["width"], cell["seed"]), []).append(cell)
-    return found
+    lines: dict[tuple[int, int], list[CellScores]] = {}
+    for cell in summary.cells:
+        lines.setdefault((cell.width, cell.seed), []).append(cell)
+    return lines
 
 
-def _label(summary: Mapping[str, Any], width: int, seed: int) -> str:
-    return f"width {width}" + (f", seed {seed}" if len(summary["grid"]["seeds"]) > 1 else "")
+def _label(summary: TransitionResult, width: int, seed: int) -> str:
+    return f"width {width}" + (f", seed {seed}" if len(summary.grid.seeds) > 1 else "")
 
 
-def _pairs(summary: Mapping[str, Any]) -> dict[str, list[dict[str, Any]]]:
+def _pairs(summary: TransitionResult) -> dict[str, list[Between]]:
     """What was compared at every size, by what the two models are."""
-    cells = {cell["name"]: cell for cell in summary["cells"]}
-    found: dict[str, list[dict[str, Any]]] = {}
-    for entry in summary["between"]:
-        a, b = (_label(summary, cells[entry[k]]["width"], cells[entry[k]]["seed"]) for k in ("first", "second"))
-        found.setdefault(f"{a} and {b}", []).append(entry)
-    return found
+    labels = {cell.name: _label(summary, cell.width, cell.seed) for cell in summary.cells}
+    compared: dict[str, list[Between]] = {}
+    for between in summary.between:
+        compared.setdefault(f"{labels[between.first]} and {labels[between.second]}", []).append(between)
+    return compared
 
 
 def _line(ax: Axes, points: Points, colour: str, label: str | None = None, dashed: bool = False) -> None:
@@ -237,52 +238,52 @@ def _size_axis(ax: Axes, sizes: Sequence[int]) -> None:
     ax.set_xlabel("training images")
 
 
-def _shade(ax: Axes, summary: Mapping[str, Any]) -> None:
+def _shade(ax: Axes, summary: TransitionResult) -> None:
     """The sizes at which every model is of one regime, half-way to the next size on either side."""
-    sizes = summary["grid"]["sizes"]
+    sizes = summary.grid.sizes
     edges = [sizes[0] / 1.3, *((a * b) ** 0.5 for a, b in pairwise(sizes)), sizes[-1] * 1.3]
     for i, size in enumerate(sizes):
-        regimes = {cell["regime"] for cell in _at(summary, size)}
+        regimes = {cell.regime for cell in _at(summary, size)}
         if regimes in ({"memorizes"}, {"generalizes"}):
             colour = PAINT["ours"] if regimes == {"memorizes"} else PAINT["real"]
             ax.axvspan(edges[i], edges[i + 1], color=colour, alpha=0.07, linewidth=0)
     ax.set_xlim(edges[0], edges[-1])
 
 
-def _sheets(folder: Path, summary: Mapping[str, Any]) -> list[Section]:
-    sizes = summary["grid"]["sizes"]
+def _sheets(folder: Path, summary: TransitionResult) -> list[Section]:
+    sizes = summary.grid.sizes
     pictures = []
     for size in dict.fromkeys((sizes[0], sizes[-1])):
         cell = _at(summary, size)[-1]
-        where = folder / "shown" / cell["name"]
+        where = folder / "shown" / cell.name
         if not where.is_dir():
             continue
         samples, nearest = (Store(where / name, Images).read() for name in ("samples", "nearest"))
         sheet = pairs(samples.values, nearest.select(samples.keys).values, columns=6)
-        title = f"{number(size)} training images, width {cell['width']}"
+        title = f"{number(size)} training images, width {cell.width}"
         note = f"the first {len(samples)} seeds; in each pair the sample, then its nearest training image"
-        pictures.append(Picture(cell["name"], sheet, title, note, f"samples and nearest training images, {title}"))
+        pictures.append(Picture(cell.name, sheet, title, note, f"samples and nearest training images, {title}"))
     lead = "Not chosen: the first seeds of a model of the smallest and of one of the largest training set."
     return (
         [Section("samples", "Samples and their nearest training images", lead, pictures=pictures)] if pictures else []
     )
 
 
-def _tables(summary: Mapping[str, Any]) -> Section:
-    kinds = list(summary["alike"]["thresholds"])
+def _tables(summary: TransitionResult) -> Section:
+    kinds = list(summary.alike.thresholds)
     cells = [
         [
-            cell["name"],
-            *(cell["gl"][kind]["score"] for kind in kinds),
-            *(cell["gl"][kind]["held_out"] for kind in kinds),
-            cell["nearest"]["samples"],
-            cell["nearest"]["held_out"],
-            cell["loss"]["training"],
-            cell["loss"]["held_out"],
-            cell["regime"],
-            number(cell["epochs"]),
+            cell.name,
+            *(cell.gl[kind].score for kind in kinds),
+            *(cell.gl[kind].held_out for kind in kinds),
+            cell.nearest.samples,
+            cell.nearest.held_out,
+            cell.loss.training,
+            cell.loss.held_out,
+            cell.regime,
+            number(cell.epochs),
         ]
-        for cell in summary["cells"]
+        for cell in summary.cells
     ]
     columns = ["model", *(f"new, {k}" for k in kinds), *(f"held-out images alike, {k}" for k in kinds)]
     columns += [
@@ -293,25 +294,25 @@ def _tables(summary: Mapping[str, Any]) -> Section:
         "regime",
         "epochs",
     ]
-    theory = [[cell["name"], *_agreement(cell["theory"])] for cell in summary["cells"]]
-    between = [[f"{b['first']} and {b['second']}", *_agreement(b)] for b in summary["between"]]
-    heads = [name for kind in summary["alike"]["rp"] for name in (f"RP, {kind}", "chance")]
-    heads += [f"pixels within {number(255 * summary['mae_limit'], 2)}/255", "chance"]
+    theory = [[cell.name, *_agreement(cell.theory)] for cell in summary.cells]
+    between = [[f"{b.first} and {b.second}", *_agreement(b)] for b in summary.between]
+    heads = [name for kind in summary.alike.rp for name in (f"RP, {kind}", "chance")]
+    heads += [f"pixels within {number(255 * summary.mae_limit, 2)}/255", "chance"]
     tables = [
         Table(columns, cells, "Models"),
         Table(["", *heads], between, "Agreement between models of one training set"),
         Table(["model", *heads], theory, "Agreement with the optimal denoiser of its training set"),
     ]
     details = []
-    if "pairs" in summary["alike"]["rp"]:
+    if "pairs" in summary.alike.rp:
         text = (
-            f"Agreement with a far lower threshold, a cosine of {summary['alike']['rp']['pairs']:.3f}: that of pairs of "
+            f"Agreement with a far lower threshold, a cosine of {summary.alike.rp['pairs']:.3f}: that of pairs of "
             "different held-out images. It asks for the same kind of image rather than for the same image."
         )
         details.append(("RP, pairs", text))
     return Section("numbers", "All numbers", tables=[table for table in tables if table.rows], details=details)
 
 
-def _agreement(entry: Mapping[str, Any]) -> list[Any]:
-    scores = [*entry["rp"].values(), entry["mae"]]
-    return [part for s in scores for part in (s["score"], s["chance"])]
+def _agreement(entry: Agreement) -> list[Score]:
+    scores = [*entry.rp.values(), entry.mae]
+    return [part for s in scores for part in (s.score, s.chance)]

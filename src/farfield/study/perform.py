@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import inspect
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from farfield.command.commands import Command
+from farfield.command.result import Result
 from farfield.command.settings import Settings, help_of, leaves
+from farfield.command.shared import Printing
 from farfield.core import note
-from farfield.core.runtime import Ranks
 
 
 @dataclass(frozen=True)
 class Done:
-    """What a command ends with: its result, and the lines to print."""
+    """What a command ends with: its result, and the lines to print, from the main process alone."""
 
     result: Any
     lines: list[str]
@@ -31,11 +33,22 @@ def perform(command: Command, settings: Settings, out: Path | None = None, *, qu
     """
     study = command.load_study()
     if command.result is None:
-        return Done(result := study(settings), [str(result)])
+        result = study(settings)
+        printing = getattr(settings, "printing", Printing())
+        told = json.dumps(result.to_json(), indent=1, default=str) if printing.as_json else str(result)
+        return Done(result, [told])
     folder = Path(out or command.folder)
     result = study(settings, folder, quiet=quiet)
-    if command.page is None or not Ranks.current().main:
-        return Done(result, [str(folder)])
+    from farfield.core.runtime import Ranks
+
+    main = Ranks.current().main
+    if not isinstance(result, Result):  # nothing was finished: lines to print
+        return Done(result, result if main else [])
+    written = command.load_page()
+    if written is None or not main:
+        return Done(result, [str(folder)] if main else [])
+    if not command.drawn:
+        return Done(result, [*written(folder, result).lines, str(folder)])
     from farfield.present.report import draw
 
     page, lines = draw(folder, command)
@@ -49,8 +62,8 @@ def function(command: Command) -> Callable[..., Any]:
 
     def called(*arguments: Any, **options: Any) -> Any:
         bound = signature.bind(*arguments, **options).arguments
-        out, quiet = bound.pop("out", None), bound.pop("quiet", False)
-        return perform(command, command.settings.of(**bound), out, quiet=quiet).result
+        run = {name: bound.pop(name, None) for name in ("out", "quiet") if command.result is not None}
+        return perform(command, command.settings.of(**bound), run.get("out"), quiet=bool(run.get("quiet"))).result
 
     parameters = [
         inspect.Parameter(

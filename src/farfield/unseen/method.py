@@ -13,11 +13,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 
+from farfield.command.reconstruct import Budget, Kept
 from farfield.core.error import FarfieldError
 from farfield.diffusion.denoiser import Denoiser
 from farfield.diffusion.implicit import integrate_implicit
@@ -190,7 +190,7 @@ def choose(trials: Sequence[Trial], psnr: float, latent: float) -> Trial:
 
 def budgets(
     choice: tuple[float, float], probe: tuple[float, float], psnr: float | None, latent: float | None
-) -> dict[str, Any]:
+) -> Budget:
     """Whether a run kept what its method was chosen for: the choice saw a few images, the run all of them.
 
     Args:
@@ -198,25 +198,11 @@ def budgets(
         probe: those of the method chosen, on the probe; its latents were held against the reference's.
         psnr: of the worst image; None where none was decoded.
         latent: error of the worst latent that was certified, by k against 2k steps; None where none was.
-
-    Returns:
-        ``round_trip`` and ``latent``, each with what was ``asked``, the ``probe`` had and was ``found``, and whether it is
-        ``met``, and ``met`` for both; None for what was not measured.
     """
-    names = ("round_trip", "latent")
-    asked, tried = (dict(zip(names, pair, strict=True)) for pair in (choice, probe))
-    found = dict(zip(names, (psnr, latent), strict=True))
-    met = {
-        "round_trip": None if psnr is None else psnr >= asked["round_trip"],
-        "latent": None if latent is None else latent <= asked["latent"],
-    }
-    each = {
-        name: {"asked": asked[name], "probe": tried[name], "found": found[name], "met": met[name]} for name in names
-    }
-    known = [value for value in met.values() if value is not None]
-    return {**each, "met": all(known) if known else None}
-
-
-def as_row(trial: Trial, chosen: bool) -> dict[str, Any]:
-    """A line of the table of what was tried."""
-    return {**vars(trial), "chosen": chosen}
+    met = None if psnr is None else psnr >= choice[0], None if latent is None else latent <= choice[1]
+    trip, error = (
+        Kept(asked=asked, probe=tried, found=value, met=kept)
+        for asked, tried, value, kept in zip(choice, probe, (psnr, latent), met, strict=True)
+    )
+    known = [kept for kept in met if kept is not None]
+    return Budget(round_trip=trip, latent=error, met=all(known) if known else None)

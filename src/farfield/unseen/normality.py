@@ -272,10 +272,10 @@ def _projections(x: Tensor, draws: int, g: torch.Generator) -> list[Check]:
     everywhere = _least_normal(seen.T)
     order = torch.randperm(n, generator=g)
     halves = x[order[: n // 2]], x[order[n // 2 :]]
-    found, null = [], []
+    observed, null = [], []
     for one, other in (halves, halves[::-1]):
         directions = principal_directions(one - one.mean(0))[0][:, :PRINCIPAL]
-        found.append(_least_normal((other @ directions).T))
+        observed.append(_least_normal((other @ directions).T))
         null.append(_least_normal_null(len(other), directions.shape[1], draws, g))
     words: dict[str, Any] = {
         "side": "low",
@@ -293,7 +293,7 @@ def _projections(x: Tensor, draws: int, g: torch.Generator) -> list[Check]:
         ),
         _simulated(
             "principal projections",
-            min(found),
+            min(observed),
             torch.minimum(*null).numpy(),
             within="the directions of largest variance are normal",
             below="the directions of largest variance are not normal",

@@ -36,7 +36,7 @@ class Separability:
         null: mean held-out accuracy of relabelled data (a little below ½: what is in one fold is missing from the rest).
         null_high: its 95 % quantile.
         p_value: share of relabellings at least as accurate, the given labels counted; at least 1 / (permutations + 1).
-        bayes: the best accuracy that any classifier can have, where it is known.
+        bayes: the best accuracy that any classifier can have: null, since nobody knows the laws of real latents.
     """
 
     accuracy: Score
@@ -44,12 +44,10 @@ class Separability:
     null: float
     null_high: float
     p_value: float
-    bayes: float | None
+    bayes: None = None
 
 
-def separability(
-    a: Tensor, b: Tensor, *, folds: int = 5, permutations: int = 100, seed: int = 0, bayes: float | None = None
-) -> Separability:
+def separability(a: Tensor, b: Tensor, *, folds: int = 5, permutations: int = 100, seed: int = 0) -> Separability:
     """Cross-validated linear separability of two sets, with a permutation null.
 
     Folds hold equal shares of both sets, and labels are permuted within folds: if both sets are draws of one law, every
@@ -65,12 +63,11 @@ def separability(
         folds: at least 2.
         permutations: at least 1.
         seed: of the folds and the permutations.
-        bayes: from `bayes_accuracy`, handed on.
 
     Raises:
         FarfieldError: unequal shapes, too few latents, NaN or infinity, latents that do not vary, options out of range.
     """
-    _check_input(a, b, folds, permutations, bayes)
+    _check_input(a, b, folds, permutations)
     x = torch.cat([a.detach().cpu().double().flatten(1), b.detach().cpu().double().flatten(1)])
     x = x - x.mean(0)
     gram = x @ x.T
@@ -94,37 +91,10 @@ def separability(
         null=float(null.mean()),
         null_high=float(null.quantile(0.95)),
         p_value=(1 + int((null >= observed - 1e-12).sum())) / (1 + permutations),
-        bayes=bayes,
     )
 
 
-def bayes_accuracy(mean_a: Tensor, mean_b: Tensor, scale: float = 1.0, covariance: Tensor | None = None) -> float:
-    r"""The best accuracy, chance being ½, on two Gaussians of one covariance: :math:`\Phi(\sqrt{\delta^\top C^{-1} \delta}/2)`.
-
-    For :math:`C = s^2 I` and means D apart that is :math:`\Phi(D / 2s)`. An invertible linear map of both leaves it alone:
-    in the latents of a Gaussian model it is what it was in the images.
-
-    Args:
-        mean_a, mean_b: ``[...]`` of one shape.
-        scale: s; not read where a covariance is given.
-        covariance: C, ``[d, d]``, positive definite.
-    """
-    if mean_a.shape != mean_b.shape:
-        raise FarfieldError(f"means of one shape expected, found {tuple(mean_a.shape)} and {tuple(mean_b.shape)}")
-    delta = (mean_a.double() - mean_b.double()).flatten()
-    if covariance is None:
-        if not scale > 0:
-            raise FarfieldError(f"scale {scale}: expected a standard deviation above 0")
-        distance = float(delta.norm()) / scale
-    else:
-        factor, failed = torch.linalg.cholesky_ex(covariance.double())
-        if int(failed) or covariance.shape != (len(delta), len(delta)):
-            raise FarfieldError(f"covariance: expected [{len(delta)}, {len(delta)}], symmetric and positive definite")
-        distance = float(torch.linalg.solve_triangular(factor, delta[:, None], upper=False).norm())
-    return 0.5 * math.erfc(-distance / math.sqrt(8))
-
-
-def _check_input(a: Tensor, b: Tensor, folds: int, permutations: int, bayes: float | None) -> None:
+def _check_input(a: Tensor, b: Tensor, folds: int, permutations: int) -> None:
     if folds < 2 or permutations < 1:
         raise FarfieldError(
             f"separability: expected at least 2 folds and 1 permutation, found {folds} and {permutations}"
@@ -140,8 +110,6 @@ def _check_input(a: Tensor, b: Tensor, folds: int, permutations: int, bayes: flo
         )
     if not all(bool(torch.isfinite(t).all()) for t in (a, b)):
         raise FarfieldError("separability: the latents hold NaN or infinity; leave those out")
-    if bayes is not None and not 0.5 <= bayes <= 1:
-        raise FarfieldError(f"bayes {bayes}: expected an accuracy from 0.5 to 1")
 
 
 def _deal(n: int, folds: int, seed: int) -> Tensor:

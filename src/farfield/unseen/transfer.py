@@ -23,18 +23,6 @@ Map = Callable[[Tensor], Tensor]
 """Latents ``[n, *shape]`` to latents of the other domain, float64."""
 
 
-def transfer(z: Tensor, source: Tensor, target: Tensor, *, kind: str = "spectrum", strength: float = 1.0) -> Tensor:
-    """Latents of the source's domain moved towards the target's: ``[n, *shape]`` float64, row i from row i.
-
-    Args:
-        z: ``[n, *shape]``.
-        source, target: examples' latents of both domains, ``[m, *shape]``, at least 2 each, at one level.
-        kind: see `KINDS`.
-        strength: 0 leaves ``z`` as it is, 1 carries the one law onto the other; beyond 1 overshoots.
-    """
-    return moved(z, fit_transfer(kind, source, target), strength)
-
-
 def fit_transfer(kind: str, source: Tensor, target: Tensor) -> Map:
     """The map of a kind (see `KINDS`) from the examples' latents of both domains, ``[m, *shape]`` each.
 

@@ -299,9 +299,9 @@ class Machine:
     def op_binpersid(self) -> None:
         if self.persistent is None:
             raise self.file.refused("its pickle refers to something outside of it (a persistent id)")
-        told = self._pop()
-        self._show(told)
-        self.stack.append(self.persistent(told))
+        persistent_id = self._pop()
+        self._show(persistent_id)
+        self.stack.append(self.persistent(persistent_id))
 
 
 _STEPS: dict[int, Callable[[Machine], None]] = {

@@ -55,15 +55,15 @@ def read_safetensors(file: Mapped) -> dict[str, Stored]:
         slices = {name: opened.get_slice(name) for name in names}
     except (SafetensorError, OSError) as error:
         raise file.damaged(f"its header does not describe it ({str(error)[:120]!a})") from error
-    found: dict[str, Stored] = {}
+    tensors: dict[str, Stored] = {}
     for name, piece in slices.items():
         kind = piece.get_dtype()
         if len(piece.get_shape()) > DIMENSIONS:
             raise file.damaged(f"a tensor in it has {len(piece.get_shape())} dimensions")
         if kind not in _DTYPES:
             raise file.other(f"a safetensors file of {kind} numbers")
-        found[name] = Stored(tuple(piece.get_shape()), _DTYPES[kind], partial(_load, opened, name))
-    return found
+        tensors[name] = Stored(tuple(piece.get_shape()), _DTYPES[kind], partial(_load, opened, name))
+    return tensors
 
 
 def _load(opened: object, name: str) -> Tensor:

@@ -147,8 +147,8 @@ def read_members(file: Mapped, members: dict[str, memoryview], top: str, words: 
     def storage(dtype: torch.dtype, key: str, count: int) -> Storage:
         piece = pieces.get(key)
         if piece is None or len(piece) != count * dtype.itemsize:
-            found = "no bytes" if piece is None else f"{len(piece)} bytes"
-            raise file.damaged(f"storage {key[:40]!r} of {count} numbers has {found} in the archive")
+            have = "no bytes" if piece is None else f"{len(piece)} bytes"
+            raise file.damaged(f"storage {key[:40]!r} of {count} numbers has {have} in the archive")
         return Storage(dtype, count, piece)
 
     raw = members[f"{top}/data.pkl"]
@@ -208,9 +208,9 @@ def read_old(file: Mapped, data: memoryview, words: Vocabulary = IN_TORCH) -> An
     return root
 
 
-def _persistent(file: Mapped, storage: Any, told: Any) -> Storage:
+def _persistent(file: Mapped, storage: Any, persistent_id: Any) -> Storage:
     """The storage of a persistent id: kind, key, where it was, how many numbers; in old files None for no view."""
-    match told:
+    match persistent_id:
         case ("storage", Name(kind), str() as key, str(), int() as count, *view) if kind in _STORAGES and is_key(key):
             if 0 <= count < LARGEST and view in ([], [None]):
                 file.spend(256)

@@ -6,10 +6,8 @@ compare it with seed by seed, and the empirical denoiser of the training images.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -18,7 +16,12 @@ from farfield.audit.similarity import paired
 from farfield.audit.stored import in_memory
 from farfield.audit.threshold import calibrate
 from farfield.checkpoints.load import model_digest
-from farfield.core import note
+from farfield.command.audit import Audit, AuditResult, Subject
+from farfield.command.facts import SourceFacts
+from farfield.command.generate import Generate, Sampling
+from farfield.command.likeness import Likeness
+from farfield.command.settings import LEFT_OUT
+from farfield.command.shared import Loading
 from farfield.core.artifact import Images, save, write_json
 from farfield.core.error import FarfieldError
 from farfield.core.seeds import show_numbers
@@ -26,11 +29,11 @@ from farfield.data.image_set import ImageSet
 from farfield.data.samples import open_image_set
 from farfield.data.subset import shuffled
 from farfield.study.audit.audit_sets import holds_fields, is_model, open_sets, seeds_of
-from farfield.study.audit.evidence import deciding, distances_of, duplicates_of, judged, notes_on, reproduced, strangers
-from farfield.study.audit.gl import Compared, compared
-from farfield.study.bench.likeness import Likeness, describe, finished
+from farfield.study.audit.evidence import distances_of, duplicates_of, judged, notes_on, other_model, strangers
+from farfield.study.audit.gl import Beside, compare
+from farfield.study.bench.likeness import describe, find_thresholds, named
 from farfield.study.bench.run import Run
-from farfield.study.model.generate import Sampling, make_samples
+from farfield.study.model.generate import generate
 
 CLOSEST = 36
 """Pairs of an image and its nearest training image that are shown, the most alike first."""
@@ -42,119 +45,98 @@ SEEDS = 512
 """Samples of a model."""
 
 
-@note.kept()
-def audit(
-    subject: str,
-    training: str,
-    out: Path,
-    sampling: Sampling,
-    likeness: Likeness,
-    *,
-    heldout: str | None = None,
-    others: Sequence[str] = (),
-    theory: bool = False,
-    seeds: Sequence[int] | None = None,
-    limit: int | None = None,
-    seed: int = 0,
-    quiet: bool = False,
-) -> dict[str, Any]:
-    """Hold a model, or samples, against the images it was trained on; the summary, as in ``summary.json``.
+def audit(settings: Audit, out: Path, *, quiet: bool = False) -> AuditResult:
+    """Hold a model, or samples, against the images it was trained on.
 
     ``nearest.json`` names the nearest training image of each sample and held-out image; ``pairs/`` holds some to
     look at.
-
-    Args:
-        subject: a model, whose samples are made, or samples (see `data.samples.open_image_set`).
-        training: the images that it was trained on.
-        heldout: images of the same domain that were never trained on.
-        others: models, or samples under the same seeds.
-        theory: compare with the empirical denoiser of the training images too.
-        seeds: of the samples of a model [default: 0 to SEEDS - 1].
-        limit: only the first so many of samples that are given.
-        seed: of what is drawn at random besides.
     """
-    sampling = replace(sampling, form="shards")
-    if seeds is not None and not is_model(subject):
-        raise FarfieldError(f"{subject}: holds samples, which have their seeds; leave seeds out, or name a model")
-    real = open_sets(subject, training, heldout, limit)
-    given = real.pop("samples", None)
-    if (theory or others) and holds_fields(training):
-        raise FarfieldError("others: models cannot be compared in physical units; leave --other and --theory out")
-    if given is None:
-        seeds = list(range(SEEDS) if seeds is None else seeds)
-    else:
-        seeds = seeds_of(given, subject) if theory or any(map(is_model, others)) else []
-    sources = {f"other-{i + 1}": other for i, other in enumerate(others)}
-    if theory:
-        sources["theory"] = f"empirical:{training}"
-    named = {name for name in (subject, *sources.values()) if is_model(name)}
-    opened = {folder: open_image_set(source) for folder, source in sources.items() if source not in named}
-    models = {folder: model_digest(name) for folder, name in {"subject": subject, **sources}.items() if name in named}
-    run = Run(
-        out,
-        "audit",
-        {
-            "subject": subject,
-            "training": training,
-            "heldout": heldout,
-            "others": list(others),
-            "theory": theory,
-            "seeds": show_numbers(seeds) if seeds else None,
-            "limit": limit,
-            **(sampling.request() if named else {}),
-            **likeness.request(real.values()),
-            "seed": seed,
-        },
-        {**real, "samples": given, **opened, **models},
-        quiet,
+    subject, training, likeness, seed = settings.subject, settings.train, settings.likeness, settings.seed
+    seeds, limit = settings.seeds, settings.n
+    sampling = Sampling(
+        solver=settings.solver,
+        steps=settings.steps,
+        labels=settings.labels,
+        form="shards",
+        loading=Loading(batch_size=settings.batch_size, device=settings.device, dtype=settings.dtype),
     )
-    batch, device = sampling.loading.batch_size, sampling.loading.device
-    _, published = describe(run, real, ("training",), likeness, batch, device)
+    if is_model(subject):
+        seeds, limit = tuple(range(SEEDS if limit is None else limit)) if seeds is None else seeds, None
+    elif seeds is not None:
+        raise FarfieldError(f"{subject}: holds samples, which have their seeds; leave seeds out, or name a model")
+    real = open_sets(subject, training, settings.heldout, limit)
+    given = real.pop("samples", None)
+    if (settings.theory or settings.other) and holds_fields(training):
+        raise FarfieldError("others: models cannot be compared in physical units; leave --other and --theory out")
+    if given is not None and (settings.theory or any(map(is_model, settings.other))):
+        seeds = tuple(seeds_of(given, subject))
+    sources = {f"other-{i + 1}": other for i, other in enumerate(settings.other)}
+    if settings.theory:
+        sources["theory"] = f"empirical:{training}"
+    models = {folder: name for folder, name in {"subject": subject, **sources}.items() if is_model(name)}
+    opened = {folder: open_image_set(source) for folder, source in sources.items() if folder not in models}
+    making = (
+        sampling.request() if models else dict.fromkeys(("solver", "steps", "batch_size", "dtype", "labels"), LEFT_OUT)
+    )
+    run = Run.of(
+        out,
+        settings,
+        {**real, "samples": given, **opened, **{folder: model_digest(name) for folder, name in models.items()}},
+        quiet,
+        seeds=show_numbers(seeds) if seeds else None,
+        limit=limit,
+        descriptor=named(likeness, real.values()),
+        **making,
+    )
+    batch_size, device = settings.batch_size, settings.device
+    _, published = describe(run, real, ("training",), likeness, batch_size, device)
     _check_enough(real, likeness, published)
 
     def made(folder: str, source: str) -> ImageSet:
         if folder in opened:
             return opened[folder]
         with run.stage(f"made/{folder}"):
-            make_samples(source, seeds, out / "made" / folder, sampling, quiet=quiet)
+            generate(Generate(source, tuple(seeds or ()), sampling), out / "made" / folder, quiet=quiet)
         return open_image_set(out / "made" / folder)
 
     samples = made("subject", subject) if given is None else given
     sets = {**real, "samples": samples}
     sets |= {folder: paired(made(folder, source), samples, common=True)[0] for folder, source in sources.items()}
-    found, _ = describe(run, sets, ("training",), likeness, batch, device)
+    vectors, _ = describe(run, sets, ("training",), likeness, batch_size, device)
 
-    def work() -> dict[str, Any]:
-        told = compared(sets, found, likeness, published, source=heldout, seed=seed, quiet=quiet)
-        _write_pairs(out, told, sets, seed)
-        distances = distances_of(found, told, seed)
-        ours, different = (samples, in_memory(found["samples"])), strangers(found, seed)
-        notes = told.summary["notes"] + notes_on(told, distances)
-        models = [
-            {
-                "source": source,
-                "theory": name == "theory",
-                **reproduced(ours, (sets[name], in_memory(found[name])), different, likeness, published, notes, seed),
-            }
-            for name, source in sources.items()
-        ]
-        kind, made_by = "samples", {}
-        if given is None:
-            kind, made_by = "model", {"steps": sampling.steps, "solver": sampling.rule}
-        return {
-            "subject": {"source": subject, "kind": kind, "n": len(samples), **made_by},
-            "training": {"source": training, "n": len(sets["training"])},
-            **({"held_out": {"source": heldout, "n": len(sets["held_out"])}} if heldout is not None else {}),
-            "descriptor": found["samples"].descriptor,
-            "verdict": judged(told, distances),
-            **told.summary,
-            "distances": distances,
-            "duplicates": duplicates_of(found, told, told.summary["thresholds"][deciding(told)[0]], seed),
-            "reproducibility": models,
-            "notes": list(dict.fromkeys(notes)),
-        }
+    def work() -> AuditResult:
+        beside = compare(sets, vectors, settings, published, quiet=quiet)
+        _write_pairs(out, beside, sets, seed)
+        distances = distances_of(vectors, beside, seed)
+        different, notes = strangers(vectors, seed), beside.comparison.notes + notes_on(beside, distances)
+        ours = samples, in_memory(vectors["samples"])
+        others = []
+        for name, source in sources.items():
+            alike = find_thresholds(likeness, published, different, notes)
+            theirs = sets[name], in_memory(vectors[name])
+            others.append(other_model(ours, theirs, source, name == "theory", alike, seed))
+        about = (
+            {"kind": "model", "steps": sampling.steps, "solver": sampling.rule}
+            if given is None
+            else {"kind": "samples"}
+        )
+        held = None
+        if settings.heldout is not None:
+            held = SourceFacts(source=settings.heldout, n=len(sets["held_out"]))
+        comparison = vars(beside.comparison) | {"notes": list(dict.fromkeys(notes))}
+        return AuditResult(
+            subject=Subject(source=subject, n=len(samples), **about),
+            training=SourceFacts(source=training, n=len(sets["training"])),
+            held_out=held,
+            descriptor=vectors["samples"].descriptor,
+            verdict=judged(beside, distances),
+            **comparison,
+            distances=distances,
+            duplicates=duplicates_of(vectors, beside, seed),
+            reproducibility=others,
+        )
 
-    return finished(run, work)
+    return run.finish_on_main(AuditResult, work)
 
 
 def _check_enough(real: Mapping[str, ImageSet], likeness: Likeness, published: float | None) -> None:
@@ -167,9 +149,9 @@ def _check_enough(real: Mapping[str, ImageSet], likeness: Likeness, published: f
             raise FarfieldError(f"{name.replace('_', '-')} images: {error}; or give a threshold") from error
 
 
-def _write_pairs(out: Path, told: Compared, sets: Mapping[str, ImageSet], seed: int) -> None:
+def _write_pairs(out: Path, beside: Beside, sets: Mapping[str, ImageSet], seed: int) -> None:
     """Each image's nearest training image, and pairs of both to look at, under the image's key."""
-    parts = {"samples": told.near, **({} if told.held is None else {"held_out": told.held})}
+    parts = {"samples": beside.near, **({} if beside.held is None else {"held_out": beside.held})}
     table = {}
     for name, near in parts.items():
         pairs = zip(near.keys, near.nearest_keys, near.similarity.tolist(), strict=True)

@@ -43,8 +43,6 @@ def open_sets(subject: str, training: str, heldout: str | None = None, limit: in
     sources = {"training": training, **({} if heldout is None else {"held_out": heldout})}
     for name, source in sources.items():
         _check_real(source, name.replace("_", "-"))
-    if is_model(subject) and limit is not None:
-        raise FarfieldError("limit: for samples that are given; say with seeds how many a model makes")
     if holds_fields(training):
         found = _fields(subject, sources, limit)
     else:

@@ -15,11 +15,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-import farfield
 from farfield.audit.copy_descriptor import save_copy_net
 from farfield.audit.copy_loss import contrastive, positives, spread
 from farfield.audit.copy_views import light_copies, mixed_copies, strong_copies
-from farfield.core import note
+from farfield.command.describe import TrainDescriptor, TrainDescriptorResult
 from farfield.core.artifact import write_json
 from farfield.core.error import FarfieldError
 from farfield.core.runtime import generator, progress, resolve_device
@@ -153,37 +152,35 @@ class CopyTraining:
         return beside
 
 
-@note.kept()
-def train_descriptor(
-    source: str,
-    out: Path,
-    recipe: CopyRecipe,
-    *,
-    most: int | None = None,
-    minutes: float = 2.0,
-    device: str = "auto",
-    quiet: bool = False,
-) -> dict[str, Any]:
-    """Train a copy descriptor; the summary, as written to ``summary.json``.
+def train_descriptor(settings: TrainDescriptor, out: Path, *, quiet: bool = False) -> TrainDescriptorResult:
+    """Train a copy descriptor.
 
     Writes ``state.safetensors`` every so many minutes, ``log.json`` and, in the end, ``model/``, which
     `audit.copy_descriptor` opens.
-
-    Args:
-        source: images, see `data.dataset.open_dataset`; brought to 32×32 RGB.
-        most: train on so many of them, drawn by seed 0.
-        minutes: between saved states: the most that an interruption loses.
     """
-    data = open_dataset(source, shape=(3, SIDE, SIDE), limit=most, seed=None if most is None else 0, labels=False)
-    request = {"data": source, "images": len(data), "recipe": asdict(recipe)}
-    training = CopyTraining(data, recipe, resolve_device(device))
-    run = Run(out, "train-descriptor", request, {"data": data}, quiet)
+    most, b = settings.max_images, settings.batch_size
+    recipe = CopyRecipe(
+        images=settings.images,
+        batch_size=b,
+        width=settings.width,
+        features=settings.features,
+        learning_rate=settings.learning_rate,
+        entropy=settings.entropy,
+        mixed=settings.mixed,
+        half=settings.half,
+        seed=settings.seed,
+    )
+    data = open_dataset(
+        settings.data, shape=(3, SIDE, SIDE), limit=most, seed=None if most is None else 0, labels=False
+    )
+    training = CopyTraining(data, recipe, resolve_device(settings.device))
+    run = Run.of(out, settings, {"data": data}, quiet, images=len(data), recipe=asdict(recipe))
     if run.ranks.world > 1:
         raise FarfieldError(f"{run.ranks.world} processes: a copy descriptor is trained by one; start a single one")
     state = StateFile(out / STATE, "copy training")
     kept = training.load(state, run.request) or {"log": [], "recent": []}
     log, recent = kept["log"], kept["recent"]
-    saved, every, b = time.monotonic(), max(1, recipe.steps // ROWS), recipe.batch_size
+    saved, every = time.monotonic(), max(1, recipe.steps // ROWS)
     with (
         run.stage("training"),
         progress("training copies", recipe.steps * b, done=training.count * b, quiet=quiet) as advance,
@@ -196,18 +193,16 @@ def train_descriptor(
                 log.append({"images": training.count * b, **means})
                 write_json(out / "log.json", log)
                 recent = []
-            if training.done or time.monotonic() - saved > 60 * minutes:
+            if training.done or time.monotonic() - saved > 60 * settings.minutes:
                 training.save(state, run.request, {"log": log, "recent": recent})
                 saved = time.monotonic()
     save_copy_net(out / MODEL, training.network)
-    summary = {
-        "command": "train-descriptor",
-        "farfield": farfield.__version__,
-        "data": source,
-        "n": len(data),
-        "images": training.count * b,
-        "parameters": sum(p.numel() for p in training.network.parameters()),
-        "model": str(out / MODEL),
-        **log[-1],
-    }
-    return run.conclude(summary)
+    return run.finish(
+        TrainDescriptorResult(
+            data=settings.data,
+            n=len(data),
+            parameters=sum(p.numel() for p in training.network.parameters()),
+            model=str(out / MODEL),
+            **log[-1],
+        )
+    )

@@ -11,7 +11,6 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -24,7 +23,19 @@ from farfield.audit.search import Neighbours
 from farfield.audit.similarity import unit
 from farfield.audit.stored import StoredFeatures, UnitVectors, in_memory
 from farfield.audit.vectors import Vectors, at_once
-from farfield.core import note
+from farfield.command.audit import Audit
+from farfield.command.facts import SourceFacts
+from farfield.command.score import (
+    Comparison,
+    CopyingTest,
+    DataCopying,
+    Generalization,
+    RatioTest,
+    ScoreGl,
+    ScoreGlResult,
+    Search,
+    Shares,
+)
 from farfield.core.artifact import Features, Score, file_digest, write_bytes, write_json
 from farfield.core.error import FarfieldError, FarfieldWarning
 from farfield.core.provenance import Provenance
@@ -33,9 +44,9 @@ from farfield.data.image_set import ImageSet
 from farfield.data.picture import png, some
 from farfield.data.subset import shuffled
 from farfield.present.sheet import pairs
-from farfield.study.bench.likeness import Likeness, describe, feature_store, finished, open_set
+from farfield.study.bench.likeness import describe, feature_store, find_thresholds, named, open_set
 from farfield.study.bench.measure import spread
-from farfield.study.bench.run import Run
+from farfield.study.bench.run import Inputs, Run
 
 SHOWN = 32
 """Pairs of a sample and its nearest training image in the gallery, the most alike first."""
@@ -47,142 +58,104 @@ CELL = 200
 """Samples and held-out images for each cell of the data-copying test, about; at most 20 cells."""
 
 
-@note.kept()
-def score_gl(
-    samples: str,
-    training: str,
-    out: Path,
-    likeness: Likeness,
-    *,
-    heldout: str | None = None,
-    search: str = "exact",
-    limit: int | None = None,
-    seed: int = 0,
-    batch_size: int = 256,
-    device: str = "auto",
-    quiet: bool = False,
-) -> dict[str, Any]:
-    """Compare samples with the images a model was trained on; the summary, as in ``summary.json``.
+def gl(settings: ScoreGl, out: Path, *, quiet: bool = False) -> ScoreGlResult:
+    """Compare samples with the images a model was trained on.
 
     ``nearest.json`` names each sample's nearest training image, ``closest.png`` shows the most alike.
-
-    Args:
-        samples, training: sources, see `study.bench.likeness.open_set`.
-        heldout: images of the domain that were never trained on: they calibrate the threshold and are the floor of
-            every statistic [default: the training images' own nearest others calibrate it, and there is no floor].
-        search: exact, ivf or hnsw, see `audit.index`.
-        seed: of what is drawn at random.
     """
+    likeness, training = settings.likeness, settings.training
     store = feature_store(training)
-    given = {"samples": open_set(samples, limit), **({"held_out": open_set(heldout)} if heldout else {})}
+    given = {"samples": open_set(settings.samples, settings.limit)}
+    if settings.heldout is not None:
+        given["held_out"] = open_set(settings.heldout)
     if store is None:
         given["training"] = open_set(training)
     rows = {name: one.rows for name, one in given.items()}
-    approximate = None if search == "exact" else Approximate(search, out / "index")
-    request = {
-        "samples": samples,
-        "training": training,
-        "heldout": heldout,
-        **likeness.request(rows.values()),
-        "search": search,
-        "limit": limit,
-        "seed": seed,
-    }
-    inputs = {**rows, **({"training": file_digest(store.shards())} if store else {})}
-    run = Run(out, "score gl", request, inputs, quiet)
-    found, published = describe(run, rows, ("training",), likeness, batch_size, device)
+    approximate = None if settings.search == "exact" else Approximate(settings.search, out / "index")
+    inputs: Inputs = {**rows, **({"training": file_digest(store.shards())} if store else {})}
+    run = Run.of(out, settings, inputs, quiet, descriptor=named(likeness, rows.values()))
+    vectors, published = describe(run, rows, ("training",), likeness, settings.batch_size, settings.device)
     if store:
-        found["training"] = StoredFeatures(store)
+        vectors["training"] = StoredFeatures(store)
 
-    def work() -> dict[str, Any]:
-        result = compared(
-            rows,
-            found,
-            likeness,
-            published,
-            approximate=approximate,
-            source=heldout,
-            seed=seed,
-            quiet=quiet,
+    def work() -> ScoreGlResult:
+        beside = compare(rows, vectors, settings, published, approximate, quiet)
+        _write_nearest(out, beside.near, rows, run.provenance)
+        return ScoreGlResult(
+            samples=given["samples"].facts(),
+            held_out=given["held_out"].facts() if "held_out" in given else None,
+            training=SourceFacts(source=training, n=beside.near.references),
+            descriptor=vectors["samples"].descriptor,
+            **vars(beside.comparison),
         )
-        _write_nearest(out, result.near, rows, run.provenance)
-        return {
-            **{name: one.described() for name, one in given.items()},
-            "training": {"source": training, "n": result.near.references},
-            "descriptor": found["samples"].descriptor,
-            **result.summary,
-        }
 
-    return finished(run, work)
+    return run.finish_on_main(ScoreGlResult, work)
 
 
 @dataclass(frozen=True)
-class Compared:
-    """Samples and held-out images beside the training images: who is nearest to whom, and every statistic by name."""
+class Beside:
+    """Samples and held-out images beside the training images: who is nearest to whom, and every statistic."""
 
     near: Neighbours
     held: Neighbours | None
-    summary: dict[str, Any]
+    comparison: Comparison
 
 
-def compared(
+def compare(
     rows: Mapping[str, ImageSet | Features],
-    found: Mapping[str, Vectors],
-    likeness: Likeness,
+    vectors: Mapping[str, Vectors],
+    settings: ScoreGl | Audit,
     published: float | None,
-    *,
     approximate: Approximate | None = None,
-    source: str | None = None,
-    seed: int = 0,
     quiet: bool = False,
-) -> Compared:
-    """All that `score_gl` says of sets that are described: thresholds, GL, ratio test, authenticity, data copying, notes.
+) -> Beside:
+    """All that `gl` says of sets that are described: thresholds, GL, ratio test, authenticity, data copying, notes.
 
     Args:
         rows: the sets as given, ``samples`` and, where there are any, ``held_out`` and ``training``.
-        found: their features, ``training`` among them.
+        vectors: their features, ``training`` among them.
         published: the descriptor's threshold.
-        source: where the held-out images come from, for what is said about them.
     """
+    likeness, seed = settings.likeness, settings.seed
     notes: list[str] = []
     with progress("comparing", 4, quiet=quiet) as advance:
-        training = UnitVectors(found["training"])
+        training = UnitVectors(vectors["training"])
         rows_at_once = at_once(training.shape, ENTRIES) if approximate is None else SHARD
 
         def searched(name: str) -> tuple[Neighbours, Score | None]:
-            queries = unit(in_memory(found[name]))
+            queries = unit(in_memory(vectors[name]))
             return neighbours_in_shards(queries, training.parts(rows_at_once), approximate, seed=seed)
 
         near, recall = searched("samples")
         advance(1)
         held = None
-        if "held_out" in found:
-            held = _never_trained_on(searched("held_out")[0], source or "held-out images")
+        if "held_out" in vectors:
+            held = _never_trained_on(searched("held_out")[0], settings.heldout or "held-out images")
             different = held.similarity
         else:
             notes.append("No held-out images: there is no floor, and training images stand in for new ones.")
             different = _stand_ins(training, seed)
-        chosen = likeness.thresholds(published, different, notes)
+        alike = find_thresholds(likeness, published, different, notes)
         advance(1)
         sets = {"samples": near, **({"held_out": held} if held is not None else {})}
         authentic = None
         if len(training) > 1 and approximate is None:
-            authentic = {name: authenticity(one, training) for name, one in sets.items()}
+            authentic = Shares(**{name: authenticity(one, training) for name, one in sets.items()})
         copying = None if held is None else _copying(near, held, training, seed)
         advance(1)
-        ratios = _ratios(rows, found, held, notes)
+        ratios = _ratios(rows, vectors, held, notes)
         advance(1)
-    summary = {
-        "search": {"kind": approximate.kind if approximate else "exact", "recall": recall},
-        **chosen,
-        "gl": {kind: generalization(near, t, held) for kind, t in chosen["thresholds"].items()},
-        "similarity": {name: spread(one.similarity) for name, one in sets.items()},
-        "ratio_test": ratios,
-        "authenticity": authentic,
-        "data_copying": copying,
-        "notes": notes,
-    }
-    return Compared(near, held, summary)
+    comparison = Comparison(
+        search=Search(kind=settings.search if isinstance(settings, ScoreGl) else "exact", recall=recall),
+        **vars(alike),
+        gl={kind: Generalization(**vars(generalization(near, t, held))) for kind, t in alike.thresholds.items()},
+        similarity={name: spread(one.similarity) for name, one in sets.items()},
+        ratio_test=ratios,
+        authenticity=authentic,
+        data_copying=copying,
+        notes=notes,
+    )
+    return Beside(near, held, comparison)
 
 
 def _never_trained_on(held: Neighbours, source: str) -> Neighbours:
@@ -224,52 +197,46 @@ def _stand_ins(training: Vectors, seed: int) -> Tensor:
     return 1 - distance[:, 0].square() / 2
 
 
-def _copying(near: Neighbours, held: Neighbours, training: Vectors, seed: int) -> dict[str, Any] | None:
+def _copying(near: Neighbours, held: Neighbours, training: Vectors, seed: int) -> DataCopying | None:
     """The data-copying test over the whole space, and in cells where there are enough images for several."""
     fewest = min(len(near.keys), len(held.keys))
     if fewest < CELL // 4:
         return None
+
+    def tested(cells: Tensor | None) -> CopyingTest:
+        return CopyingTest(**vars(data_copying(samples=near, held_out=held, cells=cells, seed=seed)))
+
     cells = min(20, fewest // CELL, near.references)
-    several = None
-    if cells > 1:
-        several = data_copying(samples=near, held_out=held, cells=partition(training, cells, seed), seed=seed)
-    return {"whole": data_copying(samples=near, held_out=held, seed=seed), "cells": several}
+    return DataCopying(whole=tested(None), cells=tested(partition(training, cells, seed)) if cells > 1 else None)
 
 
 def _ratios(
     rows: Mapping[str, ImageSet | Features],
-    found: Mapping[str, Vectors],
+    vectors: Mapping[str, Vectors],
     held: Neighbours | None,
     notes: list[str],
-) -> dict[str, Any] | None:
+) -> RatioTest | None:
     """The 1/3 test in pixels where all sets are images of one size, else in features."""
-    names = ["samples", *(["held_out"] if held is not None else [])]
+    keys = {"samples": vectors["samples"].keys, **({} if held is None else {"held_out": held.keys})}
     images = {name: part for name, part in rows.items() if isinstance(part, ImageSet)}
-    in_pixels = {"training", *names} <= images.keys() and len({i.shape for i in images.values()}) == 1
-    known: Vectors = found["training"]
-    given: dict[str, Vectors] = {"samples": found["samples"]}
-    if held is not None:
-        given["held_out"] = found["held_out"].select(held.keys)
-    if in_pixels:
-        known, given["samples"] = RawPixels(images["training"]), RawPixels(images["samples"])
-        if held is not None:
-            given["held_out"] = RawPixels(images["held_out"].select(held.keys))
-    else:
+    in_pixels = {"training", *keys} <= images.keys() and len({i.shape for i in images.values()}) == 1
+    known: Vectors = RawPixels(images["training"]) if in_pixels else vectors["training"]
+    if not in_pixels:
         notes.append("The distance ratio is one of features: pixels need images of one size in all sets.")
     if len(known) < 2:
         notes.append("No distance ratio: it needs at least 2 training images.")
         return None
     kept = distinct(known)
-    tested: dict[str, Ratios] = {
-        name: ratio_test(samples=part, training=known, kept=kept) for name, part in given.items()
-    }
-    shares: dict[str, Score] = {name: one.memorized for name, one in tested.items()}
-    return {
-        "space": "pixels" if in_pixels else known.descriptor,
-        **shares,
-        "duplicates": tested["samples"].duplicates,
-        "ratio": spread(tested["samples"].ratio),
-    }
+    tested: dict[str, Ratios] = {}
+    for name, own in keys.items():
+        part: Vectors = RawPixels(images[name].select(own)) if in_pixels else vectors[name].select(own)
+        tested[name] = ratio_test(samples=part, training=known, kept=kept)
+    return RatioTest(
+        space="pixels" if in_pixels else known.descriptor,
+        **{name: one.memorized for name, one in tested.items()},
+        duplicates=tested["samples"].duplicates,
+        ratio=spread(tested["samples"].ratio),
+    )
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from itertools import combinations, product
@@ -20,6 +20,7 @@ from pathlib import Path
 
 import torch
 
+from farfield.command.transition import Grid
 from farfield.core.error import FarfieldError
 from farfield.core.runtime import Ranks, progress
 
@@ -49,35 +50,15 @@ class Cell:
         return f"n{self.size:05d}-w{self.width}-s{self.seed}"
 
 
-@dataclass(frozen=True)
-class Grid:
-    """Every size of the training set with every width and every seed, each ascending.
+def cells_of(grid: Grid) -> list[Cell]:
+    return [Cell(*place) for place in product(grid.sizes, grid.widths, grid.seeds)]
 
-    Raises:
-        FarfieldError: an axis that is empty, repeats a number, or holds one too small.
-    """
 
-    sizes: tuple[int, ...]
-    widths: tuple[int, ...]
-    seeds: tuple[int, ...] = (0,)
-
-    def __post_init__(self) -> None:
-        for name, least in (("sizes", 2), ("widths", 1), ("seeds", 0)):
-            values = getattr(self, name)
-            if not values or len(set(values)) < len(values) or min(values) < least:
-                found = ", ".join(map(str, values)) or "none"
-                raise FarfieldError(f"{name} {found}: expected different whole numbers of at least {least}")
-            object.__setattr__(self, name, tuple(sorted(values)))
-
-    @property
-    def cells(self) -> list[Cell]:
-        return [Cell(*place) for place in product(self.sizes, self.widths, self.seeds)]
-
-    def pairs(self) -> Iterator[tuple[Cell, Cell]]:
-        """Cells of one size that differ in the width alone or in the seed alone."""
-        for a, b in combinations(self.cells, 2):
-            if a.size == b.size and (a.width == b.width) != (a.seed == b.seed):
-                yield a, b
+def pairs(cells: Sequence[Cell]) -> list[tuple[Cell, Cell]]:
+    """Cells of one size that differ in the width alone or in the seed alone."""
+    return [
+        (a, b) for a, b in combinations(cells, 2) if a.size == b.size and (a.width == b.width) != (a.seed == b.seed)
+    ]
 
 
 @dataclass(frozen=True)

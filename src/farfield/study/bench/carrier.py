@@ -9,7 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from farfield.command.shared import Numerics
+from farfield.command import measures
+from farfield.command.measures import Certificate, Codec
+from farfield.command.shared import Solving
 from farfield.core.artifact import Features, Images, Latents, chunks
 from farfield.core.runtime import Advance, exact_matmul, state_dtype
 from farfield.diffusion.denoiser import Denoiser
@@ -45,7 +47,7 @@ class Carrier:
         self.sigma, self.steps = float(sigmas[0]), len(sigmas) - 1
 
     @classmethod
-    def of(cls, numerics: Numerics, denoiser: Denoiser, sigmas: Tensor | None = None) -> Carrier:
+    def of(cls, numerics: Solving, denoiser: Denoiser, sigmas: Tensor | None = None) -> Carrier:
         """By the explicit method over a grid; over that of the numerics' level, if not given."""
         grid = denoiser.schedule.sigmas(numerics.steps, numerics.sigma) if sigmas is None else sigmas
         return cls(denoiser, grid, Method(solver=numerics.solver), numerics.loading.batch_size)
@@ -139,7 +141,7 @@ class Carrier:
 
         return run.compute(name, Images, keys, self.batch_size, work, label, self.steps)
 
-    def codec_limit(self, run: Run, images: Images, returned: Images) -> dict[str, dict[str, float]] | None:
+    def codec_limit(self, run: Run, images: Images, returned: Images) -> Codec | None:
         """Of a latent model what no inversion can do better: ``psnr`` of the images its codec alone returns, without the ODE.
 
         ``inversion_psnr`` holds the round trip against these: what the inversion itself costs. None without a codec.
@@ -153,24 +155,24 @@ class Carrier:
             return as_images(part, coded)
 
         coded = run.compute("codec", Images, images.keys, self.batch_size, work, "the autoencoder alone").values
-        return {
-            "psnr": spread(round_trip(images.values, coded).psnr),
-            "inversion_psnr": spread(round_trip(coded, returned.values).psnr),
-        }
+        return Codec(
+            psnr=spread(round_trip(images.values, coded).psnr),
+            inversion_psnr=spread(round_trip(coded, returned.values).psnr),
+        )
 
-    def certify(self, run: Run, images: Images, latents: Latents, most: int = 16) -> dict[str, Any]:
+    def certify(self, run: Run, images: Images, latents: Latents, most: int = 16) -> Certificate:
         """k against 2k steps on the first ``most`` images, by a method that solves the ODE: the error that latents carry."""
         keys = images.keys[:most]
         grid = self.denoiser.schedule.sigmas(2 * self.steps, self.sigma)
         fine = Carrier(self.denoiser, grid, self.method, self.batch_size, self.seed)
         again = fine.up(run, "certificate", images.select(keys), "certifying", beside=False)
         apart = convergence(latents.select(keys).values, again.values, self.method.order or 1)
-        return {
-            "steps": [self.steps, fine.steps],
-            "difference": spread(apart.difference),
-            "error": spread(apart.error),
-            "n": len(keys),
-        }
+        return Certificate(
+            steps=[self.steps, fine.steps],
+            difference=spread(apart.difference),
+            error=spread(apart.error),
+            n=len(keys),
+        )
 
     def calls(self, run: Run) -> int:
         """Network calls an image on the way up; of a fixed point, the mean as counted."""
@@ -205,10 +207,11 @@ def as_images(keys: Sequence[str], values: Tensor, finish: Finish | None = None)
     return Images(tuple(keys), finish(values) if finish else values)
 
 
-def describe_trip(trip: RoundTrip) -> dict[str, Any]:
+def describe_trip(trip: RoundTrip) -> measures.RoundTrip:
     """What a summary says of a round trip: the spread over images of each of its measures."""
-    measures = {"psnr": trip.psnr, "ssim": trip.ssim, "max_error": trip.max_error}
-    return {**{name: spread(values) for name, values in measures.items()}, "n": len(trip.psnr)}
+    return measures.RoundTrip(
+        psnr=spread(trip.psnr), ssim=spread(trip.ssim), max_error=spread(trip.max_error), n=len(trip.psnr)
+    )
 
 
 def key_seed(key: str, seed: int) -> int:

@@ -23,6 +23,8 @@ from farfield.data.science import Fields, field_files, fill, locate
 from farfield.data.stretch import Stretch, fit_stretch
 from farfield.data.subset import choose, choose_keys
 
+MOST_REFERENCES = 1500
+"""Held-out images that measures compare with."""
 LEAST_HELD = 12
 """Held-out images, fewer than which tell nothing: they are not used, and that is said."""
 
@@ -112,7 +114,7 @@ def open_domain(
     heldout: str | None = None,
     examples: int | None = None,
     n: int = 64,
-    most_references: int = 1500,
+    most_references: int = MOST_REFERENCES,
     seed: int = 0,
 ) -> Domain:
     """Open a source for a model of ``shape`` [C, H, W].

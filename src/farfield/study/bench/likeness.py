@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from torch import Tensor
 
-import farfield
 from farfield.audit.named import identity, open_descriptor
-from farfield.audit.similarity import check_threshold
-from farfield.audit.threshold import RATE, Threshold, calibrate
+from farfield.audit.threshold import calibrate
 from farfield.audit.vectors import Vectors
-from farfield.core.artifact import Features, Store, read_json
+from farfield.command.facts import SourceFacts
+from farfield.command.likeness import Alike, Calibration, Likeness
+from farfield.core.artifact import Features, Store
 from farfield.core.error import FarfieldError
 from farfield.core.json_file import parse_json
 from farfield.core.runtime import resolve_device
@@ -37,50 +36,31 @@ REPEATED = (
 )
 
 
-@dataclass(frozen=True)
-class Likeness:
-    """When two images count as alike.
+def named(likeness: Likeness, rows: Iterable[ImageSet | Features]) -> str:
+    """The descriptor as a run's request says it, by its content; of features that are there none is taken."""
+    return identity(likeness.spec) if any(isinstance(part, ImageSet) for part in rows) else likeness.spec
 
-    ``descriptor``: in whose features; ``threshold``: the cosine above which they do (the descriptor's published one, if
-    not given); ``rate``: at which different images may exceed the calibrated threshold beside it.
+
+def find_thresholds(likeness: Likeness, published: float | None, different: Tensor, notes: list[str]) -> Alike:
+    """The thresholds to report, and the calibration on similarities of images that are known to be different.
+
+    Raises:
+        FarfieldError: none is given or published, and there are too few to calibrate one.
     """
-
-    descriptor: str = "copy"
-    threshold: float | None = None
-    rate: float = RATE
-
-    def __post_init__(self) -> None:
-        if self.threshold is not None:
-            check_threshold(self.threshold)
-        if not 0 < self.rate < 1:
-            raise FarfieldError(f"rate {self.rate:g}: expected a number between 0 and 1; the default is {RATE:g}")
-
-    def request(self, rows: Iterable[ImageSet | Features]) -> dict[str, Any]:
-        """What a run's request says, the descriptor by its content; of features that are there none is taken."""
-        taken = any(isinstance(part, ImageSet) for part in rows)
-        descriptor = identity(self.descriptor) if taken else self.descriptor
-        return {"descriptor": descriptor, "threshold": self.threshold, "rate": self.rate}
-
-    def thresholds(self, published: float | None, different: Tensor, notes: list[str]) -> dict[str, Any]:
-        """The thresholds to report, and the calibration on similarities of images that are known to be different.
-
-        Raises:
-            FarfieldError: none is given or published, and there are too few to calibrate one.
-        """
-        chosen = {} if self.threshold is None else {"given": self.threshold}
-        if not chosen and published is not None:
-            chosen = {"published": published}
-        calibration: Threshold | None = None
-        try:
-            calibration = calibrate(different, self.rate)
-            chosen["calibrated"] = calibration.value
-            if calibration.value > SAME:
-                notes.append(REPEATED)
-        except FarfieldError as error:
-            if not chosen:
-                raise FarfieldError(f"{error}; or give a threshold") from error
-            notes.append(f"No calibrated threshold: {error}.")
-        return {"thresholds": chosen, "calibration": calibration}
+    chosen = {} if likeness.threshold is None else {"given": likeness.threshold}
+    if not chosen and published is not None:
+        chosen = {"published": published}
+    calibration = None
+    try:
+        calibration = Calibration(**vars(calibrate(different, likeness.rate)))
+        chosen["calibrated"] = calibration.value
+        if calibration.value > SAME:
+            notes.append(REPEATED)
+    except FarfieldError as error:
+        if not chosen:
+            raise FarfieldError(f"{error}; or give a threshold") from error
+        notes.append(f"No calibrated threshold: {error}.")
+    return Alike(thresholds=chosen, calibration=calibration)
 
 
 @dataclass(frozen=True)
@@ -90,8 +70,8 @@ class Given:
     source: str
     rows: ImageSet | Features
 
-    def described(self) -> dict[str, Any]:
-        return {"source": self.source, "n": len(self.rows)}
+    def facts(self) -> SourceFacts:
+        return SourceFacts(source=self.source, n=len(self.rows))
 
 
 def open_set(source: str, limit: int | None = None) -> Given:
@@ -133,28 +113,16 @@ def describe(
     found: dict[str, Vectors] = {name: rows for name, rows in sets.items() if isinstance(rows, Features)}
     if not images:
         return found, None
-    pool = [images[name] for name in references if name in images] if likeness.descriptor == "pixels" else []
+    pool = [images[name] for name in references if name in images] if likeness.spec == "pixels" else []
     if len({part.shape for part in pool}) > 1:
         raise FarfieldError("pixels: expected images of one size in all sets; resize some, or give another descriptor")
     descriptor = open_descriptor(
-        likeness.descriptor,
+        likeness.spec,
         references=_some(pool) if pool else None,
         device=resolve_device(device),
     )
-    label = descriptor_label(likeness.descriptor, [])
+    label = descriptor_label(likeness.spec, [])
     return {**found, **stored_features(run, descriptor, label, images, batch_size)}, descriptor.default_threshold
-
-
-def finished(run: Run, work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """Let the main process do the work and write the summary; every process returns it as written."""
-    if run.ranks.main:
-        with run.stage("scores"):
-            summary = {"command": run.request["command"], "farfield": farfield.__version__, **work()}
-        run.conclude(summary)
-    else:
-        run.ranks.wait()
-    found: dict[str, Any] = read_json(run.folder / "summary.json")
-    return found
 
 
 def _some(pool: Sequence[ImageSet]) -> ImageSet:

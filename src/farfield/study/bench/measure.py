@@ -14,11 +14,15 @@ from farfield.audit.coverage import density_coverage, precision_recall
 from farfield.audit.descriptor import Descriptor
 from farfield.audit.distribution import frechet_distance, kernel_distance
 from farfield.audit.memorization import duplicates, novelty
-from farfield.audit.named import TRUST, identity, open_descriptor
+from farfield.audit.named import identity, open_descriptor
 from farfield.audit.stored import StoredFeatures, in_memory
+from farfield.command.facts import Spread
+from farfield.command.likeness import TRUST
+from farfield.command.measures import BySet, Measures, Nearest, Novelty
 from farfield.core.artifact import Features, Images, Latents
 from farfield.core.error import FarfieldWarning
 from farfield.core.runtime import generator
+from farfield.core.score import Score
 from farfield.data.image_set import ImageSet
 from farfield.diffusion.denoiser import Denoiser
 from farfield.study.bench.features import features as described
@@ -34,14 +38,14 @@ SHOWN = 64
 
 
 def measure(
-    run: Run, denoiser: Denoiser, specs: Sequence[str], sets: dict[str, Images], size: int
-) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+    run: Run, denoiser: Denoiser, specs: Sequence[str], sets: dict[str, Images], batch_size: int
+) -> tuple[dict[str, BySet], dict[str, Novelty], dict[str, Nearest]]:
     """Measures and novelty of every descriptor; each sample's nearest example in the first."""
-    measures: dict[str, Any] = {}
-    news: dict[str, Any] = {}
-    nearest: dict[str, Any] = {}
+    measures: dict[str, BySet] = {}
+    news: dict[str, Novelty] = {}
+    nearest: dict[str, Nearest] = {}
     against = "references" if "references" in sets else "examples"
-    for label, describe in descriptions(specs, sets[against], size, denoiser):
+    for label, describe in descriptions(specs, sets[against], batch_size, denoiser):
         known = describe(run, sets=sets)
         measures[label] = compare(known[against], {k: known[k] for k in ("real", "samples", "base") if k in known})
         news[label], rows = newness(known["samples"], known["examples"], known.get("references"))
@@ -97,32 +101,33 @@ def stored_features(
     }
 
 
-def compare(references: Features, sets: dict[str, Features]) -> dict[str, dict[str, Any]]:
+def compare(references: Features, sets: dict[str, Features]) -> BySet:
     """Every measure of every set against the same references; a set too small for a measure goes without it."""
-    table: dict[str, dict[str, Any]] = {}
-    for name, found in sets.items():
-        row: dict[str, Any] = {}
-        if min(len(found), len(references)) >= 4:
-            row["kernel_distance"] = kernel_distance(real=references, generated=found)
-            row["frechet_distance"] = frechet_distance(real=references, generated=found)
-        if min(len(found), len(references)) > 5:
-            row["precision"], row["recall"] = precision_recall(real=references, generated=found)
-            row["density"], row["coverage"] = density_coverage(real=references, generated=found)
-        table[name] = row
+    table: BySet = {}
+    for name, features in sets.items():
+        known: dict[str, Score] = {}
+        if min(len(features), len(references)) >= 4:
+            known["kernel_distance"] = kernel_distance(real=references, generated=features)
+            known["frechet_distance"] = frechet_distance(real=references, generated=features)
+        if min(len(features), len(references)) > 5:
+            known["precision"], known["recall"] = precision_recall(real=references, generated=features)
+            known["density"], known["coverage"] = density_coverage(real=references, generated=features)
+        table[name] = Measures(**known)
     return table
 
 
-def newness(samples: Features, examples: Features, held_out: Features | None) -> tuple[dict[str, Any], dict[str, Any]]:
+def newness(samples: Features, examples: Features, held_out: Features | None) -> tuple[Novelty, dict[str, Nearest]]:
     """Copies and duplicates with their floors, and each sample's nearest example; empty with fewer than 3 examples."""
     if len(examples) < 3:
-        return {}, {}
-    found = novelty(samples=samples, examples=examples, references=held_out)
-    row: dict[str, Any] = {"threshold": found.threshold, "copies": found.copies, "copies_floor": found.floor}
+        return Novelty(), {}
+    copied = novelty(samples=samples, examples=examples, references=held_out)
+    row = Novelty(threshold=copied.threshold, copies=copied.copies, copies_floor=copied.floor)
     if len(samples) > 1:
-        twice = duplicates(samples, found.threshold, held_out if held_out is not None and len(held_out) > 1 else None)
-        row |= {"duplicates": twice.share, "duplicates_floor": twice.floor}
-    rows = zip(found.keys, found.nearest_keys, found.distance.tolist(), found.is_copy.tolist(), strict=True)
-    return row, {key: {"example": near, "distance": d, "copy": copy} for key, near, d, copy in rows}
+        floor = held_out if held_out is not None and len(held_out) > 1 else None
+        twice = duplicates(samples, copied.threshold, floor)
+        row = row.but(duplicates=twice.share, duplicates_floor=twice.floor)
+    pairs = zip(copied.keys, copied.nearest_keys, copied.distance.tolist(), copied.is_copy.tolist(), strict=True)
+    return row, {key: Nearest(example=near, distance=d, copy=copy) for key, near, d, copy in pairs}
 
 
 def descriptor_label(spec: str, taken: Sequence[str]) -> str:
@@ -165,7 +170,7 @@ def identities(specs: Sequence[str]) -> list[str]:
     return [identity(spec) for spec in specs]
 
 
-def spread(values: torch.Tensor | Sequence[float]) -> dict[str, float]:
+def spread(values: torch.Tensor | Sequence[float]) -> Spread:
     """Median and extremes of a per-image quantity."""
     v = torch.as_tensor(values, dtype=torch.float64)
-    return {"median": float(v.median()), "min": float(v.min()), "max": float(v.max())}
+    return Spread(median=float(v.median()), min=float(v.min()), max=float(v.max()))

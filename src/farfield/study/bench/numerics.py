@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from farfield.checkpoints.load import load_denoiser
-from farfield.command.shared import Loading, Numerics
+from farfield.command.facts import ModelFacts
+from farfield.command.shared import Loading, Solving
 from farfield.core.error import FarfieldError
 from farfield.core.runtime import resolve_device, resolve_dtype
 from farfield.diffusion.denoiser import Denoiser
@@ -19,7 +21,7 @@ def load_model(model: str, loading: Loading) -> Denoiser:
     )
 
 
-def open_model(model: str, numerics: Numerics) -> Denoiser:
+def open_model(model: str, numerics: Solving) -> Denoiser:
     """The frozen denoiser, on its device, for a solver that will be certified.
 
     Raises:
@@ -37,12 +39,12 @@ def open_model(model: str, numerics: Numerics) -> Denoiser:
     return denoiser
 
 
-def describe_model(request: dict[str, Any], denoiser: Denoiser) -> dict[str, Any]:
+def model_facts(request: Mapping[str, Any], denoiser: Denoiser) -> ModelFacts:
     """What a summary says of the model that a request names."""
-    return {
-        "name": request["model"],
-        "digest": request["model_digest"],
-        "shape": list(denoiser.image_shape),
-        **({"latent_shape": list(denoiser.shape)} if denoiser.codec else {}),
-        "parameters": sum(p.numel() for p in denoiser.parameters()),
-    }
+    return ModelFacts(
+        name=request["model"],
+        digest=request["model_digest"],
+        shape=list(denoiser.image_shape),
+        latent_shape=list(denoiser.shape) if denoiser.codec else None,
+        parameters=sum(p.numel() for p in denoiser.parameters()),
+    )

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
+from farfield.command.measures import FieldMeasures, FieldSets, FittedStretch, PhysicalFacts
+from farfield.command.result import from_json, to_json
 from farfield.command.shared import Reading
 from farfield.core.artifact import Images, write_json
 from farfield.core.error import FarfieldError
@@ -40,40 +41,47 @@ def write_fields(folder: Path, physical: Physical, samples: Images, made: Proven
         )
 
 
-def describe_fields(physical: Physical, reading: Reading) -> dict[str, Any]:
+def describe_fields(physical: Physical, reading: Reading) -> PhysicalFacts:
     """What the summary says of the data: kind, unit, masked share, range, and the stretch with its numbers."""
     examples = physical.fields["examples"]
     finite = examples.values[examples.values.isfinite()]
-    return {
-        "source": examples.source,
-        "unit": examples.unit,
-        "channels": examples.values.shape[1],
-        "scale": examples.scale,
-        "masked": examples.masked,
-        "range": [float(finite.min()), float(finite.max())],
-        "stretch_asked": reading.stretch or "auto",
-        **reading.request(),
-        "stretch": physical.stretch.to_json(),
-    }
+    return PhysicalFacts(
+        source=examples.source,
+        unit=examples.unit,
+        channels=examples.values.shape[1],
+        scale=examples.scale,
+        masked=examples.masked,
+        range=(float(finite.min()), float(finite.max())),
+        stretch_asked=reading.stretch or "auto",
+        stretch=from_json(FittedStretch, to_json(physical.stretch.to_json()), "stretch"),
+        patch=reading.patch,
+        hdu=reading.hdu,
+        mask=reading.mask,
+    )
 
 
-def compare(physical: Physical, samples: Images) -> dict[str, Any] | None:
+def compare(physical: Physical, samples: Images) -> FieldSets | None:
     """Measures of fields in physical units: samples, and real fields as the floor, against the same references."""
     references = physical.fields.get("references")
     if references is None:
         return None
-    sets: dict[str, Fields] = {"samples": physical.to_fields(samples), "real": physical.fields["real"]}
-    found: dict[str, Any] = {"unit": references.unit}
+    sets = {"samples": physical.to_fields(samples), "real": physical.fields["real"]}
+    measured: dict[str, FieldMeasures] = {}
+    left_out: dict[str, str] = {}
     for name, fields in sets.items():
         try:
-            found[name] = field_measures(physical, fields)
+            measured[name] = field_measures(physical, fields)
         except FarfieldError as error:  # too few for an interval
-            found["left_out"] = {**found.get("left_out", {}), name: str(error)}
-    return found
+            left_out[name] = str(error)
+    return FieldSets(
+        unit=references.unit, samples=measured.get("samples"), real=measured.get("real"), left_out=left_out or None
+    )
 
 
-def field_measures(physical: Physical, fields: Fields) -> dict[str, Any]:
+def field_measures(physical: Physical, fields: Fields) -> FieldMeasures:
     """`audit.field.compare_fields` of these fields and the held-out references."""
     from farfield.audit.field import compare_fields
 
-    return compare_fields(generated=fields.values, real=physical.fields["references"].values)
+    measured = compare_fields(generated=fields.values, real=physical.fields["references"].values)
+    result: FieldMeasures = from_json(FieldMeasures, to_json(measured), "fields")
+    return result

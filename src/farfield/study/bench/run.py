@@ -14,7 +14,7 @@ from typing import Any, Protocol, TypeVar
 import torch
 
 import farfield
-from farfield.command.result import Result, to_json
+from farfield.command.result import Result, from_json, to_json
 from farfield.command.settings import Settings, command_line
 from farfield.core import note
 from farfield.core.artifact import Artifact, Store, chunks, read_json, write_json
@@ -158,27 +158,23 @@ class Run:
         """What is written into the files that this run generates."""
         return Provenance.of(self.request)
 
-    def conclude(self, summary: dict[str, Any]) -> dict[str, Any]:
-        """Write ``summary.json``: what was found, with what was said of the data on the way (``reading``) and the cost."""
-        told = {**summary, "reading": note.said(), "cost_seconds": summary.get("cost_seconds", self.cost())}
-        if self.ranks.main:
-            write_json(self.folder / "summary.json", told)
-        self.ranks.wait()
-        return told
-
     def finish(self, result: R) -> R:
         """End the run: ``summary.json`` of the result, with the command, the version, what was said of the data, and the cost."""
-        told = {
-            "command": self.request["command"],
-            "farfield": farfield.__version__,
-            **to_json(result),
-            "reading": note.said(),
-            "cost_seconds": self.cost(),
-        }
+        told = {"command": self.request["command"], "farfield": farfield.__version__, **to_json(result)}
+        told = {**told, "reading": note.said(), "cost_seconds": told.get("cost_seconds", self.cost())}
         if self.ranks.main:
             write_json(self.folder / "summary.json", told)
         self.ranks.wait()
         return result
+
+    def finish_on_main(self, kind: type[R], work: Callable[[], R]) -> R:
+        """`finish` with what the main process works out alone; the others wait for it, and read it."""
+        if not self.ranks.main:
+            self.ranks.wait()
+            return from_json(kind, read_json(self.folder / "summary.json"))
+        with self.stage("scores"):
+            result = work()
+        return self.finish(result)
 
     def store(self, name: str, kind: type[A]) -> Store[A]:
         return Store(self.folder / name, kind)

@@ -11,14 +11,12 @@ from torch import Tensor
 from farfield.core.error import FarfieldError
 
 
-def open_mask(given: str | None, shape: Sequence[int]) -> Tensor:
+def open_mask(given: str, shape: Sequence[int]) -> Tensor:
     """A mask ``[H, W]`` for images ``(C, H, W)``: a box ``x0,y0,x1,y1``, the last two just outside, or a picture's path.
 
     Raises:
         FarfieldError: neither, of another size, or empty.
     """
-    if given is None:
-        raise FarfieldError("mask: expected a box x0,y0,x1,y1 or a picture of the model's size; give --mask")
     if len(shape) != 3:
         raise FarfieldError(f"samples of shape {tuple(shape)}: expected images [C, H, W] to put a mask on")
     height, width = shape[1:]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -13,6 +13,8 @@ from farfield.audit.generalization import generalization
 from farfield.audit.search import neighbours
 from farfield.audit.similarity import unit
 from farfield.audit.threshold import calibrate
+from farfield.command.molrg import Schooling
+from farfield.command.result import to_json
 from farfield.core.artifact import Features
 from farfield.core.error import FarfieldError
 from farfield.core.interval import mean_score
@@ -26,7 +28,6 @@ from farfield.manifold.molrg import Law
 from farfield.manifold.vector_network import VectorNetwork
 from farfield.networks.build import build_network
 
-KINDS = ("mlp", "unet")
 HELD_OUT = 1000
 """Samples of the law that set the threshold of what is new."""
 STEPS = 18
@@ -34,33 +35,6 @@ STEPS = 18
 COLUMNS = ("new", "new_low", "new_high", "inside", "inside_low", "inside_high", "held_out_inside", "threshold", "loss")
 """Of a trained network: the share of new samples and the share of their energy in the nearest true subspace, each with its
 95 % interval; the cosine beyond which a sample is no longer new; the loss at the end of training."""
-
-
-@dataclass(frozen=True)
-class Schooling:
-    """How the networks are trained and asked.
-
-    Attributes:
-        kind: ``mlp``, for samples of any dimension, or ``unet``, for those that are a square picture of 1 or 3 channels.
-        images: seen in training, with repetition; equally many whatever the number of samples.
-        made: samples that each network makes.
-        rate: of held-out samples, how many may exceed the threshold.
-    """
-
-    kind: str = "mlp"
-    images: int = 200_000
-    batch_size: int = 512
-    learning_rate: float = 3e-3
-    made: int = 500
-    rate: float = 0.01
-
-    def __post_init__(self) -> None:
-        if self.kind not in KINDS:
-            raise FarfieldError(f"network {self.kind!r}: expected {' or '.join(KINDS)}, or none")
-        if self.images < self.batch_size or self.made < 2:
-            raise FarfieldError(
-                f"{self.images} images, {self.made} samples: expected at least a batch of {self.batch_size} and 2 samples"
-            )
 
 
 @dataclass(frozen=True)
@@ -129,7 +103,7 @@ def train_network(
     while not training.done:
         losses.append(training.step())
     with training.averaged() as trained:
-        StateFile(path, "network").write(asdict(schooling), {}, trained.network.state_dict())
+        StateFile(path, "network").write(to_json(schooling), {}, trained.network.state_dict())
         made = sample(trained, schooling.made, device)
     last = losses[-max(1, len(losses) // 10) :]
     return [*score(law, samples, made, seed, schooling.rate), sum(last) / len(last)]
@@ -139,7 +113,7 @@ def load_network(
     law: Law, samples: Tensor, schooling: Schooling, seed: int, device: torch.device, path: Path
 ) -> NetworkDenoiser:
     """The network that `train_network` kept, frozen; trained again if it was lost or damaged."""
-    file, settings = StateFile(path, "network"), asdict(schooling)
+    file, settings = StateFile(path, "network"), to_json(schooling)
     kept = file.resume(settings)
     if kept is None:
         train_network(law, samples, schooling, seed, device, path)

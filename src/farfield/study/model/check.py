@@ -14,18 +14,18 @@ from farfield.checkpoints import foreign
 from farfield.checkpoints.checkpoint import Answers
 from farfield.checkpoints.load import split_name
 from farfield.checkpoints.native import DESCRIPTION, is_native
+from farfield.command.inspect import Inspect
 from farfield.command.shared import Loading
 from farfield.core.artifact import Score
 from farfield.core.error import FarfieldError
 from farfield.core.runtime import progress, resolve_device
 from farfield.data.image import list_keys, load_images
 from farfield.data.subset import shuffled
-from farfield.diffusion.denoiser import Denoiser
-from farfield.diffusion.precondition import Trainable
+from farfield.diffusion.denoiser import Denoiser, NetworkDenoiser
 from farfield.diffusion.reading import Reading, Readings
 from farfield.diffusion.sanity import Sanity, Tried, examine, first_look, levels
 from farfield.study.bench.numerics import load_model
-from farfield.study.model.inspect import Description, describe
+from farfield.study.model.description import Description, describe
 
 DOMAINS: Final = ("hubble", "retina", "ihc", "brick", "faces", "digits")
 """What a model is shown where no images are given."""
@@ -49,84 +49,71 @@ class Checked:
 
     def to_json(self) -> dict[str, Any]:
         better = self.sanity.better
-        found = {"verdict": self.sanity.verdict, "better": dict(better.changes) if better else None}
-        return {"data": self.source, **found, "sentences": list(self.sentences), **asdict(self.sanity)}
+        verdict = {"verdict": self.sanity.verdict, "better": dict(better.changes) if better else None}
+        return {"data": self.source, **verdict, "sentences": list(self.sentences), **asdict(self.sanity)}
 
 
-def check(
-    model: str,
-    *,
-    data: str | None = None,
-    answers: Answers | None = None,
-    label: int | None = None,
-    images: int | None = None,
-    device: str = "auto",
-    quiet: bool = False,
-) -> Checked:
+def check(settings: Inspect) -> Checked:
     """Denoise pictures with a model, as it is read and in other readings.
 
-    Args:
-        model: a name as `checkpoints.load` knows it; open questions of a file are taken to have their likely answers.
-        data: images; if not given, of the bundled domains that which the model denoises best.
-        answers: to what a file does not say, for this once.
-        label: class of a class-conditional model; 0 if not given.
-        images: how many; fewer for larger ones if not given, 16 up to 64 pixels a side.
+    Open questions of a file are taken to have their likely answers. Without images, those are taken of the bundled domain that
+    the model denoises best, 16 of up to 64 pixels a side and fewer larger ones; without a label a conditional model has class 0.
 
     Raises:
         FarfieldError: no such model, or no network in it; too few images.
     """
-    found = describe(model, answers, hashed=False)
-    place = resolve_device(device)
-    label = 0 if label is None and found.classes else label
-    if found.path.is_file():
-        answers = {**foreign.kept_answers(found.path), **(answers or {})}
-    denoiser = _denoiser(model, found, answers, label, place)
-    groups = [_present(denoiser, found), *_alternatives(model, found, answers, label, place)]
+    model, data, quiet = settings.model, settings.data, settings.printing.quiet
+    description = describe(model, hashed=False)
+    place = resolve_device(settings.device)
+    label = 0 if settings.label is None and description.classes else settings.label
+    answers = foreign.kept_answers(description.path) if description.path.is_file() else {}
+    denoiser = _denoiser(model, description, answers, label, place)
+    groups = [_present(denoiser, description), *_alternatives(model, description, answers, label, place)]
     sigmas = levels(denoiser.schedule)
     glance = {s: _pictures(s, denoiser, 0, GLANCE) for s in ([data] if data else DOMAINS)}
     total = sum(len(group.names) for group in groups) * GLANCES * sum(map(len, glance.values()))
     with progress("first look", total, quiet=quiet) as advance:
         source, keep = first_look(groups, glance, levels(denoiser.schedule, GLANCES), report=advance)
-    n = images or max(4, min(16, 16 * 64**2 // (found.image_shape[1] * found.image_shape[2])))
+    n = settings.limit or max(4, min(16, 16 * 64**2 // (description.image_shape[1] * description.image_shape[2])))
     x0 = _pictures(source, denoiser, 0 if data else GLANCE, n)
     with progress("checking", len(keep) * len(sigmas) * len(x0), quiet=quiet) as advance:
         sanity = examine(groups, x0, sigmas, keep=keep, report=advance)
-    return Checked(source, sanity, tuple(_sentences(sanity, found, source)))
+    return Checked(source, sanity, tuple(_sentences(sanity, description, source)))
 
 
 def _denoiser(
-    model: str, found: Description, answers: Answers | None, label: int | None, device: torch.device
+    model: str, description: Description, answers: Answers, label: int | None, device: torch.device
 ) -> Denoiser:
-    if not found.path.is_file():
+    if not description.path.is_file():
         return load_model(model, Loading(device=str(device), label=label))
-    checkpoint = foreign.open_checkpoint(found.path, answers, split_name(model)[1], kept=False)
+    checkpoint = foreign.open_checkpoint(description.path, answers, split_name(model)[1], kept=False)
     return checkpoint.settled().denoiser(label=label).to(device)
 
 
-def _present(denoiser: Denoiser, found: Description) -> Readings:
-    if not isinstance(denoiser, Trainable):
-        raise FarfieldError(f"{found.model}: expected a model with a network, which could be read in other ways")
-    return Readings.of(denoiser, doubled=found.network.get("out_channels") == 2 * found.shape[0])
+def _present(denoiser: Denoiser, description: Description) -> Readings:
+    if not isinstance(denoiser, NetworkDenoiser):
+        raise FarfieldError(f"{description.model}: expected a model with a network, which could be read in other ways")
+    return Readings.of(denoiser, doubled=description.network.get("out_channels") == 2 * description.shape[0])
 
 
 def _alternatives(
-    model: str, found: Description, answers: Answers | None, label: int | None, device: torch.device
+    model: str, description: Description, answers: Answers, label: int | None, device: torch.device
 ) -> Iterator[Readings]:
     """The networks that other answers would make of the same file."""
-    now = {f.what: f.value for f in found.findings} | {q.name: q.likely for q in found.questions}
+    now = {f.what: f.value for f in description.findings} | {q.name: q.likely for q in description.questions}
     if "heads" in now or "head_channels" in now:
         now = {"heads": None, "head_channels": None, **now}
     for name, values in ALTERNATIVES.items():
         for value in (v for v in values if name in now and v != now[name]):
-            others = {k: v for k, v in (answers or {}).items() if not {k, name} <= {"heads", "head_channels"}}
+            others = {k: v for k, v in answers.items() if not {k, name} <= {"heads", "head_channels"}}
             other = {**others, name: value}
             try:
-                foreign.open_checkpoint(found.path, other, split_name(model)[1], kept=False)
+                foreign.open_checkpoint(description.path, other, split_name(model)[1], kept=False)
             except FarfieldError:
                 continue  # not with these weights
 
             def opened(other: Answers = other, name: str = name) -> list[Reading]:
-                return [Reading({name: str(other[name])}, _denoiser(model, found, other, label, device))]
+                return [Reading({name: str(other[name])}, _denoiser(model, description, other, label, device))]
 
             yield Readings((f"{name} {value}",), opened)
 
@@ -138,16 +125,16 @@ def _pictures(source: str, denoiser: Denoiser, skip: int, n: int) -> Tensor:
     return denoiser.encode(images.to(denoiser.device)).cpu()
 
 
-def _sentences(sanity: Sanity, found: Description, source: str) -> Iterator[str]:
+def _sentences(sanity: Sanity, description: Description, source: str) -> Iterator[str]:
     """What follows, in words."""
     present, better = sanity.present, sanity.better
     share = "of the error of the best multiple of the noisy image, geometric mean over noise levels"
     if better is not None:
-        now = {"prediction": found.prediction, "schedule": found.schedule["levels"]}
+        now = {"prediction": description.prediction, "schedule": description.schedule["levels"]}
         has = ", ".join(f"{what} {now[what]}" for what in better.changes if what in now)
         yield (
             f"{', '.join(better.changes)}: this model denoises far better with {better.name} ({_shown(better.ratio)} {share}) "
-            f"than with {has or 'what is read now'} ({_shown(present.ratio)}): {_remedy(better, found)}"
+            f"than with {has or 'what is read now'} ({_shown(present.ratio)}): {_remedy(better, description)}"
         )
     elif _high(present.ratio) < 1:
         yield f"denoises as it is read: {_shown(present.ratio)} {share}"
@@ -155,7 +142,7 @@ def _sentences(sanity: Sanity, found: Description, source: str) -> Iterator[str]
         sure = "denoises no better" if sanity.verdict == "senseless" else "it is not sure that it denoises better"
         yield (
             f"{sure} than a multiple of the noisy image ({_shown(present.ratio)} {share}), as it is read or otherwise; not "
-            f"trained, or {source} is too far from what it was trained on: give such images with --data, or more (--images)"
+            f"trained, or {source} is too far from what it was trained on: give such images with --data, or more (--limit)"
         )
     if not present.finite:
         yield "answers NaN or infinity to some noisy images as it is read"
@@ -174,17 +161,19 @@ def _high(score: Score) -> float:
     return math.inf if score.high is None else score.high
 
 
-def _remedy(better: Tried, found: Description) -> str:
+def _remedy(better: Tried, description: Description) -> str:
     """How to have a model read in another way."""
-    if found.path.is_file():
+    if description.path.is_file():
         chosen = " ".join(f"--set {what}={value}" for what, value in better.changes.items())
         try:
-            foreign.open_checkpoint(found.path, dict(better.changes), split_name(found.model)[1], kept=False)
+            foreign.open_checkpoint(
+                description.path, dict(better.changes), split_name(description.model)[1], kept=False
+            )
         except FarfieldError:
             return "no answer says this of a file of its family"
-        return f"farfield inspect {found.model} {chosen}"
-    if is_native(found.path):
-        return f"change {found.path / DESCRIPTION}"
+        return f"farfield inspect {description.model} {chosen}"
+    if is_native(description.path):
+        return f"change {description.path / DESCRIPTION}"
     named = {"v": "v_prediction", "cosine": "squaredcos_cap_v2"}
     keys = {"prediction": "prediction_type", "schedule": "beta_schedule", "steps": "num_train_timesteps"}
     told = ", ".join(f"{keys.get(k, k)} {named.get(v, v)}" for k, v in better.changes.items())

@@ -14,18 +14,17 @@ import farfield
 from farfield.checkpoints import foreign
 from farfield.checkpoints.checkpoint import Answers
 from farfield.checkpoints.load import open_network, split_name
-from farfield.checkpoints.native import DESCRIPTION, TOLD, WEIGHTS, Blueprint, save_model
+from farfield.checkpoints.native import DESCRIPTION, ORIGIN, WEIGHTS, Blueprint, save_model
+from farfield.command.convert import Convert
+from farfield.command.text import as_pairs
 from farfield.core.artifact import read_json
 from farfield.core.disk import sweep, writing
 from farfield.core.error import FarfieldError
-from farfield.diffusion.denoiser import NetworkDenoiser
 from farfield.diffusion.schedule import DiscreteSchedule
 from farfield.networks.unet2d import SampleOnly
-from farfield.study.model.inspect import Description, describe
+from farfield.study.model.description import Description, describe
 
-FORMATS: Final = ("auto", "farfield", "diffusers")
-
-_WRITTEN: Final = {DESCRIPTION, WEIGHTS, TOLD, "model_index.json", "unet", "scheduler"}
+_WRITTEN: Final = {DESCRIPTION, WEIGHTS, ORIGIN, "model_index.json", "unet", "scheduler"}
 """All that a conversion leaves in its folder."""
 
 _SAID: Final = (
@@ -52,64 +51,52 @@ class Converted:
     source: Description
 
     def to_json(self) -> dict[str, Any]:
-        return {
-            "out": str(self.out),
-            "format": self.format,
-            "dtype": self.dtype,
-            "exact": self.exact,
-            "from": self.source.model,
-        }
+        told = {name: getattr(self, name) for name in ("out", "format", "dtype", "exact")}
+        return {**told, "from": self.source.model}
+
+    def __str__(self) -> str:
+        kind = "a diffusers pipeline" if self.format == "diffusers" else "a farfield model"
+        exact = "exactly the weights of its source" if self.exact else "weights rounded"
+        licence = f"\nlicence: {self.source.licence}" if self.source.licence else ""
+        return f"{self.out}: {kind}, {self.dtype}, {exact}{licence}"
 
 
-def convert(
-    model: str,
-    out: Path,
-    *,
-    half: bool = False,
-    format: str = "auto",
-    answers: Answers | None = None,
-    quiet: bool = False,
-) -> Converted:
+def convert(settings: Convert) -> Converted:
     """Write a model as a folder that loads back equal; ``training.json`` in it says where it came from.
 
     Weights are kept in float16, bfloat16 or float32, the narrowest that holds them all exactly.
-
-    Args:
-        model: a name as `checkpoints.load` knows it.
-        out: a folder: not there yet, empty, or of an earlier conversion.
-        half: float16 whether or not that is exact.
-        format: ``diffusers``: a DDPMPipeline, of a UNet2DModel with time steps; ``farfield``; ``auto``: the first if it can be.
-        answers: to what a file does not say, for this once.
 
     Raises:
         FarfieldError: an open question, a model without a network of its own, a format that cannot say it, or a folder of
             something else.
     """
-    if format not in FORMATS:
-        raise FarfieldError(f"format {format!r}: expected one of {', '.join(FORMATS)}")
+    model, out, answers = settings.model, settings.out, as_pairs(settings.answers, "--set")
     with writing(out):
         sweep(out.parent)
         _check_free(out)
-    found = describe(model, answers, hashed=True, quiet=quiet)
-    if out.resolve() == found.path.resolve():
+    description = describe(model, answers, hashed=True, quiet=settings.printing.quiet)
+    if out.resolve() == description.path.resolve():
         raise FarfieldError(f"{out}: is the model itself; choose another place")
-    plan, network = _opened(model, found, answers)
+    plan, network = _opened(model, description, answers)
     scheduler = ddpm_scheduler(plan)
-    if format == "diffusers" and scheduler is None:
+    if settings.format == "diffusers" and scheduler is None:
         raise FarfieldError(
-            f"{model}: {found.architecture.partition(':')[0]}, {found.prediction}, {found.schedule['levels']}: expected a "
-            "UNet2DModel that predicts epsilon, sample or v at whole time steps for a diffusers pipeline; use --format farfield"
+            f"{model}: {description.architecture.partition(':')[0]}, {description.prediction}, "
+            f"{description.schedule['levels']}: expected a UNet2DModel that predicts epsilon, sample or v at whole time "
+            "steps for a diffusers pipeline; use --format farfield"
         )
-    pipeline = scheduler is not None and format != "farfield"
+    pipeline = scheduler is not None and settings.format != "farfield"
     exact = _narrowest(network)
-    dtype = torch.float16 if half else exact
-    if half:
-        _check_half(model, network)
+    dtype = torch.float16 if settings.float16 else exact
+    if settings.float16:
+        _check_float16(model, network)
     if pipeline:
         plan = replace(plan, family=None, scheduler=scheduler)
-    save_model(out, network, plan, dtype=dtype, told=_told(found, answers), pipeline=pipeline)
+    save_model(out, network, plan, dtype=dtype, origin=_told(description, answers), pipeline=pipeline)
     named = str(dtype).removeprefix("torch.")
-    return Converted(out, "diffusers" if pipeline else "farfield", named, not half or exact == dtype, found)
+    return Converted(
+        out, "diffusers" if pipeline else "farfield", named, not settings.float16 or exact == dtype, description
+    )
 
 
 def ddpm_scheduler(plan: Blueprint) -> dict[str, Any] | None:
@@ -122,16 +109,13 @@ def ddpm_scheduler(plan: Blueprint) -> dict[str, Any] | None:
         told.setdefault("variance_type", "learned_range")
     bare = SampleOnly(nn.Identity())
     was, now = plan.denoiser(bare), replace(plan, family=None, scheduler=told).denoiser(bare)
-    if not isinstance(was, NetworkDenoiser) or not isinstance(now, NetworkDenoiser) or was.prediction != now.prediction:
-        return None
-    if not isinstance(was.schedule, DiscreteSchedule) or not isinstance(now.schedule, DiscreteSchedule):
-        return None
-    return told if torch.equal(was.schedule.levels, now.schedule.levels) else None
+    levels = [d.schedule.levels for d in (was, now) if isinstance(d.schedule, DiscreteSchedule)]
+    return told if was.prediction == now.prediction and len(levels) == 2 and torch.equal(*levels) else None
 
 
-def _opened(model: str, found: Description, answers: Answers | None) -> tuple[Blueprint, nn.Module]:
-    if found.path.is_file():
-        checkpoint = foreign.open_checkpoint(found.path, answers, split_name(model)[1])
+def _opened(model: str, description: Description, answers: Answers) -> tuple[Blueprint, nn.Module]:
+    if description.path.is_file():
+        checkpoint = foreign.open_checkpoint(description.path, answers, split_name(model)[1])
         return checkpoint.plan, checkpoint.network()
     return open_network(model)
 
@@ -145,26 +129,26 @@ def _narrowest(network: nn.Module) -> torch.dtype:
     return torch.float32
 
 
-def _check_half(model: str, network: nn.Module) -> None:
+def _check_float16(model: str, network: nn.Module) -> None:
     most = max(float(t.abs().max()) for t in network.state_dict().values() if t.is_floating_point() and t.numel())
     if not most <= torch.finfo(torch.float16).max:
-        raise FarfieldError(f"{model}: a weight of {most:.3g} does not fit into float16; leave --half out")
+        raise FarfieldError(f"{model}: a weight of {most:.3g} does not fit into float16; leave --float16 out")
 
 
-def _told(found: Description, answers: Answers | None) -> dict[str, Any]:
+def _told(description: Description, answers: Answers) -> dict[str, Any]:
     """Where a converted model came from."""
-    kept: Mapping[str, Any] = foreign.kept_answers(found.path) if found.path.is_file() else {}
+    kept: Mapping[str, Any] = foreign.kept_answers(description.path) if description.path.is_file() else {}
     return {
         "command": "convert",
         "farfield": farfield.__version__,
-        "source": found.path.name,
-        "model": found.model,
-        "sha256": found.sha256,
-        "family": found.family,
-        "dtype": found.dtype,
-        "licence": found.licence,
-        "answers": {**kept, **(answers or {})},
-        "findings": [{**asdict(f), "value": _json(f.value)} for f in found.findings],
+        "source": description.path.name,
+        "model": description.model,
+        "sha256": description.sha256,
+        "family": description.family,
+        "dtype": description.dtype,
+        "licence": description.licence,
+        "answers": {**kept, **answers},
+        "findings": [{**asdict(f), "value": _json(f.value)} for f in description.findings],
     }
 
 
@@ -178,8 +162,8 @@ def _check_free(out: Path) -> None:
     """Refuse to write where something else is."""
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return
-    ours = out.is_dir() and (out / TOLD).is_file() and {p.name for p in out.iterdir()} <= _WRITTEN
-    told = read_json(out / TOLD) if ours else None
+    ours = out.is_dir() and (out / ORIGIN).is_file() and {p.name for p in out.iterdir()} <= _WRITTEN
+    told = read_json(out / ORIGIN) if ours else None
     if not isinstance(told, dict) or told.get("command") != "convert":
         raise FarfieldError(
             f"{out}: there already, and not a model that `farfield convert` wrote; choose another place"

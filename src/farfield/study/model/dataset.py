@@ -9,11 +9,12 @@ from typing import Any
 
 from torch import Tensor
 
+from farfield.command.dataset import DatasetConvert
 from farfield.core.error import FarfieldError
 from farfield.core.runtime import progress
 from farfield.data.collection import Collection
 from farfield.data.header import Shape
-from farfield.data.picture import MODES, fit_stored
+from farfield.data.picture import fit_stored
 from farfield.data.source import open_collection
 from farfield.data.subset import first
 from farfield.data.write import format_of, write_dataset
@@ -31,21 +32,12 @@ class Converted:
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
 
+    def __str__(self) -> str:
+        classes = f"{self.classes} classes" if self.classes else "no classes"
+        return f"{self.out}: {self.images} images of {'×'.join(map(str, self.shape))}, {classes}"
 
-def convert(
-    source: str,
-    out: Path,
-    *,
-    max_images: int | None = None,
-    seed: int | None = None,
-    size: Sequence[int] | None = None,
-    mode: str = "center-crop",
-    channels: int | None = None,
-    format: str | None = None,
-    labels: bool = True,
-    strict: bool = False,
-    quiet: bool = False,
-) -> Converted:
+
+def convert(settings: DatasetConvert) -> Converted:
     """Write a source's images, with their classes, as a folder or zip in EDM's layout or as an npz.
 
     Images keep the order of their keys; with a seed they are shuffled. A subset is drawn at random, with seed 0 if none is
@@ -53,38 +45,25 @@ def convert(
     npz keeps their keys. The same source and options give the same bytes. A folder and a zip are written image by
     image, so that they may be larger than memory.
 
-    Args:
-        source: whatever `data.source.open_collection` takes.
-        out: a folder, or a file that ends in .zip or .npz; not there yet, or already the same.
-        size: (H, W) [default: what all images have].
-        mode: one of `data.picture.MODES`.
-        channels: 1 or 3 [default: what all images have; with ``size``, 3 where some are in colour].
-        format: one of `data.write.FORMATS` [default: by the ending].
-        labels: carry the classes along.
-        strict: a damaged image is an error instead of being left out.
+    Without ``channels`` images have those that all have; with ``resize``, 3 where some are in colour.
 
     Raises:
         FarfieldError: a wrong option, source or class; ``out`` is there and differs. Nothing is written then.
     """
-    format = format or format_of(out)
-    if mode not in MODES:
-        raise FarfieldError(f"resize mode {mode!r}: expected one of {', '.join(MODES)}")
-    if channels not in (None, 1, 3):
-        raise FarfieldError(f"channels {channels}: expected 1 (grey) or 3 (RGB)")
+    source, out, format = settings.source, settings.out, settings.format or format_of(settings.out)
     inside = Path(source).resolve() in (out.resolve(), *out.resolve().parents)
     if inside and format == "folder" and Path(source).is_dir():
         raise FarfieldError(f"{out}: lies in the source, and would be read as part of it; choose another place")
-    with open_collection(source, labels=labels) as collection:
-        seed = 0 if max_images is not None and seed is None else seed
-        keys = first(collection.keys, max_images, seed, collection.name)
-        shape = _shape(collection, keys, size, channels)
+    with open_collection(source, labels=settings.labels) as collection:
+        keys = first(collection.keys, settings.subset.max_images, settings.subset.shuffled_by, collection.name)
+        shape = _shape(collection, keys, settings.resize, settings.channels)
 
         def rows() -> Iterator[tuple[str, Tensor]]:
-            with progress("converting", len(keys), quiet=quiet) as advance:
+            with progress("converting", len(keys), quiet=settings.printing.quiet) as advance:
                 yield from collection.each(
-                    lambda key, picture: fit_stored(picture, shape, collection.label(key), mode),
+                    lambda key, picture: fit_stored(picture, shape, collection.label(key), settings.resize_mode),
                     keys,
-                    strict=strict,
+                    strict=settings.strict,
                     report=advance,
                 )
 
@@ -104,7 +83,7 @@ def _shape(collection: Collection, keys: Sequence[str], size: Sequence[int] | No
         if len(kinds) > 1 and kinds != {1, 3}:
             raise FarfieldError(f"{collection.name}: expected grey or RGB images, found {sorted(kinds)} channels")
         channels = max(kinds)
-    return channels, size[0], size[1]
+    return channels, size[0], size[-1]
 
 
 def _common_size(collection: Collection, keys: Sequence[str]) -> tuple[int, int]:

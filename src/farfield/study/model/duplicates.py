@@ -19,8 +19,8 @@ import torch
 from torch import Tensor
 
 from farfield.audit.blocks import nearest_in_blocks
+from farfield.command.dataset import DatasetScan
 from farfield.core.artifact import Features
-from farfield.core.error import FarfieldError
 from farfield.core.runtime import progress
 from farfield.data.collection import Collection
 from farfield.data.picture import fit
@@ -28,7 +28,6 @@ from farfield.data.source import open_collection
 from farfield.data.subset import first
 
 SIDE: Final = 16
-NEAR: Final = 0.25
 NEIGHBOURS: Final = 4
 QUANTILES: Final = (0.001, 0.01, 0.05, 0.25, 0.5)
 
@@ -49,6 +48,7 @@ class Scan:
     ``exact`` are groups of keys with the same pixels, ``copies`` how many images they have beyond one each. ``near``
     are pairs at no more than ``threshold``, the nearest first, among one image of each exact group; ``near_groups``
     joins those that share an image. ``quantiles`` are those of the distances to the nearest other image, by share.
+    ``show`` groups and pairs are printed.
     """
 
     source: str
@@ -58,46 +58,47 @@ class Scan:
     near_groups: tuple[tuple[str, ...], ...]
     threshold: float
     quantiles: dict[str, float]
+    show: int
 
     @property
     def copies(self) -> int:
         return sum(len(group) - 1 for group in self.exact)
 
     def to_json(self) -> dict[str, Any]:
-        return {**asdict(self), "copies": self.copies}
+        told = {**asdict(self), "copies": self.copies}
+        del told["show"]
+        return told
+
+    def __str__(self) -> str:
+        nearest = ", ".join(f"{float(share):.1%} up to {distance:.3g}" for share, distance in self.quantiles.items())
+        lines = [
+            f"{self.source}: {self.images} images, {self.copies} exact copies in {len(self.exact)} groups",
+            *(f"  {' = '.join(group)}" for group in self.exact[: self.show]),
+            f"nearest other image, in 8-bit levels: {nearest or 'there is none'}",
+            f"{len(self.near)} near pairs in {len(self.near_groups)} groups, up to {self.threshold:.3g}",
+            *(f"  {pair.first} ~ {pair.second}  {pair.distance:.3g}" for pair in self.near[: self.show]),
+        ]
+        return "\n".join(lines)
 
 
-def scan(
-    source: str,
-    *,
-    near: float = NEAR,
-    max_images: int | None = None,
-    seed: int | None = None,
-    strict: bool = False,
-    quiet: bool = False,
-) -> Scan:
+def scan(settings: DatasetScan) -> Scan:
     """Look for exact and near duplicates; of each only a small one is held in memory, 1 KB a channel.
 
-    Args:
-        source: whatever `data.source.open_collection` takes; images may differ in size.
-        near: the share of the median distance to the nearest other image up to which a pair is near; 0 for none.
-        max_images: scan so many, drawn with ``seed`` (0 if not given).
+    Images may differ in size.
 
     Raises:
-        FarfieldError: a negative ``near``, or nothing to be read.
+        FarfieldError: nothing to be read.
     """
-    if not 0 <= near < 1:
-        raise FarfieldError(f"near {near}: expected a share of the median distance, from 0 to below 1")
-    with open_collection(source, labels=False) as collection:
-        seed = 0 if max_images is not None and seed is None else seed
-        keys = first(collection.keys, max_images, seed, collection.name)
-        digests, small = _described(collection, keys, strict, quiet)
+    subset = settings.subset
+    with open_collection(settings.source, labels=False) as collection:
+        keys = first(collection.keys, subset.max_images, subset.shuffled_by, collection.name)
+        digests, small = _described(collection, keys, settings.strict, settings.printing.quiet)
     groups: dict[bytes, list[str]] = defaultdict(list)
     for key, digest in digests.items():
         groups[digest].append(key)
     exact = tuple(tuple(group) for group in groups.values() if len(group) > 1)
-    pairs, threshold, quantiles = _near([group[0] for group in groups.values()], small, near)
-    return Scan(collection.name, len(digests), exact, pairs, _joined(pairs), threshold, quantiles)
+    pairs, threshold, quantiles = _near([group[0] for group in groups.values()], small, settings.near)
+    return Scan(collection.name, len(digests), exact, pairs, _joined(pairs), threshold, quantiles, settings.show)
 
 
 def _described(

@@ -1,16 +1,16 @@
-"""`farfield fetch`: a published model or descriptor comes into the cache, by its card."""
+"""`farfield fetch`: a published model or descriptor comes into the cache, by its card; and `farfield domains`."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from farfield.audit.named import PUBLISHED
 from farfield.checkpoints.card import CARDS, Card, find_card
-from farfield.core.download import cache_folder, download
+from farfield.command.fetch import Domains, Fetch
 from farfield.core.error import FarfieldError
+from farfield.core.terminal import table
 
 
 @dataclass(frozen=True)
@@ -20,26 +20,52 @@ class Fetched:
     Attributes:
         path: of the file or folder; a model's name everywhere.
         sha256: of the file; None for a folder, which the hub's own client has checked.
+        published: whether that is what someone stated.
     """
 
     card: Card
     path: Path
     sha256: str | None
+    published: bool = False
+
+    def to_json(self) -> dict[str, Any]:
+        return {"name": self.card.name, "path": self.path, "sha256": self.sha256, "licence": self.card.licence}
+
+    def __str__(self) -> str:
+        if self.sha256 is None:
+            checked = "a folder of the hub, checked by the hub's own client"
+        elif self.published:
+            checked = f"sha256 {self.sha256}, as published"
+        else:
+            checked = (
+                f"sha256 {self.sha256}: unverified, no one has published one to compare with; it is kept in "
+                f"{self.path.name}.sha256, and a file that changes is refused from now on"
+            )
+        return f"{self.path}\nlicence: {self.card.licence}\n{checked}"
 
 
-def fetch(name: str, *, url: str | None = None, sha256: str | None = None, quiet: bool = False) -> Fetched:
-    """Bring a published file or folder to the cache, unless it is there.
+class Cards:
+    """All that can be fetched."""
+
+    def to_json(self) -> list[dict[str, Any]]:
+        return [asdict(card) for card in CARDS]
+
+    def __str__(self) -> str:
+        return table(["name", "what", "licence"], [[c.name, c.about, c.licence.partition(":")[0]] for c in CARDS])
+
+
+def fetch(settings: Fetch) -> Fetched | Cards:
+    """Bring a published file or folder to the cache, unless it is there; without a name, list what there is.
 
     A file is put in place when it is whole, has the sha256 that is stated (here, or by its publisher), and opens as what it
     should be; nothing in it is executed.
 
-    Args:
-        name: of a card.
-        url: another address than the card's, for the same kind of file.
-
     Raises:
         FarfieldError: no such card, no network (what to download to where), another sha256, or not such a file.
     """
+    name, url = settings.name, settings.url
+    if name is None:
+        return Cards()
     card = find_card(name)
     if card is None:
         near = [c.name for c in CARDS if name.lower() in c.name]
@@ -48,19 +74,30 @@ def fetch(name: str, *, url: str | None = None, sha256: str | None = None, quiet
             "when they are first used, and any other hub id is a model's name as it is"
         )
     if card.hub:
-        if url or sha256:
+        if url or settings.sha256:
             raise FarfieldError(f"fetch {name}: a folder of the hub has no single file; leave out --url and --sha256")
         from farfield.checkpoints.hub import download as from_hub
 
         return Fetched(card, from_hub(card.source), None)
+    from farfield.audit.named import PUBLISHED
+    from farfield.core.download import cache_folder, download
+
     address = url or card.source
     path = cache_folder() / address.rpartition("/")[2]
     check: Callable[[Path], Any] = PUBLISHED[card.name][0] if card.name in PUBLISHED else _opens
-    stated = sha256 or (None if url else card.sha256)
-    return Fetched(card, path, download(address, path, sha256=stated, check=check, quiet=quiet))
+    stated = settings.sha256 or (None if url else card.sha256)
+    sha256 = download(address, path, sha256=stated, check=check, quiet=settings.printing.quiet)
+    return Fetched(card, path, sha256, stated is not None)
 
 
 def _opens(path: Path) -> None:
     from farfield.checkpoints.foreign import open_checkpoint
 
     open_checkpoint(path)
+
+
+def domains(settings: Domains) -> str:
+    """The bundled domains, a line each."""
+    from farfield.data.bundled import DOMAINS, FIELD_DOMAINS
+
+    return "\n".join(f"{name:<8} {about}" for name, about in {**DOMAINS, **FIELD_DOMAINS}.items())

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 
 from farfield.checkpoints.load import model_digest
+from farfield.command.generate import ChurnFacts, Generate, GenerateResult, SampleCalls, Sampling
 from farfield.command.shared import Loading
-from farfield.core import note
 from farfield.core.artifact import Images, Store, chunks, write_bytes
 from farfield.core.checksum import sums_hold, write_sums
 from farfield.core.error import FarfieldError
@@ -29,118 +28,73 @@ from farfield.diffusion.generation import Labelled
 from farfield.diffusion.solver import Churn, check_noise, find_solver
 from farfield.present.sheet import grid
 from farfield.study.bench.carrier import Carrier
-from farfield.study.bench.numerics import describe_model, load_model
+from farfield.study.bench.numerics import load_model, model_facts
 from farfield.study.bench.run import Run
 from farfield.unseen.method import Method
 
-FORMATS = ("png", "shards", "npz")
 SHOWN = 64
 """Images on the contact sheet."""
 
 
-@dataclass(frozen=True)
-class Sampling:
-    """How images are made.
-
-    Attributes:
-        solver: ``multistep`` if not given, ``euler`` with eta and ``heun`` with churn.
-        sigma_max, sigma_min: the highest and the lowest level; the model's if not given.
-        labels: classes; seed k gets that at place k modulo their number.
-        form: ``png``, 8 bits, a file a seed; ``shards``, float32; ``npz``, both shards and all images as 8 bits in one file.
-    """
-
-    solver: str | None = None
-    steps: int = 24
-    sigma_max: float | None = None
-    sigma_min: float | None = None
-    eta: float = 0.0
-    churn: Churn = field(default_factory=Churn)
-    labels: tuple[int, ...] = ()
-    form: str = "png"
-    loading: Loading = Loading()
-
-    def __post_init__(self) -> None:
-        if self.form not in FORMATS:
-            raise FarfieldError(f"format {self.form!r}: expected one of {', '.join(FORMATS)}")
-        check_noise(find_solver(self.rule), self.eta, self.churn)
-
-    @property
-    def rule(self) -> str:
-        """The solver's name."""
-        if self.solver is None:
-            return "euler" if self.eta > 0 else "heun" if self.churn.amount > 0 else "multistep"
-        return find_solver(self.solver).name
-
-    def request(self) -> dict[str, Any]:
-        """What changes a result: everything but the device."""
-        asked = {k: v for k, v in asdict(self).items() if k not in ("loading", "churn", "labels")}
-        loading = {k: v for k, v in self.loading.request().items() if k != "label"}  # it is among the labels
-        churn = {k: f"{v:g}" for k, v in asdict(self.churn).items()} if self.churn.amount > 0 else None
-        return {**asked, "solver": self.rule, **loading, "churn": churn, "labels": list(self.labels)}
-
-
-@note.kept()
-def make_samples(
-    model: str, seeds: Sequence[int], out: Path, sampling: Sampling, *, quiet: bool = False
-) -> dict[str, Any]:
-    """Write ``samples/``, ``sheet.png`` and ``summary.json`` into the run folder; the summary.
+def generate(settings: Generate, out: Path, *, quiet: bool = False) -> GenerateResult:
+    """Write ``samples/``, ``sheet.png`` and ``summary.json`` into the run folder.
 
     Image k depends on seed k alone: not on the others, the batch size or the number of processes. An interrupted run goes
     on with the batches that are missing. `data.samples.open_samples` reads what it leaves.
-
-    Args:
-        seeds: different ones, at least one.
 
     Raises:
         NonFiniteError: an image became NaN or infinite; the seeds are named, and finished batches are kept.
         FarfieldError: settings that the model cannot do, or a folder of another run.
     """
-    if not seeds or len(set(seeds)) < len(seeds) or min(seeds) < 0:
-        raise FarfieldError(f"seeds: expected different whole numbers of at least 0, found {len(seeds)} of them")
-    denoiser = open_model(model, sampling)
+    sampling, seeds, model = settings.sampling, settings.seeds, settings.model
+    solver, churn = find_solver(sampling.rule), _churn(sampling)
+    check_noise(solver, sampling.eta, churn)
+    denoiser = _open(model, sampling)
     if sampling.form == "png" and denoiser.image_shape[0] not in (1, 3):
         raise FarfieldError(
             f"{model}: png files have 1 or 3 channels, its images {denoiser.image_shape[0]}; use --format shards or npz"
         )
     sigmas = denoiser.schedule.sigmas(sampling.steps, sampling.sigma_max, sampling.sigma_min)
-    request = {
-        "model": model,
-        "seeds": show_numbers(seeds),
-        **sampling.request(),
-    }
-    run = Run(out, "generate", request, {"model": model_digest(model)}, quiet)
-    keys, carrier = [str(s) for s in seeds], Carrier(denoiser, sigmas, Method(solver=sampling.rule))
-    work = partial(carrier.sample, eta=sampling.eta, churn=sampling.churn, labels=sampling.labels)
+    shown = show_numbers(seeds)
+    run = Run.of(out, settings, {"model": model_digest(model)}, quiet, seeds=shown, **sampling.asked())
+    keys, carrier = [str(s) for s in seeds], Carrier(denoiser, sigmas, Method(solver=solver.name))
+    work = partial(carrier.sample, eta=sampling.eta, churn=churn, labels=sampling.labels)
     if sampling.form == "png":
         _fill_pngs(run, keys, sampling, work)
     else:
         run.fill(SAMPLES, Images, keys, sampling.loading.batch_size, work, "generating", sampling.steps)
-    calls = find_solver(sampling.rule).calls(sampling.steps) + 1
-    summary = {
-        "command": "generate",
-        "model": describe_model(run.request, denoiser),
-        "seeds": request["seeds"],
-        "n": len(seeds),
-        "solver": sampling.rule,
-        "steps": sampling.steps,
-        "sigma": [float(sigmas[0]), float(sigmas[-1])],
-        "eta": sampling.eta,
-        "churn": asdict(sampling.churn) if sampling.churn.amount > 0 else None,
-        "labels": list(sampling.labels),
-        "format": sampling.form,
-        "network_calls": {"per_image": calls, "total": calls * len(seeds)},
-    }
     if run.ranks.main:
         if sampling.form == "npz":
             _write_npz(run.store(SAMPLES, Images), out / "images.npz", run.provenance)
         sheet = grid(open_samples(out, limit=min(SHOWN, len(seeds))))
         write_bytes(out / "sheet.png", png(sheet, run.provenance.record()))
-    return run.conclude(summary)
+    calls = solver.calls(sampling.steps) + 1
+    return run.finish(
+        GenerateResult(
+            model=model_facts(run.request, denoiser),
+            seeds=shown,
+            n=len(seeds),
+            solver=solver.name,
+            steps=sampling.steps,
+            sigma=(float(sigmas[0]), float(sigmas[-1])),
+            eta=sampling.eta,
+            churn=ChurnFacts(**asdict(churn)) if churn.amount > 0 else None,
+            labels=list(sampling.labels),
+            format=sampling.form,
+            network_calls=SampleCalls(per_image=calls, total=calls * len(seeds)),
+        )
+    )
 
 
-def open_model(model: str, sampling: Sampling) -> Denoiser:
+def _churn(sampling: Sampling) -> Churn:
+    return Churn(sampling.churn, sampling.churn_min, sampling.churn_max, sampling.churn_noise)
+
+
+def _open(model: str, sampling: Sampling) -> Denoiser:
     """The frozen denoiser, on its device; every label is one of its classes."""
-    denoiser = load_model(model, replace(sampling.loading, label=max(sampling.labels, default=None)))
+    compute = sampling.loading
+    loading = Loading(compute.batch_size, compute.device, compute.dtype, max(sampling.labels, default=None))
+    denoiser = load_model(model, loading)
     if len(sampling.labels) > 1:
         Labelled(denoiser, torch.tensor(sampling.labels))  # or it says why not, before the run is begun
     return denoiser

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -14,170 +14,59 @@ from torch import Tensor
 
 from farfield.checkpoints.load import locate, model_digest, open_network, split_name
 from farfield.checkpoints.native import Blueprint, save_model, told_classes
-from farfield.core import note
+from farfield.command.result import from_json, to_json
+from farfield.command.train import Architecture, LogRow, Optimization, Train, TrainedModel, TrainResult, Watch
 from farfield.core.artifact import made_again, read_json, write_bytes, write_json
-from farfield.core.error import DamagedError, FarfieldError
+from farfield.core.error import FarfieldError
 from farfield.core.runtime import generator, progress, resolve_device
 from farfield.core.state import StateFile
 from farfield.data.apart import apart
 from farfield.data.dataset import Dataset, open_dataset
 from farfield.data.picture import png
+from farfield.diffusion.denoiser import NetworkDenoiser
 from farfield.diffusion.generation import generate
 from farfield.diffusion.objective import heldout_loss
-from farfield.diffusion.precondition import FAMILIES, Family, Trainable
 from farfield.diffusion.training import Recipe, Training
 from farfield.study.bench.run import Run
 
 STATE, LOG = "state.safetensors", "log.json"
 DRAWS = 8
 """Levels and noises of each image in the held-out loss."""
+STEPS = 18
+"""Of the samples' solver."""
 
 
-@dataclass(frozen=True)
-class Architecture:
-    """The network that is trained from scratch, and what it is trained to say.
-
-    Attributes:
-        network: ``ddpmpp``, ``ncsnpp``, ``adm`` or ``unet2d``.
-        family: see `diffusion.precondition`.
-        width, multipliers, blocks, attention: channels at the full resolution, their multiples at each halving, residual
-            blocks at each, and the resolutions with attention; None is the network's own choice.
-        classes: condition on the labels of the data.
-        augment: probability of each non-leaking augmentation, 0 for none.
-    """
-
-    network: str = "ddpmpp"
-    family: Family = "edm"
-    width: int = 128
-    multipliers: tuple[int, ...] | None = None
-    blocks: int | None = None
-    attention: tuple[int, ...] | None = None
-    dropout: float = 0.0
-    classes: bool = False
-    augment: float = 0.0
-    sigma_data: float | None = None
-
-    def build(self, data: Dataset, seed: int) -> tuple[Blueprint, torch.nn.Module]:
-        from farfield.networks.build import from_config, network_config
-
-        classes = data.classes if self.classes else 0
-        shape = tuple(data.shape)
-        config = network_config(
-            self.network,
-            shape,
-            width=self.width,
-            multipliers=self.multipliers,
-            blocks=self.blocks,
-            attention=self.attention,
-            dropout=self.dropout,
-            classes=classes,
-            augment=9 if self.augment else 0,
-        )
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(generator(seed, "training-weights").initial_seed() % 2**63)
-            network = from_config(config)
-        spread = 0.5 if self.sigma_data is None else self.sigma_data
-        return Blueprint(config, shape, self.family, classes, spread), network
-
-
-@dataclass(frozen=True)
-class Watch:
-    """What is looked at while a training runs, counted in images; None is a fiftieth of it all, or 50 steps if that is more
-    (``every``), or a quarter (``snapshots``).
-
-    Attributes:
-        every: between two rows of the log, each with its held-out loss and samples.
-        snapshots: between two snapshots of the model.
-        samples: how many.
-        steps: of their solver.
-        minutes: between two saved states: the most that an interruption loses.
-    """
-
-    every: int | None = None
-    snapshots: int | None = None
-    samples: int = 16
-    steps: int = 18
-    minutes: float = 5.0
-
-
-@note.kept()
-def train(
-    source: str,
-    out: Path,
-    recipe: Recipe,
-    *,
-    architecture: Architecture | None = None,
-    origin: str | None = None,
-    family: Family | None = None,
-    heldout: str | None = None,
-    most: int | None = None,
-    most_heldout: int = 128,
-    watch: Watch | None = None,
-    device: str = "auto",
-    compiled: bool = False,
-    half: bool = False,
-    quiet: bool = False,
-) -> dict[str, Any]:
+def train(settings: Train, out: Path, *, quiet: bool = False) -> TrainResult:
     """Train a network, from scratch or from another model.
 
-    Writes ``log.json`` (a row each `Watch.every` images), ``samples/``, ``snapshots/`` (model folders with the first
-    average's weights), ``state.safetensors`` and in the end ``summary.json``.
-
-    Args:
-        source: the training set, see `data.dataset.open_dataset`.
-        architecture: of a new network.
-        origin: a model to train further, in place of a new network.
-        family: train ``origin`` as another family than it is.
-        heldout: images that are never trained on, for the held-out loss.
-        most: train on a subset of so many images, drawn by seed 0 and nested.
-        most_heldout: of the held-out images, so many at most, drawn at random.
-        half: keep snapshots in float16.
+    Writes ``log.json`` (a row each ``--every`` images), ``samples/``, ``snapshots/`` (model folders with the first average's
+    weights), ``state.safetensors`` and in the end ``summary.json``.
 
     Raises:
         FarfieldError: bad input; or the loss became NaN or infinite, with the step, and the last good snapshot is kept.
     """
-    architecture, watch = architecture or Architecture(), watch or Watch()
-    if family is not None and family not in FAMILIES:
-        raise FarfieldError(f"precondition {family!r}: expected one of {', '.join(FAMILIES)}")
-    place = resolve_device(device)
+    source, origin, architecture, watch = settings.data, settings.start, settings.architecture, settings.watch
+    recipe = _recipe(settings.recipe)
+    place = resolve_device(settings.device)
     plan: Blueprint | None = None
     if origin is not None:
-        plan, network = open_network(origin, family)
-    labels = bool(plan.classes) if plan else architecture.classes  # not read, and so not in the way, where not wanted
+        plan, network = open_network(origin, architecture.precond)
+    labels = bool(plan.classes) if plan else architecture.labels  # not read, and so not in the way, where not wanted
+    most = settings.max_images
     shape, seed = plan.shape if plan else None, None if most is None else 0
     data = open_dataset(source, shape=shape, limit=most, seed=seed, labels=labels)
     if plan is None:
-        if architecture.classes and data.labels is None:
+        if architecture.labels and data.labels is None:
             raise FarfieldError(
                 f"{source}: --labels, but its images have no classes; leave --labels out, or add a dataset.json"
             )
-        plan, network = architecture.build(data, recipe.seed)
+        plan, network = _build(architecture, data, recipe.seed)
     elif plan.classes:
         data = data.with_classes_of(told_classes(locate(split_name(str(origin))[0])), source, str(origin))
         _check_classes(data, plan.classes, source, str(origin))
     held = None
-    if heldout is not None:
-        held = open_dataset(heldout, shape=data.shape, labels=labels)
-        if plan.classes:
-            held = held.with_classes_of(data.class_names, heldout, source)
-            _check_classes(held, plan.classes, heldout, source)
-        rows = apart(held.keys, held.values(), [data.values()], heldout, source, "images that are never trained on")
-        held = held.rows(torch.tensor(rows))
-        held = held.subset(min(most_heldout, len(held)), 0)
-    request = {
-        "data": source,
-        "images": len(data),
-        "class_names": list(data.class_names) if plan.classes else [],
-        "heldout": heldout,
-        "from": origin,
-        "model": {k: v for k, v in asdict(plan).items() if k != "scheduler"},
-        "augment": architecture.augment,
-        "recipe": recipe.request(),
-        "every": watch.every,
-        "snapshots": watch.snapshots,
-        "samples": [watch.samples, watch.steps],
-        "half": half,
-    }
+    if settings.heldout is not None:
+        held = _held_out(settings.heldout, settings.heldout_images, data, source, plan)
     denoiser = plan.denoiser(network)
     augment = None
     if architecture.augment:
@@ -185,13 +74,66 @@ def train(
 
         augment = Augment(architecture.augment)
     training = Training(denoiser, data, recipe, augment=augment, conditional=bool(plan.classes), device=place)
-    inputs = {"data": data, "heldout": held, "from": model_digest(origin) if origin is not None else None}
-    run = Run(out, "train", request, inputs, quiet)
-    if compiled:
+    run = Run.of(
+        out,
+        settings,
+        {"data": data, "heldout": held, "from": model_digest(origin) if origin is not None else None},
+        quiet,
+        images=len(data),
+        class_names=list(data.class_names) if plan.classes else [],
+        model={k: v for k, v in asdict(plan).items() if k != "scheduler"},
+        augment=architecture.augment,
+        recipe=recipe.request(),
+        samples=[watch.samples, STEPS],
+    )
+    if settings.compiled:
         denoiser.network.compile()
-    session = _Session(run, training, plan, held, watch, half)
+    session = _Session(run, training, plan, held, watch, torch.float16 if settings.float16 else torch.float32)
     session.go()
-    return session.summary(source, len(data))
+    return run.finish(session.result(source, len(data)))
+
+
+def _recipe(given: Optimization) -> Recipe:
+    same = {field.name: getattr(given, field.name) for field in fields(Recipe) if hasattr(given, field.name)}
+    averages = tuple(part.strip() for part in given.ema.split(","))
+    return Recipe(
+        **{**same, "images": given.length, "averages": averages, "clip": given.clip or None, "law": given.level_law}
+    )
+
+
+def _build(architecture: Architecture, data: Dataset, seed: int) -> tuple[Blueprint, torch.nn.Module]:
+    """A new network."""
+    from farfield.networks.build import from_config, network_config
+
+    classes = data.classes if architecture.labels else 0
+    shape = tuple(data.shape)
+    config = network_config(
+        architecture.network,
+        shape,
+        width=architecture.width,
+        multipliers=architecture.multipliers,
+        blocks=architecture.blocks,
+        attention=architecture.attention,
+        dropout=architecture.dropout,
+        classes=classes,
+        augment=9 if architecture.augment else 0,
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(generator(seed, "training-weights").initial_seed() % 2**63)
+        network = from_config(config)
+    spread = 0.5 if architecture.sigma_data is None else architecture.sigma_data
+    return Blueprint(config, shape, architecture.precond or "edm", classes, spread), network
+
+
+def _held_out(heldout: str, most: int, data: Dataset, source: str, plan: Blueprint) -> Dataset:
+    """So many images at most, drawn at random, of those that are not among the training images."""
+    held = open_dataset(heldout, shape=data.shape, labels=bool(plan.classes))
+    if plan.classes:
+        held = held.with_classes_of(data.class_names, heldout, source)
+        _check_classes(held, plan.classes, heldout, source)
+    rows = apart(held.keys, held.values(), [data.values()], heldout, source, "images that are never trained on")
+    held = held.rows(torch.tensor(rows))
+    return held.subset(min(most, len(held)), 0)
 
 
 def _check_classes(data: Dataset, classes: int, where: str, other: str) -> None:
@@ -207,30 +149,32 @@ def _check_classes(data: Dataset, classes: int, where: str, other: str) -> None:
 class _Session:
     """One run of a training: from its last state to its end, or to an interruption."""
 
-    def __init__(self, run: Run, training: Training, plan: Blueprint, held: Dataset | None, watch: Watch, half: bool):
-        self.run, self.training, self.plan, self.watch, self.half = run, training, plan, watch, half
+    def __init__(
+        self, run: Run, training: Training, plan: Blueprint, held: Dataset | None, watch: Watch, dtype: torch.dtype
+    ):
+        self.run, self.training, self.plan, self.watch, self.dtype = run, training, plan, watch, dtype
         batch, images = training.recipe.batch_size, training.recipe.images
         self.every = _steps(watch.every or max(math.ceil(images / 50), 50 * batch), batch)
         self.snapshots = _steps(watch.snapshots or math.ceil(images / 4), batch)
         self.held = held
-        self.log: list[dict[str, Any]] = []
+        self.log: list[LogRow] = []
         self.recent: list[float] = []
         self.state = StateFile(run.folder / STATE, "training")
         self.settings = run.request
         if beside := training.load(self.state, self.settings):
             self.log, self.recent = self._read_log(beside.get("log")), beside["recent"]
 
-    def _read_log(self, known: list[dict[str, Any]] | None) -> list[dict[str, Any]]:
+    def _read_log(self, known: list[Any] | None) -> list[LogRow]:
         """The rows up to the state, which knows them (in older versions it did not) but for the seconds they took."""
         path = self.run.folder / LOG
-        with contextlib.suppress(DamagedError, TypeError, KeyError):
-            rows: list[dict[str, Any]] = [row for row in read_json(path) if row["images"] <= self.training.seen]
+        with contextlib.suppress(FarfieldError):
+            rows = [row for row in read_log(path) if row.images <= self.training.seen]
             if known is None or _timeless(rows) == known:
                 return rows
         if self.run.ranks.main:
             made_again(path)
-            write_json(path, known or [])
-        return known or []
+            write_json(path, to_json(known or []))
+        return from_json(list[LogRow], known or [])
 
     def go(self) -> None:
         training, run = self.training, self.run
@@ -263,38 +207,30 @@ class _Session:
                     saved = time.monotonic()
         run.ranks.wait()
 
-    def summary(self, source: str, n: int) -> dict[str, Any]:
-        training, run = self.training, self.run
-        path = run.folder / "summary.json"
-        if run.ranks.main:
-            last = self.log[-1]
-            found = {
-                "command": run.request["command"],
-                "data": source,
-                "n": n,
-                "model": {
-                    "name": str(self._folder()),
-                    "shape": list(self.plan.shape),
-                    "parameters": sum(p.numel() for p in training.weights.values()),
-                },
-                "images": training.seen,
-                "epochs": training.seen / n,
-                "loss": last["loss"],
-                "heldout": last["heldout"],
-            }
-            run.conclude(found)
-        else:
-            run.ranks.wait()
-        result: dict[str, Any] = read_json(path)
-        return result
+    def result(self, source: str, n: int) -> TrainResult:
+        training = self.training
+        self.run.ranks.wait()  # the log is the main process's
+        last = read_log(self.run.folder / LOG)[-1]
+        return TrainResult(
+            data=source,
+            n=n,
+            model=TrainedModel(
+                name=str(self._folder()),
+                shape=list(self.plan.shape),
+                parameters=sum(p.numel() for p in training.weights.values()),
+            ),
+            images=training.seen,
+            epochs=training.seen / n,
+            loss=last.loss,
+            heldout=last.heldout,
+        )
 
     def _kept(self) -> bool:
         """Whether the last snapshots are what the state says, to the bit."""
         for i in range(len(self.training.averages)):
             with contextlib.suppress(FarfieldError), self.training.averaged(i) as denoiser:
                 kept, now = open_network(str(self._folder(i)))[1].state_dict(), denoiser.network.state_dict()
-                dtype = torch.float16 if self.half else torch.float32
-                if all(torch.equal(v.cpu().to(dtype).to(kept[k].dtype), kept[k]) for k, v in now.items()):
+                if all(torch.equal(v.cpu().to(self.dtype).to(kept[k].dtype), kept[k]) for k, v in now.items()):
                     continue
             return False
         return True
@@ -314,26 +250,26 @@ class _Session:
             loss = None if self.held is None else self._heldout(denoiser, self.held)
             if self.watch.samples:
                 self._samples(denoiser)
-        row = {
-            "images": training.seen,
-            "loss": sum(self.recent) / len(self.recent) if self.recent else None,
-            "heldout": loss,
-            "rate": training.recipe.rate(max(0, training.seen - training.recipe.batch_size)),
-            "seconds": seconds,
-        }
+        row = LogRow(
+            images=training.seen,
+            loss=sum(self.recent) / len(self.recent) if self.recent else None,
+            heldout=loss,
+            rate=training.recipe.rate(max(0, training.seen - training.recipe.batch_size)),
+            seconds=seconds,
+        )
         self.log.append(row)
         self.recent = []
-        write_json(self.run.folder / LOG, self.log)
+        write_json(self.run.folder / LOG, to_json(self.log))
 
-    def _heldout(self, denoiser: Trainable, held: Dataset) -> float:
+    def _heldout(self, denoiser: NetworkDenoiser, held: Dataset) -> float:
         images = held.values(torch.arange(len(held))).to(self.training.device)
         labels = held.labels if self.training.conditional else None
         return float(heldout_loss(denoiser, images, draws=DRAWS, labels=labels).mean())
 
-    def _samples(self, denoiser: Trainable) -> None:
+    def _samples(self, denoiser: NetworkDenoiser) -> None:
         from farfield.present.sheet import grid
 
-        sigmas = denoiser.schedule.sigmas(self.watch.steps)
+        sigmas = denoiser.schedule.sigmas(STEPS)
         seeds = range(self.watch.samples)
         denoiser.label = self._labels(len(seeds))  # type: ignore[assignment]
         try:
@@ -361,15 +297,19 @@ class _Session:
             "images_seen": self.training.seen,
             "recipe": self.run.request["recipe"],
         }
-        dtype = torch.float16 if self.half else torch.float32
         for i in range(len(self.training.averages)):
             with self.training.averaged(i) as denoiser:
-                save_model(self._folder(i), denoiser.network, self.plan, dtype=dtype, told=told)
+                save_model(self._folder(i), denoiser.network, self.plan, dtype=self.dtype, origin=told)
 
 
-def _timeless(log: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def read_log(path: Path) -> list[LogRow]:
+    rows: list[LogRow] = from_json(list[LogRow], read_json(path), LOG)
+    return rows
+
+
+def _timeless(log: list[LogRow]) -> Any:
     """A log without the seconds: two trainings of one request have states of the same bytes."""
-    return [{**row, "seconds": None} for row in log]
+    return to_json([row.but(seconds=None) for row in log])
 
 
 def _steps(images: int, batch: int) -> int:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
-
-from farfield.command.shared import Numerics
+from farfield.command.expand import Sampler
+from farfield.command.measures import SearchedLevel
+from farfield.command.result import from_json, to_json
+from farfield.command.shared import Solving
 from farfield.core.artifact import Images, read_kept, write_kept
 from farfield.data.picture import channel_law
 from farfield.data.subset import choose
@@ -12,7 +13,7 @@ from farfield.diffusion.denoiser import Denoiser
 from farfield.study.bench.carrier import Carrier
 from farfield.study.bench.run import Run
 from farfield.study.unseen.calibration import calibrate
-from farfield.study.unseen.proposal import Chooser, Producer, SamplerSettings
+from farfield.study.unseen.proposal import Chooser, Producer
 
 SEARCHED = (5.0, 10.0, 20.0)
 """Levels that are tried, as far as the model knows them."""
@@ -21,8 +22,6 @@ USUAL = 20.0
 """The level that is taken without a search: with a calibrated denoiser 5, 20 and 40 hardly differ in distance to held-out
 images, and copies are fewest at the higher ones."""
 
-Level = Literal["usual", "last", "auto"]
-
 
 def usual_level(denoiser: Denoiser) -> float:
     """`USUAL`, or the model's last level where that is lower."""
@@ -30,37 +29,36 @@ def usual_level(denoiser: Denoiser) -> float:
 
 
 def search_level(
-    run: Run, denoiser: Denoiser, given: Images, numerics: Numerics, settings: SamplerSettings
-) -> list[dict[str, Any]]:
+    run: Run, denoiser: Denoiser, given: Images, numerics: Solving, sampler: Sampler
+) -> list[SearchedLevel]:
     """Which level to sample at, judged on the examples alone: first candidates made from one half of them are held
     against the other half in the model's own features, copies of the first half left out. The least discrepancy wins."""
     kept = run.folder / "search.json"
-    found: list[dict[str, Any]] | None = read_kept(kept)
-    if found:
+    if (known := read_kept(kept)) is not None:
+        found: list[SearchedLevel] = from_json(list[SearchedLevel], known, str(kept))
         return found
     levels = sorted({min(s, denoiser.schedule.sigma_max) for s in SEARCHED})
     if len(given) < 8:  # two halves of fewer than four say nothing
-        return [{"sigma": usual_level(denoiser), "chosen": True}]
+        return [SearchedLevel(sigma=usual_level(denoiser), chosen=True)]
     first, second = choose(given.keys, len(given) // 2, 0)
-    sources, others, size = given.select(first), given.select(second), numerics.loading.batch_size
+    sources, others, batch_size = given.select(first), given.select(second), numerics.loading.batch_size
     keys = [f"{s:06d}" for s in range(64)]
-    rows: list[dict[str, Any]] = []
+    rows = []
     # Half the steps: the order of the levels, not the last decibel, is what is asked.
     grids = [denoiser.schedule.sigmas(max(8, numerics.steps // 2), sigma) for sigma in levels]
     flow: Denoiser = denoiser
-    if settings.calibrate:
-        flow = calibrate(run, denoiser, sources, grids[-1], size, "search/calibration")
+    if sampler.calibrate:
+        flow = calibrate(run, denoiser, sources, grids[-1], batch_size, "search/calibration")
     for sigma, sigmas in zip(levels, grids, strict=True):
         carrier = Carrier.of(numerics, flow, sigmas)
         latents = carrier.up(run, f"search/{sigma:g}/latents", sources, f"searching {sigma:g}, up")
-        producer = Producer(carrier, latents.values, settings, channel_law(given.values))
+        producer = Producer(carrier, latents.values, sampler, channel_law(given.values))
         pilot = producer.pilot(run, f"search/{sigma:g}/pilot", keys, f"searching {sigma:g}, down")
-        judge = Chooser(denoiser, others, pilot, size, sources=sources)
-        rows.append(
-            {"sigma": carrier.sigma, "discrepancy": judge.discrepancy(), "copies": judge.copies, "chosen": False}
-        )
-    min(rows, key=lambda row: row["discrepancy"])["chosen"] = True
+        judge = Chooser(denoiser, others, pilot, batch_size, sources=sources)
+        rows.append((carrier.sigma, judge.discrepancy(), judge.copies))
+    best = min(rows, key=lambda row: row[1])
+    searched = [SearchedLevel(sigma=s, discrepancy=d, copies=c, chosen=(s, d, c) == best) for s, d, c in rows]
     if run.ranks.main:
-        write_kept(kept, rows)
+        write_kept(kept, to_json(searched))
     run.ranks.wait()
-    return rows
+    return searched

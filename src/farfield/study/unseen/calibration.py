@@ -47,8 +47,8 @@ def calibrate(
             advance(1)
         return Corrections(part, torch.stack(rows))
 
-    found = run.compute(name, Corrections, keys, 4, work, "calibrating")
-    return CalibratedDenoiser(denoiser, x0.mean(0), levels, found.values)
+    fitted = run.compute(name, Corrections, keys, 4, work, "calibrating")
+    return CalibratedDenoiser(denoiser, x0.mean(0), levels, fitted.values)
 
 
 def calibration_calls(examples: int, steps: int) -> int:

@@ -5,17 +5,20 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
 
+from farfield.audit.advice import advise
 from farfield.audit.local import Parts
 from farfield.checkpoints.load import open_network
 from farfield.checkpoints.native import save_model
-from farfield.command.shared import Numerics
-from farfield.core.artifact import Images, Score, save
+from farfield.command.compare import Compare, ComparedDomain, Count, Entry, RealFields, Tuned
+from farfield.command.expand import Sampler
+from farfield.command.measures import Measures
+from farfield.core.artifact import Images, save
 from farfield.core.error import FarfieldError
 from farfield.core.runtime import progress
 from farfield.core.state import StateFile
@@ -23,7 +26,6 @@ from farfield.data.picture import channel_law
 from farfield.data.subset import choose
 from farfield.diffusion.denoiser import Denoiser
 from farfield.diffusion.solver import network_calls
-from farfield.present.compare import advise
 from farfield.study.bench.carrier import Carrier
 from farfield.study.bench.domain import Domain
 from farfield.study.bench.measure import compare as distances
@@ -32,14 +34,14 @@ from farfield.study.bench.physical import field_measures
 from farfield.study.bench.run import Run
 from farfield.study.unseen.bandwidth import usual_level
 from farfield.study.unseen.calibration import calibrate
-from farfield.study.unseen.proposal import Producer, SamplerSettings, fit_chooser, produce, sampler_calls
+from farfield.study.unseen.proposal import Producer, fit_chooser, produce, sampler_calls
 from farfield.unseen.tuning import Method, tune
 
-SAMPLERS: dict[str, SamplerSettings] = {
-    "ours": SamplerSettings(),
-    "published": SamplerSettings("interpolation", t=(0.5, 0.5), centre=False, candidates=1, calibrate=False),
-    "geometric": SamplerSettings("geometric", candidates=1, calibrate=False),
-    "gaussian": SamplerSettings("gaussian", candidates=1, calibrate=False),
+SAMPLERS: dict[str, Sampler] = {
+    "ours": Sampler(),
+    "published": Sampler("interpolation", t=(0.5, 0.5), centre=False, candidates=1, calibrate=False),
+    "geometric": Sampler("geometric", candidates=1, calibrate=False),
+    "gaussian": Sampler("gaussian", candidates=1, calibrate=False),
 }
 """Methods that train nothing: ours as `farfield expand` has it; those of arXiv 2310.09213 and plain draws of an isotropic
 Gaussian at the model's last level."""
@@ -47,37 +49,8 @@ Gaussian at the model's last level."""
 TUNINGS: dict[str, Method] = {"full": "full", "lora": "lora", "norm": "norm", "release": "full"}
 """Tuned models; ``release`` is the published baseline: all weights, a fixed number of epochs, no early stopping."""
 
-METHODS = (*SAMPLERS, *TUNINGS)
-
 SHOWN = 8
 """Images of each method kept for the strips of the report."""
-
-
-@dataclass(frozen=True)
-class Tuning:
-    """How models are tuned.
-
-    ``budget``: at most so many times the network calls of ``ours``, training and sampling together; ``epochs``: of
-    ``release``; ``share``: of the examples, split off for early stopping, which waits for ``patience`` validations. A
-    learning rate of None is the method's own.
-    """
-
-    budget: float = 10.0
-    epochs: int = 20
-    share: float = 0.2
-    patience: int = 10
-    batch_size: int = 8
-    learning_rate: float | None = None
-    rank: int = 8
-
-    def __post_init__(self) -> None:
-        if not 0 < self.budget < math.inf:
-            raise FarfieldError(f"tuning budget {self.budget:g}: expected a number above 0")
-        for name in ("epochs", "patience", "batch_size", "rank"):
-            if getattr(self, name) < 1:
-                raise FarfieldError(f"tuning, {name.replace('_', ' ')} {getattr(self, name)}: expected at least 1")
-        if self.learning_rate is not None and not 0 < self.learning_rate < math.inf:
-            raise FarfieldError(f"tuning, learning rate {self.learning_rate:g}: expected a positive number")
 
 
 @dataclass(frozen=True)
@@ -86,77 +59,76 @@ class Made:
 
     run: Run
     images: Images
-    row: dict[str, Any]
+    row: Entry
 
 
 class Contest:
     """The methods on one domain, in a folder of its own."""
 
-    def __init__(self, parent: Run, name: str, denoiser: Denoiser, domain: Domain, numerics: Numerics, tuning: Tuning):
-        self.denoiser, self.domain, self.numerics, self.tuning = denoiser, domain, numerics, tuning
-        self.settings = {k: v for k, v in parent.request.items() if k not in ("command", "examples", "heldout")}
-        self.run = Run(parent.folder / name, "compare", self.settings, domain.inputs("examples"), parent.quiet)
-        self.seed, n = self.settings["seed"], self.settings["n"]
-        self.keys = [f"{s:06d}" for s in range(self.seed, self.seed + n)]
-        self.last = denoiser.schedule.sigmas(numerics.steps)  # the grid from the model's last level
-        self.calls = network_calls(numerics.solver, numerics.steps)
+    def __init__(self, parent: Run, name: str, denoiser: Denoiser, domain: Domain, settings: Compare):
+        self.denoiser, self.domain, self.settings = denoiser, domain, settings
+        self.numerics, self.tuning = settings.numerics, settings.tuning
+        self.request = {k: v for k, v in parent.request.items() if k not in ("command", "examples", "heldout")}
+        self.run = Run(parent.folder / name, "compare", self.request, domain.inputs("examples"), parent.quiet)
+        self.keys = [f"{s:06d}" for s in range(settings.seed, settings.seed + settings.n)]
+        self.last = denoiser.schedule.sigmas(self.numerics.steps)  # the grid from the model's last level
+        self.calls = network_calls(self.numerics.solver, self.numerics.steps)
         self.notes = list(domain.notes)
         if domain.physical:
             self.notes.append("The stretch was fitted on the largest set of examples, and serves the smaller ones too.")
 
-    def measured(self, counts: Sequence[int], methods: Sequence[str], specs: Sequence[str]) -> dict[str, Any]:
+    def measured(self, source: str, heldout: str | None, counts: Sequence[int]) -> ComparedDomain:
         """Everything of this domain, as the summary has it."""
-        size = self.numerics.loading.batch_size
         own = Carrier.of(self.numerics, self.denoiser, self.last).samples(self.run, "base", self.keys, "base model")
-        base, every = self.domain.shown(own), self.domain.examples
-        fixed = {**self.domain.held, "base": base, "examples": every}
+        base, every, held = self.domain.shown(own), self.domain.examples, self.domain.held
         # The smaller draws are the first of the larger one: `choose` ranks the same keys with the same seed.
-        given = {c: every.select(choose(every.keys, c, self.seed)[0]) for c in sorted(counts)}
-        made = {c: {m: found for m in methods if (found := self._make(m, given[c]))} for c in given}
-        bounds: dict[str, dict[str, Any]] = {"real": {}, "base": {}}
-        for label, describe in descriptions(specs, fixed["references"], size, self.denoiser):
-            known = describe(self.run, sets=fixed)
+        given = {c: every.select(choose(every.keys, c, self.settings.seed)[0]) for c in sorted(counts)}
+        made = {c: {name: one for name in self.settings.chosen if (one := self._make(name, given[c]))} for c in given}
+        bounds: dict[str, dict[str, Measures]] = {"real": {}, "base": {}}
+        batch_size = self.numerics.loading.batch_size
+        for label, describe in descriptions(self.settings.specs, held["references"], batch_size, self.denoiser):
+            known = describe(self.run, sets={**held, "base": base, "examples": every})
             for name, scores in distances(known["references"], {b: known[b] for b in bounds}).items():
-                bounds[name][label] = _plain(scores)
+                bounds[name][label] = scores
             for count, entries in made.items():
                 examples = known["examples"].select(given[count].keys)
                 for entry in entries.values():
                     samples = describe(entry.run, sets={"samples": entry.images})["samples"]
                     scores = distances(known["references"], {"samples": samples})["samples"]
-                    entry.row["measures"][label] = _plain(scores)
-                    entry.row["novelty"][label] = _plain(newness(samples, examples, known["references"])[0])
-        floors = {}
-        for count, entries in made.items():
-            if count > 2:
-                parts = Parts.of(given[count].values)
-                floors[count] = asdict(parts.copies(fixed["references"].values))
-                for entry in entries.values():
-                    entry.row["local_copies"] = asdict(parts.copies(entry.images.values))
-        physical = self.domain.physical
-        if physical:
-            fields = {"real": field_measures(physical, physical.fields["real"])}
-            for entries in made.values():
-                for entry in entries.values():
-                    entry.row["fields"] = field_measures(physical, physical.to_fields(entry.images))
+                    entry.row.measures[label] = scores
+                    entry.row.novelty[label] = newness(samples, examples, known["references"])[0]
         if self.run.ranks.main:
-            shown = {"real": fixed["references"], "base": base}
+            shown = {"real": held["references"], "base": base}
             shown |= {f"{c}-{m}": entry.images for c, entries in made.items() for m, entry in entries.items()}
             shown |= {f"{c}-examples": images for c, images in given.items()}
             for name, images in shown.items():
                 save(images.select(images.keys[:SHOWN]), self.run.folder / "shown" / name)
-        rows = {c: {m: entry.row for m, entry in entries.items()} for c, entries in made.items()}
-        return {
-            "folder": self.run.folder.name,
-            "available": self.domain.available,
-            "references": len(fixed["references"]),
+        physical = self.domain.physical
+        return ComparedDomain(
+            source=source,
+            heldout=heldout,
+            folder=self.run.folder.name,
+            available=self.domain.available,
+            references=len(held["references"]),
             **bounds,
-            **({"fields": fields} if physical else {}),
-            "counts": [
-                {"count": c, "methods": row, "local_copies_floor": floors.get(c), "advice": advise(row)}
-                for c, row in rows.items()
-            ],
-            "notes": self.notes,
+            fields=RealFields(real=field_measures(physical, physical.fields["real"])) if physical else None,
+            counts=[self._count(given[c], entries) for c, entries in made.items()],
+            notes=self.notes,
+        )
+
+    def _count(self, given: Images, made: dict[str, Made]) -> Count:
+        """All methods on so many examples."""
+        parts = Parts.of(given.values) if len(given) > 2 else None
+        physical = self.domain.physical
+        methods = {
+            name: entry.row.but(
+                local_copies=parts.copies(entry.images.values) if parts else None,
+                fields=field_measures(physical, physical.to_fields(entry.images)) if physical else None,
+            )
+            for name, entry in made.items()
         }
+        floor = parts.copies(self.domain.held["references"].values) if parts else None
+        return Count(count=len(given), methods=methods, local_copies_floor=floor, advice=advise(methods))
 
     def _make(self, name: str, given: Images) -> Made | None:
         return self._sampled(name, given) if name in SAMPLERS else self._tuned(name, given)
@@ -188,7 +160,7 @@ class Contest:
                 chooser = fit_chooser(run, self.denoiser, producer, given)
         samples = produce(run, producer, chooser, self.keys)
         calls = sampler_calls(settings, len(given), len(self.keys), numerics)
-        return self._entry(run, samples, calls, {"trained": False, "sigma": carrier.sigma})
+        return self._entry(run, samples, calls, sigma=carrier.sigma)
 
     def _tuned(self, name: str, given: Images) -> Made:
         """From a model tuned on the examples."""
@@ -199,7 +171,7 @@ class Contest:
             most = max(0, int(t.budget * sum(allowance.values())) - n * self.calls)
         unused = {"budget", "share", "patience"} if most is None else {"epochs"}
         unused |= set() if name == "lora" else {"rank"}
-        run = self._folder(name, given, {k: v for k, v in asdict(t).items() if k not in unused})
+        run = self._folder(name, given, {k: v for k, v in vars(t).items() if k not in unused})
         steps = math.ceil(count / t.batch_size) * t.epochs if most is None else most // (3 * t.batch_size)
         if not run.ranks.main:
             run.ranks.wait()
@@ -212,7 +184,7 @@ class Contest:
                 batch_size=t.batch_size,
                 learning_rate=t.learning_rate,
                 rank=t.rank,
-                seed=self.seed,
+                seed=self.settings.seed,
                 heldout=None if most is None else t.share,
                 patience=None if most is None else t.patience,
                 most_calls=most,
@@ -221,7 +193,7 @@ class Contest:
             )
         if run.ranks.main:
             run.ranks.wait()
-            save_tuned(tuned.denoiser, run.folder / "model", self.settings["model"])
+            save_tuned(tuned.denoiser, run.folder / "model", self.settings.model)
         if tuned.stopped.startswith("step"):
             self.notes.append(f"{name} with {count} examples: {tuned.stopped}.")
         samples = Carrier.of(self.numerics, tuned.denoiser, self.last).samples(
@@ -229,18 +201,32 @@ class Contest:
         )
         finish = self._finish(given)
         images = Images(samples.keys, finish(samples.values)) if finish else samples
-        history = {"history": tuned.history, "stopped": tuned.stopped, "best": tuned.best, "seconds": tuned.seconds}
-        calls = {"training": tuned.calls, "sampling": n * self.calls}
-        return self._entry(run, images, calls, {"trained": True, "tuning": history})
+        told = Tuned(history=tuned.history, stopped=tuned.stopped, best=tuned.best, seconds=tuned.seconds)
+        return self._entry(run, images, {"training": tuned.calls, "sampling": n * self.calls}, tuning=told)
 
-    def _entry(self, run: Run, images: Images, calls: dict[str, int], row: dict[str, Any]) -> Made:
+    def _entry(
+        self,
+        run: Run,
+        images: Images,
+        calls: dict[str, int],
+        *,
+        sigma: float | None = None,
+        tuning: Tuned | None = None,
+    ) -> Made:
         seconds = sum(s for stage, s in run.cost().items() if not stage.startswith(("features/", "search/", "pilot")))
-        seconds += row.get("tuning", {}).get("seconds", 0.0)
-        cost = {"calls": {**calls, "total": sum(calls.values())}, "seconds": round(seconds, 3)}
-        return Made(run, self.domain.shown(images), {**row, **cost, "measures": {}, "novelty": {}})
+        row = Entry(
+            trained=tuning is not None,
+            sigma=sigma,
+            tuning=tuning,
+            calls={**calls, "total": sum(calls.values())},
+            seconds=round(seconds + (tuning.seconds if tuning else 0.0), 3),
+            measures={},
+            novelty={},
+        )
+        return Made(run, self.domain.shown(images), row)
 
     def _folder(self, name: str, given: Images, settings: dict[str, Any]) -> Run:
-        request = {**self.settings, "method": name, **settings}
+        request = {**self.request, "method": name, **settings}
         return Run(
             self.run.folder / f"{len(given):04d}-{name}", "compare", request, {"examples": given}, self.run.quiet
         )
@@ -268,7 +254,3 @@ def save_tuned(denoiser: Denoiser, folder: Path, model: str) -> None:
 def _timed(run: Run, stage: str, done: bool) -> contextlib.AbstractContextManager[None]:
     """A stage with other stages in it; no time is counted when it is only read again."""
     return contextlib.nullcontext() if done else run.stage(stage)
-
-
-def _plain(scores: dict[str, Any]) -> dict[str, Any]:
-    return {k: asdict(v) if isinstance(v, Score) else v for k, v in scores.items()}

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import cast
 
 import torch
 from torch import Tensor
 
+from farfield.command.analyse import Descended, Interference, KeptShare, Way, WayKept
 from farfield.core.artifact import Images, Latents, Score
 from farfield.core.interval import mean_score, proportion
 from farfield.core.runtime import Advance
@@ -43,39 +44,42 @@ class Judge:
         """The share of real examples that are taken for the training domain: what can be told from nothing."""
         return proportion(self.border.examples.captured, len(self.border.examples.drift))
 
-    def report(self) -> dict[str, Any]:
-        """How well the border tells images that it did not see."""
+    def report(self, keys: Sequence[str], curves: list[Descended]) -> Interference:
+        """How well the border tells images that it did not see, and what became of those that came down."""
         training = self.border.training
-        return {
-            "descriptor": self.label,
-            "floor": self.floor,
-            "recognised": proportion(training.captured, len(training.drift)),
-        }
+        return Interference(
+            descriptor=self.label,
+            floor=self.floor,
+            recognised=proportion(training.captured, len(training.drift)),
+            decoded=len(keys),
+            keys=list(keys),
+            curves=curves,
+        )
 
-    def rows(self, level: float, decoded: Images) -> list[dict[str, Any]]:
+    def rows(self, level: float, decoded: Images) -> list[Descended]:
         """What became of the images that came down from a level, a row for each way and strength."""
         shown = Images(decoded.keys, as_shown(decoded.values))
         name = f"decoded/{level:.4g}"
         described = self.describe(self.run, sets={name: shown})[name].values
         place = {key: i for i, key in enumerate(self.examples.keys)}
-        found = []
+        rows = []
         for job in dict.fromkeys(_job(key) for key in shown.keys):
             inside = [i for i, key in enumerate(shown.keys) if _job(key) == job]
             sources = [_source(shown.keys[i]) for i in inside]
             judged = self.border.judge(described[inside], [place[key] for key in sources])
             way, at = job.split("-", 1)
-            found.append(
-                {
-                    "way": way,
-                    "at": float(at),
-                    "sigma": level,
-                    "captured": proportion(judged.captured, len(inside)),
-                    "probability": float(judged.probability.mean()),
-                    "drift": mean_score(judged.drift),
-                    "distance": mean_score(self._distance(shown.values[inside], sources)),
-                }
+            rows.append(
+                Descended(
+                    way=cast(Way, way),
+                    at=float(at),
+                    sigma=level,
+                    captured=proportion(judged.captured, len(inside)),
+                    probability=float(judged.probability.mean()),
+                    drift=mean_score(judged.drift),
+                    distance=mean_score(self._distance(shown.values[inside], sources)),
+                )
             )
-        return found
+        return rows
 
     def _distance(self, images: Tensor, sources: Sequence[str]) -> Tensor:
         """Root mean square difference from the example it came from, in units of that between two examples."""
@@ -110,16 +114,18 @@ def _source(key: str) -> str:
     return key.split("/", 1)[1]
 
 
-def bandwidth(rows: Sequence[dict[str, Any]], floor: Score) -> list[dict[str, Any]]:
+def bandwidth(rows: Sequence[Descended], floor: Score) -> list[WayKept]:
     """For each way and strength: the share kept at each level, and the highest level that keeps the domain."""
-    found = []
-    for way, at in dict.fromkeys((row["way"], row["at"]) for row in rows):
-        part = [row for row in rows if (row["way"], row["at"]) == (way, at)]
-        captured = [row["captured"] for row in part]
-        best = recommended_level([row["sigma"] for row in part], captured, floor)
-        kept = [
-            {"sigma": row["sigma"], "kept": Score(1 - s.value, s.n, 1 - s.high, 1 - s.low)}
-            for row, s in zip(part, captured, strict=True)
-        ]
-        found.append({"way": way, "at": at, "levels": kept, "highest_kept": best})
-    return found
+    ways = []
+    for way, at in dict.fromkeys((row.way, row.at) for row in rows):
+        part = [row for row in rows if (row.way, row.at) == (way, at)]
+        kept = [KeptShare(sigma=row.sigma, kept=_rest(row.captured)) for row in part]
+        best = recommended_level([row.sigma for row in part], [row.captured for row in part], floor)
+        ways.append(WayKept(way=way, at=at, levels=kept, highest_kept=best))
+    return ways
+
+
+def _rest(share: Score) -> Score:
+    """What a share leaves."""
+    low, high = (None if end is None else 1 - end for end in (share.high, share.low))
+    return Score(1 - share.value, share.n, low, high)

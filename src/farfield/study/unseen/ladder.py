@@ -14,7 +14,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from farfield.command.shared import Numerics
+from farfield.command.shared import Solving
 from farfield.core.artifact import Images, Latents
 from farfield.core.error import FarfieldError
 from farfield.core.runtime import Advance, generator
@@ -48,7 +48,7 @@ class Ladder:
 
     denoiser: Denoiser
     levels: Sequence[float]
-    numerics: Numerics
+    numerics: Solving
     down_steps: int
 
     def calls(self, level: float) -> int:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 from torch import Tensor
 
+from farfield.command.reconstruct import Choice, Invert, MethodSearch, TriedMethod
+from farfield.command.result import from_json, to_json
 from farfield.core.artifact import Images, Latents, read_kept, write_kept
 from farfield.core.error import FarfieldError
 from farfield.core.runtime import progress
@@ -16,7 +16,7 @@ from farfield.diffusion.denoiser import Denoiser
 from farfield.study.bench.carrier import Carrier
 from farfield.study.bench.run import Run
 from farfield.unseen.inversion import convergence, round_trip
-from farfield.unseen.method import METHODS, Method, Trial, as_row, choose
+from farfield.unseen.method import Method, Trial, choose
 
 PROBE = 8
 """Images that the choice is made on."""
@@ -26,82 +26,19 @@ REFERENCE = 128
 """Steps of the multistep latents that the probe's are held against; half as many say how far these can be believed."""
 
 
-@dataclass(frozen=True)
-class Choice:
-    """What was asked for: a method by name, or ``auto`` with the two budgets.
-
-    Args:
-        eta, seed: of ``edit-friendly``: how much noise a step has, and which.
-        round_trip: PSNR in dB that the worst probe image must come back with, as far as a latent model's codec lets it.
-        latent: relative error that the worst probe latent may have.
-    """
-
-    method: str = "explicit"
-    eta: float = 1.0
-    seed: int = 0
-    round_trip: float = 40.0
-    latent: float = 1e-2
-
-    def __post_init__(self) -> None:
-        if self.method not in (*METHODS, "auto"):
-            raise FarfieldError(f"method {self.method!r}: expected one of {', '.join(METHODS)}, or auto")
-        if not 0 < self.eta <= 1:
-            raise FarfieldError(f"eta {self.eta:g}: expected more than 0 and at most 1")
-        if self.seed < 0:
-            raise FarfieldError(f"seed {self.seed}: expected a whole number of at least 0")
-        if not (0 < self.round_trip < 300 and 0 < self.latent < 1):
-            raise FarfieldError(
-                f"budgets {self.round_trip:g} dB and {self.latent:g}: expected more than 0 dB (below 300) and a latent error "
-                "between 0 and 1"
-            )
-
-    def of(self, solver: str) -> Method:
-        """The method itself, where it was named."""
-        return Method(self.method, solver, self.eta)
-
-    def request(self) -> dict[str, Any]:
-        """What it adds to a run's request; nothing for the explicit method, whose runs are as they always were."""
-        if self.method == "explicit":
-            return {}
-        if self.method == "auto":
-            return {
-                "method": "auto",
-                "round_trip": self.round_trip,
-                "latent": self.latent,
-                "steps": None,
-                "solver": None,
-            }
-        if self.method == "fixed-point":
-            return {"method": self.method}
-        extra = {"eta": self.eta, "seed": self.seed} if self.method == "edit-friendly" else {}
-        return {"method": self.method, "solver": None, **extra}
-
-
-def parse_budgets(round_trip: str, latent: str) -> tuple[float, float]:
-    """``40dB`` (or ``40``) and ``1e-2`` as numbers."""
-    decibel = re.fullmatch(r"\s*([0-9]*\.?[0-9]+)\s*(dB)?\s*", round_trip, re.IGNORECASE)
-    if not decibel:
-        raise FarfieldError(f"round-trip {round_trip!r}: expected a PSNR such as 40dB")
-    try:
-        return float(decibel[1]), float(latent)
-    except ValueError:
-        raise FarfieldError(f"latent {latent!r}: expected a relative error such as 1e-2") from None
-
-
-def search_method(
-    run: Run, denoiser: Denoiser, images: Images, sigma: float | None, choice: Choice, size: int
-) -> tuple[Method, int, dict[str, Any]]:
+def search_method(run: Run, denoiser: Denoiser, images: Images, settings: Invert) -> tuple[Method, int, MethodSearch]:
     """The cheapest method and steps that meet the budgets on the first images, and the table of what was tried.
 
     Methods are tried from the fewest network calls upwards until nothing cheaper than the best is left. Each line goes
     to ``probe.json`` as it is known, so an interrupted search goes on where it stopped.
     """
+    choice, sigma, batch_size = settings.choice, settings.sigma, settings.loading.batch_size
     probe = images.select(images.keys[:PROBE])
     most = _most_steps(denoiser, sigma)
     grid = denoiser.schedule.sigmas
-    fine = Carrier(denoiser, grid(most, sigma), batch_size=size)
+    fine = Carrier(denoiser, grid(most, sigma), batch_size=batch_size)
     truth = fine.up(run, "probe_reference", probe, "reference latents").values
-    half = Carrier(denoiser, grid(most // 2, sigma), batch_size=size)
+    half = Carrier(denoiser, grid(most // 2, sigma), batch_size=batch_size)
     check = half.up(run, "probe_check", probe, "checking them").values
     doubt = float(convergence(check, truth, "multistep").difference.max()) / 3  # the finer one's own error
     if doubt > choice.latent / 3:
@@ -111,34 +48,44 @@ def search_method(
         )
     path = run.folder / "probe.json"
     if run.ranks.main:
-        rows: list[dict[str, Any]] = read_kept(path) or []
+        rows = _read(path)
         candidates = _candidates(choice, most)
         with run.stage("probe"), progress("trying methods", len(candidates), quiet=run.quiet) as advance:
             for method, steps in candidates:
-                trials = [Trial(**r) for r in rows if "failed" not in r]
-                best = min((t.calls for t in trials if t.meets(choice.round_trip, choice.latent)), default=None)
-                known = any((r["method"], r["solver"], r["steps"]) == (method.name, method.label, steps) for r in rows)
-                if not known and (best is None or sum(method.calls(steps)) < best):
+                met = [t.calls for t in _trials(rows) if t.meets(choice.round_trip, choice.latent)]
+                known = any((r.method, r.solver, r.steps) == (method.name, method.label, steps) for r in rows)
+                if not known and (not met or sum(method.calls(steps)) < min(met)):
                     rows.append(_try(Carrier(denoiser, grid(steps, sigma), method), probe, truth))
-                    write_kept(path, rows)
+                    write_kept(path, to_json(rows))
                 advance(1)
     run.ranks.wait()
-    rows = read_kept(path)
-    chosen = choose([Trial(**r) for r in rows if "failed" not in r], choice.round_trip, choice.latent)
-    table = [r if "failed" in r else as_row(Trial(**r), Trial(**r) == chosen) for r in rows]
+    rows = _read(path)
+    chosen = choose(_trials(rows), choice.round_trip, choice.latent)
+    tried = [row if row.failed else row.but(chosen=_trials([row]) == [chosen]) for row in rows]
     method = next(m for m, steps in _candidates(choice, most) if (m.name, m.label) == (chosen.method, chosen.solver))
-    return (
-        method,
-        chosen.steps,
-        {
-            "round_trip": choice.round_trip,
-            "latent": choice.latent,
-            "n": len(probe),
-            "reference_steps": most,
-            "reference_error": doubt,
-            "tried": table,
-        },
+    search = MethodSearch(
+        round_trip=choice.round_trip,
+        latent=choice.latent,
+        n=len(probe),
+        reference_steps=most,
+        reference_error=doubt,
+        tried=tried,
     )
+    return method, chosen.steps, search
+
+
+def _read(path: Path) -> list[TriedMethod]:
+    rows: list[TriedMethod] = from_json(list[TriedMethod], read_kept(path) or [], str(path))
+    return rows
+
+
+def _trials(rows: Sequence[TriedMethod]) -> list[Trial]:
+    """Those that could be tried."""
+    return [
+        Trial(r.method, r.solver, r.steps, r.calls, r.psnr, r.latent)
+        for r in rows
+        if r.calls is not None and r.psnr is not None and r.latent is not None
+    ]
 
 
 def _candidates(choice: Choice, most: int) -> list[tuple[Method, int]]:
@@ -158,24 +105,23 @@ def _candidates(choice: Choice, most: int) -> list[tuple[Method, int]]:
     return sorted(found, key=lambda pair: sum(pair[0].calls(pair[1])))
 
 
-def _try(carrier: Carrier, probe: Images, truth: Tensor) -> dict[str, Any]:
+def _try(carrier: Carrier, probe: Images, truth: Tensor) -> TriedMethod:
     """One line of the table: errors of the worst image, calls of the mean one."""
-    method, steps = carrier.method, carrier.steps
-    line = {"method": method.name, "solver": method.label, "steps": steps}
+    method = carrier.method
+    line = TriedMethod(method=method.name, solver=method.label, steps=carrier.steps)
     try:
         inverted = carrier.invert(probe)
         beside = None if inverted.beside is None else Latents(probe.keys, inverted.beside)
         back = carrier.decode(Latents(probe.keys, inverted.latents), beside)
         best = carrier.recode(probe)
     except FarfieldError as error:  # it does not contract, or overflows: not a method for this model
-        return {**line, "failed": str(error)}
+        return line.but(failed=str(error))
     gap = (inverted.latents.cpu() - truth).flatten(1).norm(dim=1) / truth.flatten(1).norm(dim=1)
-    return {
-        **line,
-        "calls": float(inverted.calls.double().mean()) + method.calls(steps)[1],
-        "psnr": float(round_trip(best, back).psnr.min()),
-        "latent": float(gap.max()),
-    }
+    return line.but(
+        calls=float(inverted.calls.double().mean()) + method.calls(carrier.steps)[1],
+        psnr=float(round_trip(best, back).psnr.min()),
+        latent=float(gap.max()),
+    )
 
 
 def _most_steps(denoiser: Denoiser, sigma: float | None) -> int:

@@ -6,18 +6,17 @@ images, cut out by the same seed, as those of `farfield expand`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 
-import farfield
 from farfield.audit.standing import standing
 from farfield.checkpoints.load import model_digest
 from farfield.checkpoints.text_to_image import digest, load_text_to_image
+from farfield.command.facts import ModelFacts, SourceFacts
+from farfield.command.measures import BySet
+from farfield.command.prompt import PaintedDomain, Prompt, PromptResult
 from farfield.command.shared import Loading, Reading
-from farfield.core import note
 from farfield.core.artifact import Images, save
 from farfield.core.error import FarfieldError
 from farfield.core.runtime import Advance, exact_matmul, resolve_device, resolve_dtype
@@ -48,106 +47,73 @@ PROMPTS: dict[str, tuple[str, ...]] = {
 """What the bundled domains are called in words, where no prompt is given; the images take turns."""
 
 
-@note.kept()
-def prompt(
-    model: str,
-    out: Path,
-    prompts: Sequence[str] = (),
-    reading: Reading = Reading(),
-    loading: Loading = Loading(batch_size=8),
-    *,
-    n: int = 64,
-    steps: int = 50,
-    guidance: float = 7.5,
-    size: int | None = None,
-    heldout: str | None = None,
-    examples: int | None = None,
-    judge: str | None = None,
-    descriptors: Sequence[str] = (),
-    seed: int = 0,
-    quiet: bool = False,
-) -> dict[str, Any]:
-    """Make ``n`` images from prompts and measure them; the summary, as written to ``summary.json``.
+def prompt(settings: Prompt, out: Path, *, quiet: bool = False) -> PromptResult:
+    """Make images from prompts, which take turns by their seeds, and measure them.
 
-    Args:
-        model: a Stable Diffusion folder or hub id.
-        prompts: image k has the prompt of its seed modulo their number; those of `PROMPTS` for a bundled ``heldout``.
-        size: pixels of a side to which images are reduced (antialiased); as the model makes them if not given.
-        heldout: real images of the domain, a path or bundled. Of these ``examples`` are set aside, the same as `expand`
-            draws with this seed, and the others are measured against.
-        judge: a diffusion model in whose features to measure as well.
-        descriptors: ``pixels``, ``model`` (with ``judge``) or files; pixels, and the judge's, if not given.
+    Of the held-out images as many are set aside as `expand` draws as examples with this seed: the same.
     """
-    prompts = tuple(prompts) or PROMPTS.get(heldout or "", ())
-    _check(prompts, n, steps, guidance, size, seed)
-    batch_size, device = loading.batch_size, resolve_device(loading.device)
-    painter = load_text_to_image(model, device=device, dtype=resolve_dtype(loading.dtype))
-    side = size or painter.side
-    domain = open_domain(heldout, (3, side, side), reading, examples=examples, n=n, seed=seed) if heldout else None
-    specs = list(descriptors) or ["pixels", *(["model"] if judge else [])]
-    if "model" in specs and not judge:
-        raise FarfieldError("descriptor model: expected a model whose features to take; name one with --judge")
-    named = identities(specs)
-    request = {
-        "model": model,
-        "prompts": list(prompts),
-        "n": n,
-        "steps": steps,
-        "guidance": guidance,
-        "size": size,
-        "heldout": heldout,
-        "count": len(domain.examples) if domain else None,
-        "judge": judge,
-        "descriptors": named,
-        "seed": seed,
-        "batch_size": batch_size,
-        "dtype": loading.dtype,
-    }
-    inputs = {
-        "model": digest(model),
-        "judge": model_digest(judge) if judge else None,
-        **(domain.inputs("heldout") if domain else {}),
-    }
-    run = Run(out, "prompt", request, inputs, quiet)
+    prompts, heldout = settings.prompts or PROMPTS.get(settings.heldout or "", ()), settings.heldout
+    if not prompts:
+        raise FarfieldError(
+            f"prompt: expected at least one, none empty; give --prompt, or --heldout with one of {', '.join(PROMPTS)}"
+        )
+    loading, n, seed = settings.loading, settings.n, settings.seed
+    device, dtype = resolve_device(loading.device), resolve_dtype(loading.dtype)
+    painter = load_text_to_image(settings.model, device=device, dtype=dtype)
+    side = settings.size or painter.side
+    reading, domain = Reading(strict=settings.strict), None
+    if heldout:
+        domain = open_domain(heldout, (3, side, side), reading, examples=settings.count, n=n, seed=seed)
+    run = Run.of(
+        out,
+        settings,
+        {
+            "model": digest(settings.model),
+            "judge": model_digest(settings.judge) if settings.judge else None,
+            **(domain.inputs("heldout") if domain else {}),
+        },
+        quiet,
+        prompts=prompts,
+        count=len(domain.examples) if domain else None,
+        descriptors=identities(settings.specs),
+    )
     keys = [f"{s:06d}" for s in range(seed, seed + n)]
 
     def work(part: tuple[str, ...], advance: Advance) -> Images:
         seeds = [int(k) for k in part]
         with exact_matmul():
-            made = painter([prompts[s % len(prompts)] for s in seeds], seeds, steps, guidance)
+            made = painter([prompts[s % len(prompts)] for s in seeds], seeds, settings.steps, settings.guidance)
         advance(len(part))
         return Images(part, reduced(made, side))
 
-    samples = run.compute("samples", Images, keys, batch_size, work, "painting")
-    summary: dict[str, Any] = {
-        "command": "prompt",
-        "farfield": farfield.__version__,
-        "model": {
-            "name": model,
-            "digest": run.request["model_digest"],
-            "shape": [3, painter.side, painter.side],
-            "parameters": painter.parameters,
-        },
-        "prompts": list(prompts),
-        "n": n,
-        "guidance": guidance,
-        "scheduler_steps": steps,
-        "size": side,
-        **(_measured(run, domain, heldout, samples, specs, judge, device, batch_size) if domain else {}),
-    }
-    notes = [f"The prompts, in turns: {'; '.join(f'“{p}”' for p in prompts)}."]
+    samples = run.compute("samples", Images, keys, loading.batch_size, work, "painting")
+    result = PromptResult(
+        model=ModelFacts(
+            name=settings.model,
+            digest=run.request["model_digest"],
+            shape=[3, painter.side, painter.side],
+            parameters=painter.parameters,
+        ),
+        prompts=list(prompts),
+        n=n,
+        guidance=settings.guidance,
+        scheduler_steps=settings.steps,
+        size=side,
+        notes=[f"The prompts, in turns: {'; '.join(f'“{p}”' for p in prompts)}."],
+    )
     if cut := {text: rest for text in prompts if (rest := painter.unread(text))}:
-        notes.append(f"Too long for the text encoder, left unread: {'; '.join(f'“{rest}”' for rest in cut.values())}.")
-    if domain is None:
-        notes.append("No held-out images were given (--heldout): nothing is measured.")
-    elif "references" not in domain.held:
-        notes.append("Too few held-out images: the measures compare with the examples, and there is no floor.")
+        unread = "; ".join(f"“{rest}”" for rest in cut.values())
+        result.notes.append(f"Too long for the text encoder, left unread: {unread}.")
+    if domain is None or heldout is None:
+        result.notes.append("No held-out images were given (--heldout): nothing is measured.")
+    else:
+        result = _measured(run, domain, samples, settings, result)
     if run.ranks.main:
         save_pngs(samples, out / "png", run.provenance)
         if domain and "references" in domain.held:
             held = domain.held["references"]
             save(held.select(held.keys[:SHOWN]), out / "references")
-    return run.conclude({**summary, "notes": notes})
+    return run.finish(result)
 
 
 def reduced(images: torch.Tensor, side: int) -> torch.Tensor:
@@ -156,50 +122,24 @@ def reduced(images: torch.Tensor, side: int) -> torch.Tensor:
     return torch.stack([fit(picture, (3, side, side), "samples") for picture in pixels])
 
 
-def _measured(
-    run: Run,
-    domain: Domain,
-    heldout: str | None,
-    samples: Images,
-    specs: Sequence[str],
-    judge: str | None,
-    device: torch.device,
-    size: int,
-) -> dict[str, Any]:
-    """The distances that `expand` measures, to the same references. Copies are not counted: no example was shown."""
-    against = domain.held.get("references", domain.examples)
+def _measured(run: Run, domain: Domain, samples: Images, settings: Prompt, result: PromptResult) -> PromptResult:
+    """With the distances that `expand` measures, to the same references. Copies are not counted: no example was shown."""
+    held, source = domain.held, settings.heldout or ""
+    against = held.get("references", domain.examples)
     sets = {"samples": Images(samples.keys, as_shown(samples.values)), "references": against}
-    sets |= {"real": domain.held["real"]} if "real" in domain.held else {}
-    denoiser = load_model(judge, Loading(device=str(device))) if judge else None
-    measures: dict[str, Any] = {}
-    for label, describe in descriptions(specs, against, size, denoiser, device):
+    sets |= {"real": held["real"]} if "real" in held else {}
+    device = settings.loading.device
+    denoiser = load_model(settings.judge, Loading(device=device)) if settings.judge else None
+    measures: dict[str, BySet] = {}
+    described = descriptions(settings.specs, against, settings.loading.batch_size, denoiser, resolve_device(device))
+    for label, describe in described:
         known = describe(run, sets=sets)
         measures[label] = compare(known.pop("references"), known)
-    return {
-        "examples": {"source": heldout},
-        "references": {"source": heldout, "n": len(against)} if domain.held else None,
-        "measures": measures,
-        "standing": standing(measures, same_size=len(samples) == len(sets.get("real", ()))),
-    }
-
-
-def _check(
-    prompts: Sequence[str],
-    n: int,
-    steps: int,
-    guidance: float,
-    size: int | None,
-    seed: int,
-) -> None:
-    if not prompts or not all(p.strip() for p in prompts):
-        raise FarfieldError(
-            f"prompt: expected at least one, none empty; give --prompt, or --heldout with one of {', '.join(PROMPTS)}"
-            if not prompts
-            else "prompt: expected words, found an empty text"
-        )
-    least = {"n": (n, 1), "steps": (steps, 1), "seed": (seed, 0), "size": (size or 8, 8)}
-    for name, (value, lowest) in least.items():
-        if value < lowest:
-            raise FarfieldError(f"{name} {value}: expected at least {lowest}")
-    if not 0 <= guidance < float("inf"):
-        raise FarfieldError(f"guidance {guidance}: expected a number of at least 0; 1 leaves guidance out")
+    if "references" not in held:
+        result.notes.append("Too few held-out images: the measures compare with the examples, and there is no floor.")
+    return result.but(
+        examples=PaintedDomain(source=source),
+        references=SourceFacts(source=source, n=len(against)) if held else None,
+        measures=measures,
+        standing=standing(measures, same_size=len(samples) == len(sets.get("real", ()))),
+    )

@@ -1,17 +1,16 @@
-"""A domain's latents become new images: the sampler's settings, candidates, and the choice among them."""
+"""A domain's latents become new images: proposals, candidates, and the choice among them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from farfield.audit.activation import DenoiserFeatures
 from farfield.audit.local import Parts
-from farfield.command.shared import Numerics
+from farfield.command.expand import Sampler
+from farfield.command.shared import Solving
 from farfield.core.artifact import Images, Latents
 from farfield.core.error import FarfieldError
 from farfield.core.runtime import Advance, generator
@@ -21,84 +20,42 @@ from farfield.diffusion.solver import network_calls
 from farfield.study.bench.carrier import Carrier, Finish, as_images
 from farfield.study.bench.run import Run
 from farfield.study.unseen.calibration import calibration_calls
-from farfield.unseen.prior import PRIORS, fit_prior
+from farfield.unseen.prior import fit_prior
 from farfield.unseen.sampler import LEAST, Limits, Proposal, draw, gaussian, interpolation, patchwork, perturbation
 from farfield.unseen.selection import Witness, choose
-
-SAMPLERS = ("patchwork", "interpolation", "gaussian", "perturbation", "geometric")
 
 BARREN = 0.2
 """The share of seeds without a new candidate from which it is said."""
 
 
-@dataclass(frozen=True)
-class SamplerSettings:
-    """How new latents are drawn.
+def check_sampler(sampler: Sampler, examples: int) -> None:
+    """Refuse what so few examples cannot serve, before a folder is begun with it."""
+    if sampler.sampler == "patchwork" and sampler.parents > max(examples, 2):
+        raise FarfieldError(
+            f"--parents {sampler.parents}: a patchwork of more than the {examples} examples; give fewer"
+        )
+    if sampler.sampler == "geometric" and examples < LEAST:
+        raise FarfieldError(
+            f"--sampler geometric: expected at least {LEAST} examples to derive its limits from, found {examples}; use "
+            "another sampler"
+        )
 
-    ``sampler``: ``patchwork`` of ``parents`` examples, each place mostly one of them over ``reach`` of the image's side;
-    ``interpolation`` between examples on their shell; ``gaussian``, draws of the prior; ``perturbation`` of an example
-    towards a draw; ``geometric``, draws of the prior accepted by distance and angles. ``t`` is the place (or the range of
-    places) between the two ends of an interpolation, ``centre`` whether around the examples' mean, ``partner`` what the
-    other end is (``example`` or ``prior``), ``candidates`` how many are decoded per image kept, ``calibrate`` whether the
-    frozen denoiser is corrected on the examples (`unseen.calibration`).
-    """
 
-    sampler: str = "patchwork"
-    prior: str = "isotropic"
-    t: tuple[float, float] = (0.25, 0.5)
-    centre: bool = True
-    partner: str = "example"
-    candidates: int = 3
-    reach: float = 1 / 16
-    calibrate: bool = True
-    parents: int = 2
-
-    def __post_init__(self) -> None:
-        if self.sampler not in SAMPLERS:
-            raise FarfieldError(f"sampler {self.sampler!r}: expected one of {', '.join(SAMPLERS)}")
-        if self.prior not in PRIORS:
-            raise FarfieldError(f"prior {self.prior!r}: expected one of {', '.join(PRIORS)}")
-        if self.partner not in ("example", "prior"):
-            raise FarfieldError(f"partner {self.partner!r}: expected example or prior")
-        if not 0 <= self.t[0] <= self.t[1] <= 1:
-            raise FarfieldError(
-                f"t {self.t}: expected a place between two latents, 0 to 1, or two such places, low first"
-            )
-        if self.candidates < 1:
-            raise FarfieldError(f"candidates {self.candidates}: expected at least 1")
-        if not 0 < self.reach <= 1:
-            raise FarfieldError(f"reach {self.reach:g}: expected a part of the image's side, above 0 and at most 1")
-        if self.parents < 2:
-            raise FarfieldError(f"parents {self.parents}: expected at least 2 examples to mix")
-
-    def check(self, examples: int) -> None:
-        """Refuse what so few examples cannot serve, before a folder is begun with it."""
-        if self.sampler == "patchwork" and self.parents > max(examples, 2):
-            raise FarfieldError(f"parents {self.parents}: a patchwork of more than the {examples} examples; give fewer")
-        if self.sampler == "geometric" and examples < LEAST:
-            raise FarfieldError(
-                f"sampler geometric: expected at least {LEAST} examples to derive its limits from, found {examples}; use "
-                "another sampler"
-            )
-
-    def request(self) -> dict[str, Any]:
-        """As JSON keeps it."""
-        return {**asdict(self), "t": list(self.t)}
-
-    def proposal(self, latents: Tensor) -> tuple[Proposal, Callable[[Tensor], bool] | None]:
-        """The proposal that these settings make of a domain's latents, and the geometry that may refuse it."""
-        if self.sampler == "patchwork":
-            return patchwork(latents, reach=self.reach, parents=self.parents), None
-        if self.sampler == "interpolation":
-            partner = fit_prior(self.prior, latents) if self.partner == "prior" else None
-            return interpolation(latents, t=self.t, centre=self.centre, partner=partner), None
-        prior = fit_prior(self.prior, latents)
-        if self.sampler == "perturbation":
-            return perturbation(latents, prior, t=self.t), None
-        if self.sampler == "gaussian":
-            return gaussian(prior), None
-        limits = Limits.of(latents)
-        return gaussian(prior), lambda z: limits.accepts(z, latents)
+def proposal_of(sampler: Sampler, latents: Tensor) -> tuple[Proposal, Callable[[Tensor], bool] | None]:
+    """The proposal that a sampler makes of a domain's latents, and the geometry that may refuse it."""
+    t = (sampler.t[0], sampler.t[-1])
+    if sampler.sampler == "patchwork":
+        return patchwork(latents, reach=sampler.reach, parents=sampler.parents), None
+    if sampler.sampler == "interpolation":
+        partner = fit_prior(sampler.prior, latents) if sampler.partner == "prior" else None
+        return interpolation(latents, t=t, centre=sampler.centre, partner=partner), None
+    prior = fit_prior(sampler.prior, latents)
+    if sampler.sampler == "perturbation":
+        return perturbation(latents, prior, t=t), None
+    if sampler.sampler == "gaussian":
+        return gaussian(prior), None
+    limits = Limits.of(latents)
+    return gaussian(prior), lambda z: limits.accepts(z, latents)
 
 
 class Chooser:
@@ -154,12 +111,12 @@ class Producer:
         self,
         carrier: Carrier,
         latents: Tensor,
-        settings: SamplerSettings,
+        sampler: Sampler,
         finish: Finish | None = None,
     ):
         """``finish`` is applied to decoded images ``[n, C, H, W]``: the domain's `data.picture.channel_law`."""
-        self.carrier, self.settings, self.finish = carrier, settings, finish
-        self.proposal, self.accept = settings.proposal(latents)
+        self.carrier, self.sampler, self.finish = carrier, sampler, finish
+        self.proposal, self.accept = proposal_of(sampler, latents)
 
     def propose(self, seeds: Sequence[int], candidate: int = 0, stream: str = "sampler") -> tuple[Latents, int]:
         """One candidate latent of each seed, and how many proposals that took."""
@@ -180,7 +137,7 @@ class Producer:
     def make(self, keys: tuple[str, ...], advance: Advance, chooser: Chooser | None) -> tuple[Images, Latents]:
         """The images of these seeds and the latents they were decoded from."""
         seeds = [int(k) for k in keys]
-        count = self.settings.candidates if chooser else 1
+        count = self.sampler.candidates if chooser else 1
         latents = [self.propose(seeds, j)[0] for j in range(count)]
         images = [self._decode(z, advance) for z in latents]
         if chooser is None:
@@ -201,38 +158,38 @@ def fit_chooser(run: Run, frozen: Denoiser, producer: Producer, given: Images) -
 
 def produce(run: Run, producer: Producer, chooser: Chooser | None, keys: list[str]) -> Images:
     """Samples, with the latents they came from written beside them, shard by shard."""
-    size, count = producer.carrier.batch_size, producer.settings.candidates if chooser else 1
+    batch_size, count = producer.carrier.batch_size, producer.sampler.candidates if chooser else 1
     sampled = run.store("sampled", Latents)
 
     def work(part: tuple[str, ...], advance: Advance) -> Images:
         images, latents = producer.make(part, advance, chooser)
-        sampled.write(keys.index(part[0]) // size, latents)
+        sampled.write(keys.index(part[0]) // batch_size, latents)
         return images
 
     steps = producer.carrier.steps * count
-    return run.compute("samples", Images, keys, size, work, "sampling", steps, beside=[sampled])
+    return run.compute("samples", Images, keys, batch_size, work, "sampling", steps, beside=[sampled])
 
 
-def repeats(copies: float, settings: SamplerSettings) -> str | None:
+def repeats(copies: float, sampler: Sampler) -> str | None:
     """What to say where so large a share of the candidates are ``copies`` that a seed's are often all; None where few are."""
-    barren = copies**settings.candidates
+    barren = copies**sampler.candidates
     if barren <= BARREN:
         return None
     advice = "Give more --candidates, or another --sampler."
-    if settings.sampler == "patchwork" and settings.parents < 4:
+    if sampler.sampler == "patchwork" and sampler.parents < 4:
         advice = "Mix more examples (--parents 4), or give more --candidates."
     return (
         f"{copies:.0%} of the candidates repeat an example, as a whole or in a quarter: of the seeds about {barren:.0%} have "
-        f"none among {settings.candidates} that is new. {advice}"
+        f"none among {sampler.candidates} that is new. {advice}"
     )
 
 
-def sampler_calls(settings: SamplerSettings, count: int, n: int, numerics: Numerics) -> dict[str, int]:
+def sampler_calls(sampler: Sampler, count: int, n: int, numerics: Solving) -> dict[str, int]:
     """Network calls (one image through the network once) of making ``n`` images from ``count`` examples, by stage."""
     each = network_calls(numerics.solver, numerics.steps)
-    candidates = settings.candidates if count > 2 else 1
+    candidates = sampler.candidates if count > 2 else 1
     calls = {"inversion": count * each, "sampling": n * candidates * each}
-    if settings.calibrate:
+    if sampler.calibrate:
         calls["calibration"] = calibration_calls(count, numerics.steps)
     if candidates > 1:
         pilot = max(32, min(150, count))

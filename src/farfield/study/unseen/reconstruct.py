@@ -3,111 +3,97 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from farfield.checkpoints.load import model_digest
-from farfield.command.shared import Numerics, Reading
-from farfield.core import note
-from farfield.core.artifact import save, write_json
+from farfield.command.reconstruct import Budget, ImageTrip, Invert, Reconstruct, ReconstructResult
+from farfield.core.artifact import Images, Latents, save, write_json
 from farfield.data.picture import save_pngs
 from farfield.study.bench.carrier import Carrier, describe_trip
-from farfield.study.bench.domain import open_source
+from farfield.study.bench.domain import Physical, open_source
 from farfield.study.bench.measure import spread
 from farfield.study.bench.numerics import open_model
 from farfield.study.bench.physical import describe_fields
 from farfield.study.bench.run import Run
-from farfield.study.unseen.method import Choice, search_method
+from farfield.study.unseen.method import search_method
 from farfield.unseen.inversion import round_trip
-from farfield.unseen.method import budgets
+from farfield.unseen.method import Method, budgets
 
 
-@note.kept()
-def reconstruct(
-    model: str,
-    source: str,
-    out: Path,
-    numerics: Numerics,
-    reading: Reading = Reading(),
-    *,
-    limit: int | None = None,
-    quiet: bool = False,
-    back: bool = True,
-    choice: Choice | None = None,
-) -> dict[str, Any]:
-    """Invert images, decode them again, and say how well both went.
+def reconstruct(settings: Invert, out: Path, *, quiet: bool = False) -> ReconstructResult:
+    """Invert images, decode them again unless only the latents were asked for, and say how well both went.
 
-    Writes ``latents/``, ``reconstructions/`` (and ``png/``) and ``summary.json`` into the run folder.
-
-    Args:
-        back: decode as well; without it (`farfield invert`) only the latents and their certificate are made.
-        choice: the method; explicit if not given. What a method needs beside the latents is written to ``second/`` or
-            ``noise_maps/``, and the trials of ``auto`` are in the summary.
-        reading: of physical data the stretch is fitted on all the images and written to ``stretch.json``; the largest
-            error is stated in physical units too, the rest in the model's.
+    Writes ``latents/``, ``reconstructions/`` (and ``png/``) and ``summary.json`` into the run folder. What a method needs
+    beside the latents is written to ``second/`` or ``noise_maps/``. Of physical data the stretch is fitted on all the images
+    and written to ``stretch.json``; the largest error is stated in physical units too, the rest in the model's.
     """
-    choice = choice or Choice()
-    method = None if choice.method == "auto" else choice.of(numerics.solver)
-    denoiser = open_model(model, numerics)
+    numerics, choice = settings.numerics, settings.choice
+    method = None if choice.method == "auto" else Method(choice.method, numerics.solver, choice.eta)
+    denoiser = open_model(settings.model, numerics)
     if method:
         method.check(numerics.steps)
-    domain = open_source(source, denoiser.image_shape, reading, limit=limit)
+    domain = open_source(settings.images, denoiser.image_shape, settings.reading, limit=settings.limit)
     images, physical = domain.examples, domain.physical
-    request = {
-        "model": model,
-        "images": source,
-        **(reading.request() if physical else {}),
-        **numerics.request(),
-        **choice.request(),
-    }
-    inputs = {"model": model_digest(model), **domain.inputs("images")}
-    run = Run(out, "reconstruct" if back else "invert", request, inputs, quiet)
-    size, steps, tried = numerics.loading.batch_size, numerics.steps, None
+    inputs = {"model": model_digest(settings.model), **domain.inputs("images")}
+    asked = {**settings.asked(), **settings.reading.asked(physical is not None)}
+    run = Run.of(out, settings, inputs, quiet, **asked)
+    steps, searched = numerics.steps, None
     if method is None:
-        method, steps, tried = search_method(run, denoiser, images, numerics.sigma, choice, size)
-    carrier = Carrier(denoiser, denoiser.schedule.sigmas(steps, numerics.sigma), method, size, choice.seed)
+        method, steps, searched = search_method(run, denoiser, images, settings)
+    grid = denoiser.schedule.sigmas(steps, settings.sigma)
+    carrier = Carrier(denoiser, grid, method, settings.loading.batch_size, choice.seed)
     latents = carrier.up(run, "latents", images, "inverting")
-    summary: dict[str, Any] = {
-        "command": run.request["command"],
-        "model": model,
-        "images": source,
-        "n": len(images),
-        "sigma": carrier.sigma,
-        "steps": carrier.steps,
-        "solver": method.label,
-        "network_calls": carrier.calls(run),
-    }
-    if physical:
-        summary["physical"] = describe_fields(physical, reading)
-    if choice.method != "explicit":
-        summary["method"] = method.name
-    if tried:
-        summary["method_search"] = tried
-    if method.order is not None:
-        summary["latent_certificate"] = carrier.certify(run, images, latents)
-    if back:
-        returned = carrier.down(run, "reconstructions", latents, "decoding")
-        trip = round_trip(images.values, returned.values)
-        summary["reconstruction"] = describe_trip(trip)
-        if alone := carrier.codec_limit(run, images, returned):
-            summary["codec"] = alone
-        if physical:
-            summary["reconstruction"]["max_error_physical"] = spread(physical.max_error(returned))
-        rows = zip(trip.psnr.tolist(), trip.ssim.tolist(), trip.max_error.tolist(), strict=True)
-        summary["images"] = {
-            k: {"psnr": p, "ssim": s, "max_error": e} for k, (p, s, e) in zip(images.keys, rows, strict=True)
-        }
-        if run.ranks.main and denoiser.image_shape[0] in (1, 3):
-            save_pngs(returned, out / "png", run.provenance)
-    if tried:
-        probe = next((row["psnr"], row["latent"]) for row in tried["tried"] if row.get("chosen"))
-        # of a latent model the part that is not its codec's doing, as in the search
-        trips = (
-            summary["codec"]["inversion_psnr"] if "codec" in summary else summary.get("reconstruction", {}).get("psnr")
-        )
-        latent = summary["latent_certificate"]["error"]["max"] if "latent_certificate" in summary else None
-        summary["budget"] = budgets((choice.round_trip, choice.latent), probe, trips and trips["min"], latent)
+    result = ReconstructResult(
+        model=settings.model,
+        images=settings.images,
+        n=len(images),
+        sigma=carrier.sigma,
+        steps=carrier.steps,
+        solver=method.label,
+        network_calls=carrier.calls(run),
+        physical=describe_fields(physical, settings.reading) if physical else None,
+        method=None if choice.method == "explicit" else method.name,
+        method_search=searched,
+        latent_certificate=None if method.order is None else carrier.certify(run, images, latents),
+    )
+    if isinstance(settings, Reconstruct):
+        result = _returned(run, carrier, images, latents, physical, result)
+    result = result.but(budget=_budget(result))
     if run.ranks.main:
         save(images, out / "images")
         if physical:
             write_json(out / "stretch.json", physical.stretch.to_json())
-    return run.conclude(summary)
+    return run.finish(result)
+
+
+def _returned(
+    run: Run, carrier: Carrier, images: Images, latents: Latents, physical: Physical | None, result: ReconstructResult
+) -> ReconstructResult:
+    """The result with what came back of the latents."""
+    returned = carrier.down(run, "reconstructions", latents, "decoding")
+    trip = round_trip(images.values, returned.values)
+    rows = zip(images.keys, trip.psnr.tolist(), trip.ssim.tolist(), trip.max_error.tolist(), strict=True)
+    told = describe_trip(trip)
+    if physical:
+        told = told.but(max_error_physical=spread(physical.max_error(returned)))
+    if run.ranks.main and images.values.shape[1] in (1, 3):
+        save_pngs(returned, run.folder / "png", run.provenance)
+    return result.but(
+        images={key: ImageTrip(psnr=psnr, ssim=ssim, max_error=error) for key, psnr, ssim, error in rows},
+        reconstruction=told,
+        codec=carrier.codec_limit(run, images, returned),
+    )
+
+
+def _budget(result: ReconstructResult) -> Budget | None:
+    """Whether the budgets of ``--method auto`` are kept."""
+    search, certificate, trip = result.method_search, result.latent_certificate, result.reconstruction
+    if search is None:
+        return None
+    # of a latent model the part that is not its codec's doing, as in the search
+    psnr = result.codec.inversion_psnr if result.codec else trip.psnr if trip else None
+    return budgets(
+        (search.round_trip, search.latent),
+        next((row.psnr or 0.0, row.latent or 0.0) for row in search.tried if row.chosen),
+        psnr.min if psnr else None,
+        certificate.error.max if certificate else None,
+    )

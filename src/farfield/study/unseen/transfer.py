@@ -6,161 +6,126 @@ Held-out images of the style are seen by the measures only.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-import farfield
-from farfield.audit.content import Kept, kept
+from farfield.audit.content import kept
 from farfield.audit.standing import standing
 from farfield.checkpoints.load import model_digest
-from farfield.command.shared import Numerics, Reading
-from farfield.core import note
+from farfield.command.facts import SourceFacts
+from farfield.command.measures import BySet, Measures, Nearest, Novelty
+from farfield.command.shared import Reading
+from farfield.command.transfer import KeptContent, Transfer, TransferResult
 from farfield.core.artifact import Images, Latents, save
-from farfield.core.error import FarfieldError
 from farfield.data.picture import as_shown, save_pngs
-from farfield.diffusion.denoiser import Denoiser
 from farfield.study.bench.carrier import Carrier
 from farfield.study.bench.domain import Domain, open_domain
 from farfield.study.bench.measure import SHOWN, compare, descriptions, identities, newness, spread
-from farfield.study.bench.numerics import describe_model, open_model
+from farfield.study.bench.numerics import model_facts, open_model
 from farfield.study.bench.run import Run
 from farfield.unseen.inversion import round_trip
-from farfield.unseen.transfer import KINDS, Map, fit_transfer, moved
-
-SIGMA = 0.25
-"""Where the latents are moved if no level is given. The higher, the more the model repaints, and the farther moved latents
-stand from any that it knows. Kernel distance in the model's features, 32 images, kind `spectrum`, on the pixels, at 0.1,
-0.25, 0.5 and 1: hubble → retina 0.10, 0.13, 0.18, 0.19, 0.16; brick → grass 1.64, 0.43, 0.16, 0.13, 0.26; digits → ihc
-0.82, 0.89, 0.98, 1.11, 1.48."""
+from farfield.unseen.transfer import Map, fit_transfer, moved
 
 PLAIN = "plain"
 """The set that the same map makes of the pixels themselves, without a model."""
 
 
-@note.kept()
-def transfer(
-    model: str,
-    content: str,
-    style: str,
-    out: Path,
-    numerics: Numerics,
-    reading: Reading = Reading(),
-    *,
-    kind: str = "spectrum",
-    strengths: Sequence[float] = (0.5, 1.0),
-    n: int | None = None,
-    examples: int | None = None,
-    heldout: str | None = None,
-    descriptors: Sequence[str] = ("pixels", "model"),
-    seed: int = 0,
-    quiet: bool = False,
-) -> dict[str, Any]:
-    """Carry ``n`` images of ``content`` over to ``style`` and measure them; the summary, as in ``summary.json``.
+def transfer(settings: Transfer, out: Path, *, quiet: bool = False) -> TransferResult:
+    """Carry images of one domain over to the style of another and measure them.
 
-    Args:
-        content, style: paths or bundled domains.
-        numerics: without a ``sigma`` the level is `SIGMA`.
-        kind, strengths: see `unseen.transfer`; the last strength is the result (``samples/``), the others steps to it.
-        n: how many images of the content (all up to 100, if not given); they are the content's examples too.
-        examples: how many of the style (all up to 100, if not given); the others, or ``heldout``, are measured against.
-        seed: of the choice of both.
+    The images that change are the examples of their own domain. The last strength is the result (``samples/``), the
+    others are steps to it.
     """
-    strengths = _check(kind, strengths, seed)
-    named = identities(descriptors)
-    numerics = replace(numerics, sigma=SIGMA) if numerics.sigma is None else numerics
-    denoiser = open_model(model, numerics)
-    source = open_domain(content, denoiser.image_shape, reading, examples=n, n=1, most_references=1, seed=seed)
-    target = open_domain(
-        style,
-        denoiser.image_shape,
-        reading,
-        heldout=heldout,
-        examples=examples,
-        n=len(source.examples),
-        seed=seed,
-    )
+    numerics, reading, specs = settings.numerics, Reading(strict=settings.strict), settings.specs
+    strengths = sorted(set(settings.strength))
+    named = identities(specs)
+    denoiser = open_model(settings.model, numerics)
+    shape, seed = denoiser.image_shape, settings.seed
+    source = open_domain(settings.content, shape, reading, examples=settings.n, n=1, most_references=1, seed=seed)
     given = source.examples
-    request: dict[str, Any] = {
-        "model": model,
-        "content": content,
-        "style": style,
-        "n": len(given),
-        "count": len(target.examples),
-        "heldout": heldout,
-        "kind": kind,
-        "strength": list(strengths),
-        "descriptors": named,
-        "seed": seed,
-        **numerics.request(),
-    }
+    target = open_domain(
+        settings.style, shape, reading, heldout=settings.heldout, examples=settings.count, n=len(given), seed=seed
+    )
     carrier = Carrier.of(numerics, denoiser)
-    inputs = {"model": model_digest(model), **source.inputs("content"), **target.inputs("style")}
-    run = Run(out, "transfer", request, inputs, quiet)
+    run = Run.of(
+        out,
+        settings,
+        {"model": model_digest(settings.model), **source.inputs("content"), **target.inputs("style")},
+        quiet,
+        n=len(given),
+        count=len(target.examples),
+        strength=strengths,
+        descriptors=named,
+    )
     lifted = {
         name: carrier.up(run, f"latents/{name}", images, f"inverting {name}")
         for name, images in (("content", given), ("style", target.examples))
     }
     proof = carrier.certify(run, given, lifted["content"])
-    carry = fit_transfer(kind, lifted["content"].values, lifted["style"].values)
+    carry = fit_transfer(settings.kind, lifted["content"].values, lifted["style"].values)
     made = {
         f"{s:g}": _decoded(run, carrier, target, lifted["content"], carry, s, last=s == strengths[-1])
         for s in strengths
     }
-    plain = fit_transfer(kind, given.values, target.examples.values)(given.values).float()
+    plain = fit_transfer(settings.kind, given.values, target.examples.values)(given.values).float()
     sets = {
         "before": given,
         **made,
         PLAIN: target.shown(Images(given.keys, target.finish(plain) if target.finish else plain)),
     }
-    chosen = f"{strengths[-1]:g}"
-    measures, news, nearest = _measured(run, denoiser, descriptors, sets, target, chosen, carrier.batch_size)
+    chosen = list(made)[-1]
+    everything = {**sets, "examples": target.examples, **target.held}
+    against, held = target.held.get("references", target.examples), target.held.get("references")
+    measures: dict[str, BySet] = {}
+    news: dict[str, dict[str, Novelty]] = {}
+    nearest: dict[str, Nearest] = {}
+    for label, describe in descriptions(specs, against, carrier.batch_size, denoiser):
+        known = describe(run, sets=everything)
+        references = known.get("references")
+        measures[label] = compare(references or known["examples"], {k: known[k] for k in (*sets, "real") if k in known})
+        copies = {name: newness(known[name], known["examples"], references) for name in sets}
+        news[label] = {name: row for name, (row, _) in copies.items()}
+        nearest = nearest or copies[chosen][1]
     stands = standing(
-        {d: {"samples": found[chosen], "real": found.get("real", {})} for d, found in measures.items()},
-        {d: found[chosen] for d, found in news.items()},
+        {d: {"samples": row[chosen], "real": row.get("real", Measures())} for d, row in measures.items()},
+        {d: row[chosen] for d, row in news.items()},
         same_size=len(given) == len(target.held.get("real", ())),
     )
-
-    summary = {
-        "command": "transfer",
-        "farfield": farfield.__version__,
-        "model": describe_model(run.request, denoiser),
-        "content": {"source": content, "n": len(given), "available": source.available},
-        "style": {"source": style, "n": len(target.examples), "available": target.available},
-        "references": (
-            {"source": heldout or style, "n": len(target.held["references"])} if "references" in target.held else None
-        ),
-        "kind": kind,
-        "strengths": [f"{s:g}" for s in strengths],
-        **carrier.solved(),
-        "latent_certificate": proof,
-        "measures": measures,
-        "novelty": news,
-        "standing": stands,
-        "nearest": nearest,
-        "kept": {name: _likeness(given, images) for name, images in sets.items() if name != "before"},
-        "notes": [
-            *source.notes,
-            *target.notes,
-            *([] if target.held else [NO_HELDOUT]),
-            *([SAME_MODEL] if "model" in descriptors else []),
-        ],
-        "evaluations": {
-            "inversion": (len(given) + len(target.examples)) * carrier.calls(run),
-            "decoding": len(given) * len(strengths) * carrier.calls(run),
-        },
-    }
     if run.ranks.main:
         save(given, out / "content")
         save(target.examples, out / "examples")
         save(sets[PLAIN], out / PLAIN)
-        if "references" in target.held:
-            held = target.held["references"]
+        if held is not None:
             save(held.select(held.keys[:SHOWN]), out / "references")
-        if denoiser.image_shape[0] in (1, 3):
-            save_pngs(made[f"{strengths[-1]:g}"], out / "png", run.provenance)
-    return run.conclude(summary)
+        if shape[0] in (1, 3):
+            save_pngs(made[chosen], out / "png", run.provenance)
+    calls = carrier.calls(run)
+    return run.finish(
+        TransferResult(
+            model=model_facts(run.request, denoiser),
+            content=SourceFacts(source=settings.content, n=len(given), available=source.available),
+            style=SourceFacts(source=settings.style, n=len(target.examples), available=target.available),
+            references=None if held is None else SourceFacts(source=settings.heldout or settings.style, n=len(held)),
+            kind=settings.kind,
+            strengths=list(made),
+            **carrier.solved(),
+            latent_certificate=proof,
+            measures=measures,
+            novelty=news,
+            standing=stands,
+            nearest=nearest,
+            kept={name: _kept(given, images) for name, images in sets.items() if name != "before"},
+            notes=[
+                *source.notes,
+                *target.notes,
+                *([] if target.held else [NO_HELDOUT]),
+                *([SAME_MODEL] if "model" in specs else []),
+            ],
+            evaluations={
+                "inversion": (len(given) + len(target.examples)) * calls,
+                "decoding": len(given) * len(strengths) * calls,
+            },
+        )
+    )
 
 
 NO_HELDOUT = (
@@ -183,48 +148,12 @@ def _decoded(
     return target.shown(carrier.down(run, name, there, f"decoding {strength:g}", target.finish))
 
 
-def _measured(
-    run: Run,
-    denoiser: Denoiser,
-    specs: Sequence[str],
-    sets: dict[str, Images],
-    target: Domain,
-    chosen: str,
-    size: int,
-) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
-    """Distances of every set to the style, copies of its examples, and the chosen images' nearest of these."""
-    measures: dict[str, Any] = {}
-    news: dict[str, Any] = {}
-    nearest: dict[str, Any] = {}
-    against = target.held.get("references", target.examples)
-    everything = {**sets, "examples": target.examples, **target.held}
-    for label, describe in descriptions(specs, against, size, denoiser):
-        known = describe(run, sets=everything)
-        given, held = known["examples"], known.get("references")
-        measures[label] = compare(held or given, {k: known[k] for k in (*sets, "real") if k in known})
-        copies = {name: newness(known[name], given, held) for name in sets}
-        news[label] = {name: row for name, (row, _) in copies.items()}
-        nearest = nearest or copies[chosen][1]
-    return measures, news, nearest
-
-
-def _likeness(sources: Images, images: Images) -> dict[str, Any]:
+def _kept(sources: Images, images: Images) -> KeptContent:
     """How much of the sources is left in the images."""
-    found: Kept = kept(sources.values, images.values)
-    return {
-        "correlation": found.correlation,
-        "recognised": found.recognised,
-        "chance": found.chance,
-        "ssim": spread(round_trip(as_shown(sources.values), as_shown(images.values)).ssim),
-    }
-
-
-def _check(kind: str, strengths: Sequence[float], seed: int) -> list[float]:
-    if kind not in KINDS:
-        raise FarfieldError(f"kind {kind!r}: expected one of {', '.join(KINDS)}")
-    if seed < 0:
-        raise FarfieldError(f"seed {seed}: expected a whole number of at least 0")
-    ordered = sorted({float(s) for s in strengths})
-    if not ordered or not all(0 <= s <= 4 for s in ordered):
-        raise FarfieldError(f"strength {list(strengths)}: expected numbers from 0 (as it was) to 4; 1 arrives")
-    return ordered
+    left = kept(sources.values, images.values)
+    return KeptContent(
+        correlation=left.correlation,
+        recognised=left.recognised,
+        chance=left.chance,
+        ssim=spread(round_trip(as_shown(sources.values), as_shown(images.values)).ssim),
+    )

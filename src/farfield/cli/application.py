@@ -1,0 +1,48 @@
+"""The application: how all commands end at Ctrl-C, and how a command line that cannot be parsed is quoted."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+import typer
+from typer.core import TyperGroup
+
+from farfield.core.terminal import plain, tell
+
+
+class Commands(TyperGroup):
+    """All commands."""
+
+    def make_context(self, *args: Any, **extra: Any) -> Any:
+        with _quoted():
+            return super().make_context(*args, **extra)
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            with _quoted():
+                return super().invoke(ctx)
+        except KeyboardInterrupt:  # which typer passes over in silence; a run can be continued, so say it
+            tell("farfield: interrupted; give the same command again to continue")
+            raise typer.Exit(130) from None
+
+
+@contextlib.contextmanager
+def _quoted() -> Iterator[None]:
+    """Usage errors quote arguments, which a shell may have made from the names of files."""
+    try:
+        yield
+    except Exception as error:
+        if hasattr(error, "format_message"):
+            error.message = plain(str(error.message))  # type: ignore[attr-defined]
+        raise
+
+
+app = typer.Typer(
+    cls=Commands,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="How far a diffusion model reaches beyond its training data, and how to put that reach to use.",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)

@@ -1,0 +1,79 @@
+"""`farfield describe` and `farfield train-descriptor`: what they take and what they leave."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from farfield.command.likeness import FeatureBatch, trusted
+from farfield.command.option import LARGEST_SEED, Argument, Option
+from farfield.command.result import Result
+from farfield.command.settings import Settings
+from farfield.command.shared import DeviceName, Limit, Trust, amount
+
+
+@dataclass(frozen=True)
+class Describe(Settings):
+    """Turn images into features, which `farfield score` takes in place of images."""
+
+    source: Annotated[str, Argument("A folder, zip or npz of images, a run folder, or a bundled domain.")]
+    descriptor: Annotated[
+        str,
+        Option(
+            "copy, pixels, model, sscd, inception, dinov2, clip (each of the last four also with :PATH), copy:FOLDER, or a "
+            "network's file."
+        ),
+    ] = "copy"
+    trust: Trust = ()
+    references: Annotated[str | None, Option("Of pixels: images to whiten on.", key=None, default="the source")] = None
+    model: Annotated[str | None, Option("Of model: whose features.", key=None)] = None
+    limit: Limit = None
+    batch_size: FeatureBatch = 256
+    device: DeviceName = "auto"
+
+    def check(self) -> None:
+        trusted([self.descriptor], self.trust)
+
+
+class DescribeResult(Result):
+    source: Annotated[str, "as it was given"]
+    n: Annotated[int, "images"]
+    length: Annotated[int, "of a feature vector"]
+    descriptor: Annotated[str, "its name, which says all that its numbers depend on; `audit.named.open_descriptor`"]
+
+
+@dataclass(frozen=True)
+class TrainDescriptor(Settings):
+    """Train a copy-detection descriptor on images of your own; use it as copy:OUT/model."""
+
+    data: Annotated[str, Argument("Images; they are brought to 32×32 RGB, classes are not used.")]
+    images: Annotated[
+        int, amount("How long: images to train on, with repetition: 320k, 5M.", "--length", old=("--images",))
+    ]
+    max_images: Annotated[
+        int | None, Option("Train on the first so many.", "--limit", least=1, key=None, old=("--max-images",))
+    ] = None
+    batch_size: Annotated[int, Option("Images of a step, each copied twice.", least=8, key=None)] = 256
+    width: Annotated[int, Option("Channels at 16×16.", least=1, key=None)] = 48
+    features: Annotated[int, Option("Length of the vectors.", least=1, key=None)] = 128
+    learning_rate: Annotated[float, Option("AdamW's, at its highest.", key=None)] = 2e-3
+    entropy: Annotated[float, Option("Weight of the entropy loss.", least=0, key=None)] = 5.0
+    mixed: Annotated[float, Option("Share of copies mixed with another image.", least=0, most=1, key=None)] = 0.4
+    half: Annotated[bool, Option("Compute the network in bfloat16.", "--bfloat16", key=None, old=("--half",))] = False
+    minutes: Annotated[float, Option("Between saved states.", least=0, key=None)] = 2.0
+    seed: Annotated[int, Option("Of weights, order and copies.", least=0, most=LARGEST_SEED, key=None)] = 0
+    device: DeviceName = "auto"
+
+    @classmethod
+    def command(cls) -> str:
+        return "train-descriptor"
+
+
+class TrainDescriptorResult(Result):
+    data: Annotated[str, "as it was given"]
+    n: Annotated[int, "images of it"]
+    images: Annotated[int, "trained on, with repetition"]
+    parameters: Annotated[int, "of the network"]
+    model: Annotated[str, "the folder that it lies in"]
+    contrastive: Annotated[float, "the last row of the log; `audit.copy_loss.contrastive`"]
+    spread: Annotated[float, "the last row of the log; `audit.copy_loss.spread`"]

@@ -1,0 +1,177 @@
+"""`farfield expand`: what it takes and what it leaves; the sampler, for whatever else draws new latents."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, ClassVar, Literal
+
+from farfield.command.facts import ModelFacts, SourceFacts
+from farfield.command.likeness import trusted
+from farfield.command.measures import (
+    Acceptance,
+    BySet,
+    Certificate,
+    Codec,
+    FieldSets,
+    LocalCopies,
+    Nearest,
+    Novelty,
+    PhysicalFacts,
+    RoundTrip,
+    SearchedLevel,
+    Selection,
+    Standing,
+)
+from farfield.command.option import LARGEST_SEED, Argument, Option
+from farfield.command.result import Result
+from farfield.command.settings import Settings
+from farfield.command.shared import Loading, Model, Numerics, Reading, SolverName, Steps, Trust
+from farfield.command.text import as_text
+from farfield.core.error import FarfieldError
+
+Level = Literal["usual", "last", "auto"]
+
+
+@dataclass(frozen=True)
+class Sampler(Settings):
+    """How new latents are drawn."""
+
+    panel: ClassVar[str] = "How new images are drawn"
+
+    sampler: Annotated[
+        Literal["patchwork", "interpolation", "gaussian", "perturbation", "geometric"],
+        Option(
+            "patchwork: each place mostly one of several examples; interpolation: between two, on their shell; gaussian: "
+            "draws of the prior; perturbation: of an example towards a draw; geometric: draws accepted by distance and angles."
+        ),
+    ] = "patchwork"
+    prior: Annotated[
+        Literal["isotropic", "diagonal", "lowrank"], Option("The law of the examples' latents that is drawn from.")
+    ] = "isotropic"
+    t: Annotated[
+        tuple[float, ...],
+        Option(
+            "Place between the two ends of an interpolation or perturbation: 0.5, or a range 0.25,0.5.", least=0, most=1
+        ),
+    ] = (0.25, 0.5)
+    centre: Annotated[
+        bool,
+        Option("Interpolate around the examples' mean; --no-centre is the published form.", "--centre/--no-centre"),
+    ] = True
+    partner: Annotated[Literal["example", "prior"], Option("The other end of an interpolation.")] = "example"
+    candidates: Annotated[
+        int,
+        Option("Decode so many per image and keep the new one most like the examples; 1 keeps what comes.", least=1),
+    ] = 3
+    reach: Annotated[
+        float,
+        Option("A place of a patchwork keeps to one example over this part of the image's side.", above=0, most=1),
+    ] = 1 / 16
+    calibrate: Annotated[
+        bool, Option("Correct the frozen denoiser on the examples, in closed form.", "--calibrate/--no-calibrate")
+    ] = True
+    parents: Annotated[
+        int,
+        Option(
+            "A patchwork mixes so many examples: more where the page finds copies, as of textures and fields.", least=2
+        ),
+    ] = 2
+
+    def check(self) -> None:
+        if not 1 <= len(self.t) <= 2 or self.t[0] > self.t[-1]:
+            raise FarfieldError(
+                f"--t {as_text(self.t)}: expected one place between two latents, or two such places, low first"
+            )
+        object.__setattr__(self, "t", (self.t[0], self.t[-1]))
+
+
+@dataclass(frozen=True)
+class Expand(Settings):
+    """Make new images of a domain the model never saw, from a few examples and without training."""
+
+    model: Model
+    examples: Annotated[
+        str,
+        Argument(
+            "Images of the new domain: a folder, zip, npz, or a bundled domain (see `farfield domains`); or physical "
+            "fields: FITS (also file.fits[1]), npy, npz, HDF5, TIFF.",
+        ),
+    ]
+    n: Annotated[int, Option("How many new images.", "-n", least=1)] = 64
+    count: Annotated[
+        int | None,
+        Option("Use so many of them and hold the rest out.", "--examples", least=2, default="all, up to 100"),
+    ] = None
+    heldout: Annotated[str | None, Option("Held-out images from elsewhere: a path or a domain.")] = None
+    descriptors: Annotated[
+        tuple[str, ...],
+        Option(
+            "pixels, model, copy, sscd, inception, dinov2, clip, or a network's file; may be repeated.", "--descriptor"
+        ),
+    ] = ("pixels", "model")
+    trust: Trust = ()
+    seed: Annotated[int, Option("First seed; image k depends on seed k only.", least=0, most=LARGEST_SEED)] = 0
+    reading: Reading = Reading()
+    sampler: Sampler = Sampler()
+    sigma: Annotated[
+        float | Level,
+        Option(
+            "Noise level of the latents: a number, last, auto (searched on the examples), or usual (20, or the last if "
+            "that is lower)."
+        ),
+    ] = "usual"
+    steps: Steps = 24
+    solver: SolverName = "multistep"
+    loading: Loading = Loading()
+
+    def check(self) -> None:
+        trusted(self.descriptors, self.trust)
+
+    @property
+    def specs(self) -> list[str]:
+        """The descriptors as `audit.named.open_descriptor` takes them."""
+        return trusted(self.descriptors, self.trust)
+
+    @property
+    def numerics(self) -> Numerics:
+        """At the level given, if it is a number."""
+        level = None if isinstance(self.sigma, str) else self.sigma
+        return Numerics(self.steps, self.solver, self.loading, level)
+
+
+class ExpandResult(Result):
+    """Beside it: `config.json` (the request, versions, start, command line), `geometry.json` (lengths and angles of
+    latents), `search.json`, `examples/`, `calibration/` (a row a level: the offset, and one matrix [2C, C] for each
+    band), `latents/`, `reconstructions/`, `pilot/`, `sampled/` (the latents that were kept), `samples/`, `base/`,
+    `references/` (64 of them), `features/` as safetensors shards with keys, `png/` (the samples as pictures), `grids/`
+    and `report.html`. Of physical data also `stretch.json`, and in `physical/` the fields in physical units, masked
+    pixels as NaN: `examples.npz`, `references.npz`, `real.npz` and `samples.npz` (`images` [n, C, H, W] float64, `keys`,
+    `unit`), and each sample of FITS data as a FITS file named by its seed.
+    """
+
+    model: ModelFacts
+    examples: SourceFacts
+    references: Annotated[SourceFacts | None, "held-out images that the measures compare with"]
+    physical: Annotated[PhysicalFacts | None, "of physical data"]
+    sampler: Annotated[Sampler, "its settings, by their names in Python"]
+    sigma_asked: Annotated[float | Level, "what was asked"]
+    sigma: Annotated[float, "of the latents: the trained level that was used"]
+    steps: Annotated[int, "in one direction"]
+    solver: str
+    network_calls: Annotated[int, "an image in one direction"]
+    sigma_search: list[SearchedLevel] | None
+    reconstruction: RoundTrip
+    codec: Annotated[Codec | None, "of latent models"] = None
+    latent_certificate: Certificate
+    acceptance: Acceptance
+    selection: Annotated[Selection | None, "null with one candidate"]
+    measures: Annotated[dict[str, BySet], "descriptor → set → all against the same references"]
+    fields: Annotated[FieldSets | None, "of physical data with held-out fields"]
+    novelty: Annotated[dict[str, Novelty], "by descriptor"]
+    nearest: Annotated[dict[str, Nearest], "of each sample, in the first descriptor"]
+    local_copies: Annotated[LocalCopies | None, "null with fewer than 3 examples"]
+    standing: Standing
+    notes: Annotated[list[str], "what was left out, capped, or has to be kept in mind"]
+    evaluations: Annotated[
+        dict[str, int], "images through the network, by stage; `study.unseen.proposal.sampler_calls`"
+    ]

@@ -1,0 +1,136 @@
+"""`farfield generate`: what it takes and what it leaves; how samples are made, for whatever else makes them."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from farfield.command.facts import ModelFacts
+from farfield.command.option import Option
+from farfield.command.result import Result
+from farfield.command.settings import Settings
+from farfield.command.shared import Compute, Model, SolverKind
+from farfield.command.text import as_range, show_range
+from farfield.core.error import FarfieldError
+from farfield.core.seeds import LARGEST
+
+Form = Literal["png", "shards", "npz"]
+
+
+@dataclass(frozen=True)
+class Sampling(Settings):
+    """How a model's own images are made."""
+
+    solver: Annotated[
+        SolverKind | None,
+        Option(
+            "euler (or ddim), heun, midpoint or multistep.",
+            default="multistep; euler with --eta, heun with --churn",
+        ),
+    ] = None
+    steps: Annotated[int, Option("Steps of the solver.", least=1)] = 24
+    sigma_max: Annotated[float | None, Option("Noise level to begin at.", default="the model's last")] = None
+    sigma_min: Annotated[float | None, Option("Noise level to end at.", default="the model's first")] = None
+    eta: Annotated[float, Option("DDIM's eta: 0 is deterministic, 1 ancestral sampling.", least=0, most=1)] = 0.0
+    form: Annotated[
+        Form, Option("png: a file a seed; shards: float32; npz: shards, and 8 bits in one file.", "--format")
+    ] = "png"
+    loading: Compute = Compute()
+    churn: Annotated[
+        float, Option("EDM's S_churn: noise put in before each step; 0 is none.", least=0, below=math.inf)
+    ] = 0.0
+    churn_min: Annotated[float, Option("Lowest level with churn (S_min).", least=0, key=None)] = 0.0
+    churn_max: Annotated[float, Option("Highest level with churn (S_max).", least=0, key=None)] = math.inf
+    churn_noise: Annotated[float, Option("Scale of churn's noise (S_noise).", above=0, below=math.inf, key=None)] = 1.0
+    labels: Annotated[
+        tuple[int, ...],
+        Option(
+            "Class of all images; of several (0-9), seed k gets that at k modulo n.",
+            "--label",
+            "--labels",
+            least=0,
+            read=as_range,
+            show=show_range,
+        ),
+    ] = ()
+
+    def check(self) -> None:
+        if self.eta > 0 and self.churn > 0:
+            raise FarfieldError(
+                f"--eta {self.eta:g} and --churn {self.churn:g}: both put noise in; leave one of the two out"
+            )
+        if self.churn_min > self.churn_max:
+            raise FarfieldError(f"--churn-min {self.churn_min:g}: expected at most --churn-max, {self.churn_max:g}")
+
+    @property
+    def rule(self) -> str:
+        """The solver's name."""
+        if self.solver is None:
+            return "euler" if self.eta > 0 else "heun" if self.churn > 0 else "multistep"
+        return "euler" if self.solver == "ddim" else self.solver
+
+    def asked(self) -> dict[str, Any]:
+        """What a request says of the solver and of churn."""
+        values = {
+            "amount": self.churn,
+            "low": self.churn_min,
+            "high": self.churn_max,
+            "noise": self.churn_noise,
+        }
+        return {"solver": self.rule, "churn": {k: f"{v:g}" for k, v in values.items()} if self.churn > 0 else None}
+
+    def request(self, **resolved: Any) -> dict[str, Any]:
+        return super().request(**self.asked(), **resolved)
+
+
+@dataclass(frozen=True)
+class Generate(Settings):
+    """A model's own images: the same noise for every model, whatever its family."""
+
+    model: Model
+    seeds: Annotated[
+        tuple[int, ...],
+        Option(
+            "Which images: 0-63 or 1,5,9-12. Image k depends on seed k alone.",
+            least=0,
+            most=LARGEST,
+            read=as_range,
+            show=show_range,
+        ),
+    ] = tuple(range(64))
+    sampling: Sampling = Sampling()
+
+    def check(self) -> None:
+        if not self.seeds or len(set(self.seeds)) < len(self.seeds):
+            raise FarfieldError(f"--seeds: expected different whole numbers, found {len(self.seeds)} of them")
+
+
+class ChurnFacts(Result):
+    """EDM's stochastic sampler; `diffusion.solver.Churn`."""
+
+    amount: float
+    low: float
+    high: Annotated[float, "null for no bound"]
+    noise: float
+
+
+class SampleCalls(Result):
+    """Images through the network."""
+
+    per_image: int
+    total: int
+
+
+class GenerateResult(Result):
+    model: ModelFacts
+    seeds: str
+    n: Annotated[int, "images"]
+    solver: str
+    steps: int
+    sigma: Annotated[tuple[float, float], "the highest and the lowest level"]
+    eta: float
+    churn: ChurnFacts | None
+    labels: list[int]
+    format: Form
+    network_calls: SampleCalls

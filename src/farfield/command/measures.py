@@ -1,0 +1,267 @@
+"""What was measured of images and their latents: parts that several results hold."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from farfield.command.facts import Spread as Spread
+from farfield.command.result import Result
+from farfield.command.settings import LEFT_OUT
+from farfield.core.score import Relation, Score
+
+
+class RoundTrip(Result):
+    """Images that were inverted and decoded again; `unseen.inversion.round_trip`."""
+
+    psnr: Annotated[Spread, "dB, of a range of 2"]
+    ssim: Spread
+    max_error: Annotated[Spread, "the largest of an image's pixels, on the scale from −1 to 1"]
+    n: int
+    max_error_physical: Annotated[Spread | None, "the same in the unit of physical fields"] = None
+
+
+class Codec(Result):
+    """A latent model's autoencoder; `study.bench.carrier.Carrier.codec_limit`."""
+
+    psnr: Annotated[Spread, "dB of what it returns of the images, without any noise"]
+    inversion_psnr: Annotated[Spread, "dB of the round trip, held against what it returns"]
+
+
+class Certificate(Result):
+    """What latents of k steps are worth, by those of 2k; `unseen.inversion.convergence`."""
+
+    steps: Annotated[list[int], "[k, 2k]"]
+    difference: Annotated[Spread, "of the two latents, relative"]
+    error: Annotated[Spread, "of those of k steps, as the difference implies it"]
+    n: Annotated[int, "latents that were made again"]
+
+
+class SearchedLevel(Result):
+    """A noise level that was tried; `study.unseen.bandwidth.search_level`."""
+
+    sigma: float
+    discrepancy: Annotated[
+        float | None,
+        "squared MMD of candidates from one half of the examples to the other half, in the model's features",
+    ] = None
+    copies: Annotated[float | None, "share of copies among the candidates"] = None
+    chosen: bool
+
+
+class Acceptance(Result):
+    """Latents that a sampler drew."""
+
+    proposed: int
+    accepted: int
+    rate: Annotated[float, "1 except for sampler `geometric`"]
+
+
+class Selection(Result):
+    """The choice among candidates; `unseen.selection`."""
+
+    candidates: Annotated[int, "for each image"]
+    pilot_copies: Annotated[float, "share of copies among those that the choice was fitted to"]
+
+
+class Measures(Result):
+    """A set of images beside the references, in one descriptor; a set too small for a measure goes without it."""
+
+    kernel_distance: Annotated[Score | None, "squared, under a cubic kernel; `audit.distribution.kernel_distance`"] = (
+        None
+    )
+    frechet_distance: Annotated[Score | None, "of the Gaussians; `audit.distribution.frechet_distance`"] = None
+    precision: Annotated[Score | None, "`audit.coverage.precision_recall`"] = None
+    recall: Annotated[Score | None, "`audit.coverage.precision_recall`"] = None
+    density: Annotated[Score | None, "`audit.coverage.density_coverage`"] = None
+    coverage: Annotated[Score | None, "`audit.coverage.density_coverage`"] = None
+
+
+BySet = dict[str, Measures]
+"""Of each set; ``samples``, ``real`` (held-out images: the floor), ``base`` (the model's own samples: the ceiling)."""
+
+
+class Novelty(Result):
+    """How many samples repeat an example or another sample, in one descriptor; empty of fewer than 3 examples."""
+
+    threshold: Annotated[
+        float, "5 % quantile of the examples' leave-one-out nearest distances; `audit.memorization.copy_threshold`"
+    ] = LEFT_OUT
+    copies: Annotated[Score, "share of samples nearer to an example; `audit.memorization.novelty`"] = LEFT_OUT
+    copies_floor: Annotated[Score | None, "the same of held-out images"] = LEFT_OUT
+    duplicates: Annotated[Score, "share of samples nearer to another one; `audit.memorization.duplicates`"] = LEFT_OUT
+    duplicates_floor: Annotated[Score | None, "the same of held-out images"] = LEFT_OUT
+
+
+class Nearest(Result):
+    """The example that is nearest to a sample; `audit.memorization.novelty`."""
+
+    example: str
+    distance: float
+    copy: Annotated[bool, "whether it is within the threshold"]
+
+
+class LocalCopies(Result):
+    """Images of which a quarter is a copy of the same quarter of an example; `audit.local.Parts.copies`."""
+
+    samples: Score
+    floor: Annotated[Score | None, "of held-out images"] = None
+
+
+class StandingRow(Result):
+    """One measure of samples beside the same of held-out images; `core.score.relation`."""
+
+    measure: str
+    space: Annotated[str, "the descriptor, `quarters` or `fields`"]
+    stands: Annotated[Relation, "where the samples stand"]
+
+
+class Standing(Result):
+    """Whether samples can be told from held-out images, over every measure; `audit.standing.standing`."""
+
+    compared: Annotated[int, "measures"]
+    apart: Annotated[int, "of them that tell the two apart: intervals that do not meet, fields beyond chance"]
+    rows: list[StandingRow]
+
+
+class StretchChannel(Result):
+    """The numbers of a stretch for one channel."""
+
+    low: float
+    high: float
+    centre: Annotated[float, "of asinh, in physical units"]
+    softening: Annotated[float, "of asinh, in physical units"]
+
+
+class FittedStretch(Result):
+    """From physical values to the model's and back, as in ``stretch.json``; `data.stretch`."""
+
+    kind: str
+    channels: list[StretchChannel]
+    unit: str
+
+
+class PhysicalFacts(Result):
+    """Physical fields that were read; `study.bench.physical.describe_fields`."""
+
+    source: Annotated[str, "fits, hdf5, tiff or numpy"]
+    unit: Annotated[str, "as the files state it"]
+    channels: int
+    scale: Annotated[float, "pixels of the file per pixel of a field"]
+    masked: Annotated[float, "share of the examples' pixels"]
+    range: Annotated[tuple[float, float], "of the examples' values"]
+    stretch_asked: str
+    stretch: FittedStretch
+    patch: int | None
+    hdu: str | None
+    mask: str | None
+
+
+class Worst(Result):
+    """The largest |ratio − 1| of two power spectra, as a score, and where it lies."""
+
+    k: float
+    value: float
+    n: int
+    low: float | None
+    high: float | None
+    chance: Annotated[float, "what sets of one law and these sizes stay below in 95 %"]
+
+    @property
+    def score(self) -> Score:
+        return Score(self.value, self.n, self.low, self.high)
+
+
+class Spectrum(Result):
+    """Two sets' mean power in shells of the wavenumber."""
+
+    k: Annotated[list[float], "waves per side"]
+    generated: list[Score]
+    real: list[Score]
+    ratio: list[Score | None]
+    worst: Annotated[Worst, "over the resolved scales"]
+    resolved: Annotated[tuple[int, int], "the first and the last wavenumber"]
+
+
+class Quantiles(Result):
+    levels: list[float]
+    generated: list[Score]
+    real: list[Score]
+
+
+class PixelChance(Result):
+    """What two sets of one law and these sizes stay below in 95 %."""
+
+    wasserstein: float
+    ks: float
+
+
+class PixelLaws(Result):
+    """Two sets' laws of the pixels."""
+
+    quantiles: Quantiles
+    wasserstein: Annotated[Score, "in standard deviations of the real pixels; `audit.field.pixel_distances`"]
+    ks: Annotated[Score, "Kolmogorov–Smirnov; `audit.field.pixel_distances`"]
+    chance: PixelChance
+
+
+class Profile(Result):
+    """Two sets' means over rings around the centre."""
+
+    r: Annotated[list[float], "pixels"]
+    generated: list[Score]
+    real: list[Score]
+    ratio: list[Score | None]
+
+
+class MeanSpread(Result):
+    mean: float
+    sd: float
+
+
+class PerField(Result):
+    generated: MeanSpread
+    real: MeanSpread
+
+
+class Moment(Result):
+    """One moment of the pixels of two sets; `audit.field.moments`."""
+
+    per_field: Annotated[PerField, "over the fields"]
+    generated: Annotated[Score, "of all pixels together"]
+    real: Score
+
+
+class FieldChannel(Result):
+    """One channel of two sets of fields."""
+
+    spectrum: Spectrum | None = None
+    log_spectrum: Annotated[Spectrum | None, "of the logarithm, where all pixels are positive"] = None
+    pixels: PixelLaws | None = None
+    profile: Profile | None = None
+    moments: Annotated[dict[str, Moment] | None, "mean, variance, skewness, kurtosis"] = None
+
+
+class FieldCounts(Result):
+    generated: int
+    real: int
+
+
+class _FieldSets(Result):
+    n: FieldCounts
+    shape: Annotated[list[int], "[C, H, W]"]
+    window: Literal["hann"] | None
+
+
+class FieldMeasures(FieldChannel, _FieldSets):
+    """A set of physical fields beside held-out ones; `audit.field.compare_fields`. Of several channels each by itself."""
+
+    channels: list[FieldChannel] | None = None
+
+
+class FieldSets(Result):
+    """Samples, and other held-out fields as the floor, each beside the held-out references, in physical units."""
+
+    unit: str
+    samples: FieldMeasures | None = None
+    real: FieldMeasures | None = None
+    left_out: Annotated[dict[str, str] | None, "why, by the set, where there were too few fields"] = None

@@ -1,0 +1,83 @@
+"""`farfield prompt`: what it takes and what it leaves."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Annotated
+
+from farfield.command.facts import ModelFacts, SourceFacts
+from farfield.command.likeness import trusted
+from farfield.command.measures import BySet, Standing
+from farfield.command.option import LARGEST_SEED, Argument, Option
+from farfield.command.result import Result
+from farfield.command.settings import LEFT_OUT, Settings
+from farfield.command.shared import Compute, Strict, Trust
+from farfield.core.error import FarfieldError
+
+
+@dataclass(frozen=True)
+class Prompt(Settings):
+    """Let a text-to-image model paint a domain from words, the baseline that needs no example."""
+
+    model: Annotated[str, Argument("A Stable Diffusion folder in diffusers' layout, or a hub id.")]
+    prompts: Annotated[
+        tuple[str, ...],
+        Option("What to paint; may be repeated, images take turns.", "--prompt", default="a bundled domain's own"),
+    ] = ()
+    n: Annotated[int, Option("How many images.", "-n", least=1)] = 64
+    steps: Annotated[int, Option("Steps of the folder's own scheduler.", least=1)] = 50
+    guidance: Annotated[float, Option("Classifier-free guidance; 1 leaves it out.", least=0, below=math.inf)] = 7.5
+    size: Annotated[
+        int | None, Option("Reduce to so many pixels a side, antialiased.", least=8, default="as they are made")
+    ] = None
+    heldout: Annotated[str | None, Option("Real images to measure against: a path or a bundled domain.")] = None
+    count: Annotated[
+        int | None,
+        Option("Of these leave out as many as `expand` draws as examples.", "--examples", default="up to 100"),
+    ] = None
+    judge: Annotated[str | None, Option("A diffusion model in whose features to measure as well.")] = None
+    descriptors: Annotated[
+        tuple[str, ...],
+        Option(
+            "pixels, model (with --judge), or a file; may be repeated.",
+            "--descriptor",
+            default="pixels, and the judge's",
+        ),
+    ] = ()
+    trust: Trust = ()
+    seed: Annotated[int, Option("First seed; image k depends on seed k only.", least=0, most=LARGEST_SEED)] = 0
+    loading: Compute = Compute(batch_size=8)
+    strict: Strict = False
+
+    def check(self) -> None:
+        if not all(prompt.strip() for prompt in self.prompts):
+            raise FarfieldError("--prompt: expected words, found an empty text")
+        if "model" in self.descriptors and not self.judge:
+            raise FarfieldError("--descriptor model: expected a model whose features to take; name one with --judge")
+        trusted(self.descriptors, self.trust)
+
+    @property
+    def specs(self) -> list[str]:
+        """The descriptors as `audit.named.open_descriptor` takes them."""
+        return trusted(self.descriptors, self.trust) or ["pixels", *(["model"] if self.judge else [])]
+
+
+class PaintedDomain(Result):
+    """What was to be painted."""
+
+    source: Annotated[str, "of held-out images"]
+
+
+class PromptResult(Result):
+    model: ModelFacts
+    prompts: Annotated[list[str], "in turns"]
+    n: Annotated[int, "images"]
+    guidance: float
+    scheduler_steps: int
+    size: Annotated[int, "pixels of a side"]
+    examples: PaintedDomain | None = None
+    references: Annotated[SourceFacts | None, "held-out images that the measures compare with"] = LEFT_OUT
+    measures: Annotated[dict[str, BySet] | None, "descriptor → set"] = None
+    standing: Standing | None = None
+    notes: list[str]

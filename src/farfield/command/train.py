@@ -1,0 +1,165 @@
+"""`farfield train`: what it takes and what it leaves."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, ClassVar, Literal
+
+from farfield.command.option import Option
+from farfield.command.result import Result
+from farfield.command.settings import Settings
+from farfield.command.shared import DeviceName, Seed, amount
+from farfield.core.error import FarfieldError
+
+
+@dataclass(frozen=True)
+class Optimization(Settings):
+    """Everything that decides a training besides the data and the network."""
+
+    panel: ClassVar[str] = "How it is trained"
+    in_request: ClassVar[bool] = False  # but as the recipe that the trainer makes of it
+
+    length: Annotated[
+        int, amount("How long: images to train on, with repetition: 20000, 500k, 50M.", old=("--images",))
+    ]
+    batch_size: Annotated[int, Option("Images of a step, over all processes.", least=1)] = 64
+    accumulate: Annotated[
+        int, Option("Divide a process's share of a batch into so many parts, to save memory.", least=1)
+    ] = 1
+    learning_rate: Annotated[float, Option("Adam's, at its highest.", above=0)] = 1e-3
+    warmup: Annotated[int, amount("Images over which the rate rises.")] = 10_000
+    decay: Annotated[
+        Literal["constant", "cosine", "linear", "rsqrt"],
+        Option("Of the rate: cosine and linear down to 0; rsqrt as the inverse square root of the images."),
+    ] = "constant"
+    weight_decay: Annotated[float, Option("Decoupled (AdamW).", least=0)] = 0.0
+    ema: Annotated[
+        str,
+        Option(
+            "Averages of the weights: half-lives in images (500k) or power:0.1, with commas between; the first is the model."
+        ),
+    ] = "500k"
+    clip: Annotated[float, Option("Largest norm of a gradient; 0 for any.", least=0)] = 1.0
+    flips: Annotated[bool, Option("Mirror images at random.")] = False
+    level_law: Annotated[
+        tuple[float, ...] | None,
+        Option(
+            "Mean and standard deviation of ln sigma in training: -1.2,1.2.", old=("--levels",), default="the family's"
+        ),
+    ] = None
+    precision: Annotated[
+        Literal["float32", "bfloat16", "float16"], Option("Of the network's arithmetic; its weights are float32.")
+    ] = "float32"
+    seed: Seed = 0
+
+    def check(self) -> None:
+        if self.level_law is not None and not (len(self.level_law) == 2 and self.level_law[1] > 0):
+            given = ",".join(f"{v:g}" for v in self.level_law)
+            raise FarfieldError(
+                f"--level-law {given}: expected a mean and a standard deviation of ln sigma, such as -1.2,1.2"
+            )
+
+
+@dataclass(frozen=True)
+class Architecture(Settings):
+    """The network that is trained from scratch, and what it is trained to say."""
+
+    panel: ClassVar[str] = "The network"
+    in_request: ClassVar[bool] = False  # but as the configuration that is built of it
+
+    network: Annotated[
+        Literal["ddpmpp", "ncsnpp", "adm", "unet2d"], Option("Its architecture; unet2d is that of diffusers.")
+    ] = "ddpmpp"
+    precond: Annotated[
+        Literal["edm", "ddpm", "v", "iddpm", "vp", "ve"] | None,
+        Option("What is predicted, at which levels.", default="edm; --from: its own"),
+    ] = None
+    width: Annotated[int, Option("Channels at the full resolution.", least=1)] = 128
+    multipliers: Annotated[
+        tuple[int, ...] | None, Option("Multiples of the width at each halving: 2,2,2.", default="the network's own")
+    ] = None
+    blocks: Annotated[int | None, Option("Residual blocks a resolution.", least=1, default="the network's own")] = None
+    attention: Annotated[
+        tuple[int, ...] | None, Option("Resolutions with attention: 16,8, or none.", default="the network's own")
+    ] = None
+    dropout: Annotated[float, Option("Share of activations dropped in training.", least=0, most=0.99)] = 0.0
+    sigma_data: Annotated[float | None, Option("Of edm: the data's standard deviation.", default="0.5")] = None
+    labels: Annotated[bool, Option("Condition on the classes of the data.")] = False
+    augment: Annotated[
+        float, Option("Probability of each non-leaking augmentation; EDM's is 0.12.", least=0, most=1)
+    ] = 0.0
+
+
+@dataclass(frozen=True)
+class Watch(Settings):
+    """What is looked at while a training runs."""
+
+    panel: ClassVar[str] = "What is looked at"
+
+    every: Annotated[
+        int | None,
+        amount(
+            "Images between rows of the log, each with its held-out loss and samples.",
+            default="a fiftieth, at least 50 steps",
+        ),
+    ] = None
+    snapshots: Annotated[int | None, amount("Images between snapshots of the model.", default="a quarter")] = None
+    samples: Annotated[int, Option("Samples drawn for each row of the log.", least=0)] = 16
+    minutes: Annotated[
+        float, Option("Between saved states: the most that an interruption loses.", least=0, key=None)
+    ] = 5.0
+
+
+@dataclass(frozen=True)
+class Train(Settings):
+    """Train a model, from scratch or from another one; the same command continues it, to the bit on one process."""
+
+    data: Annotated[str, Option("Training images: a folder, zip, npz, or a bundled domain (see `farfield domains`).")]
+    recipe: Optimization
+    start: Annotated[
+        str | None, Option("Train this model further (fine-tuning) in place of a new network.", "--from", key="from")
+    ] = None
+    max_images: Annotated[
+        int | None, Option("Train on so many images, drawn at random; the subset of N holds that of N/2.", key=None)
+    ] = None
+    heldout: Annotated[str | None, Option("Images never trained on, for the held-out loss.")] = None
+    heldout_images: Annotated[int, Option("At most so many of them.", least=1, key=None)] = 128
+    architecture: Architecture = Architecture()
+    watch: Watch = Watch()
+    float16: Annotated[bool, Option("Keep snapshots in float16.", old=("--half",), key="half")] = False
+    compiled: Annotated[bool, Option("Compile the network (torch.compile).", "--compile", key=None)] = False
+    device: DeviceName = "auto"
+
+    def check(self) -> None:
+        if self.start is not None and (self.architecture.labels or self.architecture.augment):
+            raise FarfieldError("--labels and --augment decide the network; --from has its own: leave them out")
+
+
+class LogRow(Result):
+    """A row of ``log.json``."""
+
+    images: Annotated[int, "seen so far"]
+    loss: Annotated[float | None, "mean over the steps since the row before; `diffusion.training.Training.step`"]
+    heldout: Annotated[float | None, "loss of held-out images; `diffusion.objective.heldout_loss`"]
+    rate: Annotated[float, "the learning rate"]
+    seconds: Annotated[float | None, "since the row before"]
+
+
+class TrainedModel(Result):
+    """The last snapshot."""
+
+    name: Annotated[str, "its folder"]
+    shape: Annotated[list[int], "of its images, [C, H, W]"]
+    parameters: Annotated[int, "of the network"]
+
+
+class TrainResult(Result):
+    data: Annotated[str, "the training set, as it was given"]
+    n: Annotated[int, "training images"]
+    model: TrainedModel
+    images: Annotated[int, "seen in training, with repetition"]
+    epochs: Annotated[float, "images seen over training images"]
+    loss: Annotated[float | None, "mean over the last stretch; `diffusion.training.Training.step`"]
+    heldout: Annotated[
+        float | None, "loss of held-out images by the averaged weights; `diffusion.objective.heldout_loss`"
+    ]

@@ -1,0 +1,98 @@
+"""The page of `farfield expand`: new images beside the examples, and every measure of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from farfield.command.expand import ExpandResult
+from farfield.command.measures import SearchedLevel
+from farfield.core.artifact import read_json
+from farfield.present import field, gallery, measured, plot, verdict
+from farfield.present.page import Chart, Content, Section, Table
+from farfield.present.words import level, number, share, short
+
+
+def content(folder: Path, summary: ExpandResult) -> Content:
+    """All of the page, from what the run left on disk."""
+    sets, domain, held = gallery.read_sets(folder), short(summary.examples.source), summary.references
+    trip, proof, accepted = summary.reconstruction, summary.latent_certificate, summary.acceptance
+    geometry = folder / "geometry.json"
+    said = (
+        verdict.standing(summary.standing, domain)
+        + verdict.distances(summary.measures, accepted.accepted, domain, held is not None)
+        + verdict.copies(summary.novelty, summary.local_copies)
+    )
+    return Content(
+        summary.model.name,
+        domain,
+        _facts(summary),
+        (said or verdict.come_back(trip, domain)) + verdict.certified(proof),
+        verdict.caveats(summary.measures, held is not None, proof, accepted.rate) + summary.notes,
+        [
+            *verdict.measured_tiles(summary.standing, summary.measures, summary.novelty),
+            ("latents accepted", share(accepted.rate), "", f"{accepted.accepted} of {accepted.proposed} proposed"),
+            *verdict.trip_tiles(trip, proof),
+        ],
+        [
+            *gallery.sheets(sets, held.n if held else None),
+            *gallery.nearest(sets, summary.nearest),
+            *gallery.returned(sets, trip, proof, summary.codec),
+            *_geometry(read_json(geometry) if geometry.is_file() else {}),
+            *measured.measured(summary.measures, held is not None),
+            *measured.copied(summary.novelty),
+            *_search(summary.sigma_search or []),
+            *field.section(summary.fields),
+        ],
+    )
+
+
+def _facts(summary: ExpandResult) -> list[str]:
+    examples = summary.examples
+    every = f" of {examples.available}" if examples.available not in (None, examples.n) else ""
+    searched = any(row.discrepancy is not None for row in summary.sigma_search or [])
+    return [
+        f"{summary.acceptance.accepted} new images",
+        f"{examples.n} examples{every}",
+        *([f"{summary.references.n} held-out references"] if summary.references else []),
+        f"{summary.sampler.sampler} sampler",
+        *verdict.solved(summary.sigma, summary.steps, summary.solver, summary.network_calls, searched),
+    ]
+
+
+def _geometry(geometry: Mapping[str, Any]) -> list[Section]:
+    """Lengths and angles of latents, as ``geometry.json`` has them."""
+    figure = plot.histograms(geometry)
+    if figure is None:
+        return []
+    lead = (
+        "The dashed line is what independent draws from one Gaussian with the examples' mean and spread would measure in "
+        f"{number(geometry.get('dimension'))} dimensions, in closed form. Examples that peak there behave like draws from such a "
+        "law, and new latents belong among them where the two histograms coincide; shorter distances mean that they crowd."
+    )
+    about = (
+        f"Mean of the examples' latents: length {number(geometry.get('mean_norm'), 4)}; spread per dimension "
+        f"{number(geometry.get('scale'), 4)} (1 for the model's own noise)."
+    )
+    chart = Chart(figure, "histograms of lengths, distances and angles of latents")
+    return [Section("geometry", "Where the latents lie", lead, [about], [chart])]
+
+
+def _search(rows: Sequence[SearchedLevel]) -> list[Section]:
+    """The search over noise levels."""
+    if not rows:
+        return []
+    figure = plot.sigma_search(rows)
+    chosen = [i for i, row in enumerate(rows) if row.chosen]
+    lead = (
+        "The noise level at which latents are sampled decides how much of the examples is kept: too low and new images are "
+        "blends or copies, too high and the model's own domain returns."
+    ) + "".join(f" Chosen: σ = {level(rows[i].sigma)}." for i in chosen)
+    table = Table(
+        ["σ", "discrepancy", "copies"],
+        [[level(row.sigma), row.discrepancy, row.copies] for row in rows],
+        chosen=chosen,
+    )
+    charts = [] if figure is None else [Chart(figure, "columns of the search against sigma")]
+    return [Section("search", "The search for σ", lead, charts=charts, tables=[table])]

@@ -1,0 +1,87 @@
+"""The sections on new images beside held-out ones: every measure, and copies."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from farfield.command.measures import BySet, Measures, Novelty
+from farfield.core.score import Score
+from farfield.present import plot
+from farfield.present.page import Chart, Section, Table
+from farfield.present.words import MEASURES, SETS, as_score, number, score
+
+ROLES = {"samples": "this run", "real": "floor", "base": "ceiling"}
+
+
+def measured(measures: Mapping[str, BySet], held: bool) -> list[Section]:
+    """The measures, a table for each descriptor: a row a measure, a column a set."""
+    tables, sets = [], {name for by_set in measures.values() for name, row in by_set.items() if row != Measures()}
+    for descriptor, by_set in measures.items():
+        shown = [name for name in ROLES if by_set.get(name, Measures()) != Measures()]
+        rows = [
+            [f"{about.title} {about.better}", *(as_score(getattr(by_set[s], name)) for s in shown)]
+            for name, about in MEASURES.items()
+        ]
+        rows = [row for row in rows if any(row[1:])]
+        if rows:
+            tables.append(Table(["Measure", *(f"{SETS[s]}, {ROLES[s]}" for s in shown)], rows, descriptor))
+    if not tables:
+        return []
+    against = "held-out real images" if held else "images: the examples, as none were held out"
+    lead = f"Every set is held against the same {against}. Values with 95 % intervals; n is the number of images behind each."
+    if "real" in sets:
+        lead += " Real against real is the floor: no method can be expected to do better."
+    if "base" in sets:
+        lead += " The frozen model's own samples are the ceiling: what happens without the examples."
+    figure = plot.measures(measures)
+    charts = [] if figure is None else [Chart(figure, "kernel distances with intervals, lower is better")]
+    details = [(f"{about.title} {about.better}", about.meaning) for about in MEASURES.values()]
+    details.append(
+        (
+            "Interval",
+            "Where the value would lie in 95 of 100 repetitions with other images. Intervals that do not meet differ; "
+            "intervals that overlap leave it open.",
+        )
+    )
+    return [Section("measures", "How near to real images", lead, charts=charts, tables=tables, details=details)]
+
+
+def copied(novelty: Mapping[str, Novelty]) -> list[Section]:
+    """Copies and duplicates in every descriptor, beside those of real images."""
+    rows = [
+        [
+            descriptor,
+            number(news.threshold),
+            *map(_share, (news.copies, news.copies_floor, news.duplicates, news.duplicates_floor)),
+        ]
+        for descriptor, news in novelty.items()
+        if as_score(news.copies)
+    ]
+    if not rows:
+        return []
+    floor = "of real images: floor"
+    lead = (
+        "A copy lies nearer to an example than the threshold; a duplicate lies nearer than that to another new image. The "
+        "floor is how often real images do so among themselves."
+    )
+    shows = (
+        "Distances are taken between features of a descriptor, so a copy is a copy in the eyes of that descriptor: one that "
+        "ignores colour or position calls two images alike that differ in it. A share of copies above the floor means that "
+        "the sampler repeats its examples; a share at the floor means that it repeats them no more than the domain repeats "
+        "itself."
+    )
+    table = Table(["Descriptor", "Threshold", "Copies ↓", floor, "Duplicates ↓", floor], rows)
+    return [
+        Section(
+            "novelty",
+            "New, or copied?",
+            lead,
+            tables=[table],
+            details=[("What this does and does not show", shows)],
+        )
+    ]
+
+
+def _share(value: Score | None) -> str:
+    known = as_score(value)
+    return "–" if known is None else f"{score(known, percent=True)}, n = {known.n}"

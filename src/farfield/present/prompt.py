@@ -1,0 +1,25 @@
+"""The page of `farfield prompt`: what a model painted, beside held-out images."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from farfield.command.prompt import PromptResult
+from farfield.present import gallery, measured, verdict
+from farfield.present.page import Content
+from farfield.present.words import short
+
+
+def content(folder: Path, summary: PromptResult) -> Content:
+    """All of the page, from what the run left on disk."""
+    sets, held, measures = gallery.read_sets(folder), summary.references or None, summary.measures or {}
+    domain = short(summary.examples.source if summary.examples else "images")
+    return Content(
+        summary.model.name,
+        domain,
+        [f"{summary.n} new images", *([f"{held.n} held-out references"] if held else [])],
+        verdict.standing(summary.standing, domain) + verdict.distances(measures, summary.n, domain, held is not None),
+        verdict.caveats(measures, held is not None) + summary.notes,
+        verdict.measured_tiles(summary.standing, measures),
+        [*gallery.sheets(sets, held and held.n), *measured.measured(measures, held is not None)],
+    )

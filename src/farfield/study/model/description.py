@@ -1,0 +1,321 @@
+"""What a model is, as far as its file or folder says it, and why; its weights are not read."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Final
+
+from torch import nn
+
+from farfield.checkpoints import foreign, hub, latent, parts
+from farfield.checkpoints.card import Card, card_of_file, find_card
+from farfield.checkpoints.checkpoint import Answers, Checkpoint, Finding, Question
+from farfield.checkpoints.empirical import is_empirical
+from farfield.checkpoints.file.stored import State, Stored
+from farfield.checkpoints.load import is_bundled, locate, model_digest, split_name
+from farfield.checkpoints.native import WEIGHTS, Blueprint, is_native, read_blueprint
+from farfield.checkpoints.recognised import UnreadError
+from farfield.checkpoints.wrapped import alone
+from farfield.core.download import file_sha256, recorded_sha256
+from farfield.core.error import FarfieldError
+from farfield.diffusion.denoiser import NetworkDenoiser
+from farfield.diffusion.schedule import ContinuousSchedule, DiscreteSchedule, VPSchedule
+from farfield.networks.unet2d import SampleOnly
+from farfield.networks.words import in_words
+
+HASHED: Final = 1 << 28
+"""Files up to so many bytes are hashed unasked: a second at most."""
+
+
+@dataclass(frozen=True)
+class Description:
+    """What a model is.
+
+    Attributes:
+        model: its name, as given.
+        path: of its file or folder.
+        family: whose format it is: ``edm``, ``guided-diffusion``, ``ddpm``, ``diffusers``, ``latent diffusion``, ``farfield``.
+        architecture: of its network, in words.
+        network: its configuration.
+        parameters: how many weights.
+        dtype: of most of them, as stored.
+        size: bytes of the file, or of the weights in a folder.
+        prediction: what the network answers.
+        schedule: ``levels`` in words, ``sigma_min``, ``sigma_max``, and ``steps``, None of a continuous one.
+        shape: (C, H, W) of what the network sees.
+        image_shape: (C, H, W) of the pictures; another only with latent diffusion.
+        classes: how many, 0 if unconditional.
+        sha256: of the file, or over the files of a folder; None if not computed.
+        licence: as its card or its README states it; None where neither does.
+        findings: what was read and concluded, and why.
+        questions: what is still to be answered.
+    """
+
+    model: str
+    path: Path
+    family: str
+    architecture: str
+    network: dict[str, Any]
+    parameters: int
+    dtype: str
+    size: int
+    prediction: str
+    schedule: dict[str, Any]
+    shape: tuple[int, ...]
+    image_shape: tuple[int, ...]
+    classes: int
+    sha256: str | None
+    licence: str | None
+    findings: tuple[Finding, ...]
+    questions: tuple[Question, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        return {**asdict(self), "path": str(self.path)}
+
+
+def describe(
+    model: str, answers: Answers | None = None, *, hashed: bool | None = None, quiet: bool = False
+) -> Description:
+    """What a model is.
+
+    Args:
+        model: a name as `checkpoints.load` knows it.
+        answers: to what a file does not say; for this once.
+        hashed: compute the sha256; if not given, where that takes a second at most.
+
+    Raises:
+        FarfieldError: no such model, or it cannot be read.
+    """
+    if is_empirical(model):
+        raise FarfieldError(
+            f"{model}: the denoiser of a data set has no file and no network; expected a model with weights"
+        )
+    bare, part = split_name(model)
+    path = locate(bare)
+    if path.is_file():
+        try:
+            checkpoint = _answered(path, answers, part) if answers else foreign.open_checkpoint(path, part=part)
+            found = _of_file(model, checkpoint)
+        except UnreadError as error:
+            found = _unread(model, path, error)
+        digest, changed = _file_hash(path, hashed, quiet)
+        return replace(found, sha256=digest, findings=(*found.findings, *changed))
+    found = _of_folder(model, path, part, answers or {})
+    wanted = found.size <= HASHED if hashed is None else hashed
+    return replace(found, sha256=model_digest(model) if wanted else None)
+
+
+def keep(model: str, answers: Answers) -> Path:
+    """Keep answers beside a model's file, or in its folder, when it is sure that they answer something; where they are kept.
+
+    Raises:
+        FarfieldError: a folder that says everything, an answer that cannot be or that answers nothing, or a place that
+            cannot be written.
+    """
+    bare, part = split_name(model)
+    path = locate(bare)
+    if not path.is_file():
+        _of_folder(model, path, part, answers)
+    else:
+        _answered(path, answers, part)
+    try:
+        return foreign.keep_answers(path, answers) if path.is_file() else parts.keep_scheduler(path, answers)
+    except FarfieldError as error:
+        if path.is_dir() and os.access(path, os.W_OK):
+            raise
+        raise FarfieldError(
+            f"{path.parent}: cannot write here, and answers are kept beside the file; link or copy it to a folder of your "
+            "own, and answer there"
+        ) from error
+
+
+def _answered(path: Path, answers: Answers, part: str | None) -> Checkpoint:
+    """A file, when it is sure that each answer can be and answers something."""
+    kept = foreign.kept_answers(path)
+    try:
+        before, after = foreign.open_checkpoint(path, {}, part), foreign.open_checkpoint(path, answers, part)
+    except FarfieldError as error:
+        hint = f"; {path.name}{foreign.SIDECAR} keeps {kept}, delete it to begin anew" if kept else ""
+        raise FarfieldError(f"{error}{hint}") from error
+    asked = {q.name for q in before.questions} | {f.what for f in after.findings}
+    silent = [name for name in answers if name not in asked]
+    if silent and before.plan == after.plan:
+        open_ones = ", ".join(q.name for q in before.questions) or "none"
+        raise FarfieldError(
+            f"{path}: {', '.join(silent)}: no question of this file, or what it says already; open questions: {open_ones}"
+        )
+    return after
+
+
+def licence_of(name: str, path: Path) -> str | None:
+    """What a card states of a file's name or a hub id, or a folder's README in its head."""
+    card: Card | None = card_of_file(path) if path.is_file() else find_card(name)
+    if card is not None:
+        by_name = f" (of the published {card.file}, by the name)" if path.is_file() else ""
+        return f"{card.licence}{by_name}"
+    if path.is_dir() and (path / "README.md").is_file():
+        lines = (path / "README.md").read_text(errors="replace").splitlines()[:40]
+        if lines[:1] == ["---"]:
+            return next((line.partition(":")[2].strip() for line in lines if line.startswith("license:")), None)
+    return None
+
+
+def _of_file(model: str, checkpoint: Checkpoint) -> Description:
+    plan = checkpoint.plan
+    return Description(
+        model=model,
+        path=checkpoint.path,
+        family=checkpoint.family,
+        architecture=in_words(plan.network),
+        network=plan.network,
+        parameters=checkpoint.parameters,
+        dtype=str(checkpoint.dtype).removeprefix("torch."),
+        size=checkpoint.path.stat().st_size,
+        **_read_as(plan),
+        shape=plan.shape,
+        image_shape=plan.shape,
+        classes=plan.classes,
+        sha256=None,
+        licence=licence_of(model, checkpoint.path),
+        findings=checkpoint.findings,
+        questions=checkpoint.questions,
+    )
+
+
+def _unread(model: str, path: Path, error: UnreadError) -> Description:
+    """A file that is known for what it is, though it is not read."""
+    unknown = "not known here"
+    return Description(
+        model=model,
+        path=path,
+        family=error.kind.name,
+        architecture="not rebuilt here",
+        network={},
+        parameters=error.parameters,
+        dtype=str(error.dtype).removeprefix("torch."),
+        size=path.stat().st_size,
+        prediction=unknown,
+        schedule={"levels": unknown, "sigma_min": None, "sigma_max": None, "steps": None},
+        shape=(),
+        image_shape=(),
+        classes=0,
+        sha256=None,
+        licence=licence_of(model, path),
+        findings=(
+            Finding("family", error.kind.name, "names of its weights"),
+            Finding("to measure it", error.kind.advice, ""),
+        ),
+        questions=(),
+    )
+
+
+def _of_folder(model: str, folder: Path, part: str | None, answers: Answers) -> Description:
+    image_shape: tuple[int, ...] | None = None
+    findings: tuple[Finding, ...] = ()
+    questions: tuple[Question, ...] = ()
+    ours = is_native(folder) or latent.is_latent(folder)
+    if answers and (ours or parts.find_scheduler(folder) is not None):
+        raise FarfieldError(f"{model}: a folder says everything; leave --set out, or change its .json files")
+    if part is not None and is_native(folder):
+        raise FarfieldError(f"{model}: it holds no parts to choose from; leave @{part} out")
+    if is_native(folder):
+        plan, family, stored = read_blueprint(folder), "farfield", _tensors(folder / WEIGHTS)
+        findings = (Finding("network", plan.network.get("kind"), "model.json says so"),)
+    elif latent.is_latent(folder):
+        plan, image_shape = latent.read_plan(folder)
+        family, stored = "latent diffusion", hub.stored_weights(folder / "unet")
+        findings = (Finding("pictures", image_shape, "an autoencoder stands between them and the network"),)
+    else:
+        family, levels = "diffusers", None
+        if parts.find_scheduler(folder) is None:
+            levels, questions, findings = parts.asked(folder, answers)
+        plan = hub.read_plan(folder, part, levels)
+        place = parts.network_folder(folder, part)
+        stored = alone(hub.stored_weights(place))
+        if levels is None:
+            named, why = (plan.scheduler or {}).get("_class_name", "none"), "its configuration says so"
+            findings = (Finding("scheduler", named, f"{why}; of it the levels and the prediction alone are used"),)
+        if (average := parts.average_folder(folder)) is not None:
+            why = "the moving average comes first; MODEL@net takes the other" if place == average else "asked for by @"
+            findings = (Finding("part", place.name, why), *findings)
+    counts = Counter({t.dtype: 0 for t in stored.values()})
+    for tensor in stored.values():
+        counts[tensor.dtype] += math.prod(tensor.shape)
+    return Description(
+        model=model,
+        path=folder,
+        family=family,
+        architecture=in_words(plan.network),
+        network=plan.network,
+        parameters=counts.total(),
+        dtype=str(counts.most_common(1)[0][0]).removeprefix("torch."),
+        size=sum(dtype.itemsize * n for dtype, n in counts.items()),
+        **_read_as(plan),
+        shape=plan.shape,
+        image_shape=image_shape or plan.shape,
+        classes=plan.classes,
+        sha256=None,
+        licence="Apache-2.0" if is_bundled(model) else licence_of(model, folder),
+        findings=findings,
+        questions=questions,
+    )
+
+
+def _tensors(path: Path) -> State:
+    from farfield.checkpoints.file.tree import open_tree
+
+    root = open_tree(path).root
+    if not isinstance(root, dict) or not all(isinstance(t, Stored) for t in root.values()):
+        raise FarfieldError(f"{path}: expected tensors by their names and nothing else; found something else")
+    return root
+
+
+def _read_as(plan: Blueprint) -> dict[str, Any]:
+    """Prediction and schedule of a plan, as the denoiser that it would make has them."""
+    denoiser = plan.denoiser(SampleOnly(nn.Identity()))
+    schedule = denoiser.schedule
+    return {
+        "prediction": _prediction(denoiser),
+        "schedule": {
+            "levels": _levels(plan, denoiser),
+            "sigma_min": schedule.sigma_min,
+            "sigma_max": schedule.sigma_max,
+            "steps": len(schedule.levels) if isinstance(schedule, DiscreteSchedule) else None,
+        },
+    }
+
+
+def _prediction(denoiser: NetworkDenoiser) -> str:
+    return f"edm, sigma_data {denoiser.sigma_data:g}" if denoiser.prediction == "edm" else denoiser.prediction
+
+
+def _levels(plan: Blueprint, denoiser: NetworkDenoiser) -> str:
+    schedule = denoiser.schedule
+    if isinstance(schedule, DiscreteSchedule):
+        told: Mapping[str, Any] = plan.scheduler if plan.family is None and plan.scheduler else plan.pipeline() or {}
+        betas = {"squaredcos_cap_v2": "cosine"}.get(told.get("beta_schedule", ""), told.get("beta_schedule", "linear"))
+        betas = "cosine" if plan.family == "iddpm" else betas
+        ends = f" {told['beta_start']:g} to {told['beta_end']:g}" if "beta_end" in told and betas != "cosine" else ""
+        scale = f", told to the network times {schedule.scale:g}" if schedule.scale != 1 else ""
+        return f"{len(schedule.levels)} {betas} betas{ends}{scale}"
+    if isinstance(schedule, VPSchedule):
+        return "continuous, of the VP SDE"
+    return (
+        "continuous, told as ln(sigma)/4" if isinstance(schedule, ContinuousSchedule) else "continuous, of the VE SDE"
+    )
+
+
+def _file_hash(path: Path, hashed: bool | None, quiet: bool) -> tuple[str | None, tuple[Finding, ...]]:
+    """The sha256 of a file, or that which it was downloaded with; and whether the two differ."""
+    recorded = recorded_sha256(path)
+    if not (path.stat().st_size <= HASHED if hashed is None else hashed):
+        return recorded, ()
+    found = file_sha256(path, quiet=quiet)
+    if recorded and recorded != found:
+        return found, (Finding("sha256", found, f"it had {recorded} when it was downloaded: the file was changed"),)
+    return found, ()
