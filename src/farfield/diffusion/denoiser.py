@@ -13,6 +13,7 @@ prediction   what F is                      :math:`c_{skip}`        :math:`c_{ou
 ``v``        :math:`a n - \sigma a x_0`     :math:`a^2`             :math:`-\sigma a`                a
 ``edm``      see arXiv 2206.00364, table 1  :math:`\sigma_d^2 / v`  :math:`\sigma \sigma_d/\sqrt v`  :math:`1/\sqrt v`
 ``ve``       the noise's negative           1                       :math:`\sigma`                   1
+``score``    the score of :math:`x_t`       1                       :math:`\sigma^2 a`               a
 ===========  =============================  ======================  ===============================  =================
 """
 
@@ -29,7 +30,7 @@ from farfield.core.error import FarfieldError
 from farfield.diffusion.codec import Codec
 from farfield.diffusion.schedule import Schedule
 
-Prediction = Literal["epsilon", "sample", "v", "edm", "ve"]
+Prediction = Literal["epsilon", "sample", "v", "edm", "ve", "score"]
 
 
 class Denoiser(nn.Module, ABC):
@@ -119,8 +120,8 @@ class NetworkDenoiser(Denoiser):
             d, v = self.sigma_data, sigma**2 + self.sigma_data**2
             return d**2 / v, sigma * d * v.rsqrt(), v.rsqrt()
         a = (1 + sigma**2).rsqrt()
-        if self.prediction == "epsilon":
-            return one, -sigma, a
+        if self.prediction in ("epsilon", "score"):
+            return one, -sigma if self.prediction == "epsilon" else sigma**2 * a, a
         return (torch.zeros_like(sigma), one, a) if self.prediction == "sample" else (a**2, -sigma * a, a)
 
     def weight(self, sigma: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ family     prediction   told the level as      levels
 ``iddpm``  ``epsilon``  time step              1,000 cosine betas
 ``vp``     ``epsilon``  :math:`999\,t`         linear SDE, continuous
 ``ve``     ``ve``       :math:`\ln(\sigma/2)`  0.02 to 100, continuous
+``score``  ``score``    :math:`t / t_1`        :math:`\sqrt{e^t - 1}`
 =========  ===========  =====================  =======================
 
 Sources: arXiv 2206.00364 (table 1), 2006.11239 (ddpm), 2202.00512 (v), 2102.09672 (iddpm), 2011.13456 (vp, ve).
@@ -29,13 +30,14 @@ from farfield.diffusion.schedule import (
     ContinuousSchedule,
     DiscreteSchedule,
     Schedule,
+    TimeSchedule,
     VESchedule,
     VPSchedule,
     cosine_betas,
     linear_betas,
 )
 
-Family = Literal["edm", "ddpm", "v", "iddpm", "vp", "ve"]
+Family = Literal["edm", "ddpm", "v", "iddpm", "vp", "ve", "score"]
 FAMILIES: tuple[Family, ...] = get_args(Family)
 
 _READ_AS: Final[dict[Family, tuple[Prediction, Callable[..., Schedule]]]] = {
@@ -45,6 +47,7 @@ _READ_AS: Final[dict[Family, tuple[Prediction, Callable[..., Schedule]]]] = {
     "iddpm": ("epsilon", lambda **levels: DiscreteSchedule(cosine_betas(**levels))),
     "vp": ("epsilon", VPSchedule),
     "ve": ("ve", VESchedule),
+    "score": ("score", TimeSchedule),
 }
 
 

@@ -140,6 +140,21 @@ class VPSchedule(Bounded):
         return (self.steps - 1) * t
 
 
+class TimeSchedule(Bounded):
+    r"""The variance-preserving SDE with a constant rate, :math:`x_t = e^{-t/2} x_0 + \sqrt{1 - e^{-t}}\,n` (arXiv 2011.13456).
+
+    So :math:`\sigma^2 = e^t - 1` for t in ``[t_min, t_max]``, and the network is given :math:`t / t_{max}`.
+    """
+
+    def __init__(self, t_max: float = 10.0, t_min: float = 1e-3, rho: float = 7.0):
+        self.t_max, self.rho = t_max, rho
+        self.bounds = math.sqrt(math.expm1(t_min)), math.sqrt(math.expm1(t_max))
+        _check_range(1, *self.bounds)
+
+    def time(self, sigma: Tensor) -> Tensor:
+        return torch.log1p(sigma.to(state_dtype(sigma.device)) ** 2) / self.t_max
+
+
 class DiscreteSchedule(Schedule):
     """The levels of a model trained at whole time steps 0, 1, …, told to the network as the time step.
 

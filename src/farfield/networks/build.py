@@ -23,6 +23,7 @@ from torch import nn
 from farfield.core.error import FarfieldError
 from farfield.networks.adm_unet import ADMUNet
 from farfield.networks.guided_unet import GuidedUNet
+from farfield.networks.mixer import Mixer
 from farfield.networks.song_unet import SongUNet
 from farfield.networks.unet2d import unet2d, unet2d_config
 
@@ -134,7 +135,7 @@ _DEPTHS = ("layers_per_block", "num_blocks", "num_res_blocks")
 def from_config(config: dict[str, Any]) -> nn.Module:
     """A new network with the configuration of `network_config`; of ``unet2d`` any configuration of a UNet2DModel.
 
-    The kind ``guided`` (`guided_unet`) is that of foreign files alone: it is not trained from new.
+    The kinds ``guided`` (`guided_unet`) and ``mixer`` are those of foreign files alone: they are not trained from new.
 
     Raises:
         FarfieldError: no such kind, or arguments that it does not take.
@@ -151,13 +152,15 @@ def from_config(config: dict[str, Any]) -> nn.Module:
             return SongUNet(**arguments)
         if kind == "guided":
             return GuidedUNet(**arguments)
+        if kind == "mixer":
+            return Mixer(**arguments)
     except FarfieldError:
         raise
     except (TypeError, ValueError) as error:
         raise FarfieldError(
             f"configuration of a network {kind}: {error}; give that of the same kind, unchanged"
         ) from error
-    raise FarfieldError(f"configuration of a network of kind {kind!r}: expected one of {', '.join(KINDS)}, guided")
+    raise FarfieldError(f"configuration of a network of kind {kind!r}: expected one of {', '.join(KINDS)}, guided, mixer")
 
 
 def _check_size(config: dict[str, Any]) -> None:

@@ -12,6 +12,7 @@ _NAMES: Final = {
     "adm": "ADM",
     "unet2d": "UNet2DModel",
     "guided": "ADM (guided-diffusion's)",
+    "mixer": "MLP-Mixer",
 }
 
 

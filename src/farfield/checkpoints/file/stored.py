@@ -59,11 +59,12 @@ class Tree:
     """The contents of a file: dictionaries, lists, tuples, plain values, `Name`, `Made` and `Stored`.
 
     Attributes:
-        kind: ``pickle`` (bare, as EDM's), ``torch`` (what ``torch.save`` writes) or ``safetensors``.
+        kind: ``pickle`` (bare, as EDM's), ``torch`` (what ``torch.save`` writes), ``safetensors`` or ``arrays``
+            (of NumPy, a list).
     """
 
     path: Path
-    kind: Literal["pickle", "torch", "safetensors"]
+    kind: Literal["pickle", "torch", "safetensors", "arrays"]
     root: Any
 
 

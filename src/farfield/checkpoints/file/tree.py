@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from farfield.checkpoints.file.array_stream import is_arrays, read_arrays
 from farfield.checkpoints.file.mapped import Mapped
 from farfield.checkpoints.file.restricted_pickle import read_pickle
 from farfield.checkpoints.file.safetensors_file import is_safetensors, read_safetensors
@@ -22,7 +23,6 @@ _OTHERS = {
     b"Rar!": "a RAR archive",
     b"\x28\xb5\x2f\xfd": "a zstd archive",
     b"\x89HDF": "an HDF5 file",
-    b"\x93NUMPY": "a NumPy array",
     b"GGUF": "a GGUF file",
     b"\x7fELF": "a program",
     b"%PDF": "a PDF",
@@ -34,7 +34,8 @@ _TEXT_PICKLE = b"(}])lcNI"
 
 
 def open_tree(path: Path) -> Tree:
-    """The contents of a bare pickle, a file of ``torch.save`` (both formats) or a safetensors file; no tensor is read yet.
+    """The contents of a bare pickle, a file of ``torch.save`` (both formats), safetensors, or arrays one after another; no tensor is
+    read yet.
 
     Raises:
         FarfieldError: no such file, something else, damaged, or it holds what is not data. Nothing of it is run.
@@ -42,6 +43,11 @@ def open_tree(path: Path) -> Tree:
     file = Mapped(path)
     if is_zip(file.data):
         return Tree(path, "torch", read_zip(file, file.data))
+    if is_arrays(file.data):
+        arrays = read_arrays(file)
+        if len(arrays) < 2:
+            raise file.other("a NumPy array")
+        return Tree(path, "arrays", arrays)
     if is_safetensors(file.data):
         return Tree(path, "safetensors", read_safetensors(file))
     if file.data[0] != 0x80 and not (file.data[0] in _TEXT_PICKLE and file.data[-1] == ord(".")):
