@@ -35,7 +35,7 @@ from farfield.study.bench.run import Run
 from farfield.study.unseen.bandwidth import usual_level
 from farfield.study.unseen.calibration import calibrate
 from farfield.study.unseen.proposal import Producer, fit_chooser, produce, sampler_calls
-from farfield.unseen.tuning import Method, tune
+from farfield.unseen.tuning import Method, Recipe, tune
 
 SAMPLERS: dict[str, Sampler] = {
     "ours": Sampler(),
@@ -173,21 +173,24 @@ class Contest:
         unused |= set() if name == "lora" else {"rank"}
         run = self._folder(name, given, {k: v for k, v in vars(t).items() if k not in unused})
         steps = math.ceil(count / t.batch_size) * t.epochs if most is None else most // (3 * t.batch_size)
+        recipe = Recipe(
+            TUNINGS[name],
+            epochs=t.epochs if most is None else None,
+            batch_size=t.batch_size,
+            learning_rate=t.learning_rate,
+            rank=t.rank,
+            seed=self.settings.seed,
+            patience=None if most is None else t.patience,
+            most_calls=most,
+        )
         if not run.ranks.main:
             run.ranks.wait()
         with progress(f"{name}: tuning on {count}", steps, quiet=run.quiet) as advance:
             tuned = tune(
                 self.denoiser,
                 given.values,
-                method=TUNINGS[name],
-                epochs=t.epochs if most is None else None,
-                batch_size=t.batch_size,
-                learning_rate=t.learning_rate,
-                rank=t.rank,
-                seed=self.settings.seed,
+                recipe,
                 heldout=None if most is None else t.share,
-                patience=None if most is None else t.patience,
-                most_calls=most,
                 checkpoint=StateFile(run.folder / "tuning.safetensors", "tuning"),
                 callback=lambda step, loss: advance(1),
             )
@@ -201,8 +204,8 @@ class Contest:
         )
         finish = self._finish(given)
         images = Images(samples.keys, finish(samples.values)) if finish else samples
-        told = Tuned(history=tuned.history, stopped=tuned.stopped, best=tuned.best, seconds=tuned.seconds)
-        return self._entry(run, images, {"training": tuned.calls, "sampling": n * self.calls}, tuning=told)
+        tuning = Tuned(history=tuned.history, stopped=tuned.stopped, best=tuned.best, seconds=tuned.seconds)
+        return self._entry(run, images, {"training": tuned.calls, "sampling": n * self.calls}, tuning=tuning)
 
     def _entry(
         self,

@@ -18,7 +18,7 @@ from farfield.core.artifact import Images, Latents, save, write_json
 from farfield.data.picture import as_shown, save_pngs
 from farfield.diffusion.denoiser import Denoiser
 from farfield.study.bench.carrier import Carrier, describe_trip
-from farfield.study.bench.domain import MOST_REFERENCES, open_domain
+from farfield.study.bench.domain import MOST_REFERENCES, Split, open_domain
 from farfield.study.bench.measure import SHOWN, geometry, identities, measure
 from farfield.study.bench.numerics import model_facts, open_model
 from farfield.study.bench.physical import compare, describe_fields, write_fields
@@ -46,10 +46,8 @@ def expand(settings: Expand, out: Path, *, quiet: bool = False) -> ExpandResult:
         settings.examples,
         denoiser.image_shape,
         settings.reading,
+        Split(settings.count, n, seed=seed),
         heldout=settings.heldout,
-        examples=settings.count,
-        n=n,
-        seed=seed,
     )
     given, physical = domain.examples, domain.physical
     check_sampler(sampler, len(given))

@@ -18,7 +18,7 @@ from farfield.command.transfer import KeptContent, Transfer, TransferResult
 from farfield.core.artifact import Images, Latents, save
 from farfield.data.picture import as_shown, save_pngs
 from farfield.study.bench.carrier import Carrier
-from farfield.study.bench.domain import Domain, open_domain
+from farfield.study.bench.domain import Domain, Split, open_domain
 from farfield.study.bench.measure import SHOWN, compare, descriptions, identities, newness, spread
 from farfield.study.bench.numerics import model_facts, open_model
 from farfield.study.bench.run import Run
@@ -40,10 +40,10 @@ def transfer(settings: Transfer, out: Path, *, quiet: bool = False) -> TransferR
     named = identities(specs)
     denoiser = open_model(settings.model, numerics)
     shape, seed = denoiser.image_shape, settings.seed
-    source = open_domain(settings.content, shape, reading, examples=settings.n, n=1, most_references=1, seed=seed)
+    source = open_domain(settings.content, shape, reading, Split(settings.n, 1, 1, seed))
     given = source.examples
     target = open_domain(
-        settings.style, shape, reading, heldout=settings.heldout, examples=settings.count, n=len(given), seed=seed
+        settings.style, shape, reading, Split(settings.count, len(given), seed=seed), heldout=settings.heldout
     )
     carrier = Carrier.of(numerics, denoiser)
     run = Run.of(
