@@ -94,7 +94,9 @@ def dimension(settings: Dimension, out: Path, *, quiet: bool = False) -> Dimensi
         return Dimensions(some, torch.tensor(rows, dtype=torch.float64))
 
     keys = [f"{name}@{i}" for name in images.keys for i in range(len(grid))]
-    values = run.compute("levels", Dimensions, keys, 1, work, "dimension").values.reshape(len(images), len(grid), 4)
+    values = (
+        run.compute("levels", Dimensions, keys, 1, work, "dimension").read().values.reshape(len(images), len(grid), 4)
+    )
     place, slope, plateau = recommend(grid, values[..., 2], d)
     bundle = None
     if copies:
@@ -107,7 +109,7 @@ def dimension(settings: Dimension, out: Path, *, quiet: bool = False) -> Dimensi
                 advance(1)
             return Dimensions(some, torch.tensor(rows, dtype=torch.float64))
 
-        bundle = run.compute("bundle", Dimensions, images.keys, 1, bundled, "normal bundles").values
+        bundle = run.compute("bundle", Dimensions, images.keys, 1, bundled, "normal bundles").read().values
     return run.finish(
         DimensionResult(
             model=ModelFacts(name=settings.model, digest=run.request["model_digest"], shape=list(denoiser.image_shape)),

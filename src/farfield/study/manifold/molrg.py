@@ -107,7 +107,7 @@ def _recovery(run: Run, settings: Molrg, ratios: list[float]) -> Recovery:
             advance(1)
         return Cells(keys, torch.tensor(rows, dtype=torch.float64), methods)
 
-    cells = run.compute("recovery", Cells, list(places), 1, work, "finding subspaces")
+    cells = run.compute("recovery", Cells, list(places), 1, work, "finding subspaces").read()
     errors = cells.values.reshape(len(ratios), settings.seeds, len(methods))
     return Recovery(
         threshold=RECOVERED,
@@ -141,7 +141,7 @@ def _networks(run: Run, settings: Molrg, schooling: Schooling, device: torch.dev
             advance(1)
         return Cells(keys, torch.tensor(rows, dtype=torch.float64), COLUMNS)
 
-    cells = run.compute("network", Cells, list(places), 1, work, "training networks")
+    cells = run.compute("network", Cells, list(places), 1, work, "training networks").read()
     trained = []
     for count in every:
         rows = cells.select([_network_key(count, seed) for seed in range(seeds)]).values
@@ -182,7 +182,7 @@ def _ranks(run: Run, settings: Molrg, schooling: Schooling | None, device: torch
             advance(1)
         return Cells(keys, torch.tensor(rows, dtype=torch.float64), tuple(f"point-{i}" for i in range(settings.points)))
 
-    cells = run.compute("rank", Cells, list(places), 1, work, "ranks")
+    cells = run.compute("rank", Cells, list(places), 1, work, "ranks").read()
     return {
         model: [mean_score(cells.select([f"{model}-{s:g}"]).values[0], 0.0) for s in settings.sigmas]
         for model in models

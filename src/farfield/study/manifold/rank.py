@@ -68,7 +68,7 @@ def rank(settings: Rank, out: Path, *, quiet: bool = False) -> RankResult:
             advance(1)
         return Spectra(some, torch.stack(rows))
 
-    spectra = run.compute("spectra", Spectra, keys, 1, work, "spectra")
+    spectra = run.compute("spectra", Spectra, keys, 1, work, "spectra").read()
     return run.finish(
         RankResult(
             model=ModelFacts(name=settings.model, digest=run.request["model_digest"], shape=list(denoiser.image_shape)),

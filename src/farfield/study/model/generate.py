@@ -62,7 +62,7 @@ def generate(settings: Generate, out: Path, *, quiet: bool = False) -> GenerateR
     if sampling.form == "png":
         _fill_pngs(run, keys, sampling, work)
     else:
-        run.fill(SAMPLES, Images, keys, sampling.loading.batch_size, work, "generating", sampling.steps)
+        run.compute(SAMPLES, Images, keys, sampling.loading.batch_size, work, "generating", sampling.steps)
     if run.ranks.main:
         if sampling.form == "npz":
             _write_npz(run.store(SAMPLES, Images), out / "images.npz", run.provenance)

@@ -86,7 +86,7 @@ def prompt(settings: Prompt, out: Path, *, quiet: bool = False) -> PromptResult:
         advance(len(part))
         return Images(part, reduced(made, side))
 
-    samples = run.compute("samples", Images, keys, loading.batch_size, work, "painting")
+    samples = run.compute("samples", Images, keys, loading.batch_size, work, "painting").read()
     result = PromptResult(
         model=ModelFacts(
             name=settings.model,
