@@ -62,11 +62,11 @@ def crossing(sizes: Sequence[int], values: Sequence[float], level: float = 0.5) 
 
     Of several, the last.
     """
-    found = None
+    crossed = None
     for (n, low), (m, high) in pairwise(zip(sizes, values, strict=True)):
         if low < level <= high:
-            found = math.exp(math.log(n) + (level - low) / (high - low) * math.log(m / n))
-    return found
+            crossed = math.exp(math.log(n) + (level - low) / (high - low) * math.log(m / n))
+    return crossed
 
 
 class Scores:

@@ -54,7 +54,11 @@ def measure(
 
 
 def descriptions(
-    specs: Sequence[str], references: Images, size: int, denoiser: Denoiser | None, device: torch.device | None = None
+    specs: Sequence[str],
+    references: Images,
+    batch_size: int,
+    denoiser: Denoiser | None,
+    device: torch.device | None = None,
 ) -> Iterator[tuple[str, Describe]]:
     """Each descriptor's label, and what describes sets in a run by it: ``describe(run, sets=...)`` is `features`.
 
@@ -67,7 +71,7 @@ def descriptions(
     for spec in usable(specs, len(references)):
         labels.append(descriptor_label(spec, labels))
         descriptor = open_descriptor(spec, references=references, denoiser=denoiser, device=place)
-        yield labels[-1], partial(features, descriptor=descriptor, label=labels[-1], batch_size=size)
+        yield labels[-1], partial(features, descriptor=descriptor, label=labels[-1], batch_size=batch_size)
 
 
 def usable(specs: Sequence[str], available: int) -> list[str]:
@@ -141,7 +145,7 @@ def geometry(latents: Latents, drawn: Latents, most: int = 2000) -> dict[str, An
 
     def figures(z: torch.Tensor) -> dict[str, list[float]]:
         g = generator(0, "figures")
-        found = (
+        values = (
             {
                 "norm": norms(z),
                 "distance": pair_distances(z),
@@ -151,7 +155,7 @@ def geometry(latents: Latents, drawn: Latents, most: int = 2000) -> dict[str, An
             if len(z) > 2
             else {"norm": norms(z)}
         )
-        return {k: v[torch.randperm(len(v), generator=g)[:most]].tolist() for k, v in found.items()}
+        return {k: v[torch.randperm(len(v), generator=g)[:most]].tolist() for k, v in values.items()}
 
     prior = IsotropicPrior.fit(latents.values)
     mean_norm, d = float(prior.mean.norm()), prior.mean.numel()

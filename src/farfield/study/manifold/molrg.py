@@ -100,8 +100,8 @@ def _recovery(run: Run, settings: Molrg, ratios: list[float]) -> Recovery:
             samples, labels = law.draw([max(1, round(ratio * d)) for d in settings.dimensions], seed)
             rows.append(
                 [
-                    float(recovery_error(found, law.bases).mean())
-                    for found in (find(samples, labels, settings.dimensions, m, seed, settings.starts) for m in methods)
+                    float(recovery_error(bases, law.bases).mean())
+                    for bases in (find(samples, labels, settings.dimensions, m, seed, settings.starts) for m in methods)
                 ]
             )
             advance(1)

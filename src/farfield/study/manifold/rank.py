@@ -63,8 +63,7 @@ def rank(settings: Rank, out: Path, *, quiet: bool = False) -> RankResult:
             x = _point(denoiser, settings, images, name, sigmas[int(place)])
             jacobian = Jacobian(denoiser, x, sigmas[int(place)], batch=settings.loading.batch_size)
             g = generator(settings.seed, f"spectrum {key}")
-            found = spectrum(jacobian, g, settings.method, settings.share)
-            rows.append(packed(found, jacobian, g))
+            rows.append(packed(spectrum(jacobian, g, settings.method, settings.share), jacobian, g))
             advance(1)
         return Spectra(some, torch.stack(rows))
 
@@ -96,12 +95,12 @@ def levels(schedule: Schedule, given: Sequence[float] | None) -> list[float]:
     if given is None:
         low, high = max(schedule.sigma_min, LOWEST), min(schedule.sigma_max, HIGHEST)
         given = torch.logspace(math.log10(low), math.log10(high), LEVELS, dtype=torch.float64).tolist()
-    found = sorted(schedule.nearest(s) if isinstance(schedule, DiscreteSchedule) else schedule.check(s) for s in given)
-    if len(set(found)) < len(found):
+    sigmas = sorted(schedule.nearest(s) if isinstance(schedule, DiscreteSchedule) else schedule.check(s) for s in given)
+    if len(set(sigmas)) < len(sigmas):
         raise FarfieldError(
             f"sigmas {', '.join(f'{s:g}' for s in given)}: two are the same level of this model; give each once"
         )
-    return found
+    return sigmas
 
 
 def over_points(values: Sequence[float], least: float = -math.inf, most: float = math.inf) -> OverPoints:
