@@ -12,7 +12,7 @@ from farfield.command.option import Argument, Option
 from farfield.command.result import Result
 from farfield.command.score import Comparison, Descriptor, HeldOut, PixelPaired
 from farfield.command.settings import Settings
-from farfield.command.shared import BatchSize, DeviceName, Dtype, Seed
+from farfield.command.shared import BatchSize, DeviceName, Dtype, Seed, SolverName
 from farfield.command.text import as_range, show_range
 from farfield.core.error import FarfieldError
 from farfield.core.score import Score
@@ -53,7 +53,7 @@ class Audit(Settings):
             "Samples: made from the seeds 0 to n - 1, or the first n given.", "-n", least=1, key="limit", default="512"
         ),
     ] = None
-    solver: Annotated[str, Option("euler (DDIM), heun, midpoint or multistep.")] = "multistep"
+    solver: SolverName = "multistep"
     steps: Annotated[int, Option("Steps of the solver.", least=1)] = 24
     batch_size: BatchSize = 64
     dtype: Dtype = "float32"

@@ -41,7 +41,7 @@ def compare(settings: Compare, out: Path, *, quiet: bool = False) -> CompareResu
             f"{settings.model}: a latent diffusion model, which is not tuned here; leave {', '.join(tuned)} out, such as "
             f"--methods {','.join(m for m in settings.chosen if m not in TUNINGS) or 'ours'}"
         )
-    named = identities(settings.specs)
+    named = identities(settings.descriptors.specs)
     pairs = list(zip(settings.examples, settings.heldout or [None] * len(settings.examples), strict=True))
     places = [_counts(source, held, denoiser.image_shape, settings) for source, held in pairs]
     # the images of a domain are in the request of its own folder: only one domain is held at a time

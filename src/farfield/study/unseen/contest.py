@@ -86,7 +86,9 @@ class Contest:
         made = {c: {name: one for name in self.settings.chosen if (one := self._make(name, given[c]))} for c in given}
         bounds: dict[str, dict[str, Measures]] = {"real": {}, "base": {}}
         batch_size = self.numerics.loading.batch_size
-        for label, describe in descriptions(self.settings.specs, held["references"], batch_size, self.denoiser):
+        for label, describe in descriptions(
+            self.settings.descriptors.specs, held["references"], batch_size, self.denoiser
+        ):
             known = describe(self.run, sets={**held, "base": base, "examples": every})
             for name, scores in distances(known["references"], {b: known[b] for b in bounds}).items():
                 bounds[name][label] = scores

@@ -41,7 +41,7 @@ def expand(settings: Expand, out: Path, *, quiet: bool = False) -> ExpandResult:
     """Make new images of a domain and measure them; of physical data samples leave in its units as well."""
     numerics, sampler, seed, n = settings.numerics, settings.sampler, settings.seed, settings.n
     denoiser = open_model(settings.model, numerics)
-    named = identities(settings.specs)
+    named = identities(settings.descriptors.specs)
     domain = open_domain(
         settings.examples,
         denoiser.image_shape,
@@ -96,11 +96,12 @@ def expand(settings: Expand, out: Path, *, quiet: bool = False) -> ExpandResult:
 
     sets = {
         "examples": given,
+        **domain.held,
         "samples": domain.shown(samples),
         "base": Images(base.keys, as_shown(base.values)),
-        **domain.held,
     }
-    measures, news, nearest = measure(run, denoiser, settings.specs, sets, batch_size)
+    measures, novelties, nearest = measure(run, denoiser, settings.descriptors.specs, sets, ["samples"], batch_size)
+    news = {label: row["samples"] for label, row in novelties.items()}
     local = _local_copies(sets) if len(given) > 2 else None
     fields = compare(physical, samples) if physical else None
     held, real = sets.get("references"), sets.get("real")
@@ -136,7 +137,7 @@ def expand(settings: Expand, out: Path, *, quiet: bool = False) -> ExpandResult:
             measures=measures,
             fields=fields,
             novelty=news,
-            nearest=nearest,
+            nearest=nearest.get("samples", {}),
             local_copies=local,
             standing=standing(
                 measures,
@@ -163,7 +164,7 @@ def _notes(settings: Expand, sampler: Sampler, chooser: Chooser | None, channels
         )
     if channels not in (1, 3):
         notes.append(f"Images of {channels} channels have no PNG form: the samples are in samples/ only.")
-    if chooser and "model" in settings.descriptors:
+    if chooser and "model" in settings.descriptors.specs:
         notes.append(
             "The descriptor `model` also chose among the candidates: judge the samples by the other descriptors."
         )

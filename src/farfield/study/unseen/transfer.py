@@ -12,14 +12,14 @@ from farfield.audit.content import kept
 from farfield.audit.standing import standing
 from farfield.checkpoints.load import model_digest
 from farfield.command.facts import SourceFacts
-from farfield.command.measures import BySet, Measures, Nearest, Novelty
+from farfield.command.measures import Measures
 from farfield.command.shared import Reading
 from farfield.command.transfer import KeptContent, Transfer, TransferResult
 from farfield.core.artifact import Images, Latents, save
 from farfield.data.picture import as_shown, save_pngs
 from farfield.study.bench.carrier import Carrier
 from farfield.study.bench.domain import Domain, Split, open_domain
-from farfield.study.bench.measure import SHOWN, compare, descriptions, identities, newness, spread
+from farfield.study.bench.measure import SHOWN, identities, measure, spread
 from farfield.study.bench.numerics import model_facts, open_model
 from farfield.study.bench.run import Run
 from farfield.unseen.inversion import round_trip
@@ -35,7 +35,7 @@ def transfer(settings: Transfer, out: Path, *, quiet: bool = False) -> TransferR
     The images that change are the examples of their own domain. The last strength is the result (``samples/``), the
     others are steps to it.
     """
-    numerics, reading, specs = settings.numerics, Reading(strict=settings.strict), settings.specs
+    numerics, reading, specs = settings.numerics, Reading(strict=settings.strict), settings.descriptors.specs
     strengths = sorted(set(settings.strength))
     named = identities(specs)
     denoiser = open_model(settings.model, numerics)
@@ -74,17 +74,8 @@ def transfer(settings: Transfer, out: Path, *, quiet: bool = False) -> TransferR
     }
     chosen = list(made)[-1]
     everything = {**sets, "examples": target.examples, **target.held}
-    against, held = target.held.get("references", target.examples), target.held.get("references")
-    measures: dict[str, BySet] = {}
-    news: dict[str, dict[str, Novelty]] = {}
-    nearest: dict[str, Nearest] = {}
-    for label, describe in descriptions(specs, against, carrier.batch_size, denoiser):
-        known = describe(run, sets=everything)
-        references = known.get("references")
-        measures[label] = compare(references or known["examples"], {k: known[k] for k in (*sets, "real") if k in known})
-        copies = {name: newness(known[name], known["examples"], references) for name in sets}
-        news[label] = {name: row for name, (row, _) in copies.items()}
-        nearest = nearest or copies[chosen][1]
+    measures, news, nearest = measure(run, denoiser, specs, everything, [*sets], carrier.batch_size)
+    held = target.held.get("references")
     stands = standing(
         {d: {"samples": row[chosen], "real": row.get("real", Measures())} for d, row in measures.items()},
         {d: row[chosen] for d, row in news.items()},
@@ -112,7 +103,7 @@ def transfer(settings: Transfer, out: Path, *, quiet: bool = False) -> TransferR
             measures=measures,
             novelty=news,
             standing=stands,
-            nearest=nearest,
+            nearest=nearest.get(chosen, {}),
             kept={name: _kept(given, images) for name, images in sets.items() if name != "before"},
             notes=[
                 *source.notes,
