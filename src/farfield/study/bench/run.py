@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 import torch
+from torch import Tensor
 
 import farfield
 from farfield.command.result import Result, from_json, to_json
@@ -216,6 +217,24 @@ class Run:
                 one.trim(len(parts))
         self.ranks.wait()
         return store
+
+    def rows(
+        self,
+        name: str,
+        kind: type[A],
+        keys: Sequence[str],
+        row: Callable[[str], Tensor | Sequence[float]],
+        label: str,
+        **attributes: Any,
+    ) -> A:
+        """An artifact whose float64 rows are computed one by one, a shard each; see `compute`."""
+
+        def work(part: tuple[str, ...], advance: Advance) -> A:
+            values = torch.stack([torch.as_tensor(row(key), dtype=torch.float64) for key in part])
+            advance(len(part))
+            return kind(part, values, **attributes)
+
+        return self.compute(name, kind, keys, 1, work, label).read()
 
     @contextlib.contextmanager
     def stage(self, name: str) -> Iterator[None]:

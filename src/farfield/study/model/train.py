@@ -288,15 +288,9 @@ class _Session:
     def _snapshot(self) -> None:
         if not self.training.ranks.main:
             return
-        origin = {
-            "command": self.run.request["command"],
-            "data": self.run.request["data"],
-            "data_digest": self.run.request["data_digest"],
-            "class_names": self.run.request["class_names"],
-            "from": self.run.request["from"],
-            "images_seen": self.training.seen,
-            "recipe": self.run.request["recipe"],
-        }
+        request = self.run.request
+        origin = {key: request[key] for key in ("command", "data", "data_digest", "class_names", "from")}
+        origin |= {"images_seen": self.training.seen, "recipe": request["recipe"]}
         for i in range(len(self.training.averages)):
             with self.training.averaged(i) as denoiser:
                 save_model(self._folder(i), denoiser.network, self.plan, dtype=self.dtype, origin=origin)

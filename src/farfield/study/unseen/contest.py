@@ -83,7 +83,8 @@ class Contest:
         base, every, held = self.domain.shown(own), self.domain.examples, self.domain.held
         # The smaller draws are the first of the larger one: `choose` ranks the same keys with the same seed.
         given = {c: every.select(choose(every.keys, c, self.settings.seed)[0]) for c in sorted(counts)}
-        made = {c: {name: one for name in self.settings.chosen if (one := self._make(name, given[c]))} for c in given}
+        ways = {name: self._sampled if name in SAMPLERS else self._tuned for name in self.settings.chosen}
+        made = {c: {name: one for name, way in ways.items() if (one := way(name, given[c]))} for c in given}
         bounds: dict[str, dict[str, Measures]] = {"real": {}, "base": {}}
         batch_size = self.numerics.loading.batch_size
         for label, describe in descriptions(
@@ -131,9 +132,6 @@ class Contest:
         }
         floor = parts.copies(self.domain.held["references"].values) if parts else None
         return Count(count=len(given), methods=methods, local_copies_floor=floor, advice=advise(methods))
-
-    def _make(self, name: str, given: Images) -> Made | None:
-        return self._sampled(name, given) if name in SAMPLERS else self._tuned(name, given)
 
     def _sampled(self, name: str, given: Images) -> Made | None:
         """From the frozen model; None where the sampler cannot serve these examples, which is noted."""

@@ -141,10 +141,5 @@ def _decoded(
 
 def _kept(sources: Images, images: Images) -> KeptContent:
     """How much of the sources is left in the images."""
-    left = kept(sources.values, images.values)
-    return KeptContent(
-        correlation=left.correlation,
-        recognised=left.recognised,
-        chance=left.chance,
-        ssim=spread(round_trip(as_shown(sources.values), as_shown(images.values)).ssim),
-    )
+    ssim = spread(round_trip(as_shown(sources.values), as_shown(images.values)).ssim)
+    return KeptContent(**vars(kept(sources.values, images.values)), ssim=ssim)
