@@ -10,6 +10,7 @@ from farfield.core.artifact import Images, Store
 from farfield.present import plot
 from farfield.present.curve import Line, charts, curves
 from farfield.present.page import Picture, Section, Table
+from farfield.present.plot import PAINT
 from farfield.present.words import level, score
 
 SHOWN = 6
@@ -20,7 +21,7 @@ def interference(folder: Path, summary: AnalyseResult) -> Section:
     judged = summary.interference
     rows = judged.curves
     drawn = []
-    for way, paint, what in (("eta", "ours", "eta"), ("noise", "real", "turned by")):
+    for way, paint, what in (("eta", PAINT.ours, "eta"), ("noise", PAINT.real, "turned by")):
         ats = list(dict.fromkeys(r.at for r in rows if r.way == way))
         panels = {
             title: [
@@ -93,7 +94,7 @@ def bandwidth(kept: Bandwidth) -> Section:
         Line(
             _way(w),
             [(r.sigma, r.kept) for r in w.levels],
-            "ours" if w.way == "eta" else "real",
+            PAINT.ours if w.way == "eta" else PAINT.real,
             0.3 + 0.7 * w.at,
         )
         for w in ways

@@ -46,7 +46,7 @@ MEANINGS = {
     "release": "All weights trained for a fixed number of epochs without early stopping (the baseline of arXiv "
     "2310.09213).",
 }
-COLOURS = {"ours": PAINT["ours"], "full": "#009e73", "lora": "#56b4e9", "norm": "#e69f00", "release": "#cc79a7"}
+COLOURS = {"ours": PAINT.ours, "full": "#009e73", "lora": "#56b4e9", "norm": "#e69f00", "release": "#cc79a7"}
 VERDICTS = {
     "keep": "no, with {} examples the best tuned model stands farther from held-out images than the frozen model's new ones",
     "doubt": "with {} examples the frozen model's new images stand nearer, but repeat the examples",
@@ -215,18 +215,18 @@ def curves(domain: ComparedDomain) -> Figure | None:
         for i, (name, points) in enumerate(methods.items()):
             x = [count * 1.03 ** (i - len(methods) / 2) for count, _ in points]  # bars beside each other
             y = [s.value for _, s in points]
-            colour, style = COLOURS.get(name, PAINT["muted"]), "-" if name in COLOURS else (0, (2 + i, 2))
+            colour, style = COLOURS.get(name, PAINT.muted), "-" if name in COLOURS else (0, (2 + i, 2))
             marker = "o" if name in COLOURS else "sv^D"[i % 4]
             ax.plot(x, y, marker, linestyle=style, color=colour, linewidth=1.4, markersize=4, label=TITLES[name])
             for at, (_, s) in zip(x, points, strict=True):
                 if s.low is not None and s.high is not None:
                     ax.plot([at, at], [s.low, s.high], color=colour, linewidth=2, alpha=0.4)
             values += y
-        for name, bound in (("real", domain.real), ("base", domain.base)):
+        for name, paint, bound in (("real", PAINT.real, domain.real), ("base", PAINT.base, domain.base)):
             if distance := _distance(bound, descriptor):
-                ax.axhline(distance.value, color=PAINT[name], linewidth=1.2, linestyle=(0, (4, 2)), label=TITLES[name])
+                ax.axhline(distance.value, color=paint, linewidth=1.2, linestyle=(0, (4, 2)), label=TITLES[name])
                 if name == "real" and distance.low is not None and distance.high is not None:
-                    ax.axhspan(distance.low, distance.high, color=PAINT["real"], alpha=0.12, linewidth=0)
+                    ax.axhspan(distance.low, distance.high, color=PAINT.real, alpha=0.12, linewidth=0)
                 values.append(distance.value)
         largest = max(map(abs, values))
         finest = max(_half_width(_distance(domain.real, descriptor)), 1e-3 * largest)

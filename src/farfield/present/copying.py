@@ -99,12 +99,12 @@ def similarities(sets: Mapping[str, Sequence[float]], thresholds: Mapping[str, f
     edges = np.linspace(low - 0.01, 1.0, 61)
     for name, found in values.items():
         heights = np.histogram(found, edges)[0] / found.size
-        colour = PAINT["ours"] if name in ("samples", "same seed") else PAINT["real"]
+        colour = PAINT.ours if name in ("samples", "same seed") else PAINT.real
         ax.stairs(heights, edges, fill=True, color=colour, alpha=0.16)
         ax.stairs(heights, edges, color=colour, linewidth=1.4, label=f"{name} (n = {found.size})")
     for i, (kind, place) in enumerate(thresholds.items()):
         style = (0, (4, 2)) if i else "-"
-        ax.axvline(place, color=PAINT["ink"], linewidth=1.1, linestyle=style, label=f"{kind} threshold, {place:.3g}")
+        ax.axvline(place, color=PAINT.ink, linewidth=1.1, linestyle=style, label=f"{kind} threshold, {place:.3g}")
     ax.set_yticks([])
     ax.spines["left"].set_visible(False)
     ax.set_xlabel("cosine")
@@ -133,7 +133,7 @@ def _shares(rows: Sequence[tuple[str, Score, Score | None]]) -> Figure:
     """A line each: the share of samples, and that of held-out images beneath it."""
     figure, (ax,) = subplots(1, 1, 0.5 + 0.42 * len(rows))
     for place, (_, ours, theirs) in enumerate(rows):
-        for value, colour, shift in ((ours, PAINT["ours"], -0.13), (theirs, PAINT["real"], 0.13)):
+        for value, colour, shift in ((ours, PAINT.ours, -0.13), (theirs, PAINT.real, 0.13)):
             if value is not None:
                 _dot(ax, value, place + shift, colour, upright=False)
     ax.set_yticks(range(len(rows)), labels=[name for name, _, _ in rows], parse_math=False)
@@ -142,7 +142,7 @@ def _shares(rows: Sequence[tuple[str, Score, Score | None]]) -> Figure:
     ax.set_ylim(len(rows) - 0.5, -0.5)
     ax.set_xlim(-0.02, 1.02)
     _few_ticks(ax, 5)
-    for name, colour in (("samples", PAINT["ours"]), ("held-out images", PAINT["real"])):
+    for name, colour in (("samples", PAINT.ours), ("held-out images", PAINT.real)):
         ax.plot([], [], "o", color=colour, markersize=6, label=name)
     figure.legend(loc="outside lower left", ncols=2)
     return figure

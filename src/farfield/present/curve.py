@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Line:
-    """Points (level, stored Score or number) under one label; ``paint`` is a name in `plot.PAINT`."""
+    """Points (level, stored Score or number) under one label; ``paint`` is a colour of `plot.PAINT`."""
 
     label: str
     points: Sequence[tuple[float, Score | Mapping[str, Any] | float | None]]
-    paint: str = "ours"
+    paint: str = PAINT.ours
     strength: float = 1.0
     dashed: bool = False
 
@@ -39,7 +39,7 @@ def curves(panels: Mapping[str, Sequence[Line]], *, columns: int = 3, xlabel: st
     for ax, (title, lines) in zip(axes, found.items(), strict=True):
         places = sorted({place for line in lines for place, _ in _drawn(line)})
         for i, line in enumerate(lines):
-            colour, points = PAINT[line.paint], _drawn(line)
+            colour, points = line.paint, _drawn(line)
             # side by side, so that intervals at one level can be told apart
             shift = 1.02 ** (i - (len(lines) - 1) / 2)
             xs = [place * shift for place, _ in points]

@@ -9,6 +9,7 @@ from farfield.command.facts import OverPoints
 from farfield.core.score import Score
 from farfield.present.curve import Line, charts, curves
 from farfield.present.page import Content, Section, Table
+from farfield.present.plot import PAINT
 from farfield.present.words import level, number, score, score_parts, short
 
 MOST = 6
@@ -106,7 +107,7 @@ def _levels(summary: DimensionResult) -> Section:
     images = list(summary.images.values())[:MOST]
 
     def lines(own: list[list[Score]], means: list[OverPoints]) -> list[Line]:
-        single = [Line("single images", list(zip(sigmas, one, strict=True)), "base", 0.5) for one in own]
+        single = [Line("single images", list(zip(sigmas, one, strict=True)), PAINT.base, 0.5) for one in own]
         return [*single, Line("mean over images", [(s, m.mean) for s, m in zip(sigmas, means, strict=True)])]
 
     panels = {

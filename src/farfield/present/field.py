@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 SPECTRA = {"spectrum": "Power spectrum", "log_spectrum": "Power spectrum of the logarithm"}
-SERIES = {"samples": ("samples", PAINT["ours"]), "real": ("other held-out", PAINT["base"])}
+SERIES = {"samples": ("samples", PAINT.ours), "real": ("other held-out", PAINT.base)}
 WHOSE = {"samples": "the samples", "real": "other held-out fields"}
-HELD_OUT = ("held-out", PAINT["real"])
+HELD_OUT = ("held-out", PAINT.real)
 
 MEANING = (
     "The power spectrum is averaged over directions in shells one wavenumber wide; k counts waves per shorter side, from "
@@ -132,8 +132,8 @@ def _spectra(sets: Compared, unit: str) -> Figure | None:
         present = {name: spectra[key] for name, spectra in found.items() if key in spectra}
         first = next(iter(present.values()))
         _line(left, first.k, first.real, *HELD_OUT)
-        right.axhspan(0.9, 1.1, color=PAINT["muted"], alpha=0.14, linewidth=0)
-        right.axhline(1, color=PAINT["ink"], linewidth=1)
+        right.axhspan(0.9, 1.1, color=PAINT.muted, alpha=0.14, linewidth=0)
+        right.axhline(1, color=PAINT.ink, linewidth=1)
         for name, spectrum in present.items():
             _line(left, spectrum.k, spectrum.generated, *SERIES[name])
             low, high = spectrum.resolved

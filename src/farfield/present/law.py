@@ -6,6 +6,7 @@ from farfield.command.analyse import AnalyseResult, LatentGeometry, Moments, Sym
 from farfield.core.score import Score, relation
 from farfield.present.curve import Line, charts, curves
 from farfield.present.page import Section, Table
+from farfield.present.plot import PAINT
 from farfield.present.words import level, number, score
 
 NOTHING = Score(0.0, 0, 0.0, 0.0)
@@ -51,7 +52,7 @@ def geometry(summary: AnalyseResult) -> Section:
         [[level(row.sigma), *_lie(row.examples)] for row in rows],
         title="The examples' latents, and independent draws of N(m, s² I)",
     )
-    ways = {"examples": ("examples", "ours"), "in_domain": ("training domain", "base")}
+    ways = {"examples": ("examples", PAINT.ours), "in_domain": ("training domain", PAINT.base)}
     panels = {
         title: [
             Line(label, [(row.sigma, _spread(getattr(getattr(row, way), name))) for row in rows], paint)
@@ -100,7 +101,7 @@ def separability(summary: AnalyseResult) -> Section:
     )
     lines = [
         Line("held-out accuracy", [(r.sigma, r.accuracy) for r in rows]),
-        Line("95 % of relabelled", [(r.sigma, r.null_high) for r in rows], "base", dashed=True),
+        Line("95 % of relabelled", [(r.sigma, r.null_high) for r in rows], PAINT.base, dashed=True),
     ]
     apart = [r.sigma for r in rows if r.apart]
     said = (

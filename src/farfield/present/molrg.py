@@ -17,18 +17,18 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 METHODS = {
-    "labels": ("PCA, classes known", PAINT["ink"]),
+    "labels": ("PCA, classes known", PAINT.ink),
     "clustering": ("spectral clustering", "#009e73"),
     "k_subspaces": ("K-subspaces", "#e69f00"),
-    "low_rank": ("low-rank model, from the clusters", PAINT["real"]),
-    "low_rank_random": ("low-rank model, from random bases", PAINT["ours"]),
+    "low_rank": ("low-rank model, from the clusters", PAINT.real),
+    "low_rank_random": ("low-rank model, from random bases", PAINT.ours),
 }
 """Words and colours (Okabe and Ito's) of the ways to find subspaces."""
 
 MODELS = {
-    "exact": ("exact", PAINT["ink"]),
-    "low_rank": ("low-rank model", PAINT["real"]),
-    "network": ("trained network", PAINT["ours"]),
+    "exact": ("exact", PAINT.ink),
+    "low_rank": ("low-rank model", PAINT.real),
+    "network": ("trained network", PAINT.ours),
 }
 
 
@@ -149,11 +149,9 @@ def figure(summary: MolrgResult) -> Figure:
         beside = [r * 1.012 ** (i - 2) for r in ratios]  # so that intervals at one ratio can be told apart
         for ax, what in zip(axes, ("error", "found"), strict=True):
             _line(ax, beside, getattr(results, what), colour, label)
-    axes[0].plot(
-        ratios if recovery.expected else [], recovery.expected or [], "--", color=PAINT["muted"], linewidth=1.2
-    )
+    axes[0].plot(ratios if recovery.expected else [], recovery.expected or [], "--", color=PAINT.muted, linewidth=1.2)
     for ax, title in zip(axes, ("recovery error", "share of seeds that find the subspaces"), strict=True):
-        ax.axvline(1, color=PAINT["line"], linewidth=1, zorder=0)
+        ax.axvline(1, color=PAINT.line, linewidth=1, zorder=0)
         _ratio_axis(ax, ratios)
         ax.set_ylim(-0.03, 1.03)
         ax.set_title(title)
@@ -196,7 +194,7 @@ def rank_figure(summary: MolrgResult) -> Figure:
         label, colour = MODELS[model]
         _line(axes[0], [1.02 ** (i - 1) / s for s in setting.sigmas], ranks, colour, label)
     for dimension in {max(setting.dimensions), sum(setting.dimensions)}:
-        axes[0].axhline(dimension, color=PAINT["line"], linewidth=1, linestyle="--", zorder=0)
+        axes[0].axhline(dimension, color=PAINT.line, linewidth=1, linestyle="--", zorder=0)
     axes[0].set_xscale("log")
     axes[0].minorticks_off()
     ticks = [1 / s for s in setting.sigmas]
@@ -242,8 +240,8 @@ def network_figure(networks: list[Trained]) -> Figure:
     """New samples, and energy inside the true subspaces, over the number of samples per dimension."""
     drawn, axes = subplots(1, 1, 3.0)
     ratios = [c.ratio for c in networks]
-    _line(axes[0], ratios, [c.new for c in networks], PAINT["ours"], "new samples")
-    _line(axes[0], ratios, [c.inside for c in networks], PAINT["real"], "energy inside the subspaces")
+    _line(axes[0], ratios, [c.new for c in networks], PAINT.ours, "new samples")
+    _line(axes[0], ratios, [c.inside for c in networks], PAINT.real, "energy inside the subspaces")
     _ratio_axis(axes[0], ratios)
     axes[0].set_ylim(-0.03, 1.03)
     axes[0].set_title("trained network")

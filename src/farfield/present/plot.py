@@ -11,6 +11,7 @@ import io
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from farfield.command.measures import BySet, Measures, SearchedLevel
@@ -27,17 +28,22 @@ __all__ = ["channels_shown", "difference", "grid", "histograms", "measures", "pa
 P = ParamSpec("P")
 R = TypeVar("R")
 
-PAINT = {
-    "real": "#0072b2",
-    "ours": "#d55e00",
-    "base": "#7d8590",
-    "ink": "#1d2126",
-    "muted": "#6b737c",
-    "line": "#d9dadb",
-}
-"""Okabe and Ito's blue and vermilion, told apart by every kind of colour vision, and greys."""
 
-SET_PAINT = {"real": PAINT["real"], "samples": PAINT["ours"], "base": PAINT["base"]}
+@dataclass(frozen=True)
+class Paint:
+    """Okabe and Ito's blue and vermilion, told apart by every kind of colour vision, and greys."""
+
+    real: str = "#0072b2"
+    ours: str = "#d55e00"
+    base: str = "#7d8590"
+    ink: str = "#1d2126"
+    muted: str = "#6b737c"
+    line: str = "#d9dadb"
+
+
+PAINT = Paint()
+
+SET_PAINT = {"real": PAINT.real, "samples": PAINT.ours, "base": PAINT.base}
 STYLE: Any = {
     "font.size": 10,
     "axes.titlesize": 10.5,
@@ -45,16 +51,16 @@ STYLE: Any = {
     "axes.labelsize": 9.5,
     "axes.spines.top": False,
     "axes.spines.right": False,
-    "axes.edgecolor": PAINT["line"],
-    "axes.labelcolor": PAINT["muted"],
-    "axes.titlecolor": PAINT["ink"],
-    "xtick.color": PAINT["line"],
-    "ytick.color": PAINT["line"],
-    "xtick.labelcolor": PAINT["muted"],
-    "ytick.labelcolor": PAINT["muted"],
+    "axes.edgecolor": PAINT.line,
+    "axes.labelcolor": PAINT.muted,
+    "axes.titlecolor": PAINT.ink,
+    "xtick.color": PAINT.line,
+    "ytick.color": PAINT.line,
+    "xtick.labelcolor": PAINT.muted,
+    "ytick.labelcolor": PAINT.muted,
     "xtick.labelsize": 9,
     "ytick.labelsize": 9,
-    "text.color": PAINT["ink"],
+    "text.color": PAINT.ink,
     "legend.frameon": False,
     "svg.fonttype": "none",
     "svg.hashsalt": "farfield",  # ids from contents, not from chance: the same run gives the same bytes
@@ -82,7 +88,7 @@ def svg(figure: Figure) -> str:
     text = buffer.getvalue()
     text = re.sub(r"<metadata>.*?</metadata>", "", text[text.index("<svg") :], flags=re.DOTALL)
     text = re.sub(r' xmlns(:\w+)?="[^"]*"', "", text, count=2)  # a page's parser knows them; they look like addresses
-    names = {colour: name for name, colour in PAINT.items()}
+    names = {colour: name for name, colour in vars(PAINT).items()}
 
     def themed(tag: re.Match[str]) -> str:
         return re.sub(
@@ -128,7 +134,7 @@ def histograms(geometry: Mapping[str, Any]) -> Figure | None:
         low, high = float(everything.min()), float(everything.max())
         pad = 0.04 * (high - low) or 0.02 * abs(high) or 0.5
         edges = np.linspace(low - pad, high + pad, 31)
-        for which, colour in (("examples", PAINT["real"]), ("samples", PAINT["ours"])):
+        for which, colour in (("examples", PAINT.real), ("samples", PAINT.ours)):
             values = data[name][which]
             if values.size:
                 # shares, so that sets of different size can be laid over each other
@@ -146,13 +152,13 @@ def histograms(geometry: Mapping[str, Any]) -> Figure | None:
                 ax.axvspan(
                     max(middle - sd, edges[0]),
                     min(middle + sd, edges[-1]),
-                    color=PAINT["muted"],
+                    color=PAINT.muted,
                     alpha=0.16,
                     linewidth=0,
                 )
             ax.axvline(
                 middle,
-                color=PAINT["ink"],
+                color=PAINT.ink,
                 linewidth=1.1,
                 linestyle=(0, (4, 2)),
                 label="independent Gaussian draws (band: ± 1 sd)",
@@ -189,7 +195,7 @@ def measures(measures: Mapping[str, BySet]) -> Figure | None:
             ax.xaxis.set_major_formatter(lambda v, _: number(v, 1) if v else "0")
         else:
             _few_ticks(ax, 5)
-        ax.axvline(0, color=PAINT["line"], linewidth=1, zorder=0)
+        ax.axvline(0, color=PAINT.line, linewidth=1, zorder=0)
         ax.set_yticks(range(len(scores)), labels=[SETS[s] for s, _ in scores], parse_math=False)
         ax.tick_params(axis="y", length=0)
         ax.spines["left"].set_visible(False)
@@ -209,9 +215,9 @@ def sigma_search(rows: Sequence[SearchedLevel]) -> Figure | None:
     sigmas = [row.sigma for row in rows]
     for ax, name in zip(axes, ("discrepancy", "copies"), strict=True):
         values = [getattr(row, name) for row in rows]
-        ax.plot(sigmas, values, color=PAINT["base"], linewidth=1.2, zorder=1)
+        ax.plot(sigmas, values, color=PAINT.base, linewidth=1.2, zorder=1)
         for row, value in zip(rows, values, strict=True):
-            _dot(ax, Score(value, 0), row.sigma, PAINT["ours"] if row.chosen else PAINT["base"], upright=True)
+            _dot(ax, Score(value, 0), row.sigma, PAINT.ours if row.chosen else PAINT.base, upright=True)
         if sigmas[-1] > 3 * sigmas[0]:
             ax.set_xscale("log")
         ax.minorticks_off()

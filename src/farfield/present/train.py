@@ -87,14 +87,14 @@ def _chart(log: Sequence[LogRow]) -> Figure | None:
     if len(rows) < 2:
         return None
     figure, (losses, rates) = subplots(2, 2, 2.6)
-    for name, title, colour in (("loss", "training", PAINT["ours"]), ("heldout", "held out", PAINT["real"])):
+    for name, title, colour in (("loss", "training", PAINT.ours), ("heldout", "held out", PAINT.real)):
         points = [(row.images, value) for row in rows if (value := getattr(row, name)) is not None]
         if points:
             losses.plot(*zip(*points, strict=True), color=colour, linewidth=1.6, label=title)
     losses.set_yscale("log")
     losses.set_title("loss")
     losses.legend()
-    rates.plot([row.images for row in rows], [row.rate for row in rows], color=PAINT["base"], linewidth=1.6)
+    rates.plot([row.images for row in rows], [row.rate for row in rows], color=PAINT.base, linewidth=1.6)
     rates.set_title("learning rate")
     rates.set_ylim(bottom=0)
     for ax in (losses, rates):

@@ -228,11 +228,11 @@ def _chart(summary: TransferResult) -> Figure | None:
         before = [] if float(names[0]) == 0 else [(0.0, _distance(summary, descriptor, "before"))]
         _line(ax, [*before, *((float(s), _distance(summary, descriptor, s)) for s in names)])
         if real := _distance(summary, descriptor, "real"):
-            ax.axhline(real.value, color=PAINT["real"], linewidth=1.4)
+            ax.axhline(real.value, color=PAINT.real, linewidth=1.4)
         ax.set_yscale("symlog", linthresh=0.1)
         ax.set_title(f"distance to the style, {descriptor}", parse_math=False)
     _line(axes[-1], [(float(s), summary.kept[s].recognised) for s in names])
-    axes[-1].axhline(summary.kept[names[0]].chance, color=PAINT["muted"], linewidth=1, linestyle=(0, (4, 2)))
+    axes[-1].axhline(summary.kept[names[0]].chance, color=PAINT.muted, linewidth=1, linestyle=(0, (4, 2)))
     axes[-1].set_ylim(0, 1.05)
     axes[-1].set_title("own source recognised (dashed: chance)")
     for ax in axes:
@@ -242,8 +242,8 @@ def _chart(summary: TransferResult) -> Figure | None:
 
 def _line(ax: Any, points: Sequence[tuple[float, Score | None]]) -> None:
     known = [(x, s) for x, s in points if s]
-    ax.plot([x for x, _ in known], [s.value for _, s in known], color=PAINT["base"], linewidth=1.2, zorder=1)
+    ax.plot([x for x, _ in known], [s.value for _, s in known], color=PAINT.base, linewidth=1.2, zorder=1)
     for x, s in known:
         if s.low is not None:
-            ax.plot([x, x], [s.low, s.high], color=PAINT["ours"], linewidth=2.2, alpha=0.55)
-        ax.plot([x], [s.value], "o", color=PAINT["ours"], markersize=6, zorder=3)
+            ax.plot([x, x], [s.low, s.high], color=PAINT.ours, linewidth=2.2, alpha=0.55)
+        ax.plot([x], [s.value], "o", color=PAINT.ours, markersize=6, zorder=3)

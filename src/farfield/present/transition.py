@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-COLOURS = (PAINT["real"], PAINT["ours"], "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
+COLOURS = (PAINT.real, PAINT.ours, "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 """Okabe and Ito's, one a width."""
 
 KINDS = {
@@ -162,7 +162,7 @@ def figure(summary: TransitionResult, kind: str) -> Figure:
         _line(theory, [(c.size, c.theory.rp[kind].score) for c in cells], colours[width], label)
         _line(theory, [(c.size, c.theory.rp[kind].chance) for c in cells], colours[width], dashed=True)
     held = summary.held_out_exceed
-    _line(gl, [(n, 1 - held[str(n)][kind].value) for n in summary.grid.sizes], PAINT["muted"], dashed=True)
+    _line(gl, [(n, 1 - held[str(n)][kind].value) for n in summary.grid.sizes], PAINT.muted, dashed=True)
     for i, (label, points) in enumerate(_pairs(summary).items()):
         _line(between, [(b.size, b.rp[kind].score) for b in points], COLOURS[i % len(COLOURS)], label)
         _line(between, [(b.size, b.rp[kind].chance) for b in points], COLOURS[i % len(COLOURS)], dashed=True)
@@ -245,7 +245,7 @@ def _shade(ax: Axes, summary: TransitionResult) -> None:
     for i, size in enumerate(sizes):
         regimes = {cell.regime for cell in _at(summary, size)}
         if regimes in ({"memorizes"}, {"generalizes"}):
-            colour = PAINT["ours"] if regimes == {"memorizes"} else PAINT["real"]
+            colour = PAINT.ours if regimes == {"memorizes"} else PAINT.real
             ax.axvspan(edges[i], edges[i + 1], color=colour, alpha=0.07, linewidth=0)
     ax.set_xlim(edges[0], edges[-1])
 
