@@ -12,8 +12,9 @@ from farfield.command.compare import ComparedDomain, CompareResult, Count
 from farfield.command.measures import Measures, Novelty
 from farfield.core.artifact import Images, Store
 from farfield.core.score import Score
+from farfield.present.curve import line, ticks
 from farfield.present.page import Chart, Content, Picture, Section, Table
-from farfield.present.plot import PAINT, styled, subplots
+from farfield.present.plot import PAINT, legend, styled, subplots
 from farfield.present.sheet import grid
 from farfield.present.verdict import FEW
 from farfield.present.words import MEASURES, as_score, duration, number, score_parts, short
@@ -213,15 +214,13 @@ def curves(domain: ComparedDomain) -> Figure | None:
     for ax, (descriptor, methods) in zip(axes, lines.items(), strict=True):
         values = []
         for i, (name, points) in enumerate(methods.items()):
-            x = [count * 1.03 ** (i - len(methods) / 2) for count, _ in points]  # bars beside each other
-            y = [s.value for _, s in points]
+            # side by side, so that bars do not hide each other
+            beside = [(count * 1.03 ** (i - len(methods) / 2), s) for count, s in points]
             colour, style = COLOURS.get(name, PAINT.muted), "-" if name in COLOURS else (0, (2 + i, 2))
             marker = "o" if name in COLOURS else "sv^D"[i % 4]
-            ax.plot(x, y, marker, linestyle=style, color=colour, linewidth=1.4, markersize=4, label=TITLES[name])
-            for at, (_, s) in zip(x, points, strict=True):
-                if s.low is not None and s.high is not None:
-                    ax.plot([at, at], [s.low, s.high], color=colour, linewidth=2, alpha=0.4)
-            values += y
+            look: Any = {"marker": marker, "linestyle": style, "linewidth": 1.4, "markersize": 4}
+            line(ax, beside, colour, TITLES[name], bar=2, **look)
+            values += [s.value for _, s in points]
         for name, paint, bound in (("real", PAINT.real, domain.real), ("base", PAINT.base, domain.base)):
             if distance := _distance(bound, descriptor):
                 ax.axhline(distance.value, color=paint, linewidth=1.2, linestyle=(0, (4, 2)), label=TITLES[name])
@@ -235,14 +234,12 @@ def curves(domain: ComparedDomain) -> Figure | None:
             ax.set_yscale("symlog", linthresh=10 ** math.floor(math.log10(2 * finest)))
             ax.yaxis.set_major_formatter(lambda v, _: number(v, 1) if v else "0")
         ax.set_xscale("log")
-        ax.minorticks_off()
         counts = [row.count for row in rows]
-        ax.set_xticks(counts, labels=[number(c) for c in counts])
+        ticks(ax, counts, [number(c) for c in counts])
         ax.set_xlim(counts[0] / 1.3, counts[-1] * 1.3)
         ax.set_xlabel("examples")
         ax.set_title(f"kernel distance, {descriptor} features", parse_math=False)
-    handles = {label: h for ax in axes for h, label in zip(*ax.get_legend_handles_labels(), strict=True)}
-    figure.legend(list(handles.values()), list(handles), loc="outside lower left", ncols=4)
+    legend(figure, axes, 4)
     return figure
 
 

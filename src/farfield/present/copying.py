@@ -11,7 +11,7 @@ from farfield.command.score import Comparison
 from farfield.core.artifact import read_json
 from farfield.core.score import Score
 from farfield.present.page import Chart, Section, Table
-from farfield.present.plot import PAINT, _dot, _few_ticks, styled, subplots
+from farfield.present.plot import PAINT, dot, few_ticks, named_rows, outline, styled, subplots
 from farfield.present.words import number, share
 
 if TYPE_CHECKING:
@@ -94,19 +94,15 @@ def similarities(sets: Mapping[str, Sequence[float]], thresholds: Mapping[str, f
     import numpy as np
 
     figure, (ax,) = subplots(1, 1, 2.6)
-    values = {name: np.array(found, float) for name, found in sets.items()}
+    values = {name: np.array(cosines, float) for name, cosines in sets.items()}
     low = min(min(v.min() for v in values.values()), min(thresholds.values()))
     edges = np.linspace(low - 0.01, 1.0, 61)
-    for name, found in values.items():
-        heights = np.histogram(found, edges)[0] / found.size
+    for name, cosines in values.items():
         colour = PAINT.ours if name in ("samples", "same seed") else PAINT.real
-        ax.stairs(heights, edges, fill=True, color=colour, alpha=0.16)
-        ax.stairs(heights, edges, color=colour, linewidth=1.4, label=f"{name} (n = {found.size})")
+        outline(ax, cosines, edges, colour, f"{name} (n = {cosines.size})")
     for i, (kind, place) in enumerate(thresholds.items()):
         style = (0, (4, 2)) if i else "-"
         ax.axvline(place, color=PAINT.ink, linewidth=1.1, linestyle=style, label=f"{kind} threshold, {place:.3g}")
-    ax.set_yticks([])
-    ax.spines["left"].set_visible(False)
     ax.set_xlabel("cosine")
     ax.set_xlim(edges[0], 1.005)
     figure.legend(loc="outside lower left", ncols=4)
@@ -135,13 +131,10 @@ def _shares(rows: Sequence[tuple[str, Score, Score | None]]) -> Figure:
     for place, (_, ours, theirs) in enumerate(rows):
         for value, colour, shift in ((ours, PAINT.ours, -0.13), (theirs, PAINT.real, 0.13)):
             if value is not None:
-                _dot(ax, value, place + shift, colour, upright=False)
-    ax.set_yticks(range(len(rows)), labels=[name for name, _, _ in rows], parse_math=False)
-    ax.tick_params(axis="y", length=0)
-    ax.spines["left"].set_visible(False)
-    ax.set_ylim(len(rows) - 0.5, -0.5)
+                dot(ax, value, place + shift, colour, upright=False)
+    named_rows(ax, [name for name, _, _ in rows])
     ax.set_xlim(-0.02, 1.02)
-    _few_ticks(ax, 5)
+    few_ticks(ax, 5)
     for name, colour in (("samples", PAINT.ours), ("held-out images", PAINT.real)):
         ax.plot([], [], "o", color=colour, markersize=6, label=name)
     figure.legend(loc="outside lower left", ncols=2)

@@ -46,8 +46,8 @@ def _verdict(summary: DimensionResult) -> list[str]:
         f"{where} FLIPD is {score(one.flipd.mean)} and the denoising error says {score(one.error.mean)} dimensions, "
         f"means over {summary.n} images."
     ]
-    if found := summary.bundle:
-        said.append(f"The normal bundle has {score(found.threshold.mean)} dimensions there.")
+    if bundle := summary.bundle:
+        said.append(f"The normal bundle has {score(bundle.threshold.mean)} dimensions there.")
     return said
 
 
@@ -74,9 +74,9 @@ def _caveats(summary: DimensionResult) -> list[str]:
             "and the number of pixels it tells of the network alone."
         )
     said.append("A dimension counts the directions in which the data vary by more than about the noise level.")
-    if (found := summary.bundle) and found.without_gap:
+    if (bundle := summary.bundle) and bundle.without_gap:
         said.append(
-            f"In {found.without_gap} of {summary.n} normal bundles the singular values have no clear gap: the count by gap "
+            f"In {bundle.without_gap} of {summary.n} normal bundles the singular values have no clear gap: the count by gap "
             "is chance there."
         )
     if not summary.copies:
@@ -97,8 +97,8 @@ def _key_numbers(summary: DimensionResult) -> list[tuple[str, str, str, str]]:
         ("FLIPD", *score_parts(one.flipd.mean), note),
         ("by denoising error", *score_parts(one.error.mean), note),
     ]
-    if found := summary.bundle:
-        tiles.append(("normal bundle", *score_parts(found.threshold.mean), note))
+    if bundle := summary.bundle:
+        tiles.append(("normal bundle", *score_parts(bundle.threshold.mean), note))
     return tiles
 
 
@@ -143,13 +143,13 @@ def _levels(summary: DimensionResult) -> Section:
 
 def _images(summary: DimensionResult) -> Section:
     place, one = _recommended(summary)
-    found = summary.bundle
+    bundle = summary.bundle
     rows = [
         [name, image.flipd[place], image.error[place]]
-        + ([found.images[name].threshold, found.images[name].gap] if found else [])
+        + ([bundle.images[name].threshold, bundle.images[name].gap] if bundle else [])
         for name, image in summary.images.items()
     ]
-    columns = ["image", "FLIPD", "by denoising error"] + (["normal bundle", "by its gap"] if found else [])
+    columns = ["image", "FLIPD", "by denoising error"] + (["normal bundle", "by its gap"] if bundle else [])
     means = [[level(o.sigma), o.flipd.mean, o.error.mean] for o in summary.levels]
     tables = [
         Table(["noise level", "FLIPD", "by denoising error"], means, "Means over images", chosen=[place]),

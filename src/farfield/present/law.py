@@ -128,7 +128,7 @@ def symmetry(turned: Symmetries) -> Section:
             [
                 level(r.sigma),
                 r.equivariance,
-                *((told.accuracy, _p(told.p_value)) if (told := r.separable) else (None, "–")),
+                *((separable.accuracy, _p(separable.p_value)) if (separable := r.separable) else (None, "–")),
                 r.gain,
                 f"{len(r.refused)} of {len(r.normality)}",
             ]
@@ -148,9 +148,9 @@ def symmetry(turned: Symmetries) -> Section:
         f"{score(last.gain)} nats per dimension: "
         + {"above": "a gain.", "below": "a loss."}.get(str(relation(last.gain, NOTHING)), "nothing that shows."),
     ]
-    if told := last.separable:
-        apart = "can" if told.apart else "cannot"
-        said.append(f"A linear classifier {apart} tell turned latents from originals ({score(told.accuracy)}).")
+    if separable := last.separable:
+        apart = "can" if separable.apart else "cannot"
+        said.append(f"A linear classifier {apart} tell turned latents from originals ({score(separable.accuracy)}).")
     return Section(
         "symmetry",
         "Symmetry",

@@ -135,18 +135,8 @@ def histograms(geometry: Mapping[str, Any]) -> Figure | None:
         pad = 0.04 * (high - low) or 0.02 * abs(high) or 0.5
         edges = np.linspace(low - pad, high + pad, 31)
         for which, colour in (("examples", PAINT.real), ("samples", PAINT.ours)):
-            values = data[name][which]
-            if values.size:
-                # shares, so that sets of different size can be laid over each other
-                heights = np.histogram(values, edges)[0] / values.size
-                ax.stairs(heights, edges, fill=True, color=colour, alpha=0.16)
-                ax.stairs(
-                    heights,
-                    edges,
-                    color=colour,
-                    linewidth=1.4,
-                    label="examples" if which == "examples" else "new latents",
-                )
+            if (values := data[name][which]).size:
+                outline(ax, values, edges, colour, "examples" if which == "examples" else "new latents")
         if middle is not None:
             if sd:
                 ax.axvspan(
@@ -164,12 +154,9 @@ def histograms(geometry: Mapping[str, Any]) -> Figure | None:
                 label="independent Gaussian draws (band: ± 1 sd)",
             )
         ax.set_title(panels[name])
-        ax.set_yticks([])
-        ax.spines["left"].set_visible(False)
         ax.set_xlim(edges[0], edges[-1])
-        _few_ticks(ax, 4)
-    handles = {label: h for ax in axes for h, label in zip(*ax.get_legend_handles_labels(), strict=True)}
-    figure.legend(list(handles.values()), list(handles), loc="outside lower left", ncols=3)
+        few_ticks(ax, 4)
+    legend(figure, axes)
     return figure
 
 
@@ -186,7 +173,7 @@ def measures(measures: Mapping[str, BySet]) -> Figure | None:
     figure, axes = subplots(len(rows), min(len(rows), 2), 0.75 + 0.33 * max(map(len, rows.values())))
     for ax, (descriptor, scores) in zip(axes, rows.items(), strict=True):
         for place, (which, score) in enumerate(scores):
-            _dot(ax, score, place, SET_PAINT[which], upright=False)
+            dot(ax, score, place, SET_PAINT[which], upright=False)
         ends = [abs(b) for _, s in scores for b in (s.value, s.low, s.high) if b is not None]
         finest = max(_half_width(scores[0][1]), 1e-3 * max(ends)) or 1.0
         # sets that differ by orders of magnitude: linear around 0, where the floor lies, and logarithmic beyond
@@ -194,12 +181,9 @@ def measures(measures: Mapping[str, BySet]) -> Figure | None:
             ax.set_xscale("symlog", linthresh=10 ** math.floor(math.log10(2 * finest)))
             ax.xaxis.set_major_formatter(lambda v, _: number(v, 1) if v else "0")
         else:
-            _few_ticks(ax, 5)
+            few_ticks(ax, 5)
         ax.axvline(0, color=PAINT.line, linewidth=1, zorder=0)
-        ax.set_yticks(range(len(scores)), labels=[SETS[s] for s, _ in scores], parse_math=False)
-        ax.tick_params(axis="y", length=0)
-        ax.spines["left"].set_visible(False)
-        ax.set_ylim(len(scores) - 0.5, -0.5)
+        named_rows(ax, [SETS[s] for s, _ in scores])
         ax.set_title(descriptor, parse_math=False)
         ax.margins(x=0.06)
     return figure
@@ -214,10 +198,8 @@ def sigma_search(rows: Sequence[SearchedLevel]) -> Figure | None:
     figure, axes = subplots(2, 2, 2.2)
     sigmas = [row.sigma for row in rows]
     for ax, name in zip(axes, ("discrepancy", "copies"), strict=True):
-        values = [getattr(row, name) for row in rows]
-        ax.plot(sigmas, values, color=PAINT.base, linewidth=1.2, zorder=1)
-        for row, value in zip(rows, values, strict=True):
-            _dot(ax, Score(value, 0), row.sigma, PAINT.ours if row.chosen else PAINT.base, upright=True)
+        points = [(row.sigma, Score(getattr(row, name), 0)) for row in rows]
+        dotted(ax, points, [PAINT.ours if row.chosen else PAINT.base for row in rows])
         if sigmas[-1] > 3 * sigmas[0]:
             ax.set_xscale("log")
         ax.minorticks_off()
@@ -237,13 +219,46 @@ def subplots(count: int, columns: int, height: float) -> tuple[Figure, list[Axes
     return figure, [figure.add_subplot(lines, columns, i + 1) for i in range(count)]
 
 
-def _dot(ax: Axes, score: Score, place: float, colour: str, *, upright: bool) -> None:
+def dot(ax: Axes, score: Score, place: float, colour: str, *, upright: bool) -> None:
+    """A value on its interval."""
     low, high = score.low, score.high
     if low is not None and high is not None:
-        ends = ([place, place], [low, high])
-        ax.plot(*(ends if upright else ends[::-1]), color=colour, linewidth=2.2, alpha=0.55, solid_capstyle="round")
+        ends, cap = ([place, place], [low, high]), "projecting" if upright else "round"
+        ax.plot(*(ends if upright else ends[::-1]), color=colour, linewidth=2.2, alpha=0.55, solid_capstyle=cap)
     point = ([place], [score.value])
     ax.plot(*(point if upright else point[::-1]), "o", color=colour, markersize=6, zorder=3)
+
+
+def dotted(ax: Axes, points: Sequence[tuple[float, Score]], colours: Sequence[str]) -> None:
+    """Values on their intervals, joined by a grey line."""
+    ax.plot([x for x, _ in points], [s.value for _, s in points], color=PAINT.base, linewidth=1.2, zorder=1)
+    for (x, score), colour in zip(points, colours, strict=True):
+        dot(ax, score, x, colour, upright=True)
+
+
+def outline(ax: Axes, values: Any, edges: Any, colour: str, label: str) -> None:
+    """A histogram of shares, so that sets of different size can be laid over each other."""
+    import numpy as np
+
+    heights = np.histogram(values, edges)[0] / values.size
+    ax.stairs(heights, edges, fill=True, color=colour, alpha=0.16)
+    ax.stairs(heights, edges, color=colour, linewidth=1.4, label=label)
+    ax.set_yticks([])
+    ax.spines["left"].set_visible(False)
+
+
+def named_rows(ax: Axes, names: Sequence[str]) -> None:
+    """A row under each name, from the top."""
+    ax.set_yticks(range(len(names)), labels=names, parse_math=False)
+    ax.tick_params(axis="y", length=0)
+    ax.spines["left"].set_visible(False)
+    ax.set_ylim(len(names) - 0.5, -0.5)
+
+
+def legend(figure: Figure, axes: Sequence[Axes], columns: int = 3) -> None:
+    """One legend for all panels."""
+    handles = {label: h for ax in axes for h, label in zip(*ax.get_legend_handles_labels(), strict=True)}
+    figure.legend(list(handles.values()), list(handles), loc="outside lower left", ncols=columns)
 
 
 def _half_width(score: Score) -> float:
@@ -251,7 +266,7 @@ def _half_width(score: Score) -> float:
     return float(abs(score.value) if low is None or high is None else (high - low) / 2)
 
 
-def _few_ticks(ax: Axes, most: int) -> None:
+def few_ticks(ax: Axes, most: int) -> None:
     from matplotlib.ticker import MaxNLocator
 
     ax.xaxis.set_major_locator(MaxNLocator(most, steps=[1, 2, 5, 10]))

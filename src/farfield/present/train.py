@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from farfield.command.result import from_json
 from farfield.command.train import LogRow, TrainResult
 from farfield.core.artifact import read_json
+from farfield.present.curve import line
 from farfield.present.page import Chart, Content, Picture, Section, Table
 from farfield.present.plot import PAINT, styled, subplots
 from farfield.present.words import number
@@ -71,11 +72,11 @@ def _losses(log: Sequence[LogRow]) -> Section:
 def _samples(folder: Path) -> list[Section]:
     from PIL import Image
 
-    found = sorted((folder / "samples").glob("*.png"))
-    if not found:
+    sheets = sorted((folder / "samples").glob("*.png"))
+    if not sheets:
         return []
     pictures = []
-    for name, path in (("first", found[len(found) // 4]), ("last", found[-1])):
+    for name, path in (("first", sheets[len(sheets) // 4]), ("last", sheets[-1])):
         with Image.open(path) as image:
             pictures.append(Picture(name, image.copy(), f"After {number(int(path.stem))} images"))
     return [Section("samples", "What it draws", "The same seeds each time.", pictures=pictures)]
@@ -90,11 +91,11 @@ def _chart(log: Sequence[LogRow]) -> Figure | None:
     for name, title, colour in (("loss", "training", PAINT.ours), ("heldout", "held out", PAINT.real)):
         points = [(row.images, value) for row in rows if (value := getattr(row, name)) is not None]
         if points:
-            losses.plot(*zip(*points, strict=True), color=colour, linewidth=1.6, label=title)
+            line(losses, points, colour, title, marker="", linewidth=1.6)
     losses.set_yscale("log")
     losses.set_title("loss")
     losses.legend()
-    rates.plot([row.images for row in rows], [row.rate for row in rows], color=PAINT.base, linewidth=1.6)
+    line(rates, [(row.images, row.rate) for row in rows], PAINT.base, marker="", linewidth=1.6)
     rates.set_title("learning rate")
     rates.set_ylim(bottom=0)
     for ax in (losses, rates):

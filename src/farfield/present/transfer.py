@@ -12,7 +12,7 @@ from farfield.core.artifact import Images, Store
 from farfield.core.score import Score, relation
 from farfield.present import plot
 from farfield.present.page import Chart, Content, Picture, Section, Table
-from farfield.present.plot import PAINT, styled, subplots
+from farfield.present.plot import PAINT, dotted, styled, subplots
 from farfield.present.verdict import caveats, standing
 from farfield.present.words import MEASURES, as_score, level, score, score_parts, share, short
 
@@ -226,12 +226,13 @@ def _chart(summary: TransferResult) -> Figure | None:
     figure, axes = subplots(len(known) + 1, min(3, len(known) + 1), 2.4)
     for ax, descriptor in zip(axes, known, strict=False):
         before = [] if float(names[0]) == 0 else [(0.0, _distance(summary, descriptor, "before"))]
-        _line(ax, [*before, *((float(s), _distance(summary, descriptor, s)) for s in names)])
+        points = [*before, *((float(s), _distance(summary, descriptor, s)) for s in names)]
+        _dotted(ax, points)
         if real := _distance(summary, descriptor, "real"):
             ax.axhline(real.value, color=PAINT.real, linewidth=1.4)
         ax.set_yscale("symlog", linthresh=0.1)
         ax.set_title(f"distance to the style, {descriptor}", parse_math=False)
-    _line(axes[-1], [(float(s), summary.kept[s].recognised) for s in names])
+    _dotted(axes[-1], [(float(s), summary.kept[s].recognised) for s in names])
     axes[-1].axhline(summary.kept[names[0]].chance, color=PAINT.muted, linewidth=1, linestyle=(0, (4, 2)))
     axes[-1].set_ylim(0, 1.05)
     axes[-1].set_title("own source recognised (dashed: chance)")
@@ -240,10 +241,6 @@ def _chart(summary: TransferResult) -> Figure | None:
     return figure
 
 
-def _line(ax: Any, points: Sequence[tuple[float, Score | None]]) -> None:
+def _dotted(ax: Any, points: Sequence[tuple[float, Score | None]]) -> None:
     known = [(x, s) for x, s in points if s]
-    ax.plot([x for x, _ in known], [s.value for _, s in known], color=PAINT.base, linewidth=1.2, zorder=1)
-    for x, s in known:
-        if s.low is not None:
-            ax.plot([x, x], [s.low, s.high], color=PAINT.ours, linewidth=2.2, alpha=0.55)
-        ax.plot([x], [s.value], "o", color=PAINT.ours, markersize=6, zorder=3)
+    dotted(ax, known, [PAINT.ours] * len(known))

@@ -113,8 +113,8 @@ def measured_tiles(
     """The numbers of samples to see first: title, value, interval or extreme, and what to compare with."""
     tiles: list[Tile] = []
     if stands and stands.compared:
-        told = f"{stands.apart} of {stands.compared}"
-        tiles.append(("measures that tell them from real images", told, "", "95 % intervals that do not meet"))
+        apart = f"{stands.apart} of {stands.compared}"
+        tiles.append(("measures that tell them from real images", apart, "", "95 % intervals that do not meet"))
     for descriptor, sets in list(measures.items())[:1]:
         ours, floor = (as_score(sets.get(name, Measures()).kernel_distance) for name in ("samples", "real"))
         if ours:
