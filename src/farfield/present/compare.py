@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 from farfield.command.compare import ComparedDomain, CompareResult, Count
 from farfield.command.measures import Measures, Novelty
-from farfield.core.artifact import Images, Store
 from farfield.core.score import Score
-from farfield.present.curve import line, ticks
-from farfield.present.page import Chart, Content, Picture, Section, Table
-from farfield.present.plot import PAINT, legend, styled, subplots
+from farfield.present.curve import line
+from farfield.present.gallery import kept
+from farfield.present.page import Content, Picture, Section, Table, charts
+from farfield.present.plot import PAINT, legend, styled, subplots, ticks
 from farfield.present.sheet import grid
-from farfield.present.verdict import FEW
-from farfield.present.words import MEASURES, as_score, duration, number, score_parts, short
+from farfield.present.verdict import FEW, distance
+from farfield.present.words import MEASURES, duration, number, score_parts, short
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -105,27 +105,19 @@ def _key_numbers(domains: Sequence[ComparedDomain]) -> list[tuple[str, str, str,
         row = domain.counts[-1]
         descriptor = next(iter(domain.real), "")
         for name in ["ours", *([row.advice.best] if row.advice else [])]:
-            if name in row.methods and (distance := _distance(row.methods[name].measures, descriptor)):
+            if name in row.methods and (near := distance(row.methods[name].measures, descriptor)):
                 title = f"kernel distance, {TITLES[name]}"
-                tiles.append((title, *score_parts(distance), f"{short(domain.source)}, {row.count} examples"))
-        if real := _distance(domain.real, descriptor):
+                tiles.append((title, *score_parts(near), f"{short(domain.source)}, {row.count} examples"))
+        if real := distance(domain.real, descriptor):
             tiles.append(("kernel distance, real to real", *score_parts(real), short(domain.source)))
     return tiles
-
-
-def _distance(measures: Mapping[str, Measures], descriptor: str) -> Score | None:
-    return as_score(measures.get(descriptor, Measures()).kernel_distance)
 
 
 def _section(folder: Path, domain: ComparedDomain) -> Section:
     name = short(domain.source)
     rows = domain.counts
     paragraphs = [f"{number(r.count)} examples. {r.advice.sentence}" for r in rows if r.advice]
-    charts = []
-    if (figure := curves(domain)) is not None:
-        charts.append(
-            Chart(figure, f"kernel distance of each method to held-out {name} against the number of examples")
-        )
+    label = f"kernel distance of each method to held-out {name} against the number of examples"
     tables = [
         _table(domain, row, descriptor, f"{number(row.count)} examples, {descriptor} features")
         for row in rows
@@ -140,7 +132,7 @@ def _section(folder: Path, domain: ComparedDomain) -> Section:
         f"{name[:1].upper()}{name[1:]}",
         "Every method has the same examples, seeds and held-out images.",
         paragraphs,
-        charts,
+        charts(curves(domain), label),
         _strips(folder / domain.folder / "shown", domain, rows[-1]),
         tables,
         details,
@@ -190,11 +182,10 @@ def _strips(folder: Path, domain: ComparedDomain, row: Count) -> list[Picture]:
     names = {"real": "real", f"{count}-examples": "", **{f"{count}-{m}": m for m in row.methods}, "base": "base"}
     pictures = []
     for stored, method in names.items():
-        store = Store(folder / stored, Images)
-        if store.shards():
+        if images := kept(folder / stored):
             title = TITLES[method] if method else f"examples ({number(count)})"
             name, generated = f"{domain.folder}-{stored}", method not in ("real", "")
-            pictures.append(Picture(name, grid(store.read()), title, alt=f"samples: {title}", generated=generated))
+            pictures.append(Picture(name, grid(images), title, alt=f"samples: {title}", generated=generated))
     return pictures
 
 
@@ -206,8 +197,8 @@ def curves(domain: ComparedDomain) -> Figure | None:
     for descriptor in domain.real:
         for row in rows:
             for name, entry in row.methods.items():
-                if distance := _distance(entry.measures, descriptor):
-                    lines.setdefault(descriptor, {}).setdefault(name, []).append((row.count, distance))
+                if near := distance(entry.measures, descriptor):
+                    lines.setdefault(descriptor, {}).setdefault(name, []).append((row.count, near))
     if not lines:
         return None
     figure, axes = subplots(len(lines), min(len(lines), 2), 3.4)
@@ -222,13 +213,13 @@ def curves(domain: ComparedDomain) -> Figure | None:
             line(ax, beside, colour, TITLES[name], bar=2, **look)
             values += [s.value for _, s in points]
         for name, paint, bound in (("real", PAINT.real, domain.real), ("base", PAINT.base, domain.base)):
-            if distance := _distance(bound, descriptor):
-                ax.axhline(distance.value, color=paint, linewidth=1.2, linestyle=(0, (4, 2)), label=TITLES[name])
-                if name == "real" and distance.low is not None and distance.high is not None:
-                    ax.axhspan(distance.low, distance.high, color=PAINT.real, alpha=0.12, linewidth=0)
-                values.append(distance.value)
+            if near := distance(bound, descriptor):
+                ax.axhline(near.value, color=paint, linewidth=1.2, linestyle=(0, (4, 2)), label=TITLES[name])
+                if name == "real" and near.low is not None and near.high is not None:
+                    ax.axhspan(near.low, near.high, color=PAINT.real, alpha=0.12, linewidth=0)
+                values.append(near.value)
         largest = max(map(abs, values))
-        finest = max(_half_width(_distance(domain.real, descriptor)), 1e-3 * largest)
+        finest = max(_half_width(distance(domain.real, descriptor)), 1e-3 * largest)
         # linear around 0, where the floor lies, and logarithmic beyond
         if largest > 20 * finest:
             ax.set_yscale("symlog", linthresh=10 ** math.floor(math.log10(2 * finest)))

@@ -6,13 +6,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from farfield.command.facts import SourceFacts
 from farfield.command.likeness import Calibration
-from farfield.command.score import Comparison
+from farfield.command.score import Comparison, CopyingTest
 from farfield.core.artifact import read_json
 from farfield.core.score import Score
 from farfield.present.page import Chart, Section, Table
 from farfield.present.plot import PAINT, dot, few_ticks, named_rows, outline, styled, subplots
-from farfield.present.words import number, share
+from farfield.present.words import number, score_parts, share
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -32,6 +33,17 @@ MEANINGS = {
 }
 
 
+def facts(samples: int, training: int, held: SourceFacts | None, descriptor: str) -> list[str]:
+    """The sets that were compared, for the line beneath the title."""
+    others = f"{number(held.n)} held-out images" if held else "no held-out images"
+    return [f"{number(samples)} samples", f"{number(training)} training images", others, f"{descriptor} features"]
+
+
+def beside(null: Score | None, percent: bool = False) -> str:
+    """What held-out images reach, beneath a number of samples."""
+    return f"held-out images: {score_parts(null, percent)[0]}" if null else "no held-out images"
+
+
 def copying(summary: Comparison) -> Section:
     """GL, the ratio test, AuthPct and C_T, of samples and of held-out images; as `farfield score gl` has them too."""
     rows: list[list[Any]] = []
@@ -47,11 +59,7 @@ def copying(summary: Comparison) -> Section:
     if authentic := summary.authenticity:
         shares.append(("AuthPct", authentic.samples, authentic.held_out))
         rows.append(list(shares[-1]))
-    if test := summary.data_copying:
-        for one, where in ((test.whole, ""), (test.cells, " in {} cells")):
-            if one:
-                null = f"0 ± {number(1.96 * one.null_sd, 2)}"
-                rows.append([f"C_T{where.format(one.cells)}", one.statistic, null])
+    rows += [[name, test.statistic, f"0 ± {number(1.96 * test.null_sd, 2)}"] for name, test in copying_tests(summary)]
     calibrated_on = (
         "held-out images" if "held_out" in summary.similarity else "training images and their nearest others"
     )
@@ -66,6 +74,14 @@ def copying(summary: Comparison) -> Section:
         ],
         details=[(name, MEANINGS[name]) for name in ("GL and memorized", "1/3 distance ratio", "AuthPct", "C_T")],
     )
+
+
+def copying_tests(summary: Comparison) -> list[tuple[str, CopyingTest]]:
+    """The tests of data copying under their names: of the whole space, and of its cells."""
+    if not (tests := summary.data_copying):
+        return []
+    cells = tests.cells
+    return [("C_T", tests.whole), *([(f"C_T in {cells.cells} cells", cells)] if cells else [])]
 
 
 def likeness(folder: Path, summary: Comparison, descriptor: str) -> list[Section]:

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from farfield.core.score import Score
-from farfield.present.page import Chart
-from farfield.present.plot import PAINT, legend, styled, subplots
+from farfield.present.plot import PAINT, legend, styled, subplots, ticks
 from farfield.present.words import as_score
 
 if TYPE_CHECKING:
@@ -52,11 +51,6 @@ def curves(panels: Mapping[str, Sequence[Line]], *, columns: int = 3, xlabel: st
     return figure
 
 
-def charts(figure: Figure | None, label: str) -> list[Chart]:
-    """The figure as a section takes it; none where there was nothing to draw."""
-    return [] if figure is None else [Chart(figure, label)]
-
-
 def line(
     ax: Axes,
     points: Iterable[tuple[float, Any]],
@@ -79,12 +73,6 @@ def line(
         ax.fill_between(places, lows, highs, color=colour, alpha=0.16, linewidth=0)
     for x, low, high in () if band else ends:
         ax.plot([x, x], [low, high], color=colour, alpha=0.4 * alpha, linewidth=bar)
-
-
-def ticks(ax: Axes, places: Sequence[float], labels: Sequence[str], **style: Any) -> None:
-    """Ticks at these places alone."""
-    ax.minorticks_off()
-    ax.set_xticks(places, labels=labels, **style)
 
 
 def _known(points: Iterable[tuple[float, Any]]) -> list[tuple[float, Score]]:

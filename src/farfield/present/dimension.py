@@ -7,8 +7,8 @@ from pathlib import Path
 from farfield.command.dimension import DimensionLevel, DimensionResult
 from farfield.command.facts import OverPoints
 from farfield.core.score import Score
-from farfield.present.curve import Line, charts, curves
-from farfield.present.page import Content, Section, Table
+from farfield.present.curve import Line, curves
+from farfield.present.page import Content, Section, Table, charts
 from farfield.present.plot import PAINT
 from farfield.present.words import level, number, score, score_parts, short
 
@@ -93,10 +93,7 @@ def _ratio(one: DimensionLevel) -> float:
 def _key_numbers(summary: DimensionResult) -> list[tuple[str, str, str, str]]:
     _, one = _recommended(summary)
     note = f"of {number(summary.dimension)}, at noise level {level(one.sigma)}"
-    tiles = [
-        ("FLIPD", *score_parts(one.flipd.mean), note),
-        ("by denoising error", *score_parts(one.error.mean), note),
-    ]
+    tiles = [("FLIPD", *score_parts(one.flipd.mean), note), ("by denoising error", *score_parts(one.error.mean), note)]
     if bundle := summary.bundle:
         tiles.append(("normal bundle", *score_parts(bundle.threshold.mean), note))
     return tiles

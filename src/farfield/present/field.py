@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from farfield.command.measures import FieldChannel, FieldMeasures, FieldSets, MeanSpread, Spectrum
-from farfield.present.curve import line, ticks
-from farfield.present.page import Chart, Section, Table
-from farfield.present.plot import PAINT, legend, styled, subplots
+from farfield.present.curve import line
+from farfield.present.page import Chart, Section, Table, charts
+from farfield.present.plot import PAINT, legend, styled, subplots, ticks
 from farfield.present.words import as_score, number, score, share
 
 if TYPE_CHECKING:
@@ -47,14 +47,13 @@ def section(fields: FieldSets | None) -> list[Section]:
         return []
     count = max(map(len, compared.values()))
     channels = [{name: every[c] for name, every in compared.items() if c < len(every)} for c in range(count)]
-    charts, tables = [], []
+    drawn: list[Chart] = []
+    tables = []
     for c, sets in enumerate(channels):
         about = f"Channel {c + 1}: " if count > 1 else ""
-        spectra, laws = _spectra(sets, fields.unit), _laws(sets, fields.unit)
-        if spectra:
-            charts.append(Chart(spectra, f"{about}power spectra, and their ratio to held-out's"))
-        if laws:
-            charts.append(Chart(laws, f"{about}quantiles of the pixels and radial profile, beside held-out's"))
+        drawn += charts(_spectra(sets, fields.unit), f"{about}power spectra, and their ratio to held-out's")
+        laws = f"{about}quantiles of the pixels and radial profile, beside held-out's"
+        drawn += charts(_laws(sets, fields.unit), laws)
         tables += [_moments(sets, f"{about}Moments of the pixels"), _distances(sets, f"{about}Distances from held-out")]
     leads = [
         sentence
@@ -71,7 +70,7 @@ def section(fields: FieldSets | None) -> list[Section]:
             "As physical fields",
             lead=leads[0] if leads else "",
             paragraphs=leads[1:],
-            charts=charts,
+            charts=drawn,
             tables=[table for table in tables if table.rows],
             details=[("How this is measured", meaning)],
         )

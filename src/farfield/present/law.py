@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from farfield.command.analyse import AnalyseResult, LatentGeometry, Moments, Symmetries
 from farfield.core.score import Score, relation
-from farfield.present.curve import Line, charts, curves
-from farfield.present.page import Section, Table
+from farfield.present.curve import Line, curves
+from farfield.present.page import Section, Table, charts
 from farfield.present.plot import PAINT
 from farfield.present.words import level, number, score
 
@@ -86,18 +86,7 @@ def separability(summary: AnalyseResult) -> Section:
     rows = summary.separability
     table = Table(
         ["σ", "accuracy", "on its training data", "relabelled", "95 % of relabelled", "p", "best possible"],
-        [
-            [
-                level(r.sigma),
-                r.accuracy,
-                r.train_accuracy,
-                r.null,
-                r.null_high,
-                _p(r.p_value),
-                r.bayes,
-            ]
-            for r in rows
-        ],
+        [[level(r.sigma), r.accuracy, r.train_accuracy, r.null, r.null_high, _p(r.p_value), r.bayes] for r in rows],
     )
     lines = [
         Line("held-out accuracy", [(r.sigma, r.accuracy) for r in rows]),

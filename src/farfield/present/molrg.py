@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from farfield.command.molrg import MolrgResult, Schooling, Trained
-from farfield.present.curve import line, ticks
+from farfield.present.curve import line
 from farfield.present.page import Chart, Content, Section, Table
-from farfield.present.plot import PAINT, legend, styled, subplots
+from farfield.present.plot import PAINT, legend, styled, subplots, ticks
 from farfield.present.words import as_score, level, number, score
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""Charts: what a run measured in, matplotlib figures out; the contact sheets of `sheet` are at hand here too.
+"""Charts: what a run measured in, matplotlib figures out.
 
 Nothing here keeps state: figures are plain ``Figure`` objects, never pyplot's. Charts are drawn in the colours of
 `PAINT`; `svg` hands these to the page as CSS variables, so that one chart serves light and dark paper.
@@ -16,14 +16,11 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from farfield.command.measures import BySet, Measures, SearchedLevel
 from farfield.core.score import Score
-from farfield.present.sheet import channels_shown, difference, grid, pairs
 from farfield.present.words import SETS, as_score, level, number
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-__all__ = ["channels_shown", "difference", "grid", "histograms", "measures", "pairs", "sigma_search", "svg"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -140,11 +137,7 @@ def histograms(geometry: Mapping[str, Any]) -> Figure | None:
         if middle is not None:
             if sd:
                 ax.axvspan(
-                    max(middle - sd, edges[0]),
-                    min(middle + sd, edges[-1]),
-                    color=PAINT.muted,
-                    alpha=0.16,
-                    linewidth=0,
+                    max(middle - sd, edges[0]), min(middle + sd, edges[-1]), color=PAINT.muted, alpha=0.16, linewidth=0
                 )
             ax.axvline(
                 middle,
@@ -202,8 +195,7 @@ def sigma_search(rows: Sequence[SearchedLevel]) -> Figure | None:
         dotted(ax, points, [PAINT.ours if row.chosen else PAINT.base for row in rows])
         if sigmas[-1] > 3 * sigmas[0]:
             ax.set_xscale("log")
-        ax.minorticks_off()
-        ax.set_xticks(sigmas, labels=[level(sigma) for sigma in sigmas])
+        ticks(ax, sigmas, [level(sigma) for sigma in sigmas])
         ax.set_xlabel("σ")
         ax.set_title(name)
     return figure
@@ -245,6 +237,12 @@ def outline(ax: Axes, values: Any, edges: Any, colour: str, label: str) -> None:
     ax.stairs(heights, edges, color=colour, linewidth=1.4, label=label)
     ax.set_yticks([])
     ax.spines["left"].set_visible(False)
+
+
+def ticks(ax: Axes, places: Sequence[float], labels: Sequence[str], **style: Any) -> None:
+    """Ticks at these places alone."""
+    ax.minorticks_off()
+    ax.set_xticks(places, labels=labels, **style)
 
 
 def named_rows(ax: Axes, names: Sequence[str]) -> None:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from farfield.command.facts import OverPoints
 from farfield.command.rank import RankLevel, RankResult
 from farfield.core.score import Score
-from farfield.present.curve import Line, charts, curves
-from farfield.present.page import Chart, Content, Section, Table
+from farfield.present.curve import Line, curves
+from farfield.present.page import Chart, Content, Section, Table, charts
 from farfield.present.plot import PAINT, styled, subplots
 from farfield.present.words import level, number, score_parts, share, short
 

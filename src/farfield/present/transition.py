@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 from farfield.command.transition import Agreement, Between, CellScores, TransitionResult
 from farfield.core.artifact import Images, Store
 from farfield.core.score import Score
-from farfield.present.curve import line, ticks
+from farfield.present.curve import line
 from farfield.present.page import Chart, Content, Picture, Section, Table
-from farfield.present.plot import PAINT, pairs, styled, subplots
+from farfield.present.plot import PAINT, styled, subplots, ticks
+from farfield.present.sheet import pairs
 from farfield.present.words import number, score, score_parts, share, short
 
 if TYPE_CHECKING:
