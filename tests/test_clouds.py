@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from farfield.command.shared import Reading
 from farfield.core.error import FarfieldError
 from farfield.data.bundled import CLOUDS, is_domain, load_domain
 from farfield.data.clouds import COLUMN, SLOPE, WIDTH, cloud, log_density
@@ -100,8 +101,8 @@ def test_the_bundled_domain():
     assert np.allclose(images.values[0, 1].numpy(), np.log(column / COLUMN) / np.log(32), atol=1e-6)
     first = load_domain("clouds", (1, 32, 32), limit=1).values
     assert torch.equal(load_images("clouds", (1, 32, 32), limit=1).values, first)
-    for bad in ({"patch": 8}, {"hdu": 1}):
+    for reading in (Reading(patch=8), Reading(hdu="1")):
         with pytest.raises(FarfieldError, match="are for files"):
-            open_fields("clouds", (3, 32, 32), **bad)
+            open_fields("clouds", (3, 32, 32), reading)
     with pytest.raises(FarfieldError, match="hubble: expected physical fields, found a domain of pictures"):
         open_fields("hubble", (3, 32, 32))

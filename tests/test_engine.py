@@ -17,7 +17,7 @@ from farfield.diffusion.precondition import precondition
 from farfield.diffusion.schedule import ContinuousSchedule
 from farfield.diffusion.training import Recipe, Training
 from farfield.study.audit.copy_training import CopyRecipe, CopyTraining
-from farfield.unseen.tuning import tune
+from farfield.unseen import tuning
 
 
 def linear() -> nn.Linear:
@@ -129,11 +129,11 @@ def test_what_is_kept_has_the_names_that_earlier_versions_gave_it(tmp_path) -> N
             raise KeyboardInterrupt
 
     file = StateFile(tmp_path / "tuning", "tuning")
-    settings = {"epochs": 2, "ema": 0.9, "every": 1, "heldout": 0.5, "batch_size": 4}
+    recipe = tuning.Recipe(epochs=2, batch_size=4, every=1, ema=0.9)
     with pytest.raises(KeyboardInterrupt):
-        tune(denoiser, data.values(), **settings, checkpoint=file, save_seconds=0, callback=stop)
+        tuning.tune(denoiser, data.values(), recipe, heldout=0.5, checkpoint=file, save_seconds=0, callback=stop)
     unfinished = file.path.read_bytes()
-    tune(denoiser, data.values(), **settings, checkpoint=file)
+    tuning.tune(denoiser, data.values(), recipe, heldout=0.5, checkpoint=file)
     finished = file.path.read_bytes()
     for content, kept in ((unfinished, {"kept", "weights", "mean", "adam"}), (finished, {"kept"})):
         assert groups(load(content)) == kept

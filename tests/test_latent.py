@@ -29,7 +29,7 @@ from farfield.study.unseen import method as study
 from farfield.study.unseen.ladder import Ladder
 from farfield.unseen.inversion import to_latent
 from farfield.unseen.method import Method, decode_by, invert_by
-from farfield.unseen.tuning import tune
+from farfield.unseen.tuning import Recipe, tune
 
 pytest.importorskip("transformers", reason="text encoders are in the extra `features`")
 from test_prompt import make_pipeline
@@ -356,7 +356,7 @@ def test_a_latent_model_is_neither_tuned_nor_trained(models, tmp_path):
     with pytest.raises(FarfieldError, match="LDMPipeline"):
         open_network(str(models["ldm"]))
     with pytest.raises(FarfieldError, match="not tuned here"):
-        tune(load_latent(models["ldm"]), torch.zeros(2, 3, 16, 16))
+        tune(load_latent(models["ldm"]), torch.zeros(2, 3, 16, 16), Recipe())
 
 
 @pytest.mark.parametrize(

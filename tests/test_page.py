@@ -10,7 +10,7 @@ from farfield.command.reconstruct import MethodSearch, TriedMethod
 from farfield.command.result import Result
 from farfield.command.settings import Settings
 from farfield.core.artifact import write_json
-from farfield.present import method, plot, report
+from farfield.present import method, plot, report, sheet
 from farfield.present.page import Chart, Content, Picture, Section, Table, model_name
 
 
@@ -26,7 +26,7 @@ def content(folder, summary):
         chosen=[1],
     )
     more = Table(["name"], [["all of it"]], "Folded", folded=True, note="7 more elsewhere.")
-    picture = Picture("strip", plot.grid(torch.zeros(2, 3, 8, 8)), "A strip", alt="two grey squares")
+    picture = Picture("strip", sheet.grid(torch.zeros(2, 3, 8, 8)), "A strip", alt="two grey squares")
     beside = Picture("beside", picture.image, "Beside it", colour="ours")
     chart = Chart(plot.histograms({"examples": {"norm": [1.0, 2.0]}}), "a histogram")
     section = Section(

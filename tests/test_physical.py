@@ -15,7 +15,7 @@ from farfield.core.error import FarfieldError
 from farfield.data.picture import channel_law, grey
 from farfield.data.science import Fields, load_fields
 from farfield.data.stretch import Stretch, fit_stretch
-from farfield.study.bench.domain import Domain, Physical, open_domain
+from farfield.study.bench.domain import Domain, Physical, Split, open_domain
 
 fits = pytest.importorskip("astropy.io.fits")
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
@@ -160,13 +160,11 @@ class TestOtherSources:
         for seed in range(4):
             np.save(root / "maps" / f"m{seed}.npy", sky(seed, 64))
         for count, maps in ((10, 1), (16, 1), (20, 2), (None, 4)):  # 16 patches a map
-            domain = open_domain(str(root / "maps"), (3, 16, 16), Reading(patch=16), examples=count, most_references=99)
+            domain = open_domain(str(root / "maps"), (3, 16, 16), Reading(patch=16), Split(count, most=99))
             ours, others = ({k[:2] for k in keys} for keys in (domain.examples.keys, _held(domain)))
             assert len(ours) == maps and len(domain.examples) == (count or 64)
             assert not ours & others and len(_held(domain)) == 16 * (4 - maps) and domain.notes == ()
-        mixed = open_domain(
-            str(root / "maps"), (3, 16, 16), Reading(patch=16), examples=50
-        )  # takes a part of every map
+        mixed = open_domain(str(root / "maps"), (3, 16, 16), Reading(patch=16), Split(50))  # takes a part of every map
         assert any("come from the same maps" in note for note in mixed.notes)
 
     def test_clouds(self, root, monkeypatch):
@@ -368,7 +366,7 @@ class TestGrey:
 
 @pytest.mark.skipif(not (DATA / "hsc-wide-fits").exists(), reason="development data")
 def test_real_galaxies_come_in():
-    domain = open_domain(str(DATA / "hsc-wide-fits"), (3, 32, 32), examples=100)
+    domain = open_domain(str(DATA / "hsc-wide-fits"), (3, 32, 32), split=Split(100))
     assert (len(domain.examples), len(domain.held["references"]), len(domain.held["real"])) == (100, 67, 33)
     assert domain.physical.stretch.kind == "asinh" and domain.finish is grey
     assert float(domain.examples.values.min()) == -1 and float(domain.examples.values.max()) == 1
@@ -380,7 +378,7 @@ def test_real_galaxies_come_in():
 @pytest.mark.skipif(not (DATA / "ism-fields").exists(), reason="development data")
 def test_real_maps_come_in():
     source, other = (str(DATA / "ism-fields" / f"pywph_I_{i}.npy") for i in (1, 2))
-    domain = open_domain(source, (3, 32, 32), Reading(patch=64), heldout=other, examples=40)
+    domain = open_domain(source, (3, 32, 32), Reading(patch=64), Split(40), heldout=other)
     assert domain.physical.stretch.kind == "log" and domain.notes == ()
     assert all(k.startswith("pywph_I_2/") for k in domain.held["references"].keys)
     with pytest.raises(FarfieldError, match="above 0"):

@@ -19,6 +19,7 @@ from farfield.core.error import FarfieldError
 from farfield.core.score import Score
 from farfield.present import plot, verdict, words
 from farfield.present.report import write_report
+from farfield.present.sheet import difference, grid, pairs
 
 PARTS = ("examples", "reconstructions", "samples", "base", "references")
 
@@ -194,29 +195,29 @@ def test_invert_shows_its_images_and_certificate(finished, tmp_path):
 def test_a_sheet_shows_pixels_as_they_are():
     values = torch.full((3, 1, 2, 2), -1.0)
     values[1] = 5.0  # clipped once, here
-    sheet = plot.grid(values, columns=2, scale=3, gap=1)
+    sheet = grid(values, columns=2, scale=3, gap=1)
     pixels = np.asarray(sheet)
     assert sheet.size == (13, 13)
     assert (pixels[:6, :6] == [0, 0, 0, 255]).all() and (pixels[:6, 7:] == 255).all()
     assert (pixels[7:, 7:, 3] == 0).all() and (pixels[6, :, 3] == 0).all()  # no fourth image; the gap
-    assert plot.grid(torch.zeros(1, 3, 640, 320)).size == (80, 160)
+    assert grid(torch.zeros(1, 3, 640, 320)).size == (80, 160)
 
 
 def test_pairs_need_equal_lengths_and_frame_copies():
     with pytest.raises(FarfieldError, match="one length"):
-        plot.pairs(torch.zeros(2, 3, 4, 4), torch.zeros(3, 3, 4, 4))
+        pairs(torch.zeros(2, 3, 4, 4), torch.zeros(3, 3, 4, 4))
     with pytest.raises(FarfieldError, match="at least one image"):
-        plot.grid(torch.zeros(0, 3, 4, 4))
-    framed = np.asarray(plot.pairs(torch.zeros(2, 3, 4, 4), torch.zeros(2, 3, 4, 4), scale=1, framed=[True, False]))
+        grid(torch.zeros(0, 3, 4, 4))
+    framed = np.asarray(pairs(torch.zeros(2, 3, 4, 4), torch.zeros(2, 3, 4, 4), scale=1, framed=[True, False]))
     assert tuple(framed[0, 0]) == (204, 51, 153, 255) and framed[0, -1, 3] == 0
 
 
 def test_the_difference_is_amplified_by_a_round_number():
     a = torch.zeros(1, 1, 2, 2)
-    gap, gain = plot.difference(a, a + 0.03)
+    gap, gain = difference(a, a + 0.03)
     assert gain == 50 and torch.allclose(gap, torch.full_like(gap, 0.5))
-    assert plot.difference(a, a)[0].eq(-1).all()  # black
-    assert plot.difference(a, a + 2)[1] == 1
+    assert difference(a, a)[0].eq(-1).all()  # black
+    assert difference(a, a + 2)[1] == 1
 
 
 @pytest.mark.parametrize(

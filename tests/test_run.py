@@ -40,7 +40,7 @@ def computed(run, count=None, beside=()):
             store.write(KEYS.index(part[0]) // 2, rows(part, 10))
         return rows(part)
 
-    return run.compute("images", Images, KEYS, 2, work, "working", beside=beside), done
+    return run.compute("images", Images, KEYS, 2, work, "working", beside=beside).read(), done
 
 
 def flip(path, at=-3):
@@ -137,7 +137,7 @@ def test_rows_divided_otherwise_are_made_again_and_shards_too_many_removed(tmp_p
     run = begun(tmp_path)
     whole, _ = computed(run)
     with pytest.warns(FarfieldWarning) as told:
-        found = run.compute("images", Images, KEYS, 4, lambda part, advance: rows(part), "working")
+        found = run.compute("images", Images, KEYS, 4, lambda part, advance: rows(part), "working").read()
     assert found.keys == tuple(KEYS) and torch.equal(found.values, whole.values)
     assert sorted(str(w.message).rpartition(": ")[2] for w in told) == [
         "holds other rows; made again",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -17,7 +18,7 @@ from farfield.diffusion.denoiser import NetworkDenoiser
 from farfield.diffusion.objective import heldout_loss
 from farfield.diffusion.schedule import DiscreteSchedule, linear_betas
 from farfield.study.unseen.contest import save_tuned
-from farfield.unseen.tuning import DRAWS, METHODS, tune
+from farfield.unseen.tuning import DRAWS, METHODS, Recipe, tune
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -50,7 +51,7 @@ def changes(before, after) -> dict[str, torch.Tensor]:
 @pytest.mark.parametrize("method", METHODS)
 def test_it_learns_and_the_original_is_untouched(model, images, method):
     before = weights(model)
-    tuned = tune(model, images[:4], method=method, epochs=15, learning_rate=1e-2)
+    tuned = tune(model, images[:4], Recipe(method=method, epochs=15, learning_rate=1e-2))
     assert not changes(before, weights(model)) and not any(p.requires_grad for p in model.parameters())
     assert weights(tuned.denoiser).keys() == before.keys()  # LoRA's updates are merged
     assert not any(p.requires_grad for p in tuned.denoiser.parameters())
@@ -60,7 +61,7 @@ def test_it_learns_and_the_original_is_untouched(model, images, method):
 
 
 def test_lora_changes_convolutions_by_its_rank_only(model, images):
-    tuned = tune(model, images, method="lora", epochs=5, rank=2)
+    tuned = tune(model, images, Recipe(method="lora", epochs=5, rank=2))
     found = changes(weights(model), weights(tuned.denoiser))
     layers = {n: m for n, m in model.named_modules() if isinstance(m, nn.Conv2d | nn.Linear)}
     assert found.keys() == {f"{name}.weight" for name in layers}
@@ -71,7 +72,7 @@ def test_lora_changes_convolutions_by_its_rank_only(model, images):
 
 
 def test_norm_changes_normalisation_and_biases_only(model, images):
-    found = changes(weights(model), weights(tune(model, images, method="norm", epochs=2).denoiser))
+    found = changes(weights(model), weights(tune(model, images, Recipe(method="norm", epochs=2)).denoiser))
     norms = {n for n, m in model.named_modules() if isinstance(m, nn.GroupNorm)}
     assert found and all(k.endswith(".bias") or k.removesuffix(".weight") in norms for k in found)
 
@@ -82,9 +83,9 @@ class Broken(RuntimeError):
 
 @pytest.mark.parametrize("method", ["full", "lora"])
 def test_a_broken_tuning_continues_to_the_same_bits(model, images, tmp_path, method):
-    settings = {"method": method, "epochs": 3, "batch_size": 2, "heldout": 0.4, "ema": 0.9, "flips": True, "every": 2}
-    images = images[:6]
-    whole = tune(model, images, **settings)
+    recipe = Recipe(method, epochs=3, batch_size=2, every=2, ema=0.9, flips=True)
+    held, images = 0.4, images[:6]
+    whole = tune(model, images, recipe, heldout=held)
     path = tmp_path / "tuning.safetensors"
     file = StateFile(path, "tuning")
     told: list[int] = []
@@ -99,30 +100,30 @@ def test_a_broken_tuning_continues_to_the_same_bits(model, images, tmp_path, met
 
     for step in (3, 5):
         with pytest.raises(Broken):
-            tune(model, images, **settings, checkpoint=file, save_seconds=0, callback=broken_at(step))
-    again = tune(model, images, **settings, checkpoint=file, save_seconds=0, callback=broken_at(0))
+            tune(model, images, recipe, heldout=held, checkpoint=file, save_seconds=0, callback=broken_at(step))
+    again = tune(model, images, recipe, heldout=held, checkpoint=file, save_seconds=0, callback=broken_at(0))
     assert told == [1, 2, 3, 3, 4, 5, 5, 6]  # from the last validation on
     assert not changes(weights(whole.denoiser), weights(again.denoiser))
     assert again.history == whole.history and (again.calls, again.best) == (whole.calls, whole.best)
     # Finished: loaded, not trained again.
-    last = tune(model, images, **settings, checkpoint=file, callback=broken_at(0))
+    last = tune(model, images, recipe, heldout=held, checkpoint=file, callback=broken_at(0))
     assert told[-1] == 6 and len(told) == 8
     assert not changes(weights(whole.denoiser), weights(last.denoiser))
     assert (last.seconds, last.stopped, last.history) == (again.seconds, "epochs", again.history)
     with pytest.raises(FarfieldError, match="seed was 0, now 4"):
-        tune(model, images, **{**settings, "seed": 4}, checkpoint=file)
+        tune(model, images, replace(recipe, seed=4), heldout=held, checkpoint=file)
     with pytest.raises(FarfieldError, match="data was"):
-        tune(model, images + 0.01, **settings, checkpoint=file)
+        tune(model, images + 0.01, recipe, heldout=held, checkpoint=file)
     path.write_bytes(path.read_bytes()[:1000])
     with pytest.warns(FarfieldWarning, match="damaged; made again"):
-        anew = tune(model, images, **settings, checkpoint=file)
+        anew = tune(model, images, recipe, heldout=held, checkpoint=file)
     assert not changes(weights(whole.denoiser), weights(anew.denoiser))
 
 
 def test_early_stopping_keeps_the_weights_of_the_lowest_heldout_loss(model, images):
     # Two images are learned by heart at a high rate: others soon do worse.
     held = torch.randn(1, 3, 16, 16, generator=torch.Generator().manual_seed(0)).clamp(-1, 1)
-    tuned = tune(model, images[:2], epochs=100, learning_rate=1e-2, heldout=held, every=5, patience=2)
+    tuned = tune(model, images[:2], Recipe(epochs=100, learning_rate=1e-2, every=5, patience=2), heldout=held)
     losses = {row["step"]: row["heldout"] for row in tuned.history}
     assert tuned.stopped == "patience" and tuned.best == min(losses, key=losses.__getitem__) < max(losses)
     assert float(heldout_loss(tuned.denoiser, held, draws=DRAWS).mean()) == pytest.approx(losses[tuned.best], rel=1e-5)
@@ -131,12 +132,12 @@ def test_early_stopping_keeps_the_weights_of_the_lowest_heldout_loss(model, imag
 
 
 def test_a_tuning_that_only_harms_returns_the_model_itself(model, images):
-    tuned = tune(model, images[:2], epochs=3, learning_rate=5.0, heldout=images[6:])
+    tuned = tune(model, images[:2], Recipe(epochs=3, learning_rate=5.0), heldout=images[6:])
     assert tuned.best == 0 and not changes(weights(model), weights(tuned.denoiser))
 
 
 def test_the_budget_is_kept(model, images):
-    tuned = tune(model, images, epochs=None, most_calls=200, heldout=0.1, batch_size=4)
+    tuned = tune(model, images, Recipe(epochs=None, most_calls=200, batch_size=4), heldout=0.1)
     assert tuned.stopped == "budget" and 180 < tuned.calls <= 200 and tuned.history[-1]["calls"] == tuned.calls
 
 
@@ -154,7 +155,7 @@ class Fragile(nn.Module):
 
 def test_a_loss_that_is_not_finite_stops_with_its_step_and_keeps_good_weights(images):
     model = NetworkDenoiser(Fragile(0.045), DiscreteSchedule(linear_betas()), (3, 16, 16))
-    tuned = tune(model, images, epochs=10, batch_size=6, learning_rate=1e-2, every=2)
+    tuned = tune(model, images, Recipe(epochs=10, batch_size=6, learning_rate=1e-2, every=2))
     assert tuned.stopped.startswith("step 6: the loss") and tuned.best == 4
     gain = float(tuned.denoiser.network.gain)
     assert 0 < gain <= 0.045 and math.isfinite(gain) and tuned.history[-1]["step"] == 4
@@ -162,14 +163,14 @@ def test_a_loss_that_is_not_finite_stops_with_its_step_and_keeps_good_weights(im
 
 def test_half_precision_is_trained_in_single(tmp_path, images):
     model = load_denoiser(str(make_model(tmp_path / "model")), dtype=torch.bfloat16)
-    tuned = tune(model, images, epochs=2, learning_rate=1e-3)
+    tuned = tune(model, images, Recipe(epochs=2, learning_rate=1e-3))
     assert {p.dtype for p in tuned.denoiser.parameters()} == {torch.bfloat16}
     assert all(math.isfinite(row["train"]) for row in tuned.history[1:])
 
 
 def test_a_tuned_model_is_a_folder_like_any_other(tmp_path, images):
     origin = str(make_model(tmp_path / "model"))
-    tuned = tune(load_denoiser(origin), images, method="lora", epochs=1).denoiser
+    tuned = tune(load_denoiser(origin), images, Recipe(method="lora", epochs=1)).denoiser
     save_tuned(tuned, tmp_path / "tuned", origin)
     again = load_denoiser(str(tmp_path / "tuned"))
     assert not changes(weights(tuned), weights(again)) and torch.equal(again.schedule.levels, tuned.schedule.levels)
@@ -184,14 +185,15 @@ def test_bad_input_is_named(model, images, gaussian):
         ({"rank": 0}, "rank 0"),
         ({"learning_rate": -1.0}, "learning rate"),
         ({"ema": 1.0}, "ema 1.0"),
-        ({"heldout": 1.5}, "leaves some to train on"),
-        ({"heldout": images[:, :, :8]}, "held-out images"),
     ]:
         with pytest.raises(FarfieldError, match=message):
-            tune(model, images, **settings)
+            Recipe(**settings)
+    for heldout, message in ((1.5, "leaves some to train on"), (images[:, :, :8], "held-out images")):
+        with pytest.raises(FarfieldError, match=message):
+            tune(model, images, Recipe(), heldout=heldout)
     with pytest.raises(FarfieldError, match="expected at least one of the model's shape"):
-        tune(model, images[:, :1])
+        tune(model, images[:, :1], Recipe())
     with pytest.raises(FarfieldError, match="finite"):
-        tune(model, images * math.nan)
+        tune(model, images * math.nan, Recipe())
     with pytest.raises(FarfieldError, match="no weights to tune"):
-        tune(gaussian, torch.zeros(3, 6))
+        tune(gaussian, torch.zeros(3, 6), Recipe())

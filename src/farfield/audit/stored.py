@@ -41,6 +41,7 @@ class StoredFeatures:
             none.shape,
             none.values.dtype,
         )
+        store.check(self.keys)
         check_unique(self.keys, Features.kind)
 
     def __len__(self) -> int:

@@ -8,10 +8,10 @@ from typing import Annotated, Literal
 from farfield.command.facts import ModelFacts, SourceFacts, Spread
 from farfield.command.likeness import trusted
 from farfield.command.measures import PhysicalFacts, SearchedLevel
-from farfield.command.option import Argument, Option
+from farfield.command.option import Option
 from farfield.command.result import Result
 from farfield.command.settings import Settings
-from farfield.command.shared import Model, Reading, Seed, Solving, Trust
+from farfield.command.shared import Examples, Model, Reading, Seed, Solving, Trust
 from farfield.core.error import FarfieldError
 from farfield.core.score import Score
 
@@ -23,13 +23,7 @@ class Analyse(Settings):
     """What a model makes of a domain it never saw: laws of latents, borders between domains, mode interference."""
 
     model: Model
-    examples: Annotated[
-        str,
-        Argument(
-            "Images of the new domain: a folder, zip, npz, or a bundled domain (see `farfield domains`); or physical fields: "
-            "FITS (also file.fits[1]), npy, npz, HDF5, TIFF."
-        ),
-    ]
+    examples: Examples
     count: Annotated[int | None, Option("Use so many of them.", "--examples", default="all, up to 48")] = None
     in_domain: Annotated[
         str | None,

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Final, Literal
 
 from farfield.command.facts import ModelFacts
-from farfield.command.likeness import trusted
+from farfield.command.likeness import Descriptors
 from farfield.command.measures import FieldMeasures, Measures, Novelty
-from farfield.command.option import LARGEST_SEED, Argument, Option
+from farfield.command.option import Argument, Option
 from farfield.command.result import Result
 from farfield.command.settings import Settings
-from farfield.command.shared import Model, Reading, Solving, Trust
+from farfield.command.shared import FirstSeed, Model, Reading, Solving
 from farfield.core.error import FarfieldError
 from farfield.core.score import Score
 
@@ -67,14 +67,8 @@ class Compare(Settings):
     ] = None
     rank: Annotated[int, Option("Rank of the low-rank tuning.", least=1, key=None)] = 8
     n: Annotated[int, Option("How many images each method makes.", "-n", least=4)] = 128
-    descriptors: Annotated[
-        tuple[str, ...],
-        Option(
-            "pixels, model, copy, sscd, inception, dinov2, clip, or a network's file; may be repeated.", "--descriptor"
-        ),
-    ] = ("pixels", "model")
-    trust: Trust = ()
-    seed: Annotated[int, Option("First seed; image k depends on seed k only.", least=0, most=LARGEST_SEED)] = 0
+    descriptors: Descriptors = Descriptors()
+    seed: FirstSeed = 0
     reading: Reading = Reading()
     numerics: Solving = Solving()
 
@@ -90,17 +84,11 @@ class Compare(Settings):
             raise FarfieldError(f"--methods {strange[0]!r}: expected some of {', '.join(SAMPLED + TUNED)}")
         if self.counts is not None and (not self.counts or len(set(self.counts)) < len(self.counts)):
             raise FarfieldError(f"--counts {','.join(map(str, self.counts)) or 'none'}: expected different numbers")
-        trusted(self.descriptors, self.trust)
 
     @property
     def chosen(self) -> list[str]:
         """The methods."""
         return [method.strip() for method in self.methods.split(",")]
-
-    @property
-    def specs(self) -> list[str]:
-        """The descriptors as `audit.named.open_descriptor` takes them."""
-        return trusted(self.descriptors, self.trust)
 
     @property
     def tuning(self) -> Tuning:

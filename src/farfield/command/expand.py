@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
 
 from farfield.command.facts import ModelFacts, SourceFacts
-from farfield.command.likeness import trusted
+from farfield.command.likeness import Descriptors
 from farfield.command.measures import (
     Acceptance,
     BySet,
@@ -22,10 +22,10 @@ from farfield.command.measures import (
     Selection,
     Standing,
 )
-from farfield.command.option import LARGEST_SEED, Argument, Option
+from farfield.command.option import Option
 from farfield.command.result import Result
 from farfield.command.settings import Settings
-from farfield.command.shared import Loading, Model, Numerics, Reading, SolverName, Steps, Trust
+from farfield.command.shared import Examples, FirstSeed, Loading, Model, Numerics, Reading, SolverName, Steps
 from farfield.command.text import as_text
 from farfield.core.error import FarfieldError
 
@@ -90,27 +90,15 @@ class Expand(Settings):
     """Make new images of a domain the model never saw, from a few examples and without training."""
 
     model: Model
-    examples: Annotated[
-        str,
-        Argument(
-            "Images of the new domain: a folder, zip, npz, or a bundled domain (see `farfield domains`); or physical "
-            "fields: FITS (also file.fits[1]), npy, npz, HDF5, TIFF.",
-        ),
-    ]
+    examples: Examples
     n: Annotated[int, Option("How many new images.", "-n", least=1)] = 64
     count: Annotated[
         int | None,
         Option("Use so many of them and hold the rest out.", "--examples", least=2, default="all, up to 100"),
     ] = None
     heldout: Annotated[str | None, Option("Held-out images from elsewhere: a path or a domain.")] = None
-    descriptors: Annotated[
-        tuple[str, ...],
-        Option(
-            "pixels, model, copy, sscd, inception, dinov2, clip, or a network's file; may be repeated.", "--descriptor"
-        ),
-    ] = ("pixels", "model")
-    trust: Trust = ()
-    seed: Annotated[int, Option("First seed; image k depends on seed k only.", least=0, most=LARGEST_SEED)] = 0
+    descriptors: Descriptors = Descriptors()
+    seed: FirstSeed = 0
     reading: Reading = Reading()
     sampler: Sampler = Sampler()
     sigma: Annotated[
@@ -123,14 +111,6 @@ class Expand(Settings):
     steps: Steps = 24
     solver: SolverName = "multistep"
     loading: Loading = Loading()
-
-    def check(self) -> None:
-        trusted(self.descriptors, self.trust)
-
-    @property
-    def specs(self) -> list[str]:
-        """The descriptors as `audit.named.open_descriptor` takes them."""
-        return trusted(self.descriptors, self.trust)
 
     @property
     def numerics(self) -> Numerics:

@@ -33,6 +33,27 @@ def trusted(descriptors: Sequence[str], files: Sequence[str] | None) -> list[str
 
 
 @dataclass(frozen=True)
+class Descriptors(Settings):
+    """What images are measured by."""
+
+    descriptors: Annotated[
+        tuple[str, ...],
+        Option(
+            "pixels, model, copy, sscd, inception, dinov2, clip, or a network's file; may be repeated.", "--descriptor"
+        ),
+    ] = ("pixels", "model")
+    trust: Trust = ()
+
+    def check(self) -> None:
+        trusted(self.descriptors, self.trust)
+
+    @property
+    def specs(self) -> list[str]:
+        """The descriptors as `audit.named.open_descriptor` takes them."""
+        return trusted(self.descriptors, self.trust)
+
+
+@dataclass(frozen=True)
 class Likeness(Settings):
     """When two images count as alike."""
 

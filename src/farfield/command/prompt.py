@@ -9,10 +9,10 @@ from typing import Annotated
 from farfield.command.facts import ModelFacts, SourceFacts
 from farfield.command.likeness import trusted
 from farfield.command.measures import BySet, Standing
-from farfield.command.option import LARGEST_SEED, Argument, Option
+from farfield.command.option import Argument, Option
 from farfield.command.result import Result
 from farfield.command.settings import LEFT_OUT, Settings
-from farfield.command.shared import Compute, Strict, Trust
+from farfield.command.shared import Compute, FirstSeed, Strict, Trust
 from farfield.core.error import FarfieldError
 
 
@@ -46,7 +46,7 @@ class Prompt(Settings):
         ),
     ] = ()
     trust: Trust = ()
-    seed: Annotated[int, Option("First seed; image k depends on seed k only.", least=0, most=LARGEST_SEED)] = 0
+    seed: FirstSeed = 0
     loading: Compute = Compute(batch_size=8)
     strict: Strict = False
 

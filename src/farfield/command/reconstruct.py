@@ -86,16 +86,16 @@ class Invert(Settings):
 
     def asked(self) -> dict[str, Any]:
         """What the request says of the method; nothing of the explicit one, whose runs are as they always were."""
-        choice, told = self.choice, {"steps": self.numerics.steps, "solver": self.numerics.solver}
+        choice, solving = self.choice, {"steps": self.numerics.steps, "solver": self.numerics.solver}
         if choice.method == "explicit":
-            return told
+            return solving
         if choice.method == "fixed-point":
-            return {"method": choice.method, **told}
+            return {"method": choice.method, **solving}
         if choice.method == "auto":
             budgets = {"round_trip": choice.round_trip, "latent": choice.latent}
             return {"method": "auto", **budgets, "steps": None, "solver": None}
         noise = {"eta": choice.eta, "seed": choice.seed} if choice.method == "edit-friendly" else {}
-        return {"method": choice.method, **told, "solver": None, **noise}
+        return {"method": choice.method, **solving, "solver": None, **noise}
 
 
 @dataclass(frozen=True)

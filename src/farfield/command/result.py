@@ -176,12 +176,9 @@ def _fields(kind: Any) -> Iterator[tuple[str, Any, str]]:
     """Names, types, and what is said of them."""
     hints = typing.get_type_hints(kind, include_extras=True)
     for name in fields_of(kind):
-        hint, *said = typing.get_args(hints[name]) if _is_annotated(hints[name]) else (hints[name],)
+        annotated = typing.get_origin(hints[name]) is typing.Annotated
+        hint, *said = typing.get_args(hints[name]) if annotated else (hints[name],)
         yield name, hint, next((one for one in said if isinstance(one, str)), "")
-
-
-def _is_annotated(hint: Any) -> bool:
-    return typing.get_origin(hint) is typing.Annotated
 
 
 def _nested(hint: Any, mark: str = "") -> Iterator[tuple[Any, str]]:

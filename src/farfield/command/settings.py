@@ -84,13 +84,13 @@ class Settings:
         Args:
             resolved: by key, what a value became once the data or the model were known; `LEFT_OUT` where it says nothing.
         """
-        told: dict[str, Any] = {}
+        request: dict[str, Any] = {}
         for leaf in leaves(type(self)):
             group = functools.reduce(getattr, leaf.path[:-1], self)
             key = leaf.name if leaf.option.key == "" else leaf.option.key
             if group.in_request and key is not None:
-                told[key] = getattr(group, leaf.name)
-        return {key: value for key, value in {**told, **resolved}.items() if value is not LEFT_OUT}
+                request[key] = getattr(group, leaf.name)
+        return {key: value for key, value in {**request, **resolved}.items() if value is not LEFT_OUT}
 
     def words(self) -> list[str]:
         """The command line's words after the command: arguments, then what differs from its default."""

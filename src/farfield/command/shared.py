@@ -24,6 +24,14 @@ Source = Annotated[
         "file.fits[1]), npy, npz, HDF5, TIFF."
     ),
 ]
+Examples = Annotated[
+    str,
+    Argument(
+        "Images of the new domain: a folder, zip, npz, or a bundled domain (see `farfield domains`); or physical fields: "
+        "FITS (also file.fits[1]), npy, npz, HDF5, TIFF."
+    ),
+]
+FirstSeed = Annotated[int, Option("First seed; image k depends on seed k only.", least=0, most=LARGEST_SEED)]
 Seed = Annotated[int, Option("Of all that is drawn at random.", least=0, most=LARGEST_SEED)]
 BatchSize = Annotated[int, Option("Images at a time; also the most that an interruption loses.", least=1)]
 DeviceName = Annotated[str, Option("auto, cpu, cuda, cuda:N or mps.", key=None)]

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from farfield.command.facts import ModelFacts, SourceFacts, Spread
-from farfield.command.likeness import trusted
+from farfield.command.likeness import Descriptors
 from farfield.command.measures import BySet, Certificate, Nearest, Novelty, Standing
 from farfield.command.option import Argument, Option
 from farfield.command.result import Result
 from farfield.command.settings import Settings
-from farfield.command.shared import Model, Numerics, Seed, Steps, Strict, Trust
+from farfield.command.shared import Model, Numerics, Seed, Steps, Strict
 from farfield.core.error import FarfieldError
 from farfield.core.score import Score
 
@@ -51,11 +51,7 @@ class Transfer(Settings):
         tuple[float, ...],
         Option("How far: 0 stays, 1 arrives; several, such as 0.5,1, are shown as a strip.", least=0, most=4),
     ] = (0.5, 1.0)
-    descriptors: Annotated[tuple[str, ...], Option("pixels, model, or a file; may be repeated.", "--descriptor")] = (
-        "pixels",
-        "model",
-    )
-    trust: Trust = ()
+    descriptors: Descriptors = Descriptors()
     seed: Seed = 0
     numerics: Moving = Moving()
     strict: Strict = False
@@ -63,12 +59,6 @@ class Transfer(Settings):
     def check(self) -> None:
         if not self.strength:
             raise FarfieldError("--strength none: expected at least one number")
-        trusted(self.descriptors, self.trust)
-
-    @property
-    def specs(self) -> list[str]:
-        """The descriptors as `audit.named.open_descriptor` takes them."""
-        return trusted(self.descriptors, self.trust)
 
 
 class KeptContent(Result):

@@ -9,7 +9,7 @@ from typing import Annotated, Final, Literal
 from farfield.command.likeness import Alike, Likeness, Paired
 from farfield.command.option import Option
 from farfield.command.result import Result
-from farfield.command.score import Generalization
+from farfield.command.score import Generalization, MaeLimit
 from farfield.command.settings import Settings, leaves
 from farfield.command.shared import DeviceName
 from farfield.command.train import Train
@@ -77,9 +77,7 @@ class Transition(Settings):
         Option("Split off first, never trained on.", least=1, key="heldout", default="a quarter, at most 2,000"),
     ] = None
     likeness: Likeness = Likeness(descriptor="auto")
-    mae_limit: Annotated[
-        float, Option("Mean absolute pixel difference up to which a pair agrees, in grey levels of 255.")
-    ] = 15
+    mae_limit: MaeLimit = 15
     jobs: Annotated[int | None, Option("Cells at a time.", least=1, key=None, default="the number of cores")] = None
     commands: Annotated[
         bool,

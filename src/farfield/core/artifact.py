@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from farfield.core.disk import write_bytes as write_bytes
-from farfield.core.error import DamagedError, FarfieldError, FarfieldWarning
+from farfield.core.error import DamagedError, FarfieldError, FarfieldWarning, MachineError
 from farfield.core.json_file import parse_json
 from farfield.core.json_file import read_json as read_json
 from farfield.core.score import Score as Score
@@ -194,11 +194,15 @@ class Store(Generic[A]):
 
     Shard ``i`` always holds the ``i``-th chunk of the key list that the job was given, so an interrupted job that is
     given the same list again redoes only the shards that are missing and ends bit for bit as the unbroken one.
+
+    Args:
+        expected: its keys, where they are known: other rows are refused.
     """
 
-    def __init__(self, folder: Path, kind: type[A]):
+    def __init__(self, folder: Path, kind: type[A], expected: Sequence[str] | None = None):
         self.folder = folder
         self.kind = kind
+        self.expected = expected
 
     def _shard(self, index: int) -> Path:
         return self.folder / f"shard-{index:05d}.safetensors"
@@ -247,6 +251,11 @@ class Store(Generic[A]):
         """The shard at a place among `shards`."""
         return self._read(self.shards()[place])
 
+    def check(self, keys: Sequence[str]) -> None:
+        """Refuse what was read, if it is not what was written."""
+        if self.expected is not None and tuple(keys) != tuple(self.expected):
+            raise MachineError(f"{self.folder}: holds other rows than were written there; give the same command again")
+
     def read(self) -> A:
         """All shards as one artifact, in the order of the key list."""
         parts = list(self.parts())
@@ -262,6 +271,7 @@ class Store(Generic[A]):
                 "again"
             )
         keys = tuple(k for p in parts for k in p.keys)
+        self.check(keys)
         return self.kind(keys, torch.cat([p.values for p in parts]), **first.attributes())
 
     def _read(self, path: Path) -> A:

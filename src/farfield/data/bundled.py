@@ -15,7 +15,6 @@ import torch
 from farfield.core.artifact import Images
 from farfield.core.error import FarfieldError
 from farfield.core.note import say
-from farfield.core.runtime import Advance
 from farfield.data import clouds, science
 from farfield.data.labels import Classes
 from farfield.data.picture import LUMINANCE, checked_shape, fit_all, say_fit
@@ -98,29 +97,25 @@ def load_domain(
     *,
     keys: Sequence[str] | None = None,
     limit: int | None = None,
-    report: Advance | None = None,
 ) -> Images:
     """Images of a bundled domain as float32 ``[n, C, H, W]`` in [-1, 1], resized by the rules of ``load_images``.
 
     Clouds are shown on a logarithmic scale whose ends are CLOUD_RANGE times the mean column and the mean over that.
     """
     if name in FIELD_DOMAINS:
-        fields = cloud_fields(choose_keys(name, domain_keys(name), keys, limit), shape, report)
+        fields = cloud_fields(choose_keys(name, domain_keys(name), keys, limit), shape)
         values = (fields.values / clouds.COLUMN).log() / float(np.log(CLOUD_RANGE))
         return Images(fields.keys, values.clamp(-1, 1).float().repeat(1, shape[0], 1, 1))
     pictures = domain_pictures(name)
-    return fit_all({key: pictures[key] for key in choose_keys(name, pictures, keys, limit)}, shape, name, report)
+    return fit_all({key: pictures[key] for key in choose_keys(name, pictures, keys, limit)}, shape, name)
 
 
-def cloud_fields(keys: Sequence[str], shape: Sequence[int], report: Advance | None = None) -> Fields:
+def cloud_fields(keys: Sequence[str], shape: Sequence[int]) -> Fields:
     """The clouds of these keys as fields, at a model's size."""
     _, height, width = checked_shape(shape)
 
     def one(key: str) -> np.ndarray:
-        field = clouds.cloud(int(key.rpartition("-")[2]), CLOUD_SIDE)[None]
-        if report:
-            report(1)
-        return science.fit_field(field, height, width)
+        return science.fit_field(clouds.cloud(int(key.rpartition("-")[2]), CLOUD_SIDE)[None], height, width)
 
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
         rows = np.stack(list(pool.map(one, keys)))

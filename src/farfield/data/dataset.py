@@ -13,7 +13,6 @@ from torch import Tensor
 
 from farfield.core.artifact import Images
 from farfield.core.error import FarfieldError
-from farfield.core.runtime import Advance
 from farfield.data.labels import matched
 from farfield.data.picture import checked_shape, fit_stored, from_uint8, say_fit
 from farfield.data.source import open_collection
@@ -98,7 +97,6 @@ def open_dataset(
     seed: int | None = None,
     labels: bool = True,
     strict: bool = False,
-    report: Advance | None = None,
 ) -> Dataset:
     """The images of a source in the order of their keys, brought to a size by the rules of `load_images`.
 
@@ -123,8 +121,7 @@ def open_dataset(
             sizes.add(picture.shape)
             return fit_stored(picture, size, collection.label(key))
 
-        work = collection.each(fitted, keys, strict=strict, report=report)
-        for key, image in work:
+        for key, image in collection.each(fitted, keys, strict=strict):
             if image.dtype != images.dtype:  # 8 bits no longer do
                 images, image = from_uint8(images), from_uint8(image)
             images[len(good)] = image

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from farfield.command.shared import Reading
 from farfield.core.error import FarfieldError
-from farfield.core.runtime import Advance
 from farfield.data import bundled, science
 from farfield.data.field_file import ending
 from farfield.data.kind import kind_of
@@ -39,13 +39,8 @@ def field_keys(source: str | Path) -> list[str] | None:
 def open_fields(
     source: str | Path,
     shape: Sequence[int],
-    *,
+    reading: Reading = Reading(),
     keys: Sequence[str] | None = None,
-    patch: int | None = None,
-    hdu: str | int | None = None,
-    mask: str | None = None,
-    strict: bool = False,
-    report: Advance | None = None,
 ) -> Fields:
     """Physical fields of a path (see `data.science.load_fields`) or of the bundled `clouds`, at the model's size.
 
@@ -57,8 +52,10 @@ def open_fields(
             f"{source}: expected physical fields, found a domain of pictures; leave out --stretch and --patch"
         )
     if domain:
-        if patch is not None or hdu is not None or mask is not None:
+        if (reading.patch, reading.hdu, reading.mask) != (None, None, None):
             raise FarfieldError(f"{source}: --patch, --hdu and --field-mask are for files; leave them out")
-        return bundled.cloud_fields(choose_keys(source, bundled.domain_keys(domain), keys, None), shape, report)
-    fields = science.load_fields(source, shape, patch=patch, hdu=hdu, mask=mask, strict=strict, report=report)
+        return bundled.cloud_fields(choose_keys(source, bundled.domain_keys(domain), keys, None), shape)
+    fields = science.load_fields(
+        source, shape, patch=reading.patch, hdu=reading.hdu, mask=reading.mask, strict=reading.strict
+    )
     return fields if keys is None else fields.select(keys)

@@ -9,7 +9,6 @@ import numpy as np
 import torch
 
 from farfield.core.artifact import Images
-from farfield.core.runtime import Advance
 from farfield.data.bundled import FIELD_DOMAINS, domain_of, load_domain
 from farfield.data.picture import checked_shape, fit, say_fit
 from farfield.data.source import open_collection
@@ -32,7 +31,6 @@ def load_images(
     keys: Sequence[str] | None = None,
     limit: int | None = None,
     strict: bool = False,
-    report: Advance | None = None,
 ) -> Images:
     """Images of a source as float32 ``[n, C, H, W]`` in [-1, 1] at the model's ``shape`` (C, H, W).
 
@@ -46,11 +44,10 @@ def load_images(
         limit: only the first so many.
         strict: a damaged image is an error. Otherwise it is left out and named in one FarfieldWarning, unless none is
             left.
-        report: called with 1 after each image.
     """
     size = checked_shape(shape)
     if (domain := domain_of(source)) in FIELD_DOMAINS:  # averaged as the physical numbers that they are
-        return load_domain(str(domain), size, keys=keys, limit=limit, report=report)
+        return load_domain(str(domain), size, keys=keys, limit=limit)
     sizes: set[tuple[int, ...]] = set()
 
     with open_collection(source, labels=False) as collection:
@@ -62,7 +59,7 @@ def load_images(
         chosen = choose_keys(collection.name, collection.keys, keys, limit)
         values = torch.empty(len(chosen), *size)
         good: list[str] = []
-        for key, image in collection.each(fitted, chosen, strict=strict, report=report):
+        for key, image in collection.each(fitted, chosen, strict=strict):
             values[len(good)] = image
             good.append(key)
         say_fit(collection.name, sizes, size)

@@ -19,7 +19,6 @@ from farfield.core.artifact import Images, write_bytes
 from farfield.core.error import FarfieldError, NonFiniteError
 from farfield.core.note import say
 from farfield.core.provenance import Provenance
-from farfield.core.runtime import Advance
 from farfield.data.file_name import file_names
 
 LUMINANCE = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R 601, as Pillow has it
@@ -112,14 +111,12 @@ def fit_stored(picture: np.ndarray, shape: Sequence[int], name: str, mode: str =
     return to_uint8(fit(picture, shape, name, mode))
 
 
-def fit_all(pictures: dict[str, np.ndarray], shape: Sequence[int], name: str, report: Advance | None = None) -> Images:
+def fit_all(pictures: dict[str, np.ndarray], shape: Sequence[int], name: str) -> Images:
     """``fit`` for each key; what it does is said."""
     say_fit(name, (picture.shape for picture in pictures.values()), shape)
     values = torch.empty(len(pictures), *checked_shape(shape))
     for i, (key, picture) in enumerate(pictures.items()):
         values[i] = fit(picture, shape, f"{name}[{key}]")
-        if report:
-            report(1)
     return Images(tuple(pictures), values)
 
 

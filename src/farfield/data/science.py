@@ -19,7 +19,6 @@ from torch import Tensor
 from farfield.core.artifact import Artifact
 from farfield.core.error import FarfieldError, FarfieldWarning
 from farfield.core.note import say
-from farfield.core.runtime import Advance
 from farfield.data.field_file import ENDINGS, TIFF, FieldFile, Unreadable, ending, read_field_file
 from farfield.data.listing import PICTURES, existing, survey, take
 from farfield.data.mask import Tally
@@ -66,7 +65,6 @@ def load_fields(
     hdu: str | int | None = None,
     mask: str | None = None,
     strict: bool = False,
-    report: Advance | None = None,
 ) -> Fields:
     """Fields of a source at the model's height and width, float64 ``[n, c, H, W]``, sorted by key.
 
@@ -102,9 +100,6 @@ def load_fields(
         except Unreadable as error:
             broken.append(f"{file.name} ({error})")
             continue
-        finally:
-            if report:
-                report(1)
         prefix = "" if not path.is_dir() and file.name.lower().endswith(".npz") else stem
         taken, dropped = _usable(content, prefix, patch)
         if not taken and not dropped:

@@ -46,15 +46,15 @@ def _facts(summary: AnalyseResult) -> list[str]:
 
 def _verdict(summary: AnalyseResult) -> list[str]:
     last, domain = level(summary.levels[-1]), short(summary.examples.source)
-    told = summary.separability[-1]
+    separable = summary.separability[-1]
     apart = (
         "can be told from those of the training domain"
-        if told.apart
+        if separable.apart
         else "cannot be told from those of the training domain by a linear classifier"
     )
     first = (
-        f"At σ {last} the latents of {domain} {_law(summary)}, and {apart}: accuracy {score(told.accuracy)} on "
-        f"latents it was not fitted to, where relabelled ones reach {number(told.null_high, 2)}."
+        f"At σ {last} the latents of {domain} {_law(summary)}, and {apart}: accuracy {score(separable.accuracy)} on "
+        f"latents it was not fitted to, where relabelled ones reach {number(separable.null_high, 2)}."
     )
     strongest = _strongest(summary)
     captured = strongest.captured
@@ -98,7 +98,7 @@ def _caveats(summary: AnalyseResult) -> list[str]:
 
 
 def _key_numbers(summary: AnalyseResult) -> list[tuple[str, str, str, str]]:
-    last, told, strongest = level(summary.levels[-1]), summary.separability[-1], _strongest(summary)
+    last, separable, strongest = level(summary.levels[-1]), summary.separability[-1], _strongest(summary)
     floor, kept = summary.interference.floor, summary.bandwidth
     return [
         (
@@ -113,8 +113,8 @@ def _key_numbers(summary: AnalyseResult) -> list[tuple[str, str, str, str]]:
         ),
         (
             f"Told apart at σ {last}",
-            *score_parts(told.accuracy, True),
-            f"relabelled: up to {share(told.null_high)}",
+            *score_parts(separable.accuracy, True),
+            f"relabelled: up to {share(separable.null_high)}",
         ),
         (
             f"Domain kept up to σ, eta {level(kept.eta)}",

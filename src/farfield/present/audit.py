@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from farfield.command.audit import AuditResult, OtherModel
-from farfield.core.artifact import Images, Store, read_json
-from farfield.core.score import Score
-from farfield.present import plot
-from farfield.present.copying import MEANINGS, copying, flipped, likeness
+from farfield.core.artifact import read_json
+from farfield.present.copying import MEANINGS, beside, copying, facts, flipped, likeness
+from farfield.present.gallery import kept
 from farfield.present.page import Content, Picture, Section, Table
+from farfield.present.sheet import channels_shown, pairs
 from farfield.present.verdict import FEW
 from farfield.present.words import MEASURES, number, score, score_parts, short
 
@@ -67,13 +67,9 @@ def content(folder: Path, summary: AuditResult) -> Content:
 
 
 def _facts(summary: AuditResult) -> list[str]:
-    subject, held = summary.subject, summary.held_out
-    facts = [f"{number(subject.n)} samples", f"{number(summary.training.n)} training images"]
-    facts.append(f"{number(held.n)} held-out images" if held else "no held-out images")
-    facts.append(f"{summary.descriptor} features")
-    if subject.steps:
-        facts.append(f"{subject.steps} steps of {subject.solver}")
-    return facts
+    subject = summary.subject
+    said = facts(subject.n, summary.training.n, summary.held_out, summary.descriptor)
+    return [*said, f"{subject.steps} steps of {subject.solver}"] if subject.steps else said
 
 
 def _verdict(summary: AuditResult) -> list[str]:
@@ -118,10 +114,6 @@ def _caveats(summary: AuditResult) -> list[str]:
 def _key_numbers(summary: AuditResult) -> list[tuple[str, str, str, str]]:
     kind = _deciding(summary)
     gl = summary.gl[kind]
-
-    def beside(null: Score | None, percent: bool = False) -> str:
-        return f"held-out images: {score_parts(null, percent)[0]}" if null else "no held-out images"
-
     tiles = [(f"GL at the {kind} threshold", *score_parts(gl.score), beside(flipped(gl.held_out)))]
     for part, title in ((summary.ratio_test, "1/3 distance ratio"), (summary.authenticity, "AuthPct")):
         if part:
@@ -145,16 +137,14 @@ def _galleries(folder: Path, threshold: float) -> list[Section]:
     """The most alike pairs of samples and of held-out images, and pairs drawn at random."""
     table, pictures = read_json(folder / "nearest.json"), []
     for name, title in PAIRS.items():
-        images, training = (Store(folder / "pairs" / name / which, Images) for which in ("images", "training"))
-        if not images.shards() or not training.shards():
+        shown, training = (kept(folder / "pairs" / name / which) for which in ("images", "training"))
+        if not shown or not training:
             continue
-        shown, rows = images.read(), table["held_out" if name.endswith("held_out") else "samples"]
+        rows = table["held_out" if name.endswith("held_out") else "samples"]
         alike = [rows[key]["similarity"] for key in shown.keys]
         captions, framed = [f"{s:.3f}" for s in alike], [s > threshold for s in alike]
-        sheet = plot.pairs(shown, training.read().select(shown.keys), columns=6, captions=captions, framed=framed)
-        note = "; ".join(
-            filter(None, ("image, nearest training image, cosine", plot.channels_shown(shown.values.shape[1])))
-        )
+        sheet = pairs(shown, training.select(shown.keys), columns=6, captions=captions, framed=framed)
+        note = "; ".join(filter(None, ("image, nearest training image, cosine", channels_shown(shown.values.shape[1]))))
         alt, generated = f"{title}, each beside its nearest training image", not name.endswith("held_out")
         pictures.append(Picture(name, sheet, title, note, alt, generated))
     lead = (

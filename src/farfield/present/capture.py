@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from farfield.command.analyse import AnalyseResult, Bandwidth, Descended, WayKept
-from farfield.core.artifact import Images, Store
-from farfield.present import plot
-from farfield.present.curve import Line, charts, curves
-from farfield.present.page import Picture, Section, Table
+from farfield.present.curve import Line, curves
+from farfield.present.gallery import kept
+from farfield.present.page import Picture, Section, Table, charts
+from farfield.present.plot import PAINT
+from farfield.present.sheet import pairs
 from farfield.present.words import level, score
 
 SHOWN = 6
@@ -20,7 +21,7 @@ def interference(folder: Path, summary: AnalyseResult) -> Section:
     judged = summary.interference
     rows = judged.curves
     drawn = []
-    for way, paint, what in (("eta", "ours", "eta"), ("noise", "real", "turned by")):
+    for way, paint, what in (("eta", PAINT.ours, "eta"), ("noise", PAINT.real, "turned by")):
         ats = list(dict.fromkeys(r.at for r in rows if r.way == way))
         panels = {
             title: [
@@ -59,8 +60,8 @@ def interference(folder: Path, summary: AnalyseResult) -> Section:
 def _strips(folder: Path, summary: AnalyseResult) -> list[Picture]:
     """Examples along eta and along noise from the last level, and along the levels at the strongest eta."""
     levels, keys = summary.levels, summary.interference.keys[:SHOWN]
-    sets = {s: read for s in levels if (read := _read(folder / "decoded" / level(s))) is not None}
-    examples = _read(folder / "examples")
+    sets = {s: read for s in levels if (read := kept(folder / "decoded" / level(s))) is not None}
+    examples = kept(folder / "examples")
     if examples is None or len(sets) < len(levels) or examples.values.shape[1] > 4:
         return []
     last = levels[-1]
@@ -71,7 +72,7 @@ def _strips(folder: Path, summary: AnalyseResult) -> list[Picture]:
 
     def strip(name: str, columns: Sequence[tuple[float, str]], title: str, note: str) -> Picture:
         parts = [sets[s].select([f"{job}/{key}" for key in keys]) for s, job in columns]
-        image = plot.pairs(examples.select(keys), *parts, columns=1)
+        image = pairs(examples.select(keys), *parts, columns=1)
         return Picture(name, image, title, f"the example, then {note}", f"{title}: {note}")
 
     pictures = [
@@ -93,7 +94,7 @@ def bandwidth(kept: Bandwidth) -> Section:
         Line(
             _way(w),
             [(r.sigma, r.kept) for r in w.levels],
-            "ours" if w.way == "eta" else "real",
+            PAINT.ours if w.way == "eta" else PAINT.real,
             0.3 + 0.7 * w.at,
         )
         for w in ways
@@ -134,8 +135,3 @@ def advice(kept: Bandwidth) -> str:
 
 def _way(way: Descended | WayKept) -> str:
     return f"{'eta' if way.way == 'eta' else 'towards noise'} {level(way.at)}"
-
-
-def _read(folder: Path) -> Images | None:
-    store = Store(folder, Images)
-    return store.read() if store.shards() else None

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 from farfield.command.compare import ComparedDomain, CompareResult, Count
 from farfield.command.measures import Measures, Novelty
-from farfield.core.artifact import Images, Store
 from farfield.core.score import Score
-from farfield.present.page import Chart, Content, Picture, Section, Table
-from farfield.present.plot import PAINT, styled, subplots
+from farfield.present.curve import line
+from farfield.present.gallery import kept
+from farfield.present.page import Content, Picture, Section, Table, charts
+from farfield.present.plot import PAINT, legend, styled, subplots, ticks
 from farfield.present.sheet import grid
-from farfield.present.verdict import FEW
-from farfield.present.words import MEASURES, as_score, duration, number, score_parts, short
+from farfield.present.verdict import FEW, distance
+from farfield.present.words import MEASURES, duration, number, score_parts, short
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -46,7 +47,7 @@ MEANINGS = {
     "release": "All weights trained for a fixed number of epochs without early stopping (the baseline of arXiv "
     "2310.09213).",
 }
-COLOURS = {"ours": PAINT["ours"], "full": "#009e73", "lora": "#56b4e9", "norm": "#e69f00", "release": "#cc79a7"}
+COLOURS = {"ours": PAINT.ours, "full": "#009e73", "lora": "#56b4e9", "norm": "#e69f00", "release": "#cc79a7"}
 VERDICTS = {
     "keep": "no, with {} examples the best tuned model stands farther from held-out images than the frozen model's new ones",
     "doubt": "with {} examples the frozen model's new images stand nearer, but repeat the examples",
@@ -104,27 +105,19 @@ def _key_numbers(domains: Sequence[ComparedDomain]) -> list[tuple[str, str, str,
         row = domain.counts[-1]
         descriptor = next(iter(domain.real), "")
         for name in ["ours", *([row.advice.best] if row.advice else [])]:
-            if name in row.methods and (distance := _distance(row.methods[name].measures, descriptor)):
+            if name in row.methods and (near := distance(row.methods[name].measures, descriptor)):
                 title = f"kernel distance, {TITLES[name]}"
-                tiles.append((title, *score_parts(distance), f"{short(domain.source)}, {row.count} examples"))
-        if real := _distance(domain.real, descriptor):
+                tiles.append((title, *score_parts(near), f"{short(domain.source)}, {row.count} examples"))
+        if real := distance(domain.real, descriptor):
             tiles.append(("kernel distance, real to real", *score_parts(real), short(domain.source)))
     return tiles
-
-
-def _distance(measures: Mapping[str, Measures], descriptor: str) -> Score | None:
-    return as_score(measures.get(descriptor, Measures()).kernel_distance)
 
 
 def _section(folder: Path, domain: ComparedDomain) -> Section:
     name = short(domain.source)
     rows = domain.counts
     paragraphs = [f"{number(r.count)} examples. {r.advice.sentence}" for r in rows if r.advice]
-    charts = []
-    if (figure := curves(domain)) is not None:
-        charts.append(
-            Chart(figure, f"kernel distance of each method to held-out {name} against the number of examples")
-        )
+    label = f"kernel distance of each method to held-out {name} against the number of examples"
     tables = [
         _table(domain, row, descriptor, f"{number(row.count)} examples, {descriptor} features")
         for row in rows
@@ -139,7 +132,7 @@ def _section(folder: Path, domain: ComparedDomain) -> Section:
         f"{name[:1].upper()}{name[1:]}",
         "Every method has the same examples, seeds and held-out images.",
         paragraphs,
-        charts,
+        charts(curves(domain), label),
         _strips(folder / domain.folder / "shown", domain, rows[-1]),
         tables,
         details,
@@ -189,11 +182,10 @@ def _strips(folder: Path, domain: ComparedDomain, row: Count) -> list[Picture]:
     names = {"real": "real", f"{count}-examples": "", **{f"{count}-{m}": m for m in row.methods}, "base": "base"}
     pictures = []
     for stored, method in names.items():
-        store = Store(folder / stored, Images)
-        if store.shards():
+        if images := kept(folder / stored):
             title = TITLES[method] if method else f"examples ({number(count)})"
             name, generated = f"{domain.folder}-{stored}", method not in ("real", "")
-            pictures.append(Picture(name, grid(store.read()), title, alt=f"samples: {title}", generated=generated))
+            pictures.append(Picture(name, grid(images), title, alt=f"samples: {title}", generated=generated))
     return pictures
 
 
@@ -205,44 +197,40 @@ def curves(domain: ComparedDomain) -> Figure | None:
     for descriptor in domain.real:
         for row in rows:
             for name, entry in row.methods.items():
-                if distance := _distance(entry.measures, descriptor):
-                    lines.setdefault(descriptor, {}).setdefault(name, []).append((row.count, distance))
+                if near := distance(entry.measures, descriptor):
+                    lines.setdefault(descriptor, {}).setdefault(name, []).append((row.count, near))
     if not lines:
         return None
     figure, axes = subplots(len(lines), min(len(lines), 2), 3.4)
     for ax, (descriptor, methods) in zip(axes, lines.items(), strict=True):
         values = []
         for i, (name, points) in enumerate(methods.items()):
-            x = [count * 1.03 ** (i - len(methods) / 2) for count, _ in points]  # bars beside each other
-            y = [s.value for _, s in points]
-            colour, style = COLOURS.get(name, PAINT["muted"]), "-" if name in COLOURS else (0, (2 + i, 2))
+            # side by side, so that bars do not hide each other
+            beside = [(count * 1.03 ** (i - len(methods) / 2), s) for count, s in points]
+            colour, style = COLOURS.get(name, PAINT.muted), "-" if name in COLOURS else (0, (2 + i, 2))
             marker = "o" if name in COLOURS else "sv^D"[i % 4]
-            ax.plot(x, y, marker, linestyle=style, color=colour, linewidth=1.4, markersize=4, label=TITLES[name])
-            for at, (_, s) in zip(x, points, strict=True):
-                if s.low is not None and s.high is not None:
-                    ax.plot([at, at], [s.low, s.high], color=colour, linewidth=2, alpha=0.4)
-            values += y
-        for name, bound in (("real", domain.real), ("base", domain.base)):
-            if distance := _distance(bound, descriptor):
-                ax.axhline(distance.value, color=PAINT[name], linewidth=1.2, linestyle=(0, (4, 2)), label=TITLES[name])
-                if name == "real" and distance.low is not None and distance.high is not None:
-                    ax.axhspan(distance.low, distance.high, color=PAINT["real"], alpha=0.12, linewidth=0)
-                values.append(distance.value)
+            look: Any = {"marker": marker, "linestyle": style, "linewidth": 1.4, "markersize": 4}
+            line(ax, beside, colour, TITLES[name], bar=2, **look)
+            values += [s.value for _, s in points]
+        for name, paint, bound in (("real", PAINT.real, domain.real), ("base", PAINT.base, domain.base)):
+            if near := distance(bound, descriptor):
+                ax.axhline(near.value, color=paint, linewidth=1.2, linestyle=(0, (4, 2)), label=TITLES[name])
+                if name == "real" and near.low is not None and near.high is not None:
+                    ax.axhspan(near.low, near.high, color=PAINT.real, alpha=0.12, linewidth=0)
+                values.append(near.value)
         largest = max(map(abs, values))
-        finest = max(_half_width(_distance(domain.real, descriptor)), 1e-3 * largest)
+        finest = max(_half_width(distance(domain.real, descriptor)), 1e-3 * largest)
         # linear around 0, where the floor lies, and logarithmic beyond
         if largest > 20 * finest:
             ax.set_yscale("symlog", linthresh=10 ** math.floor(math.log10(2 * finest)))
             ax.yaxis.set_major_formatter(lambda v, _: number(v, 1) if v else "0")
         ax.set_xscale("log")
-        ax.minorticks_off()
         counts = [row.count for row in rows]
-        ax.set_xticks(counts, labels=[number(c) for c in counts])
+        ticks(ax, counts, [number(c) for c in counts])
         ax.set_xlim(counts[0] / 1.3, counts[-1] * 1.3)
         ax.set_xlabel("examples")
         ax.set_title(f"kernel distance, {descriptor} features", parse_math=False)
-    handles = {label: h for ax in axes for h, label in zip(*ax.get_legend_handles_labels(), strict=True)}
-    figure.legend(list(handles.values()), list(handles), loc="outside lower left", ncols=4)
+    legend(figure, axes, 4)
     return figure
 
 

@@ -6,13 +6,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from farfield.command.facts import SourceFacts
 from farfield.command.likeness import Calibration
-from farfield.command.score import Comparison
+from farfield.command.score import Comparison, CopyingTest
 from farfield.core.artifact import read_json
 from farfield.core.score import Score
 from farfield.present.page import Chart, Section, Table
-from farfield.present.plot import PAINT, _dot, _few_ticks, styled, subplots
-from farfield.present.words import number, share
+from farfield.present.plot import PAINT, dot, few_ticks, named_rows, outline, styled, subplots
+from farfield.present.words import number, score_parts, share
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -32,6 +33,17 @@ MEANINGS = {
 }
 
 
+def facts(samples: int, training: int, held: SourceFacts | None, descriptor: str) -> list[str]:
+    """The sets that were compared, for the line beneath the title."""
+    others = f"{number(held.n)} held-out images" if held else "no held-out images"
+    return [f"{number(samples)} samples", f"{number(training)} training images", others, f"{descriptor} features"]
+
+
+def beside(null: Score | None, percent: bool = False) -> str:
+    """What held-out images reach, beneath a number of samples."""
+    return f"held-out images: {score_parts(null, percent)[0]}" if null else "no held-out images"
+
+
 def copying(summary: Comparison) -> Section:
     """GL, the ratio test, AuthPct and C_T, of samples and of held-out images; as `farfield score gl` has them too."""
     rows: list[list[Any]] = []
@@ -47,11 +59,7 @@ def copying(summary: Comparison) -> Section:
     if authentic := summary.authenticity:
         shares.append(("AuthPct", authentic.samples, authentic.held_out))
         rows.append(list(shares[-1]))
-    if test := summary.data_copying:
-        for one, where in ((test.whole, ""), (test.cells, " in {} cells")):
-            if one:
-                null = f"0 ± {number(1.96 * one.null_sd, 2)}"
-                rows.append([f"C_T{where.format(one.cells)}", one.statistic, null])
+    rows += [[name, test.statistic, f"0 ± {number(1.96 * test.null_sd, 2)}"] for name, test in copying_tests(summary)]
     calibrated_on = (
         "held-out images" if "held_out" in summary.similarity else "training images and their nearest others"
     )
@@ -66,6 +74,14 @@ def copying(summary: Comparison) -> Section:
         ],
         details=[(name, MEANINGS[name]) for name in ("GL and memorized", "1/3 distance ratio", "AuthPct", "C_T")],
     )
+
+
+def copying_tests(summary: Comparison) -> list[tuple[str, CopyingTest]]:
+    """The tests of data copying under their names: of the whole space, and of its cells."""
+    if not (tests := summary.data_copying):
+        return []
+    cells = tests.cells
+    return [("C_T", tests.whole), *([(f"C_T in {cells.cells} cells", cells)] if cells else [])]
 
 
 def likeness(folder: Path, summary: Comparison, descriptor: str) -> list[Section]:
@@ -94,19 +110,15 @@ def similarities(sets: Mapping[str, Sequence[float]], thresholds: Mapping[str, f
     import numpy as np
 
     figure, (ax,) = subplots(1, 1, 2.6)
-    values = {name: np.array(found, float) for name, found in sets.items()}
+    values = {name: np.array(cosines, float) for name, cosines in sets.items()}
     low = min(min(v.min() for v in values.values()), min(thresholds.values()))
     edges = np.linspace(low - 0.01, 1.0, 61)
-    for name, found in values.items():
-        heights = np.histogram(found, edges)[0] / found.size
-        colour = PAINT["ours"] if name in ("samples", "same seed") else PAINT["real"]
-        ax.stairs(heights, edges, fill=True, color=colour, alpha=0.16)
-        ax.stairs(heights, edges, color=colour, linewidth=1.4, label=f"{name} (n = {found.size})")
+    for name, cosines in values.items():
+        colour = PAINT.ours if name in ("samples", "same seed") else PAINT.real
+        outline(ax, cosines, edges, colour, f"{name} (n = {cosines.size})")
     for i, (kind, place) in enumerate(thresholds.items()):
         style = (0, (4, 2)) if i else "-"
-        ax.axvline(place, color=PAINT["ink"], linewidth=1.1, linestyle=style, label=f"{kind} threshold, {place:.3g}")
-    ax.set_yticks([])
-    ax.spines["left"].set_visible(False)
+        ax.axvline(place, color=PAINT.ink, linewidth=1.1, linestyle=style, label=f"{kind} threshold, {place:.3g}")
     ax.set_xlabel("cosine")
     ax.set_xlim(edges[0], 1.005)
     figure.legend(loc="outside lower left", ncols=4)
@@ -133,16 +145,13 @@ def _shares(rows: Sequence[tuple[str, Score, Score | None]]) -> Figure:
     """A line each: the share of samples, and that of held-out images beneath it."""
     figure, (ax,) = subplots(1, 1, 0.5 + 0.42 * len(rows))
     for place, (_, ours, theirs) in enumerate(rows):
-        for value, colour, shift in ((ours, PAINT["ours"], -0.13), (theirs, PAINT["real"], 0.13)):
+        for value, colour, shift in ((ours, PAINT.ours, -0.13), (theirs, PAINT.real, 0.13)):
             if value is not None:
-                _dot(ax, value, place + shift, colour, upright=False)
-    ax.set_yticks(range(len(rows)), labels=[name for name, _, _ in rows], parse_math=False)
-    ax.tick_params(axis="y", length=0)
-    ax.spines["left"].set_visible(False)
-    ax.set_ylim(len(rows) - 0.5, -0.5)
+                dot(ax, value, place + shift, colour, upright=False)
+    named_rows(ax, [name for name, _, _ in rows])
     ax.set_xlim(-0.02, 1.02)
-    _few_ticks(ax, 5)
-    for name, colour in (("samples", PAINT["ours"]), ("held-out images", PAINT["real"])):
+    few_ticks(ax, 5)
+    for name, colour in (("samples", PAINT.ours), ("held-out images", PAINT.real)):
         ax.plot([], [], "o", color=colour, markersize=6, label=name)
     figure.legend(loc="outside lower left", ncols=2)
     return figure

@@ -7,8 +7,9 @@ from pathlib import Path
 from farfield.command.dimension import DimensionLevel, DimensionResult
 from farfield.command.facts import OverPoints
 from farfield.core.score import Score
-from farfield.present.curve import Line, charts, curves
-from farfield.present.page import Content, Section, Table
+from farfield.present.curve import Line, curves
+from farfield.present.page import Content, Section, Table, charts
+from farfield.present.plot import PAINT
 from farfield.present.words import level, number, score, score_parts, short
 
 MOST = 6
@@ -45,8 +46,8 @@ def _verdict(summary: DimensionResult) -> list[str]:
         f"{where} FLIPD is {score(one.flipd.mean)} and the denoising error says {score(one.error.mean)} dimensions, "
         f"means over {summary.n} images."
     ]
-    if found := summary.bundle:
-        said.append(f"The normal bundle has {score(found.threshold.mean)} dimensions there.")
+    if bundle := summary.bundle:
+        said.append(f"The normal bundle has {score(bundle.threshold.mean)} dimensions there.")
     return said
 
 
@@ -73,9 +74,9 @@ def _caveats(summary: DimensionResult) -> list[str]:
             "and the number of pixels it tells of the network alone."
         )
     said.append("A dimension counts the directions in which the data vary by more than about the noise level.")
-    if (found := summary.bundle) and found.without_gap:
+    if (bundle := summary.bundle) and bundle.without_gap:
         said.append(
-            f"In {found.without_gap} of {summary.n} normal bundles the singular values have no clear gap: the count by gap "
+            f"In {bundle.without_gap} of {summary.n} normal bundles the singular values have no clear gap: the count by gap "
             "is chance there."
         )
     if not summary.copies:
@@ -92,12 +93,9 @@ def _ratio(one: DimensionLevel) -> float:
 def _key_numbers(summary: DimensionResult) -> list[tuple[str, str, str, str]]:
     _, one = _recommended(summary)
     note = f"of {number(summary.dimension)}, at noise level {level(one.sigma)}"
-    tiles = [
-        ("FLIPD", *score_parts(one.flipd.mean), note),
-        ("by denoising error", *score_parts(one.error.mean), note),
-    ]
-    if found := summary.bundle:
-        tiles.append(("normal bundle", *score_parts(found.threshold.mean), note))
+    tiles = [("FLIPD", *score_parts(one.flipd.mean), note), ("by denoising error", *score_parts(one.error.mean), note)]
+    if bundle := summary.bundle:
+        tiles.append(("normal bundle", *score_parts(bundle.threshold.mean), note))
     return tiles
 
 
@@ -106,7 +104,7 @@ def _levels(summary: DimensionResult) -> Section:
     images = list(summary.images.values())[:MOST]
 
     def lines(own: list[list[Score]], means: list[OverPoints]) -> list[Line]:
-        single = [Line("single images", list(zip(sigmas, one, strict=True)), "base", 0.5) for one in own]
+        single = [Line("single images", list(zip(sigmas, one, strict=True)), PAINT.base, 0.5) for one in own]
         return [*single, Line("mean over images", [(s, m.mean) for s, m in zip(sigmas, means, strict=True)])]
 
     panels = {
@@ -142,13 +140,13 @@ def _levels(summary: DimensionResult) -> Section:
 
 def _images(summary: DimensionResult) -> Section:
     place, one = _recommended(summary)
-    found = summary.bundle
+    bundle = summary.bundle
     rows = [
         [name, image.flipd[place], image.error[place]]
-        + ([found.images[name].threshold, found.images[name].gap] if found else [])
+        + ([bundle.images[name].threshold, bundle.images[name].gap] if bundle else [])
         for name, image in summary.images.items()
     ]
-    columns = ["image", "FLIPD", "by denoising error"] + (["normal bundle", "by its gap"] if found else [])
+    columns = ["image", "FLIPD", "by denoising error"] + (["normal bundle", "by its gap"] if bundle else [])
     means = [[level(o.sigma), o.flipd.mean, o.error.mean] for o in summary.levels]
     tables = [
         Table(["noise level", "FLIPD", "by denoising error"], means, "Means over images", chosen=[place]),

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from farfield.command.edit import ORIGIN, RANDOM, EditResult, Move
 from farfield.core.artifact import Images, Store
 from farfield.present.page import Content, Picture, Section, Table
-from farfield.present.plot import pairs
+from farfield.present.sheet import pairs
 from farfield.present.words import level, number, score, share, short
 
 SHOWN = 6
@@ -92,28 +91,20 @@ def _key_numbers(summary: EditResult) -> list[tuple[str, str, str, str]]:
 def _strips(folder: Path, summary: EditResult) -> Section:
     edits, images, mask = (Store(folder / name, Images).read() for name in ("edits", "images", "mask"))
     keys = images.keys[:SHOWN]
-    shown = [_dimmed(images.select(keys).values, mask.values)]
+    dimmed = images.select(keys).values * (0.5 + 0.5 * mask.values)  # what is outside the mask half-way to grey
+    origin = next(move for move in summary.moves if move.name == ORIGIN)
     pictures = []
     for name, moves in _by_name(summary).items():
         before = [move for move in moves if move.strength < 0]
-        line = [*before, _origin(summary), *(move for move in moves if move.strength >= 0)]
+        line = [*before, origin, *(move for move in moves if move.strength >= 0)]
         parts = [edits.select([f"{key}/{move.index:03d}" for key in keys]).values for move in line]
         note = f"the image, grey outside the mask, then strengths {', '.join(level(m.strength) for m in line)}"
         if name.find(" of ") > 0:
             note = "the image, grey outside the mask, then as it came back, then composed"
-        sheet = pairs(*shown, *parts, columns=1)
+        sheet = pairs(dimmed, *parts, columns=1)
         pictures.append(Picture(f"strip-{name.replace(' ', '-')}", sheet, name.capitalize(), note, f"{name}: {note}"))
     lead = "Strength 0 is the image as it came back. A unit of strength is one standard deviation of the model's own latents."
     return Section("strips", "Along each direction", lead, pictures=pictures)
-
-
-def _origin(summary: EditResult) -> Move:
-    return next(move for move in summary.moves if move.name == ORIGIN)
-
-
-def _dimmed(images: Any, mask: Any) -> Any:
-    """Images with what is outside a mask half-way to grey."""
-    return images * (0.5 + 0.5 * mask)
 
 
 def _directions(summary: EditResult) -> Section:

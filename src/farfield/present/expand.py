@@ -10,7 +10,7 @@ from farfield.command.expand import ExpandResult
 from farfield.command.measures import SearchedLevel
 from farfield.core.artifact import read_json
 from farfield.present import field, gallery, measured, plot, verdict
-from farfield.present.page import Chart, Content, Section, Table
+from farfield.present.page import Content, Section, Table, charts
 from farfield.present.words import level, number, share, short
 
 
@@ -63,8 +63,8 @@ def _facts(summary: ExpandResult) -> list[str]:
 
 def _geometry(geometry: Mapping[str, Any]) -> list[Section]:
     """Lengths and angles of latents, as ``geometry.json`` has them."""
-    figure = plot.histograms(geometry)
-    if figure is None:
+    drawn = charts(plot.histograms(geometry), "histograms of lengths, distances and angles of latents")
+    if not drawn:
         return []
     lead = (
         "The dashed line is what independent draws from one Gaussian with the examples' mean and spread would measure in "
@@ -75,24 +75,20 @@ def _geometry(geometry: Mapping[str, Any]) -> list[Section]:
         f"Mean of the examples' latents: length {number(geometry.get('mean_norm'), 4)}; spread per dimension "
         f"{number(geometry.get('scale'), 4)} (1 for the model's own noise)."
     )
-    chart = Chart(figure, "histograms of lengths, distances and angles of latents")
-    return [Section("geometry", "Where the latents lie", lead, [about], [chart])]
+    return [Section("geometry", "Where the latents lie", lead, [about], drawn)]
 
 
 def _search(rows: Sequence[SearchedLevel]) -> list[Section]:
     """The search over noise levels."""
     if not rows:
         return []
-    figure = plot.sigma_search(rows)
     chosen = [i for i, row in enumerate(rows) if row.chosen]
     lead = (
         "The noise level at which latents are sampled decides how much of the examples is kept: too low and new images are "
         "blends or copies, too high and the model's own domain returns."
     ) + "".join(f" Chosen: σ = {level(rows[i].sigma)}." for i in chosen)
     table = Table(
-        ["σ", "discrepancy", "copies"],
-        [[level(row.sigma), row.discrepancy, row.copies] for row in rows],
-        chosen=chosen,
+        ["σ", "discrepancy", "copies"], [[level(row.sigma), row.discrepancy, row.copies] for row in rows], chosen=chosen
     )
-    charts = [] if figure is None else [Chart(figure, "columns of the search against sigma")]
-    return [Section("search", "The search for σ", lead, charts=charts, tables=[table])]
+    drawn = charts(plot.sigma_search(rows), "columns of the search against sigma")
+    return [Section("search", "The search for σ", lead, charts=drawn, tables=[table])]

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from farfield.command.measures import FieldChannel, FieldMeasures, FieldSets, MeanSpread, Spectrum
-from farfield.present.page import Chart, Section, Table
-from farfield.present.plot import PAINT, styled, subplots
+from farfield.present.curve import line
+from farfield.present.page import Chart, Section, Table, charts
+from farfield.present.plot import PAINT, legend, styled, subplots, ticks
 from farfield.present.words import as_score, number, score, share
 
 if TYPE_CHECKING:
@@ -15,9 +16,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 SPECTRA = {"spectrum": "Power spectrum", "log_spectrum": "Power spectrum of the logarithm"}
-SERIES = {"samples": ("samples", PAINT["ours"]), "real": ("other held-out", PAINT["base"])}
+SERIES = {"samples": ("samples", PAINT.ours), "real": ("other held-out", PAINT.base)}
 WHOSE = {"samples": "the samples", "real": "other held-out fields"}
-HELD_OUT = ("held-out", PAINT["real"])
+HELD_OUT = ("held-out", PAINT.real)
 
 MEANING = (
     "The power spectrum is averaged over directions in shells one wavenumber wide; k counts waves per shorter side, from "
@@ -46,14 +47,13 @@ def section(fields: FieldSets | None) -> list[Section]:
         return []
     count = max(map(len, compared.values()))
     channels = [{name: every[c] for name, every in compared.items() if c < len(every)} for c in range(count)]
-    charts, tables = [], []
+    drawn: list[Chart] = []
+    tables = []
     for c, sets in enumerate(channels):
         about = f"Channel {c + 1}: " if count > 1 else ""
-        spectra, laws = _spectra(sets, fields.unit), _laws(sets, fields.unit)
-        if spectra:
-            charts.append(Chart(spectra, f"{about}power spectra, and their ratio to held-out's"))
-        if laws:
-            charts.append(Chart(laws, f"{about}quantiles of the pixels and radial profile, beside held-out's"))
+        drawn += charts(_spectra(sets, fields.unit), f"{about}power spectra, and their ratio to held-out's")
+        laws = f"{about}quantiles of the pixels and radial profile, beside held-out's"
+        drawn += charts(_laws(sets, fields.unit), laws)
         tables += [_moments(sets, f"{about}Moments of the pixels"), _distances(sets, f"{about}Distances from held-out")]
     leads = [
         sentence
@@ -70,7 +70,7 @@ def section(fields: FieldSets | None) -> list[Section]:
             "As physical fields",
             lead=leads[0] if leads else "",
             paragraphs=leads[1:],
-            charts=charts,
+            charts=drawn,
             tables=[table for table in tables if table.rows],
             details=[("How this is measured", meaning)],
         )
@@ -123,17 +123,17 @@ def _chance(chance: float, value: float, percent: bool) -> str:
 @styled
 def _spectra(sets: Compared, unit: str) -> Figure | None:
     """Spectra on the left, their ratios to held-out's on the right, a line for each kind of spectrum."""
-    found = {name: _spectra_of(channel) for name, channel in sets.items()}
-    kinds = [key for key in SPECTRA if any(key in spectra for spectra in found.values())]
+    spectra = {name: _spectra_of(channel) for name, channel in sets.items()}
+    kinds = [key for key in SPECTRA if any(key in one for one in spectra.values())]
     if not kinds:
         return None
     figure, axes = subplots(2 * len(kinds), 2, 2.7)
     for key, left, right in zip(kinds, axes[::2], axes[1::2], strict=True):
-        present = {name: spectra[key] for name, spectra in found.items() if key in spectra}
+        present = {name: one[key] for name, one in spectra.items() if key in one}
         first = next(iter(present.values()))
         _line(left, first.k, first.real, *HELD_OUT)
-        right.axhspan(0.9, 1.1, color=PAINT["muted"], alpha=0.14, linewidth=0)
-        right.axhline(1, color=PAINT["ink"], linewidth=1)
+        right.axhspan(0.9, 1.1, color=PAINT.muted, alpha=0.14, linewidth=0)
+        right.axhline(1, color=PAINT.ink, linewidth=1)
         for name, spectrum in present.items():
             _line(left, spectrum.k, spectrum.generated, *SERIES[name])
             low, high = spectrum.resolved
@@ -149,7 +149,7 @@ def _spectra(sets: Compared, unit: str) -> Figure | None:
             right.set_yscale("log")
         for ax in (left, right):
             _plain_ticks(ax, first.k)
-    _legend(figure, axes)
+    legend(figure, axes)
     return figure
 
 
@@ -177,29 +177,15 @@ def _laws(sets: Compared, unit: str) -> Figure | None:
         for name, of in profiles.items():
             _line(ax, of.r, of.generated, *SERIES[name], marker="o")
         _titled(ax, f"Radial profile{label}", "distance from the centre (pixels)")
-    _legend(figure, axes)
+    legend(figure, axes)
     return figure
 
 
 def _line(ax: Axes, x: Sequence[float], scores: Sequence[Any], label: str, colour: str, marker: str = "") -> None:
-    """A line through the values with a band for the intervals; what has no number is left out."""
-    points = [(a, s) for a, s in zip(x, map(as_score, scores), strict=True) if s is not None]
+    """A line with a band; what has no number is left out."""
     style = (0, (4, 2)) if label == SERIES["real"][0] else "-"
-    values = [s.value for _, s in points]
-    ax.plot(
-        [a for a, _ in points],
-        values,
-        color=colour,
-        linewidth=1.6,
-        linestyle=style,
-        marker=marker,
-        markersize=3.5,
-        label=label,
-    )
-    banded = [(a, s.low, s.high) for a, s in points if s.low is not None and s.high is not None]
-    if banded:
-        at, low, high = zip(*banded, strict=True)
-        ax.fill_between(at, low, high, color=colour, alpha=0.16, linewidth=0)
+    look: Any = {"linestyle": style, "marker": marker, "linewidth": 1.6, "markersize": 3.5}
+    line(ax, zip(x, scores, strict=True), colour, label, band=True, **look)
 
 
 def _titled(ax: Axes, title: str, x: str) -> None:
@@ -219,32 +205,26 @@ def _spread(scores: Sequence[Any]) -> float:
 
 
 def _plain_ticks(ax: Axes, k: Sequence[float]) -> None:
-    ax.minorticks_off()
     shown = [v for v in (1, 2, 4, 8, 16, 32, 64, 128, 256) if v <= k[-1]]
-    ax.set_xticks(shown, labels=[str(v) for v in shown])
-
-
-def _legend(figure: Figure, axes: Sequence[Axes]) -> None:
-    handles = {label: h for ax in axes for h, label in zip(*ax.get_legend_handles_labels(), strict=True)}
-    figure.legend(list(handles.values()), list(handles), loc="outside lower left", ncols=3)
+    ticks(ax, shown, [str(v) for v in shown])
 
 
 def _moments(sets: Compared, title: str) -> Table:
     """All pixels of a set together, then what one field's are, mean ± standard deviation over the fields."""
-    found = {name: channel.moments for name, channel in sets.items() if channel.moments}
+    moments = {name: channel.moments for name, channel in sets.items() if channel.moments}
     rows: list[list[Any]] = []
-    if found:
-        last = next(reversed(found.values()))
-        rows = [[n, *(m[n].generated for m in found.values()), last[n].real] for n in last]
+    if moments:
+        last = next(reversed(moments.values()))
+        rows = [[n, *(m[n].generated for m in moments.values()), last[n].real] for n in last]
         rows += [
             [
                 f"{n} of one field",
-                *(_over_fields(m[n].per_field.generated) for m in found.values()),
+                *(_over_fields(m[n].per_field.generated) for m in moments.values()),
                 _over_fields(last[n].per_field.real),
             ]
             for n in last
         ]
-    return Table(["", *(SERIES[name][0] for name in found), HELD_OUT[0]], rows, title)
+    return Table(["", *(SERIES[name][0] for name in moments), HELD_OUT[0]], rows, title)
 
 
 def _over_fields(each: MeanSpread) -> str | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from farfield.command.measures import Certificate, Codec, Nearest, RoundTrip
 from farfield.command.reconstruct import ImageTrip
@@ -12,6 +12,9 @@ from farfield.core.artifact import Images, Store
 from farfield.present.page import Picture, Section, Table
 from farfield.present.sheet import channels_shown, difference, grid, pairs
 from farfield.present.words import ROUNDING, number, share
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 SHOWN = 64  # images of a set on the page
 RETURNED, ALL_RETURNED = 12, 32  # round trips among other results, and where they are the result
@@ -31,10 +34,23 @@ REAL_SETS = ("examples", "images", "references")
 Sets = Mapping[str, Images]
 
 
+def kept(folder: Path) -> Images | None:
+    """The images of a folder, where a run has kept any."""
+    store = Store(folder, Images)
+    return store.read() if store.shards() else None
+
+
 def read_sets(folder: Path) -> dict[str, Images]:
     """The sets that a run has kept, by name."""
-    names = (*SHEETS, "reconstructions")
-    return {name: store.read() for name in names if (store := Store(folder / name, Images)).shards()}
+    return {name: images for name in (*SHEETS, "reconstructions") if (images := kept(folder / name))}
+
+
+def opened(path: Path) -> Image.Image:
+    """A picture that the run itself has drawn."""
+    from PIL import Image
+
+    with Image.open(path) as image:
+        return image.copy()
 
 
 def sheets(sets: Sets, references: int | None = None) -> list[Section]:

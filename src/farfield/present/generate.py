@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from farfield.command.generate import GenerateResult
+from farfield.present.gallery import opened
 from farfield.present.page import Content, Picture, Section
 from farfield.present.words import level, number, setting
 
@@ -28,11 +29,8 @@ def content(folder: Path, summary: GenerateResult) -> Content:
 
 
 def _sheet(folder: Path) -> list[Section]:
-    from PIL import Image
-
     path = folder / "sheet.png"
     if not path.is_file():
         return []
-    with Image.open(path) as opened:
-        picture = Picture("sheet", opened.copy(), "The first images", "by seed", "contact sheet of the first images")
+    picture = Picture("sheet", opened(path), "The first images", "by seed", "contact sheet of the first images")
     return [Section("samples", "Samples", pictures=[picture])]

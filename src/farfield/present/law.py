@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from farfield.command.analyse import AnalyseResult, LatentGeometry, Moments, Symmetries
 from farfield.core.score import Score, relation
-from farfield.present.curve import Line, charts, curves
-from farfield.present.page import Section, Table
+from farfield.present.curve import Line, curves
+from farfield.present.page import Section, Table, charts
+from farfield.present.plot import PAINT
 from farfield.present.words import level, number, score
 
 NOTHING = Score(0.0, 0, 0.0, 0.0)
@@ -51,7 +52,7 @@ def geometry(summary: AnalyseResult) -> Section:
         [[level(row.sigma), *_lie(row.examples)] for row in rows],
         title="The examples' latents, and independent draws of N(m, s² I)",
     )
-    ways = {"examples": ("examples", "ours"), "in_domain": ("training domain", "base")}
+    ways = {"examples": ("examples", PAINT.ours), "in_domain": ("training domain", PAINT.base)}
     panels = {
         title: [
             Line(label, [(row.sigma, _spread(getattr(getattr(row, way), name))) for row in rows], paint)
@@ -85,22 +86,11 @@ def separability(summary: AnalyseResult) -> Section:
     rows = summary.separability
     table = Table(
         ["σ", "accuracy", "on its training data", "relabelled", "95 % of relabelled", "p", "best possible"],
-        [
-            [
-                level(r.sigma),
-                r.accuracy,
-                r.train_accuracy,
-                r.null,
-                r.null_high,
-                _p(r.p_value),
-                r.bayes,
-            ]
-            for r in rows
-        ],
+        [[level(r.sigma), r.accuracy, r.train_accuracy, r.null, r.null_high, _p(r.p_value), r.bayes] for r in rows],
     )
     lines = [
         Line("held-out accuracy", [(r.sigma, r.accuracy) for r in rows]),
-        Line("95 % of relabelled", [(r.sigma, r.null_high) for r in rows], "base", dashed=True),
+        Line("95 % of relabelled", [(r.sigma, r.null_high) for r in rows], PAINT.base, dashed=True),
     ]
     apart = [r.sigma for r in rows if r.apart]
     said = (
@@ -127,7 +117,7 @@ def symmetry(turned: Symmetries) -> Section:
             [
                 level(r.sigma),
                 r.equivariance,
-                *((told.accuracy, _p(told.p_value)) if (told := r.separable) else (None, "–")),
+                *((separable.accuracy, _p(separable.p_value)) if (separable := r.separable) else (None, "–")),
                 r.gain,
                 f"{len(r.refused)} of {len(r.normality)}",
             ]
@@ -147,9 +137,9 @@ def symmetry(turned: Symmetries) -> Section:
         f"{score(last.gain)} nats per dimension: "
         + {"above": "a gain.", "below": "a loss."}.get(str(relation(last.gain, NOTHING)), "nothing that shows."),
     ]
-    if told := last.separable:
-        apart = "can" if told.apart else "cannot"
-        said.append(f"A linear classifier {apart} tell turned latents from originals ({score(told.accuracy)}).")
+    if separable := last.separable:
+        apart = "can" if separable.apart else "cannot"
+        said.append(f"A linear classifier {apart} tell turned latents from originals ({score(separable.accuracy)}).")
     return Section(
         "symmetry",
         "Symmetry",

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from farfield.command.measures import BySet, Measures, Novelty
 from farfield.core.score import Score
 from farfield.present import plot
-from farfield.present.page import Chart, Section, Table
+from farfield.present.page import Section, Table, charts
 from farfield.present.words import MEASURES, SETS, as_score, number, score
 
 ROLES = {"samples": "this run", "real": "floor", "base": "ceiling"}
@@ -18,10 +18,7 @@ def measured(measures: Mapping[str, BySet], held: bool) -> list[Section]:
     tables, sets = [], {name for by_set in measures.values() for name, row in by_set.items() if row != Measures()}
     for descriptor, by_set in measures.items():
         shown = [name for name in ROLES if by_set.get(name, Measures()) != Measures()]
-        rows = [
-            [f"{about.title} {about.better}", *(as_score(getattr(by_set[s], name)) for s in shown)]
-            for name, about in MEASURES.items()
-        ]
+        rows = [[about.named, *(as_score(getattr(by_set[s], name)) for s in shown)] for name, about in MEASURES.items()]
         rows = [row for row in rows if any(row[1:])]
         if rows:
             tables.append(Table(["Measure", *(f"{SETS[s]}, {ROLES[s]}" for s in shown)], rows, descriptor))
@@ -33,9 +30,8 @@ def measured(measures: Mapping[str, BySet], held: bool) -> list[Section]:
         lead += " Real against real is the floor: no method can be expected to do better."
     if "base" in sets:
         lead += " The frozen model's own samples are the ceiling: what happens without the examples."
-    figure = plot.measures(measures)
-    charts = [] if figure is None else [Chart(figure, "kernel distances with intervals, lower is better")]
-    details = [(f"{about.title} {about.better}", about.meaning) for about in MEASURES.values()]
+    drawn = charts(plot.measures(measures), "kernel distances with intervals, lower is better")
+    details = [(about.named, about.meaning) for about in MEASURES.values()]
     details.append(
         (
             "Interval",
@@ -43,7 +39,7 @@ def measured(measures: Mapping[str, BySet], held: bool) -> list[Section]:
             "intervals that overlap leave it open.",
         )
     )
-    return [Section("measures", "How near to real images", lead, charts=charts, tables=tables, details=details)]
+    return [Section("measures", "How near to real images", lead, charts=drawn, tables=tables, details=details)]
 
 
 def copied(novelty: Mapping[str, Novelty]) -> list[Section]:
@@ -73,11 +69,7 @@ def copied(novelty: Mapping[str, Novelty]) -> list[Section]:
     table = Table(["Descriptor", "Threshold", "Copies ↓", floor, "Duplicates ↓", floor], rows)
     return [
         Section(
-            "novelty",
-            "New, or copied?",
-            lead,
-            tables=[table],
-            details=[("What this does and does not show", shows)],
+            "novelty", "New, or copied?", lead, tables=[table], details=[("What this does and does not show", shows)]
         )
     ]
 

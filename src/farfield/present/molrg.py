@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from farfield.command.molrg import MolrgResult, Schooling, Trained
-from farfield.core.score import Score
+from farfield.present.curve import line
 from farfield.present.page import Chart, Content, Section, Table
-from farfield.present.plot import PAINT, styled, subplots
+from farfield.present.plot import PAINT, legend, styled, subplots, ticks
 from farfield.present.words import as_score, level, number, score
 
 if TYPE_CHECKING:
@@ -17,19 +17,21 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 METHODS = {
-    "labels": ("PCA, classes known", PAINT["ink"]),
+    "labels": ("PCA, classes known", PAINT.ink),
     "clustering": ("spectral clustering", "#009e73"),
     "k_subspaces": ("K-subspaces", "#e69f00"),
-    "low_rank": ("low-rank model, from the clusters", PAINT["real"]),
-    "low_rank_random": ("low-rank model, from random bases", PAINT["ours"]),
+    "low_rank": ("low-rank model, from the clusters", PAINT.real),
+    "low_rank_random": ("low-rank model, from random bases", PAINT.ours),
 }
 """Words and colours (Okabe and Ito's) of the ways to find subspaces."""
 
 MODELS = {
-    "exact": ("exact", PAINT["ink"]),
-    "low_rank": ("low-rank model", PAINT["real"]),
-    "network": ("trained network", PAINT["ours"]),
+    "exact": ("exact", PAINT.ink),
+    "low_rank": ("low-rank model", PAINT.real),
+    "network": ("trained network", PAINT.ours),
 }
+
+DRAWN: Any = {"linewidth": 1.4, "markersize": 4}
 
 
 def content(folder: Path, summary: MolrgResult) -> Content:
@@ -148,17 +150,14 @@ def figure(summary: MolrgResult) -> Figure:
         label, colour = METHODS[method]
         beside = [r * 1.012 ** (i - 2) for r in ratios]  # so that intervals at one ratio can be told apart
         for ax, what in zip(axes, ("error", "found"), strict=True):
-            _line(ax, beside, getattr(results, what), colour, label)
-    axes[0].plot(
-        ratios if recovery.expected else [], recovery.expected or [], "--", color=PAINT["muted"], linewidth=1.2
-    )
+            line(ax, zip(beside, getattr(results, what), strict=True), colour, label, **DRAWN)
+    axes[0].plot(ratios if recovery.expected else [], recovery.expected or [], "--", color=PAINT.muted, linewidth=1.2)
     for ax, title in zip(axes, ("recovery error", "share of seeds that find the subspaces"), strict=True):
-        ax.axvline(1, color=PAINT["line"], linewidth=1, zorder=0)
+        ax.axvline(1, color=PAINT.line, linewidth=1, zorder=0)
         _ratio_axis(ax, ratios)
         ax.set_ylim(-0.03, 1.03)
         ax.set_title(title)
-    handles, labels = axes[0].get_legend_handles_labels()
-    drawn.legend(handles, labels, loc="outside lower left", ncols=3)
+    legend(drawn, axes[:1])
     return drawn
 
 
@@ -194,13 +193,12 @@ def rank_figure(summary: MolrgResult) -> Figure:
     drawn, axes = subplots(1, 1, 3.0)
     for i, (model, ranks) in enumerate(summary.ranks.items()):
         label, colour = MODELS[model]
-        _line(axes[0], [1.02 ** (i - 1) / s for s in setting.sigmas], ranks, colour, label)
+        places = [1.02 ** (i - 1) / s for s in setting.sigmas]
+        line(axes[0], zip(places, ranks, strict=True), colour, label, **DRAWN)
     for dimension in {max(setting.dimensions), sum(setting.dimensions)}:
-        axes[0].axhline(dimension, color=PAINT["line"], linewidth=1, linestyle="--", zorder=0)
+        axes[0].axhline(dimension, color=PAINT.line, linewidth=1, linestyle="--", zorder=0)
     axes[0].set_xscale("log")
-    axes[0].minorticks_off()
-    ticks = [1 / s for s in setting.sigmas]
-    axes[0].set_xticks(ticks, labels=[level(round(t, 2)) for t in ticks])
+    ticks(axes[0], [1 / s for s in setting.sigmas], [level(round(1 / s, 2)) for s in setting.sigmas])
     axes[0].set_xlabel("1 / σ")
     axes[0].set_ylim(bottom=0)
     axes[0].set_title("numerical rank")
@@ -241,29 +239,17 @@ def _networks(network: Schooling, networks: list[Trained]) -> Section:
 def network_figure(networks: list[Trained]) -> Figure:
     """New samples, and energy inside the true subspaces, over the number of samples per dimension."""
     drawn, axes = subplots(1, 1, 3.0)
-    ratios = [c.ratio for c in networks]
-    _line(axes[0], ratios, [c.new for c in networks], PAINT["ours"], "new samples")
-    _line(axes[0], ratios, [c.inside for c in networks], PAINT["real"], "energy inside the subspaces")
-    _ratio_axis(axes[0], ratios)
+    line(axes[0], [(c.ratio, c.new) for c in networks], PAINT.ours, "new samples", **DRAWN)
+    line(axes[0], [(c.ratio, c.inside) for c in networks], PAINT.real, "energy inside the subspaces", **DRAWN)
+    _ratio_axis(axes[0], [c.ratio for c in networks])
     axes[0].set_ylim(-0.03, 1.03)
     axes[0].set_title("trained network")
     axes[0].legend(fontsize=8.5)
     return drawn
 
 
-def _line(ax: Axes, places: Sequence[float], values: Sequence[Score], colour: str, label: str) -> None:
-    known = [(x, s) for x, value in zip(places, values, strict=True) if (s := as_score(value))]
-    ax.plot(
-        [x for x, _ in known], [s.value for _, s in known], "o-", color=colour, linewidth=1.4, markersize=4, label=label
-    )
-    for x, s in known:
-        if s.low is not None and s.high is not None:
-            ax.plot([x, x], [s.low, s.high], color=colour, alpha=0.4, linewidth=2.2)
-
-
 def _ratio_axis(ax: Axes, ratios: Sequence[float]) -> None:
     ax.set_xscale("log")
-    ax.minorticks_off()
     shown = [r for r in ratios if not any(r < other < 1.15 * r for other in ratios)]
-    ax.set_xticks(shown, labels=[level(round(r, 2)) for r in shown], fontsize=8)
+    ticks(ax, shown, [level(round(r, 2)) for r in shown], fontsize=8)
     ax.set_xlabel("samples per dimension, N / d")

@@ -51,6 +51,11 @@ class Chart:
     label: str
 
 
+def charts(figure: Figure | None, label: str) -> list[Chart]:
+    """The figure as a section takes it; none where there was nothing to draw."""
+    return [] if figure is None else [Chart(figure, label)]
+
+
 @dataclass(frozen=True)
 class Section:
     """A heading and what stands beneath it, in this order; ``details`` are pairs (heading, text) that fold away; pictures

@@ -1,4 +1,4 @@
-"""Charts: what a run measured in, matplotlib figures out; the contact sheets of `sheet` are at hand here too.
+"""Charts: what a run measured in, matplotlib figures out.
 
 Nothing here keeps state: figures are plain ``Figure`` objects, never pyplot's. Charts are drawn in the colours of
 `PAINT`; `svg` hands these to the page as CSS variables, so that one chart serves light and dark paper.
@@ -11,33 +11,36 @@ import io
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from farfield.command.measures import BySet, Measures, SearchedLevel
 from farfield.core.score import Score
-from farfield.present.sheet import channels_shown, difference, grid, pairs
 from farfield.present.words import SETS, as_score, level, number
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["channels_shown", "difference", "grid", "histograms", "measures", "pairs", "sigma_search", "svg"]
-
 P = ParamSpec("P")
 R = TypeVar("R")
 
-PAINT = {
-    "real": "#0072b2",
-    "ours": "#d55e00",
-    "base": "#7d8590",
-    "ink": "#1d2126",
-    "muted": "#6b737c",
-    "line": "#d9dadb",
-}
-"""Okabe and Ito's blue and vermilion, told apart by every kind of colour vision, and greys."""
 
-SET_PAINT = {"real": PAINT["real"], "samples": PAINT["ours"], "base": PAINT["base"]}
+@dataclass(frozen=True)
+class Paint:
+    """Okabe and Ito's blue and vermilion, told apart by every kind of colour vision, and greys."""
+
+    real: str = "#0072b2"
+    ours: str = "#d55e00"
+    base: str = "#7d8590"
+    ink: str = "#1d2126"
+    muted: str = "#6b737c"
+    line: str = "#d9dadb"
+
+
+PAINT = Paint()
+
+SET_PAINT = {"real": PAINT.real, "samples": PAINT.ours, "base": PAINT.base}
 STYLE: Any = {
     "font.size": 10,
     "axes.titlesize": 10.5,
@@ -45,16 +48,16 @@ STYLE: Any = {
     "axes.labelsize": 9.5,
     "axes.spines.top": False,
     "axes.spines.right": False,
-    "axes.edgecolor": PAINT["line"],
-    "axes.labelcolor": PAINT["muted"],
-    "axes.titlecolor": PAINT["ink"],
-    "xtick.color": PAINT["line"],
-    "ytick.color": PAINT["line"],
-    "xtick.labelcolor": PAINT["muted"],
-    "ytick.labelcolor": PAINT["muted"],
+    "axes.edgecolor": PAINT.line,
+    "axes.labelcolor": PAINT.muted,
+    "axes.titlecolor": PAINT.ink,
+    "xtick.color": PAINT.line,
+    "ytick.color": PAINT.line,
+    "xtick.labelcolor": PAINT.muted,
+    "ytick.labelcolor": PAINT.muted,
     "xtick.labelsize": 9,
     "ytick.labelsize": 9,
-    "text.color": PAINT["ink"],
+    "text.color": PAINT.ink,
     "legend.frameon": False,
     "svg.fonttype": "none",
     "svg.hashsalt": "farfield",  # ids from contents, not from chance: the same run gives the same bytes
@@ -82,7 +85,7 @@ def svg(figure: Figure) -> str:
     text = buffer.getvalue()
     text = re.sub(r"<metadata>.*?</metadata>", "", text[text.index("<svg") :], flags=re.DOTALL)
     text = re.sub(r' xmlns(:\w+)?="[^"]*"', "", text, count=2)  # a page's parser knows them; they look like addresses
-    names = {colour: name for name, colour in PAINT.items()}
+    names = {colour: name for name, colour in vars(PAINT).items()}
 
     def themed(tag: re.Match[str]) -> str:
         return re.sub(
@@ -128,42 +131,25 @@ def histograms(geometry: Mapping[str, Any]) -> Figure | None:
         low, high = float(everything.min()), float(everything.max())
         pad = 0.04 * (high - low) or 0.02 * abs(high) or 0.5
         edges = np.linspace(low - pad, high + pad, 31)
-        for which, colour in (("examples", PAINT["real"]), ("samples", PAINT["ours"])):
-            values = data[name][which]
-            if values.size:
-                # shares, so that sets of different size can be laid over each other
-                heights = np.histogram(values, edges)[0] / values.size
-                ax.stairs(heights, edges, fill=True, color=colour, alpha=0.16)
-                ax.stairs(
-                    heights,
-                    edges,
-                    color=colour,
-                    linewidth=1.4,
-                    label="examples" if which == "examples" else "new latents",
-                )
+        for which, colour in (("examples", PAINT.real), ("samples", PAINT.ours)):
+            if (values := data[name][which]).size:
+                outline(ax, values, edges, colour, "examples" if which == "examples" else "new latents")
         if middle is not None:
             if sd:
                 ax.axvspan(
-                    max(middle - sd, edges[0]),
-                    min(middle + sd, edges[-1]),
-                    color=PAINT["muted"],
-                    alpha=0.16,
-                    linewidth=0,
+                    max(middle - sd, edges[0]), min(middle + sd, edges[-1]), color=PAINT.muted, alpha=0.16, linewidth=0
                 )
             ax.axvline(
                 middle,
-                color=PAINT["ink"],
+                color=PAINT.ink,
                 linewidth=1.1,
                 linestyle=(0, (4, 2)),
                 label="independent Gaussian draws (band: ± 1 sd)",
             )
         ax.set_title(panels[name])
-        ax.set_yticks([])
-        ax.spines["left"].set_visible(False)
         ax.set_xlim(edges[0], edges[-1])
-        _few_ticks(ax, 4)
-    handles = {label: h for ax in axes for h, label in zip(*ax.get_legend_handles_labels(), strict=True)}
-    figure.legend(list(handles.values()), list(handles), loc="outside lower left", ncols=3)
+        few_ticks(ax, 4)
+    legend(figure, axes)
     return figure
 
 
@@ -180,7 +166,7 @@ def measures(measures: Mapping[str, BySet]) -> Figure | None:
     figure, axes = subplots(len(rows), min(len(rows), 2), 0.75 + 0.33 * max(map(len, rows.values())))
     for ax, (descriptor, scores) in zip(axes, rows.items(), strict=True):
         for place, (which, score) in enumerate(scores):
-            _dot(ax, score, place, SET_PAINT[which], upright=False)
+            dot(ax, score, place, SET_PAINT[which], upright=False)
         ends = [abs(b) for _, s in scores for b in (s.value, s.low, s.high) if b is not None]
         finest = max(_half_width(scores[0][1]), 1e-3 * max(ends)) or 1.0
         # sets that differ by orders of magnitude: linear around 0, where the floor lies, and logarithmic beyond
@@ -188,12 +174,9 @@ def measures(measures: Mapping[str, BySet]) -> Figure | None:
             ax.set_xscale("symlog", linthresh=10 ** math.floor(math.log10(2 * finest)))
             ax.xaxis.set_major_formatter(lambda v, _: number(v, 1) if v else "0")
         else:
-            _few_ticks(ax, 5)
-        ax.axvline(0, color=PAINT["line"], linewidth=1, zorder=0)
-        ax.set_yticks(range(len(scores)), labels=[SETS[s] for s, _ in scores], parse_math=False)
-        ax.tick_params(axis="y", length=0)
-        ax.spines["left"].set_visible(False)
-        ax.set_ylim(len(scores) - 0.5, -0.5)
+            few_ticks(ax, 5)
+        ax.axvline(0, color=PAINT.line, linewidth=1, zorder=0)
+        named_rows(ax, [SETS[s] for s, _ in scores])
         ax.set_title(descriptor, parse_math=False)
         ax.margins(x=0.06)
     return figure
@@ -208,14 +191,11 @@ def sigma_search(rows: Sequence[SearchedLevel]) -> Figure | None:
     figure, axes = subplots(2, 2, 2.2)
     sigmas = [row.sigma for row in rows]
     for ax, name in zip(axes, ("discrepancy", "copies"), strict=True):
-        values = [getattr(row, name) for row in rows]
-        ax.plot(sigmas, values, color=PAINT["base"], linewidth=1.2, zorder=1)
-        for row, value in zip(rows, values, strict=True):
-            _dot(ax, Score(value, 0), row.sigma, PAINT["ours"] if row.chosen else PAINT["base"], upright=True)
+        points = [(row.sigma, Score(getattr(row, name), 0)) for row in rows]
+        dotted(ax, points, [PAINT.ours if row.chosen else PAINT.base for row in rows])
         if sigmas[-1] > 3 * sigmas[0]:
             ax.set_xscale("log")
-        ax.minorticks_off()
-        ax.set_xticks(sigmas, labels=[level(sigma) for sigma in sigmas])
+        ticks(ax, sigmas, [level(sigma) for sigma in sigmas])
         ax.set_xlabel("σ")
         ax.set_title(name)
     return figure
@@ -231,13 +211,52 @@ def subplots(count: int, columns: int, height: float) -> tuple[Figure, list[Axes
     return figure, [figure.add_subplot(lines, columns, i + 1) for i in range(count)]
 
 
-def _dot(ax: Axes, score: Score, place: float, colour: str, *, upright: bool) -> None:
+def dot(ax: Axes, score: Score, place: float, colour: str, *, upright: bool) -> None:
+    """A value on its interval."""
     low, high = score.low, score.high
     if low is not None and high is not None:
-        ends = ([place, place], [low, high])
-        ax.plot(*(ends if upright else ends[::-1]), color=colour, linewidth=2.2, alpha=0.55, solid_capstyle="round")
+        ends, cap = ([place, place], [low, high]), "projecting" if upright else "round"
+        ax.plot(*(ends if upright else ends[::-1]), color=colour, linewidth=2.2, alpha=0.55, solid_capstyle=cap)
     point = ([place], [score.value])
     ax.plot(*(point if upright else point[::-1]), "o", color=colour, markersize=6, zorder=3)
+
+
+def dotted(ax: Axes, points: Sequence[tuple[float, Score]], colours: Sequence[str]) -> None:
+    """Values on their intervals, joined by a grey line."""
+    ax.plot([x for x, _ in points], [s.value for _, s in points], color=PAINT.base, linewidth=1.2, zorder=1)
+    for (x, score), colour in zip(points, colours, strict=True):
+        dot(ax, score, x, colour, upright=True)
+
+
+def outline(ax: Axes, values: Any, edges: Any, colour: str, label: str) -> None:
+    """A histogram of shares, so that sets of different size can be laid over each other."""
+    import numpy as np
+
+    heights = np.histogram(values, edges)[0] / values.size
+    ax.stairs(heights, edges, fill=True, color=colour, alpha=0.16)
+    ax.stairs(heights, edges, color=colour, linewidth=1.4, label=label)
+    ax.set_yticks([])
+    ax.spines["left"].set_visible(False)
+
+
+def ticks(ax: Axes, places: Sequence[float], labels: Sequence[str], **style: Any) -> None:
+    """Ticks at these places alone."""
+    ax.minorticks_off()
+    ax.set_xticks(places, labels=labels, **style)
+
+
+def named_rows(ax: Axes, names: Sequence[str]) -> None:
+    """A row under each name, from the top."""
+    ax.set_yticks(range(len(names)), labels=names, parse_math=False)
+    ax.tick_params(axis="y", length=0)
+    ax.spines["left"].set_visible(False)
+    ax.set_ylim(len(names) - 0.5, -0.5)
+
+
+def legend(figure: Figure, axes: Sequence[Axes], columns: int = 3) -> None:
+    """One legend for all panels."""
+    handles = {label: h for ax in axes for h, label in zip(*ax.get_legend_handles_labels(), strict=True)}
+    figure.legend(list(handles.values()), list(handles), loc="outside lower left", ncols=columns)
 
 
 def _half_width(score: Score) -> float:
@@ -245,7 +264,7 @@ def _half_width(score: Score) -> float:
     return float(abs(score.value) if low is None or high is None else (high - low) / 2)
 
 
-def _few_ticks(ax: Axes, most: int) -> None:
+def few_ticks(ax: Axes, most: int) -> None:
     from matplotlib.ticker import MaxNLocator
 
     ax.xaxis.set_major_locator(MaxNLocator(most, steps=[1, 2, 5, 10]))

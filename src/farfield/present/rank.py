@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from farfield.command.facts import OverPoints
 from farfield.command.rank import RankLevel, RankResult
 from farfield.core.score import Score
-from farfield.present.curve import Line, charts, curves
-from farfield.present.page import Chart, Content, Section, Table
+from farfield.present.curve import Line, curves
+from farfield.present.page import Chart, Content, Section, Table, charts
 from farfield.present.plot import PAINT, styled, subplots
 from farfield.present.words import level, number, score_parts, share, short
 
@@ -119,11 +119,11 @@ def _rank(summary: RankResult) -> Section:
         {
             "rank / dimension": [
                 Line(f"holds {summary.share:g} of the norm", _over(summary, "rank", scale=1 / d)),
-                Line("least and most of the points", _over(summary, "rank", "min", 1 / d), "base", 0.7, True),
-                Line("least and most of the points", _over(summary, "rank", "max", 1 / d), "base", 0.7, True),
+                Line("least and most of the points", _over(summary, "rank", "min", 1 / d), PAINT.base, 0.7, True),
+                Line("least and most of the points", _over(summary, "rank", "max", 1 / d), PAINT.base, 0.7, True),
             ],
             "effective rank / dimension": [
-                Line("participation ratio of the squared values", _over(summary, "effective", scale=1 / d), "real")
+                Line("participation ratio of the squared values", _over(summary, "effective", scale=1 / d), PAINT.real)
             ],
         },
         columns=2,
@@ -163,12 +163,12 @@ def _falling(summary: RankResult) -> Figure:
             range(1, len(one.values) + 1),
             one.values,
             "--" if one.methods["matrix-free"] else "-",
-            color=PAINT["ours"],
+            color=PAINT.ours,
             alpha=1.25 - strength,
             linewidth=1.3,
         )
         place = min(len(one.values), 1 + i) - 1
-        ax.annotate(f"σ {one.sigma:.3g}", (place + 1, one.values[place]), fontsize=8, color=PAINT["muted"])
+        ax.annotate(f"σ {one.sigma:.3g}", (place + 1, one.values[place]), fontsize=8, color=PAINT.muted)
     ax.set_xscale("log")
     ax.set_yscale("log")
     top = max((one.values[0] for one in known), default=1.0)
@@ -182,12 +182,12 @@ def _symmetry(summary: RankResult) -> Section:
     panels = {
         "asymmetry |J − Jᵀ| / |J|": [Line("mean over points", _over(summary, "asymmetry"))],
         "trace and norm of J": [
-            Line("trace", _over(summary, "trace"), "real"),
-            Line("Frobenius norm", _over(summary, "norm"), "base"),
+            Line("trace", _over(summary, "trace"), PAINT.real),
+            Line("Frobenius norm", _over(summary, "norm"), PAINT.base),
         ],
         "linearity": [
-            Line("cosine of D and its linear part", _over(summary, "cosine"), "real"),
-            Line("ratio of their lengths", _over(summary, "ratio"), "base"),
+            Line("cosine of D and its linear part", _over(summary, "cosine"), PAINT.real),
+            Line("ratio of their lengths", _over(summary, "ratio"), PAINT.base),
             Line("departure of what changes", _over(summary, "departure")),
         ],
     }

@@ -19,10 +19,7 @@ def content(folder: Path, summary: ReconstructResult) -> Content:
     return Content(
         summary.model,
         domain,
-        [
-            f"{summary.n} images",
-            *verdict.solved(summary.sigma, summary.steps, summary.solver, summary.network_calls),
-        ],
+        [f"{summary.n} images", *verdict.solved(summary.sigma, summary.steps, summary.solver, summary.network_calls)],
         kept + verdict.come_back(trip, domain) + verdict.certified(proof),
         verdict.caveats({}, False, proof),
         verdict.trip_tiles(trip, proof),

@@ -166,12 +166,12 @@ def _object(path: Path) -> dict[str, Any]:
     """A JSON object from disk; empty where the file is absent."""
     if not path.is_file():
         return {}
-    found = read_json(path)
-    if not isinstance(found, dict):
+    content = read_json(path)
+    if not isinstance(content, dict):
         raise FarfieldError(
-            f"{path}: expected a JSON object written by farfield, found {type(found).__name__}; run the command again"
+            f"{path}: expected a JSON object written by farfield, found {type(content).__name__}; run the command again"
         )
-    return found
+    return content
 
 
 def _templates() -> Any:

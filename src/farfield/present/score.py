@@ -5,39 +5,39 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from farfield.command.likeness import Calibration
 from farfield.command.score import ScoreGlResult, ScoreMatrixResult, ScoreRpResult
 from farfield.core.artifact import read_json
 from farfield.core.score import Score
-from farfield.present.copying import MEANINGS, copying, flipped, likeness, similarities, thresholds
+from farfield.present.copying import (
+    MEANINGS,
+    beside,
+    copying,
+    copying_tests,
+    facts,
+    flipped,
+    likeness,
+    similarities,
+    thresholds,
+)
+from farfield.present.gallery import opened
 from farfield.present.page import Chart, Content, Picture, Section, Table
 from farfield.present.words import number, score_parts, short
-
-if TYPE_CHECKING:
-    pass
 
 
 def gl(folder: Path, summary: ScoreGlResult) -> Content:
     """The page of `farfield score gl`."""
-    held = summary.held_out
-    facts = [
-        f"{number(summary.samples.n)} samples",
-        f"{number(summary.training.n)} training images",
-        f"{number(held.n)} held-out images" if held else "no held-out images",
-        f"{summary.descriptor} features",
+    about = facts(summary.samples.n, summary.training.n, summary.held_out, summary.descriptor)
+    tiles = [
+        (f"GL at the {kind} threshold", *score_parts(row.score), beside(flipped(row.held_out)))
+        for kind, row in summary.gl.items()
     ]
-    tiles = []
-    for kind, row in summary.gl.items():
-        beside = flipped(row.held_out)
-        note = f"held-out images: {score_parts(beside)[0]}" if beside else "no held-out images"
-        tiles.append((f"GL at the {kind} threshold", *score_parts(row.score), note))
     names = short(summary.samples.source), short(summary.training.source)
     sections = [copying(summary), *likeness(folder, summary, summary.descriptor), *_closest(folder)]
     said = [*_gl_lines(summary), *_notes(summary.notes)]
     lines = [f"{summary.descriptor} features", *said]
-    return Content(*names, facts, said, summary.notes, tiles, sections, lines)
+    return Content(*names, about, said, summary.notes, tiles, sections, lines)
 
 
 def rp(folder: Path, summary: ScoreRpResult) -> Content:
@@ -66,11 +66,11 @@ def rp(folder: Path, summary: ScoreRpResult) -> Content:
         (f"RP at the {kind} threshold", *score_parts(row.score), f"chance: {score_parts(row.chance)[0]}")
         for kind, row in summary.rp.items()
     ]
-    facts = [f"{number(summary.pairs)} pairs", f"{summary.descriptor} features"]
+    about = [f"{number(summary.pairs)} pairs", f"{summary.descriptor} features"]
     names = short(summary.first.source), short(summary.second.source)
     said = [*_rp_lines(summary), *_notes(summary.notes)]
     lines = [f"{summary.descriptor} features, {summary.pairs} pairs", *said]
-    return Content(*names, facts, said, summary.notes, tiles, [section], lines)
+    return Content(*names, about, said, summary.notes, tiles, [section], lines)
 
 
 def matrix(folder: Path, summary: ScoreMatrixResult) -> Content:
@@ -98,9 +98,9 @@ def matrix(folder: Path, summary: ScoreMatrixResult) -> Content:
     section = Section(
         "matrix", "Every two models", lead, pictures=pictures, tables=tables, details=[("RP", MEANINGS["RP"])]
     )
-    facts = [f"{number(summary.pairs)} seeds", f"{summary.descriptor} features"]
+    about = [f"{number(summary.pairs)} seeds", f"{summary.descriptor} features"]
     lines = [f"{summary.descriptor} features, {summary.pairs} pairs", *_matrix_lines(summary), *_notes(summary.notes)]
-    return Content("Reproducibility", f"{len(names)} models", facts, [], summary.notes, [], [section], lines)
+    return Content("Reproducibility", f"{len(names)} models", about, [], summary.notes, [], [section], lines)
 
 
 def _heat_map(name: str, caption: str, names: Sequence[str], scores: Sequence[Sequence[Score]], title: str) -> Picture:
@@ -126,15 +126,15 @@ def _heat_map(name: str, caption: str, names: Sequence[str], scores: Sequence[Se
 
 
 def _closest(folder: Path) -> list[Section]:
-    from PIL import Image
-
-    if not (folder / "closest.png").is_file():
+    path = folder / "closest.png"
+    if not path.is_file():
         return []
-    image = Image.open(folder / "closest.png").copy()
     title = "The closest pairs"
     note = "sample and training image with their cosine, the most alike first"
     return [
-        Section("pairs", "Samples beside training images", pictures=[Picture("closest", image, title, note, title)])
+        Section(
+            "pairs", "Samples beside training images", pictures=[Picture("closest", opened(path), title, note, title)]
+        )
     ]
 
 
@@ -173,21 +173,17 @@ def _matrix_lines(summary: ScoreMatrixResult) -> list[str]:
 def _gl_lines(summary: ScoreGlResult) -> list[str]:
     said = []
     for kind, row in summary.gl.items():
-        beside = _floor(row.held_out)
+        floor = _floor(row.held_out)
         if kind == "calibrated" and (c := summary.calibration):  # the rate of the calibration, as its images tell it
-            beside = f"; new images {c.rate_low:.2g} to {c.rate_high:.2g} (95 %)"
+            floor = f"; new images {c.rate_low:.2g} to {c.rate_high:.2g} (95 %)"
         where = _threshold(summary.thresholds[kind], kind, summary.calibration)
-        said.append(f"GL {row.score} at {where}; memorized {row.memorized}{beside}")
+        said.append(f"GL {row.score} at {where}; memorized {row.memorized}{floor}")
     if ratio := summary.ratio_test:
         said.append(f"1/3 test in {ratio.space}: {ratio.samples}{_floor(ratio.held_out)}")
     if authentic := summary.authenticity:
         said.append(f"AuthPct {authentic.samples}{_floor(authentic.held_out)}")
-    if copying := summary.data_copying:
-        for test, where in ((copying.whole, ""), (copying.cells, " in {} cells")):
-            if test:
-                said.append(
-                    f"C_T{where.format(test.cells)} {test.statistic}; ± {test.null_sd:.2g} if nothing is copied"
-                )
+    for name, test in copying_tests(summary):
+        said.append(f"{name} {test.statistic}; ± {test.null_sd:.2g} if nothing is copied")
     if summary.search.recall is not None:
         said.append(f"{summary.search.kind} search found {summary.search.recall} of the nearest")
     return said

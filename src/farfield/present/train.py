@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 from farfield.command.result import from_json
 from farfield.command.train import LogRow, TrainResult
 from farfield.core.artifact import read_json
-from farfield.present.page import Chart, Content, Picture, Section, Table
+from farfield.present.curve import line
+from farfield.present.gallery import opened
+from farfield.present.page import Content, Picture, Section, Table, charts
 from farfield.present.plot import PAINT, styled, subplots
 from farfield.present.words import number
 
@@ -62,22 +64,19 @@ def _losses(log: Sequence[LogRow]) -> Section:
     columns = ["images", "loss", "held-out loss", "learning rate"]
     places = sorted({round(i * (len(log) - 1) / max(1, ROWS - 1)) for i in range(ROWS)})
     rows = [[number(log[i].images), log[i].loss, log[i].heldout, log[i].rate] for i in places if i < len(log)]
-    chart = _chart(log)
     lead = "The training loss is that of the weights as they were, the held-out loss that of their average."
-    charts = [Chart(chart, "losses and learning rate over images seen")] if chart else []
-    return Section("losses", "How it went", lead, charts=charts, tables=[Table(columns, rows)])
+    drawn = charts(_chart(log), "losses and learning rate over images seen")
+    return Section("losses", "How it went", lead, charts=drawn, tables=[Table(columns, rows)])
 
 
 def _samples(folder: Path) -> list[Section]:
-    from PIL import Image
-
-    found = sorted((folder / "samples").glob("*.png"))
-    if not found:
+    sheets = sorted((folder / "samples").glob("*.png"))
+    if not sheets:
         return []
-    pictures = []
-    for name, path in (("first", found[len(found) // 4]), ("last", found[-1])):
-        with Image.open(path) as image:
-            pictures.append(Picture(name, image.copy(), f"After {number(int(path.stem))} images"))
+    pictures = [
+        Picture(name, opened(path), f"After {number(int(path.stem))} images")
+        for name, path in (("first", sheets[len(sheets) // 4]), ("last", sheets[-1]))
+    ]
     return [Section("samples", "What it draws", "The same seeds each time.", pictures=pictures)]
 
 
@@ -87,14 +86,14 @@ def _chart(log: Sequence[LogRow]) -> Figure | None:
     if len(rows) < 2:
         return None
     figure, (losses, rates) = subplots(2, 2, 2.6)
-    for name, title, colour in (("loss", "training", PAINT["ours"]), ("heldout", "held out", PAINT["real"])):
+    for name, title, colour in (("loss", "training", PAINT.ours), ("heldout", "held out", PAINT.real)):
         points = [(row.images, value) for row in rows if (value := getattr(row, name)) is not None]
         if points:
-            losses.plot(*zip(*points, strict=True), color=colour, linewidth=1.6, label=title)
+            line(losses, points, colour, title, marker="", linewidth=1.6)
     losses.set_yscale("log")
     losses.set_title("loss")
     losses.legend()
-    rates.plot([row.images for row in rows], [row.rate for row in rows], color=PAINT["base"], linewidth=1.6)
+    line(rates, [(row.images, row.rate) for row in rows], PAINT.base, marker="", linewidth=1.6)
     rates.set_title("learning rate")
     rates.set_ylim(bottom=0)
     for ax in (losses, rates):

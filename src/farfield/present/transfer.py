@@ -10,11 +10,11 @@ from farfield.command.measures import Measures, Novelty
 from farfield.command.transfer import TransferResult
 from farfield.core.artifact import Images, Store
 from farfield.core.score import Score, relation
-from farfield.present import plot
-from farfield.present.page import Chart, Content, Picture, Section, Table
-from farfield.present.plot import PAINT, styled, subplots
-from farfield.present.verdict import caveats, standing
-from farfield.present.words import MEASURES, as_score, level, score, score_parts, share, short
+from farfield.present.page import Content, Picture, Section, Table, charts
+from farfield.present.plot import PAINT, dotted, styled, subplots
+from farfield.present.sheet import grid, pairs
+from farfield.present.verdict import caveats, distance, of_real, standing
+from farfield.present.words import MEASURES, level, score, score_parts, share, short
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -75,15 +75,11 @@ def _chosen(summary: TransferResult) -> str:
     return summary.strengths[-1]
 
 
-def _distance(summary: TransferResult, descriptor: str, name: str) -> Score | None:
-    return as_score(summary.measures[descriptor].get(name, Measures()).kernel_distance)
-
-
 def _verdict(summary: TransferResult, source: str, style: str) -> list[str]:
     said = standing(summary.standing, style)
     for descriptor in summary.measures:
         before, after, plain, real = (
-            _distance(summary, descriptor, name) for name in ("before", _chosen(summary), "plain", "real")
+            distance(summary.measures[descriptor], name) for name in ("before", _chosen(summary), "plain", "real")
         )
         if not before or not after:
             continue
@@ -107,11 +103,8 @@ def _verdict(summary: TransferResult, source: str, style: str) -> list[str]:
     said.append(f"{text}{score(kept.correlation)}.")
     if copies := _copies(summary):
         descriptor, news = copies
-        text = (
-            f"{score(news.copies, percent=True)} of them are copies of an example of {style}, in {descriptor} features"
-        )
-        floor = news.copies_floor
-        said.append(text + (f" (of real images: {score(floor, percent=True)})." if floor else "."))
+        text = f"{score(news.copies, True)} of them are copies of an example of {style}, in {descriptor} features"
+        said.append(f"{text}{of_real(news.copies_floor)}.")
     return said
 
 
@@ -124,7 +117,7 @@ def _copies(summary: TransferResult) -> tuple[str, Novelty] | None:
 def _key_numbers(summary: TransferResult) -> list[tuple[str, str, str, str]]:
     tiles = []
     for descriptor in summary.measures:
-        before, after = (_distance(summary, descriptor, name) for name in ("before", _chosen(summary)))
+        before, after = (distance(summary.measures[descriptor], name) for name in ("before", _chosen(summary)))
         if after:
             note = f"before: {score_parts(before)[0]}, in {descriptor} features"
             tiles.append(("kernel distance to the style", *score_parts(after), note))
@@ -155,11 +148,11 @@ def _strips(folder: Path, summary: TransferResult, source: str, style: str) -> S
         order.append(f"nearest example of {style}")
         captions = ["copy" if nearest[key].copy else "" for key in keys]
         captions = captions if any(captions) else ()
-    image = plot.pairs(*sets, columns=max(1, 10 // len(sets)), captions=captions, scale=2)
+    image = pairs(*sets, columns=max(1, 10 // len(sets)), captions=captions, scale=2)
     note = f"{len(keys)} of {len(sources)}; in each strip: {', '.join(order)}"
     pictures = [
         Picture("strips", image, f"From {source} to {style}", note, f"strips: {', '.join(order)}"),
-        Picture("style", plot.grid(examples.values[:STRIPS], columns=12), f"Examples of {style}", generated=False),
+        Picture("style", grid(examples.values[:STRIPS], columns=12), f"Examples of {style}", generated=False),
     ]
     return Section("strips", "From source to style", "Judge with your own eyes before reading on.", pictures=pictures)
 
@@ -176,7 +169,7 @@ def _measures(summary: TransferResult, source: str, style: str) -> Section:
     columns += ["own source recognised", "correlation with it", "SSIM with it"]
     rows: list[list[Any]] = []
     for name, title in names.items():
-        distances = [_distance(summary, d, name) for d in descriptors]
+        distances = [distance(summary.measures[d], name) for d in descriptors]
         if not any(distances):
             continue
         news = [summary.novelty[d] for d in descriptors]
@@ -189,9 +182,8 @@ def _measures(summary: TransferResult, source: str, style: str) -> Section:
             rows.append([title, *distances, *copies, *left])
     chosen = [i for i, row in enumerate(rows) if row[0] == names[_chosen(summary)]]
     tables = [Table(columns, rows, "Nearness to the style, and what is kept", chosen), *_all(summary, names)]
-    chart = _chart(summary)
-    charts = [Chart(chart, "distance to the style, and sources recognised, over strength")] if chart else []
-    details = [(f"{m.title} {m.better}", m.meaning) for m in MEASURES.values()]
+    drawn = charts(_chart(summary), "distance to the style, and sources recognised, over strength")
+    details = [(m.named, m.meaning) for m in MEASURES.values()]
     details.append(
         (
             "Own source recognised ↑ higher",
@@ -201,12 +193,12 @@ def _measures(summary: TransferResult, source: str, style: str) -> Section:
         )
     )
     lead = "A transfer must do both: come near to the style, and keep each image what it was."
-    return Section("measures", "How near, and what was kept", lead, charts=charts, tables=tables, details=details)
+    return Section("measures", "How near, and what was kept", lead, charts=drawn, tables=tables, details=details)
 
 
 def _all(summary: TransferResult, names: Mapping[str, str]) -> list[Table]:
     """Every measure of every set, a table for each descriptor."""
-    columns = ["", *(f"{m.title} {m.better}" for m in MEASURES.values())]
+    columns = ["", *(m.named for m in MEASURES.values())]
     tables = []
     for descriptor, sets in summary.measures.items():
         shown = [name for name in names if sets.get(name, Measures()) != Measures()]
@@ -220,19 +212,20 @@ def _all(summary: TransferResult, names: Mapping[str, str]) -> list[Table]:
 def _chart(summary: TransferResult) -> Figure | None:
     """Distance to the style, a panel for each descriptor, and the share recognised, over strength."""
     names = summary.strengths
-    known = [d for d in summary.measures if _distance(summary, d, names[0])]
+    known = [d for d in summary.measures if distance(summary.measures[d], names[0])]
     if len(names) < 2 or not known:
         return None
     figure, axes = subplots(len(known) + 1, min(3, len(known) + 1), 2.4)
     for ax, descriptor in zip(axes, known, strict=False):
-        before = [] if float(names[0]) == 0 else [(0.0, _distance(summary, descriptor, "before"))]
-        _line(ax, [*before, *((float(s), _distance(summary, descriptor, s)) for s in names)])
-        if real := _distance(summary, descriptor, "real"):
-            ax.axhline(real.value, color=PAINT["real"], linewidth=1.4)
+        before = [] if float(names[0]) == 0 else [(0.0, distance(summary.measures[descriptor], "before"))]
+        points = [*before, *((float(s), distance(summary.measures[descriptor], s)) for s in names)]
+        _dotted(ax, points)
+        if real := distance(summary.measures[descriptor], "real"):
+            ax.axhline(real.value, color=PAINT.real, linewidth=1.4)
         ax.set_yscale("symlog", linthresh=0.1)
         ax.set_title(f"distance to the style, {descriptor}", parse_math=False)
-    _line(axes[-1], [(float(s), summary.kept[s].recognised) for s in names])
-    axes[-1].axhline(summary.kept[names[0]].chance, color=PAINT["muted"], linewidth=1, linestyle=(0, (4, 2)))
+    _dotted(axes[-1], [(float(s), summary.kept[s].recognised) for s in names])
+    axes[-1].axhline(summary.kept[names[0]].chance, color=PAINT.muted, linewidth=1, linestyle=(0, (4, 2)))
     axes[-1].set_ylim(0, 1.05)
     axes[-1].set_title("own source recognised (dashed: chance)")
     for ax in axes:
@@ -240,10 +233,6 @@ def _chart(summary: TransferResult) -> Figure | None:
     return figure
 
 
-def _line(ax: Any, points: Sequence[tuple[float, Score | None]]) -> None:
+def _dotted(ax: Any, points: Sequence[tuple[float, Score | None]]) -> None:
     known = [(x, s) for x, s in points if s]
-    ax.plot([x for x, _ in known], [s.value for _, s in known], color=PAINT["base"], linewidth=1.2, zorder=1)
-    for x, s in known:
-        if s.low is not None:
-            ax.plot([x, x], [s.low, s.high], color=PAINT["ours"], linewidth=2.2, alpha=0.55)
-        ax.plot([x], [s.value], "o", color=PAINT["ours"], markersize=6, zorder=3)
+    dotted(ax, known, [PAINT.ours] * len(known))

@@ -5,20 +5,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from farfield.command.transition import Agreement, Between, CellScores, TransitionResult
 from farfield.core.artifact import Images, Store
 from farfield.core.score import Score
+from farfield.present.curve import line
 from farfield.present.page import Chart, Content, Picture, Section, Table
-from farfield.present.plot import PAINT, pairs, styled, subplots
-from farfield.present.words import as_score, number, score, score_parts, share, short
+from farfield.present.plot import PAINT, styled, subplots, ticks
+from farfield.present.sheet import pairs
+from farfield.present.words import number, score, score_parts, share, short
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-COLOURS = (PAINT["real"], PAINT["ours"], "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
+COLOURS = (PAINT.real, PAINT.ours, "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 """Okabe and Ito's, one a width."""
 
 KINDS = {
@@ -27,7 +29,8 @@ KINDS = {
     "calibrated": "the calibrated threshold",
 }
 
-Points = list[tuple[int, Score | float]]
+SOLID: Any = {"linewidth": 1.5, "markersize": 4.5}
+DASHED: Any = {"dashed": True, "linewidth": 1.0, "alpha": 0.6}
 
 
 def content(folder: Path, summary: TransitionResult) -> Content:
@@ -158,14 +161,14 @@ def figure(summary: TransitionResult, kind: str) -> Figure:
     gl, between, theory = axes
     for (width, seed), cells in _lines(summary).items():
         label = _label(summary, width, seed)
-        _line(gl, [(c.size, c.gl[kind].score) for c in cells], colours[width], label)
-        _line(theory, [(c.size, c.theory.rp[kind].score) for c in cells], colours[width], label)
-        _line(theory, [(c.size, c.theory.rp[kind].chance) for c in cells], colours[width], dashed=True)
+        line(gl, [(c.size, c.gl[kind].score) for c in cells], colours[width], label, **SOLID)
+        line(theory, [(c.size, c.theory.rp[kind].score) for c in cells], colours[width], label, **SOLID)
+        line(theory, [(c.size, c.theory.rp[kind].chance) for c in cells], colours[width], **DASHED)
     held = summary.held_out_exceed
-    _line(gl, [(n, 1 - held[str(n)][kind].value) for n in summary.grid.sizes], PAINT["muted"], dashed=True)
+    line(gl, [(n, 1 - held[str(n)][kind].value) for n in summary.grid.sizes], PAINT.muted, **DASHED)
     for i, (label, points) in enumerate(_pairs(summary).items()):
-        _line(between, [(b.size, b.rp[kind].score) for b in points], COLOURS[i % len(COLOURS)], label)
-        _line(between, [(b.size, b.rp[kind].chance) for b in points], COLOURS[i % len(COLOURS)], dashed=True)
+        line(between, [(b.size, b.rp[kind].score) for b in points], COLOURS[i % len(COLOURS)], label, **SOLID)
+        line(between, [(b.size, b.rp[kind].chance) for b in points], COLOURS[i % len(COLOURS)], **DASHED)
     titles = ("new samples (GL)", "agreement of two models (RP)", "agreement with the optimal denoiser (RP)")
     for ax, title in zip(axes, titles, strict=True):
         _size_axis(ax, summary.grid.sizes)
@@ -183,8 +186,8 @@ def _losses(summary: TransitionResult) -> Figure:
     colours = dict(zip(summary.grid.widths, COLOURS * 9, strict=False))
     for (width, seed), cells in _lines(summary).items():
         label = _label(summary, width, seed)
-        _line(axes[0], [(c.size, c.loss.held_out) for c in cells], colours[width], f"held out, {label}")
-        _line(axes[0], [(c.size, c.loss.training) for c in cells], colours[width], f"training, {label}", True)
+        line(axes[0], [(c.size, c.loss.held_out) for c in cells], colours[width], f"held out, {label}", **SOLID)
+        line(axes[0], [(c.size, c.loss.training) for c in cells], colours[width], f"training, {label}", **DASHED)
     _size_axis(axes[0], summary.grid.sizes)
     axes[0].set_yscale("log")
     axes[0].set_title("denoising loss (dashed: of training images)")
@@ -213,28 +216,9 @@ def _pairs(summary: TransitionResult) -> dict[str, list[Between]]:
     return compared
 
 
-def _line(ax: Axes, points: Points, colour: str, label: str | None = None, dashed: bool = False) -> None:
-    known = [(x, s) for x, value in points if (s := as_score(value))]
-    style = "--" if dashed else "o-"
-    ax.plot(
-        [x for x, _ in known],
-        [s.value for _, s in known],
-        style,
-        color=colour,
-        linewidth=1.0 if dashed else 1.5,
-        markersize=4.5,
-        alpha=0.6 if dashed else 1.0,
-        label=label,
-    )
-    for x, s in known if not dashed else ():
-        if s.low is not None and s.high is not None:
-            ax.plot([x, x], [s.low, s.high], color=colour, alpha=0.4, linewidth=2.2)
-
-
 def _size_axis(ax: Axes, sizes: Sequence[int]) -> None:
     ax.set_xscale("log", base=2)
-    ax.minorticks_off()
-    ax.set_xticks(list(sizes), labels=[str(n) for n in sizes], fontsize=8)
+    ticks(ax, sizes, [str(n) for n in sizes], fontsize=8)
     ax.set_xlabel("training images")
 
 
@@ -245,7 +229,7 @@ def _shade(ax: Axes, summary: TransitionResult) -> None:
     for i, size in enumerate(sizes):
         regimes = {cell.regime for cell in _at(summary, size)}
         if regimes in ({"memorizes"}, {"generalizes"}):
-            colour = PAINT["ours"] if regimes == {"memorizes"} else PAINT["real"]
+            colour = PAINT.ours if regimes == {"memorizes"} else PAINT.real
             ax.axvspan(edges[i], edges[i + 1], color=colour, alpha=0.07, linewidth=0)
     ax.set_xlim(edges[0], edges[-1])
 

@@ -107,16 +107,26 @@ def caveats(
     return said
 
 
+def distance(sets: BySet, name: str) -> Score | None:
+    """The kernel distance of a set, where it was measured."""
+    return as_score(sets.get(name, Measures()).kernel_distance)
+
+
+def of_real(floor: Score | None) -> str:
+    """How many of real images are copies, in brackets."""
+    return f" (of real images: {score(floor, percent=True)})" if as_score(floor) else ""
+
+
 def measured_tiles(
     stands: Standing | None, measures: Mapping[str, BySet], novelty: Mapping[str, Novelty] | None = None
 ) -> list[Tile]:
     """The numbers of samples to see first: title, value, interval or extreme, and what to compare with."""
     tiles: list[Tile] = []
     if stands and stands.compared:
-        told = f"{stands.apart} of {stands.compared}"
-        tiles.append(("measures that tell them from real images", told, "", "95 % intervals that do not meet"))
+        apart = f"{stands.apart} of {stands.compared}"
+        tiles.append(("measures that tell them from real images", apart, "", "95 % intervals that do not meet"))
     for descriptor, sets in list(measures.items())[:1]:
-        ours, floor = (as_score(sets.get(name, Measures()).kernel_distance) for name in ("samples", "real"))
+        ours, floor = distance(sets, "samples"), distance(sets, "real")
         if ours:
             beside = f"real to real: {score_parts(floor)[0]}" if floor else f"{descriptor} features"
             tiles.append(("kernel distance to real", *score_parts(ours), beside))
@@ -174,9 +184,7 @@ def distances(measures: Mapping[str, BySet], count: int, domain: str, held: bool
     """The kernel distance of ``count`` new images in the first descriptor in full, in the others in a sentence each."""
     said: list[str] = []
     for descriptor, sets in measures.items():
-        floor, ours, ceiling = (
-            as_score(sets.get(name, Measures()).kernel_distance) for name in ("real", "samples", "base")
-        )
+        floor, ours, ceiling = (distance(sets, name) for name in ("real", "samples", "base"))
         if not ours:
             continue
         if said:
@@ -200,21 +208,17 @@ def distances(measures: Mapping[str, BySet], count: int, domain: str, held: bool
 
 def copies(novelty: Mapping[str, Novelty], local: LocalCopies | None) -> list[str]:
     """How many of the new images are copies, in every descriptor."""
-
-    def beside(floor: Score | None) -> str:
-        return f" (of real images: {score(floor, percent=True)})" if as_score(floor) else ""
-
     said: list[str] = []
     for descriptor, news in novelty.items():
         if as_score(news.copies):
             which = f", in {descriptor} features" if len(novelty) > 1 else ""
             whose = "of them" if said else "of the new images"
             said.append(
-                f"{score(news.copies, percent=True)} {whose} are copies of an example{which}{beside(news.copies_floor)}."
+                f"{score(news.copies, percent=True)} {whose} are copies of an example{which}{of_real(news.copies_floor)}."
                 + TO_COPIES[relation(as_score(news.copies), as_score(news.copies_floor))]
             )
     if local:
         said.append(
-            f"{score(local.samples, percent=True)} repeat an example in one of their quarters{beside(local.floor)}."
+            f"{score(local.samples, percent=True)} repeat an example in one of their quarters{of_real(local.floor)}."
         )
     return [" ".join(said)] if said else []

@@ -24,6 +24,10 @@ class Measure:
     better: str
     meaning: str
 
+    @property
+    def named(self) -> str:
+        return f"{self.title} {self.better}"
+
 
 MEASURES = {
     "kernel_distance": Measure(

@@ -34,9 +34,8 @@ def perform(command: Command, settings: Settings, out: Path | None = None, *, qu
     study = command.load_study()
     if command.result is None:
         result = study(settings)
-        printing = getattr(settings, "printing", Printing())
-        told = json.dumps(result.to_json(), indent=1, default=str) if printing.as_json else str(result)
-        return Done(result, [told])
+        as_json = getattr(settings, "printing", Printing()).as_json
+        return Done(result, [json.dumps(result.to_json(), indent=1, default=str) if as_json else str(result)])
     folder = Path(out or command.folder)
     result = study(settings, folder, quiet=quiet)
     from farfield.core.runtime import Ranks

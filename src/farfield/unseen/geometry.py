@@ -61,6 +61,16 @@ def triangle_angles(z: Tensor, generator: torch.Generator, count: int = 3000) ->
     return (dot / (ab * ac).sqrt()).clamp(-1, 1).acos().rad2deg()
 
 
+def lengths_and_angles(z: Tensor, generator: torch.Generator, triangles: int) -> dict[str, Tensor]:
+    """All of these of at least 3 latents: norms, distances and angles of pairs, angles of triangles."""
+    return {
+        "norm": norms(z),
+        "distance": pair_distances(z),
+        "angle": pair_angles(z),
+        "triangle": triangle_angles(z, generator, triangles),
+    }
+
+
 def slerp(a: Tensor, b: Tensor, t: float | Tensor) -> Tensor:
     r"""Spherical interpolation of two latents, :math:`\frac{\sin((1-t)\omega) a + \sin(t\omega) b}{\sin\omega}`.
 

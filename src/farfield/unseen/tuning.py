@@ -40,8 +40,59 @@ DRAWS = 8
 TRAINING_CALLS = 3
 """Cost of one image in training, in network calls: a forward pass, and a backward pass of about two."""
 
-Told = Callable[[int, float], None]
+Callback = Callable[[int, float], None]
 """Called after each step with its number, from 1, and its training loss."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a denoiser is tuned.
+
+    Args:
+        epochs: passes through the images; None trains until ``most_calls``.
+        learning_rate: `LEARNING_RATES`, if not given.
+        rank: of LoRA's updates.
+        patience: stop after so many validations without a new lowest loss.
+        every: steps between validations; an epoch, if not given, but at least 20 steps, and so many that validating costs
+            no more than a quarter.
+        most_calls: budget in network calls, validations included.
+        ema: decay of a moving average of the weights (warmed up as ``(1 + step) / (10 + step)``), which is then what is
+            validated and kept.
+        flips: mirror each image at random.
+
+    Raises:
+        FarfieldError: out of range.
+    """
+
+    method: Method = "full"
+    epochs: int | None = 20
+    batch_size: int = 8
+    learning_rate: float | None = None
+    rank: int = 8
+    seed: int = 0
+    patience: int | None = None
+    every: int | None = None
+    most_calls: int | None = None
+    ema: float | None = None
+    flips: bool = False
+
+    def __post_init__(self) -> None:
+        if self.method not in METHODS:
+            raise FarfieldError(f"method {self.method!r}: expected one of {', '.join(METHODS)}")
+        if self.epochs is None and self.most_calls is None:
+            raise FarfieldError("tuning: expected epochs, or most_calls as a budget, found neither; it would not end")
+        for name in ("epochs", "batch_size", "rank", "patience", "every"):
+            if (value := getattr(self, name)) is not None and value < 1:
+                raise FarfieldError(f"{name.replace('_', ' ')} {value}: expected at least 1")
+        if not 0 < self.rate < math.inf:
+            raise FarfieldError(f"learning rate {self.rate}: expected a positive number")
+        if self.ema is not None and not 0 < self.ema < 1:
+            raise FarfieldError(f"ema {self.ema}: expected a decay between 0 and 1, such as 0.999")
+
+    @property
+    def rate(self) -> float:
+        """The learning rate."""
+        return LEARNING_RATES[self.method] if self.learning_rate is None else self.learning_rate
 
 
 @dataclass(frozen=True)
@@ -65,22 +116,12 @@ class Tuned:
 def tune(
     denoiser: Denoiser,
     images: Tensor,
+    recipe: Recipe,
     *,
-    method: Method = "full",
-    epochs: int | None = 20,
-    batch_size: int = 8,
-    learning_rate: float | None = None,
-    rank: int = 8,
-    seed: int = 0,
     heldout: Tensor | float | None = None,
-    patience: int | None = None,
-    every: int | None = None,
-    most_calls: int | None = None,
-    ema: float | None = None,
-    flips: bool = False,
     checkpoint: StateFile | None = None,
     save_seconds: float = 60.0,
-    callback: Told | None = None,
+    callback: Callback | None = None,
 ) -> Tuned:
     """Train a copy of a denoiser on images; the original is not touched.
 
@@ -88,62 +129,42 @@ def tune(
 
     Args:
         images: ``[n, *shape]`` in [-1, 1].
-        method: ``full``, ``lora`` or ``norm``.
-        epochs: passes through the images; None trains until ``most_calls``.
-        learning_rate: `LEARNING_RATES`, if not given.
-        rank: of LoRA's updates.
         heldout: images ``[m, *shape]`` for early stopping, or the share of ``images`` to split off for it. The weights of
             the lowest held-out loss are kept, those of step 0 among them. None keeps the last.
-        patience: stop after so many validations without a new lowest loss.
-        every: steps between validations; an epoch, if not given, but at least 20 steps, and so many that validating costs
-            no more than a quarter.
-        most_calls: budget in network calls, validations included.
-        ema: decay of a moving average of the weights (warmed up as ``(1 + step) / (10 + step)``), which is then what is
-            validated and kept.
-        flips: mirror each image at random.
         checkpoint: a state to continue from and to keep up to date, every ``save_seconds`` and at the end.
 
     Raises:
-        FarfieldError: settings out of range, images of another shape, nothing to tune, or another tuning's checkpoint.
+        FarfieldError: images of another shape, nothing to tune, or another tuning's checkpoint.
     """
-    _check(method, epochs, batch_size, learning_rate, rank, patience, every, most_calls, ema)
     first = next(denoiser.parameters(), None)
     if first is None:
         raise FarfieldError(f"{type(denoiser).__name__}: it has no weights to tune; expected a network")
     if denoiser.codec is not None:
         raise FarfieldError("tuning: a latent diffusion model is not tuned here; expected a model of pixels")
     dtype = torch.float64 if first.dtype == torch.float64 else torch.float32
-    train, held = _split(images, heldout, denoiser.shape, seed)
+    train, held = _split(images, heldout, denoiser.shape, recipe.seed)
     train = train.to(first.device, dtype)
     held = None if held is None else held.to(first.device, dtype)
-    rate = LEARNING_RATES[method] if learning_rate is None else learning_rate
+    seed, epochs, every = recipe.seed, recipe.epochs, recipe.every
     settings = {
-        "method": method,
-        "epochs": epochs,
-        "batch_size": batch_size,
-        "learning_rate": rate,
-        "rank": rank if method == "lora" else None,
-        "seed": seed,
-        "patience": patience,
-        "every": every,
-        "most_calls": most_calls,
-        "ema": ema,
-        "flips": flips,
+        **vars(recipe),
+        "learning_rate": recipe.rate,
+        "rank": recipe.rank if recipe.method == "lora" else None,
         "data": _digest(train, held, *denoiser.parameters()),
     }
 
-    model = _prepare(denoiser, method, rank, seed, dtype)
+    model = _prepare(denoiser, recipe, dtype)
     weights = {name: p for name, p in model.named_parameters() if p.requires_grad}
-    state = State(weights, ema, settings)
+    state = State(weights, recipe.ema, settings)
     if checkpoint is not None:
         state.load(checkpoint)
 
     fresh = not state.stopped
-    batch = min(batch_size, len(train))
-    per_epoch = math.ceil(len(train) / batch)
+    batch_size = min(recipe.batch_size, len(train))
+    per_epoch = math.ceil(len(train) / batch_size)
     validation = 0 if held is None else len(held) * DRAWS
     if every is None:
-        every = max(20, per_epoch, math.ceil(4 * validation / (TRAINING_CALLS * batch)))
+        every = max(20, per_epoch, math.ceil(4 * validation / (TRAINING_CALLS * batch_size)))
     started, saved, seconds = time.monotonic(), time.monotonic(), state.seconds
     recent: list[float] = []
 
@@ -151,7 +172,7 @@ def tune(
         loss: float | None = None
         if held is not None:
             with state.averaged():
-                loss = float(heldout_loss(model, held, draws=DRAWS, batch_size=8 * batch_size).mean())
+                loss = float(heldout_loss(model, held, draws=DRAWS, batch_size=8 * recipe.batch_size).mean())
             state.calls += validation
         state.record(sum(recent) / len(recent) if recent else None, loss)
         recent.clear()
@@ -162,18 +183,18 @@ def tune(
         step = state.step + 1
         if epochs is not None and step > epochs * per_epoch:
             state.stopped = "epochs"
-        elif patience is not None and held is not None and state.unimproved() >= patience:
+        elif recipe.patience is not None and held is not None and state.unimproved() >= recipe.patience:
             state.stopped = "patience"
         else:
             epoch, part = divmod(step - 1, per_epoch)
             order = torch.randperm(len(train), generator=generator(seed, f"tuning-epoch-{epoch}"))
-            rows = train[order[part * batch : (part + 1) * batch].to(train.device)]
+            rows = train[order[part * batch_size : (part + 1) * batch_size].to(train.device)]
             cost = TRAINING_CALLS * len(rows)
-            if most_calls is not None and state.calls + cost + validation > most_calls:
+            if recipe.most_calls is not None and state.calls + cost + validation > recipe.most_calls:
                 state.stopped = "budget"
         if state.stopped:
             break
-        loss = _step(model, state.engine, rate, rows, generator(seed, f"tuning-step-{step}"), flips)
+        loss = _step(model, state.engine, recipe, rows, generator(seed, f"tuning-step-{step}"))
         state.calls += cost
         if not math.isfinite(loss):
             state.stopped = (
@@ -222,9 +243,9 @@ class LowRank(nn.Module):
         return weight + (self.outer @ self.inner).reshape(weight.shape)
 
 
-def _step(model: Denoiser, engine: Engine, rate: float, rows: Tensor, g: torch.Generator, flips: bool) -> float:
+def _step(model: Denoiser, engine: Engine, recipe: Recipe, rows: Tensor, g: torch.Generator) -> float:
     """One update; its loss, NaN or infinite where loss or gradient is (then nothing is updated)."""
-    if flips:
+    if recipe.flips:
         mirrored = (torch.rand(len(rows), generator=g) < 0.5).to(rows.device)
         rows = torch.where(mirrored.reshape(-1, *(1,) * (rows.ndim - 1)), rows.flip(-1), rows)
     sigma = draw_levels(model.schedule, len(rows), g).to(rows)
@@ -237,22 +258,23 @@ def _step(model: Denoiser, engine: Engine, rate: float, rows: Tensor, g: torch.G
         loss.backward()
         return float(loss.detach())
 
-    step = engine.step(rate, backward)
+    step = engine.step(recipe.rate, backward)
     return step.loss if step.made else math.nan
 
 
-def _prepare(denoiser: Denoiser, method: Method, rank: int, seed: int, dtype: torch.dtype) -> Denoiser:
+def _prepare(denoiser: Denoiser, recipe: Recipe, dtype: torch.dtype) -> Denoiser:
     """A copy in which exactly the weights to be trained ask for gradients; statistics frozen, dropout as trained."""
+    method = recipe.method
     model = copy.deepcopy(denoiser).to(dtype).eval().requires_grad_(False)
     for module in list(model.modules()):
         if isinstance(module, nn.modules.dropout._DropoutNd):
             module.train()
         if method == "norm" and isinstance(module, _NORMALISATIONS):
             module.requires_grad_(True)
-    g = generator(seed, "lora")
+    g = generator(recipe.seed, "lora")
     if method == "lora":
         for module in [m for m in model.modules() if isinstance(m, (nn.modules.conv._ConvNd, nn.Linear))]:
-            parametrize.register_parametrization(module, "weight", LowRank(module.weight, rank, g))
+            parametrize.register_parametrization(module, "weight", LowRank(module.weight, recipe.rank, g))
     for name, p in model.named_parameters():
         if method == "full" or (method == "norm" and name.endswith("bias")):
             p.requires_grad_(True)
@@ -304,28 +326,3 @@ def _digest(*tensors: Tensor | None) -> str:
             h.update(str(tuple(t.shape)).encode())
             h.update(t.detach().cpu().float().contiguous().numpy().tobytes())
     return h.hexdigest()
-
-
-def _check(
-    method: str,
-    epochs: int | None,
-    batch_size: int,
-    learning_rate: float | None,
-    rank: int,
-    patience: int | None,
-    every: int | None,
-    most_calls: int | None,
-    ema: float | None,
-) -> None:
-    if method not in METHODS:
-        raise FarfieldError(f"method {method!r}: expected one of {', '.join(METHODS)}")
-    if epochs is None and most_calls is None:
-        raise FarfieldError("tuning: expected epochs, or most_calls as a budget, found neither; it would not end")
-    counts = {"epochs": epochs, "batch size": batch_size, "rank": rank, "patience": patience, "every": every}
-    for name, value in counts.items():
-        if value is not None and value < 1:
-            raise FarfieldError(f"{name} {value}: expected at least 1")
-    if learning_rate is not None and not 0 < learning_rate < math.inf:
-        raise FarfieldError(f"learning rate {learning_rate}: expected a positive number")
-    if ema is not None and not 0 < ema < 1:
-        raise FarfieldError(f"ema {ema}: expected a decay between 0 and 1, such as 0.999")

@@ -44,14 +44,14 @@ def open_sets(subject: str, training: str, heldout: str | None = None, limit: in
     for name, source in sources.items():
         _check_real(source, name.replace("_", "-"))
     if holds_fields(training):
-        found = _fields(subject, sources, limit)
+        sets = _fields(subject, sources, limit)
     else:
-        found = {name: open_image_set(source) for name, source in sources.items()}
+        sets = {name: open_image_set(source) for name, source in sources.items()}
         if not is_model(subject):
-            found["samples"] = open_image_set(subject, limit=limit)
-    if "samples" in found and "held_out" in found:
-        _check_apart(found["samples"], found["held_out"])
-    return found
+            sets["samples"] = open_image_set(subject, limit=limit)
+    if "samples" in sets and "held_out" in sets:
+        _check_apart(sets["samples"], sets["held_out"])
+    return sets
 
 
 def is_model(name: str) -> bool:
@@ -86,9 +86,9 @@ def _check_real(source: str, what: str) -> None:
     config = Path(source).expanduser() / "config.json"
     request = read_json(config).get("request", {}) if config.is_file() else {}
     if "command" in request or _holds_model(source):
-        found = f"a run of farfield {request['command']}" if "command" in request else "a model"
+        kind = f"a run of farfield {request['command']}" if "command" in request else "a model"
         raise FarfieldError(
-            f"{source}: expected {what} images, found {found}; what is judged comes first, then what it was trained on"
+            f"{source}: expected {what} images, found {kind}; what is judged comes first, then what it was trained on"
         )
 
 
@@ -122,12 +122,12 @@ def _fields(subject: str, sources: dict[str, str], limit: int | None) -> dict[st
     if len(units := {part.unit for part in fields.values() if part.unit}) > 1:
         raise FarfieldError(f"{subject}: expected one unit in all sets, found {sorted(units)}; convert some")
     physical = Physical.fit("auto", fields["training"])
-    found = {}
+    sets = {}
     for name, part in fields.items():
         images = physical.to_model(part, shape[0])
-        found[name] = ImageSet.of(zip(images.keys, images.values, strict=True))
-    samples = found["samples"].select(found["samples"].keys[:limit])
-    return {**found, "samples": samples.renamed(seed_keys(samples.keys))}
+        sets[name] = ImageSet.of(zip(images.keys, images.values, strict=True))
+    samples = sets["samples"].select(sets["samples"].keys[:limit])
+    return {**sets, "samples": samples.renamed(seed_keys(samples.keys))}
 
 
 def _shape(source: str) -> tuple[int, int, int]:

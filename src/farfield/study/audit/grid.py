@@ -149,17 +149,17 @@ def run_jobs(jobs: Sequence[Job], at_once: int | None = None, quiet: bool = Fals
 
 def _whole(name: str) -> int | None:
     """The first number of a variable; None where it has none, as its own readers do with nonsense. OpenMP takes lists."""
-    found = re.match(r"[1-9]\d{0,4}", os.environ.get(name, "").strip())
-    return int(found[0]) if found else None
+    number = re.match(r"[1-9]\d{0,4}", os.environ.get(name, "").strip())
+    return int(number[0]) if number else None
 
 
 def environment(around: Mapping[str, str], threads: int, gpus: Sequence[str], slot: int) -> dict[str, str]:
     """A job's variables: one process of so many threads, on a GPU of its own where there are several."""
-    found = {k: v for k, v in around.items() if k not in LAUNCHER and not k.startswith("TORCHELASTIC_")}
-    found |= {"OMP_NUM_THREADS": str(threads), "OMP_WAIT_POLICY": "PASSIVE"}
+    variables = {k: v for k, v in around.items() if k not in LAUNCHER and not k.startswith("TORCHELASTIC_")}
+    variables |= {"OMP_NUM_THREADS": str(threads), "OMP_WAIT_POLICY": "PASSIVE"}
     if gpus:
-        found["CUDA_VISIBLE_DEVICES"] = gpus[slot % len(gpus)]
-    return found
+        variables["CUDA_VISIBLE_DEVICES"] = gpus[slot % len(gpus)]
+    return variables
 
 
 def visible_gpus() -> list[str]:

@@ -9,7 +9,7 @@ from itertools import pairwise
 
 from farfield.audit.descriptor import Descriptor, describe
 from farfield.audit.generalization import generalization
-from farfield.audit.reproducibility import mae_rp, rp
+from farfield.audit.reproducibility import mae_rp
 from farfield.audit.search import Neighbours, neighbours
 from farfield.audit.similarity import repaired, similarity, unit
 from farfield.audit.threshold import calibrate
@@ -38,6 +38,7 @@ from farfield.data.dataset import Dataset
 from farfield.data.samples import open_samples
 from farfield.diffusion.objective import heldout_loss
 from farfield.study.audit.grid import Cell, cells_of, pairs
+from farfield.study.audit.score import reproduced
 from farfield.study.bench.likeness import find_thresholds
 from farfield.study.bench.numerics import load_model
 from farfield.study.bench.run import Run
@@ -62,11 +63,11 @@ def crossing(sizes: Sequence[int], values: Sequence[float], level: float = 0.5) 
 
     Of several, the last.
     """
-    found = None
+    crossed = None
     for (n, low), (m, high) in pairwise(zip(sizes, values, strict=True)):
         if low < level <= high:
-            found = math.exp(math.log(n) + (level - low) / (high - low) * math.log(m / n))
-    return found
+            crossed = math.exp(math.log(n) + (level - low) / (high - low) * math.log(m / n))
+    return crossed
 
 
 class Scores:
@@ -165,7 +166,7 @@ class Scores:
         a, b = self.features[first], self.features[second]
         x, y = self.images[first], self.images[second]
         return Agreement(
-            rp={kind: Paired(score=rp(a, b, t), chance=rp(a, repaired(b), t)) for kind, t in self.pairs.items()},
+            rp=reproduced(a, b, self.pairs),
             mae=Paired(score=mae_rp(x, y, self.mae_limit), chance=mae_rp(x, repaired(y), self.mae_limit)),
         )
 

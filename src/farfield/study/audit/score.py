@@ -82,7 +82,7 @@ def rp(settings: ScoreRp, out: Path, *, quiet: bool = False) -> ScoreRpResult:
     return run.finish_on_main(ScoreRpResult, work)
 
 
-def reproduced(first: Features, second: Features, thresholds: Mapping[str, float], seed: int) -> dict[str, Paired]:
+def reproduced(first: Features, second: Features, thresholds: Mapping[str, float], seed: int = 0) -> dict[str, Paired]:
     """The reproducibility score at each threshold, beside that of re-paired seeds."""
     rp, strangers = reproducibility.rp, repaired(second, seed)
     return {kind: Paired(score=rp(first, second, t), chance=rp(first, strangers, t)) for kind, t in thresholds.items()}

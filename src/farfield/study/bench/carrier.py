@@ -121,7 +121,7 @@ class Carrier:
                 asked.write(shard[part[0]], Features(part, inverted.calls[:, None].double(), "network calls up"))
             return Latents(part, inverted.latents.cpu(), sigma=self.sigma)
 
-        return run.compute(name, Latents, rows.keys, self.batch_size, work, label, self.steps, beside=needed)
+        return run.compute(name, Latents, rows.keys, self.batch_size, work, label, self.steps, beside=needed).read()
 
     def down(self, run: Run, name: str, latents: Latents, label: str, finish: Finish | None = None) -> Images:
         """`decode` as artifact ``name``: float32, not clipped."""
@@ -131,7 +131,7 @@ class Carrier:
             x = self.decode(latents.select(part), other.select(part) if other else None, advance)
             return as_images(part, x, finish)
 
-        return run.compute(name, Images, latents.keys, self.batch_size, work, label, self.steps)
+        return run.compute(name, Images, latents.keys, self.batch_size, work, label, self.steps).read()
 
     def samples(self, run: Run, name: str, keys: Sequence[str], label: str, finish: Finish | None = None) -> Images:
         """`sample` as artifact ``name``."""
@@ -139,7 +139,7 @@ class Carrier:
         def work(part: tuple[str, ...], advance: Advance) -> Images:
             return as_images(part, self.sample(part, advance).values, finish)
 
-        return run.compute(name, Images, keys, self.batch_size, work, label, self.steps)
+        return run.compute(name, Images, keys, self.batch_size, work, label, self.steps).read()
 
     def codec_limit(self, run: Run, images: Images, returned: Images) -> Codec | None:
         """Of a latent model what no inversion can do better: ``psnr`` of the images its codec alone returns, without the ODE.
@@ -154,7 +154,7 @@ class Carrier:
             advance(len(part))
             return as_images(part, coded)
 
-        coded = run.compute("codec", Images, images.keys, self.batch_size, work, "the autoencoder alone").values
+        coded = run.compute("codec", Images, images.keys, self.batch_size, work, "the autoencoder alone").read().values
         return Codec(
             psnr=spread(round_trip(images.values, coded).psnr),
             inversion_psnr=spread(round_trip(coded, returned.values).psnr),

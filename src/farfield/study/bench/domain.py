@@ -106,30 +106,71 @@ class Domain:
         return self.examples if name == "examples" else self.held[name]
 
 
+@dataclass(frozen=True)
+class Split:
+    """How a source is divided into examples and held-out images.
+
+    Args:
+        count: examples that are drawn; all up to 100, if None.
+        n: how many images will be made; at least a third of the held-out ones stay references.
+        most: references.
+    """
+
+    count: int | None = None
+    n: int = 64
+    most: int = MOST_REFERENCES
+    seed: int = 0
+
+    def examples(self, keys: Sequence[str], source: str) -> tuple[list[str], list[str]]:
+        """The keys of the examples, and the rest; refused if fewer than 2."""
+        count = min(len(keys), 100) if self.count is None else self.count
+        if count > len(keys):
+            raise FarfieldError(f"{source}: {count} examples asked for, but it holds {len(keys)} images")
+        if count < 2 or len(keys) < 2:
+            raise FarfieldError(
+                f"{source}: expected at least 2 examples, found {min(count, len(keys))}; one image has no spread"
+            )
+        return choose(keys, count, self.seed)
+
+    def examples_by_map(self, keys: Sequence[str], source: str) -> tuple[list[str], list[str]]:
+        """`examples` of patches: no map gives both examples and held-out patches, which would be neighbours.
+
+        As few maps as have ``count`` patches give the examples; the patches of the others are held out. Where that takes
+        every map, patches are divided as images are.
+        """
+        maps = sorted(_maps(keys))
+        wanted = min(len(keys), 100) if self.count is None else self.count
+        for k in range(1, len(maps)):
+            inside = set(choose(maps, k, self.seed)[0])
+            ours = [key for key in keys if key.rpartition("/")[0] in inside]
+            if len(ours) >= wanted >= 2:
+                return choose(ours, wanted, self.seed)[0], [key for key in keys if key.rpartition("/")[0] not in inside]
+        return self.examples(keys, source)
+
+    def held(self, keys: Sequence[str]) -> dict[str, list[str]]:
+        """Held-out keys as ``references`` (at most ``most``) and about ``n`` ``real``; empty if fewer than `LEAST_HELD`."""
+        if len(keys) < LEAST_HELD:
+            return {}
+        real, references = choose(keys, max(4, min(self.n, len(keys) // 3)), self.seed + 1)
+        references, _ = choose(references, min(self.most, len(references)), self.seed + 2)
+        return {"references": references, "real": real}
+
+
 def open_domain(
     source: str,
     shape: Sequence[int],
     reading: Reading = Reading(),
+    split: Split = Split(),
     *,
     heldout: str | None = None,
-    examples: int | None = None,
-    n: int = 64,
-    most_references: int = MOST_REFERENCES,
-    seed: int = 0,
 ) -> Domain:
-    """Open a source for a model of ``shape`` [C, H, W].
+    """Open a source, a path or a bundled domain, for a model of ``shape`` [C, H, W].
 
     Args:
-        source: a path or a bundled domain; ``examples`` of its images (all up to 100, if not given) are drawn with
-            ``seed``, the others are held out.
         heldout: a source of held-out images of its own, of the same kind.
-        n: how many images will be made; at least a third of the held-out ones stay references.
     """
-    by_map = reading.patch is not None and heldout is None
-    cut = partial(divide_maps if by_map else divide, count=examples, seed=seed, source=source)
-    hold = partial(divide_held, n=n, most=most_references, seed=seed)
     opened = _fields if reads_fields(source, reading) else _pictures
-    return opened(source, heldout, shape, reading, cut, hold)
+    return opened(source, heldout, shape, reading, split)
 
 
 def open_source(
@@ -156,50 +197,6 @@ def open_source(
     return Domain(given, {}, len(every) or len(given))
 
 
-def divide(keys: Sequence[str], count: int | None, seed: int, source: str) -> tuple[list[str], list[str]]:
-    """``count`` of the keys (all up to 100, if None) as examples, and the rest; refused if fewer than 2."""
-    count = min(len(keys), 100) if count is None else count
-    if count > len(keys):
-        raise FarfieldError(f"{source}: {count} examples asked for, but it holds {len(keys)} images")
-    if count < 2 or len(keys) < 2:
-        raise FarfieldError(
-            f"{source}: expected at least 2 examples, found {min(count, len(keys))}; one image has no spread"
-        )
-    return choose(keys, count, seed)
-
-
-def divide_maps(keys: Sequence[str], count: int | None, seed: int, source: str) -> tuple[list[str], list[str]]:
-    """`divide` for patches: no map gives both examples and held-out patches, which would be neighbours.
-
-    As few maps as have ``count`` patches give the examples; the patches of the others are held out. Where that takes
-    every map, patches are divided as images are.
-    """
-    maps = sorted(_maps(keys))
-    wanted = min(len(keys), 100) if count is None else count
-    for k in range(1, len(maps)):
-        inside = set(choose(maps, k, seed)[0])
-        ours = [key for key in keys if key.rpartition("/")[0] in inside]
-        if len(ours) >= wanted >= 2:
-            return choose(ours, wanted, seed)[0], [key for key in keys if key.rpartition("/")[0] not in inside]
-    return divide(keys, count, seed, source)
-
-
-def divide_held(keys: Sequence[str], n: int, most: int, seed: int) -> dict[str, list[str]]:
-    """Held-out keys as ``references`` (at most ``most``) and about ``n`` ``real`` ones; empty if fewer than `LEAST_HELD`."""
-    if len(keys) < LEAST_HELD:
-        return {}
-    real, references = choose(keys, max(4, min(n, len(keys) // 3)), seed + 1)
-    references, _ = choose(references, min(most, len(references)), seed + 2)
-    return {"references": references, "real": real}
-
-
-def read_fields(reading: Reading, source: str, shape: Sequence[int], keys: Sequence[str] | None = None) -> Fields:
-    """The fields of a source; those of some keys, where it is bundled."""
-    return open_fields(
-        source, shape, keys=keys, patch=reading.patch, hdu=reading.hdu, mask=reading.mask, strict=reading.strict
-    )
-
-
 def _can_be_fields(source: str) -> bool:
     """Whether a source has files that fields are read from, whatever is in them."""
     try:
@@ -208,16 +205,10 @@ def _can_be_fields(source: str) -> bool:
         return False
 
 
-Cut = Callable[[Sequence[str]], tuple[list[str], list[str]]]
-"""Keys to those of the examples and the rest."""
-Hold = Callable[[Sequence[str]], dict[str, list[str]]]
-"""`divide_held` of held-out keys."""
-
-
-def _pictures(source: str, heldout: str | None, shape: Sequence[int], reading: Reading, cut: Cut, hold: Hold) -> Domain:
+def _pictures(source: str, heldout: str | None, shape: Sequence[int], reading: Reading, split: Split) -> Domain:
     strict = reading.strict
     keys = list_keys(source, strict=strict)
-    chosen, rest = cut(keys)
+    chosen, rest = split.examples(keys, source)
     given = load_images(source, shape, keys=chosen, strict=strict)
     if len(given) < 2:
         raise FarfieldError(
@@ -229,7 +220,7 @@ def _pictures(source: str, heldout: str | None, shape: Sequence[int], reading: R
         if is_physical(heldout):
             raise FarfieldError(f"{heldout}: holds physical fields, but {source} pictures; expected the same kind")
         origin, rest = heldout, list_keys(heldout, strict=strict)
-    held = hold(rest)
+    held = split.held(rest)
     wanted = [*held["real"], *held["references"]] if held else rest
     sets: dict[str, Images] = {}
     if wanted:
@@ -241,9 +232,10 @@ def _pictures(source: str, heldout: str | None, shape: Sequence[int], reading: R
     return Domain(given, sets, len(keys), channel_law(given.values), notes=_few(rest, origin))
 
 
-def _fields(source: str, heldout: str | None, shape: Sequence[int], reading: Reading, cut: Cut, hold: Hold) -> Domain:
+def _fields(source: str, heldout: str | None, shape: Sequence[int], reading: Reading, split: Split) -> Domain:
     keys, read = _opened(source, shape, reading)
-    chosen, rest = cut(keys)
+    by_map = reading.patch is not None and heldout is None
+    chosen, rest = (split.examples_by_map if by_map else split.examples)(keys, source)
     examples = read(chosen)
     physical = Physical.fit(reading.stretch or "auto", examples)
     if heldout is not None:
@@ -251,17 +243,17 @@ def _fields(source: str, heldout: str | None, shape: Sequence[int], reading: Rea
         both = read(rest)
         seen = f"the examples of {source}"
         rest = [rest[i] for i in apart(both.keys, both.values, [examples.values], heldout, seen, UNSEEN)]
-    fields = {name: read(part) for name, part in hold(rest).items()}
+    fields = {name: read(part) for name, part in split.held(rest).items()}
     for part in fields.values():
         if part.unit != examples.unit or part.values.shape[1] != examples.values.shape[1]:
-            found = [f"{f.values.shape[1]} channels in {f.unit or 'no unit'}" for f in (part, examples)]
-            raise FarfieldError(f"{heldout}: {found[0]}, but {source}: {found[1]}; expected the same")
+            held_out, ours = (f"{f.values.shape[1]} channels in {f.unit or 'no unit'}" for f in (part, examples))
+            raise FarfieldError(f"{heldout}: {held_out}, but {source}: {ours}; expected the same")
     physical = replace(physical, fields={**physical.fields, **fields})
     given = physical.to_model(examples, shape[0])
     _check_spread(given, source)
     held = {name: physical.to_model(part, shape[0]) for name, part in fields.items()}
     notes = [*_few(rest, heldout or source)]
-    if reading.patch is not None and heldout is None and (shared := sorted(_maps(chosen) & _maps(rest))):
+    if by_map and (shared := sorted(_maps(chosen) & _maps(rest))):
         notes.append(
             f"Held-out patches come from the same maps as examples ({some(shared)}): they are neighbours, and the floor "
             "is kind. Give --heldout a map of its own."
@@ -278,8 +270,8 @@ def _fields(source: str, heldout: str | None, shape: Sequence[int], reading: Rea
 def _opened(source: str, shape: Sequence[int], reading: Reading) -> tuple[list[str], Callable[[Sequence[str]], Fields]]:
     """The keys of a source, and what gives the fields of some: files are read once, clouds made as they are asked for."""
     if (made := field_keys(source)) is not None:
-        return made, partial(read_fields, reading, source, shape)
-    every = read_fields(reading, source, shape)
+        return made, partial(open_fields, source, shape, reading)
+    every = open_fields(source, shape, reading)
     return list(every.keys), every.select
 
 

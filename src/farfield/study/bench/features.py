@@ -13,7 +13,7 @@ from farfield.command.describe import Describe, DescribeResult
 from farfield.command.likeness import trusted
 from farfield.command.shared import Loading
 from farfield.core.artifact import Features, Images
-from farfield.core.error import FarfieldError, MachineError
+from farfield.core.error import FarfieldError
 from farfield.core.runtime import Advance, resolve_device
 from farfield.data.image_set import ImageSet
 from farfield.data.samples import open_image_set
@@ -66,14 +66,10 @@ def features(
         advance(len(keys))
         return part
 
-    found = StoredFeatures(run.fill(folder, Features, images.keys, 8 * batch_size, work, label))
-    if found.keys != images.keys:
-        raise MachineError(
-            f"{run.folder / folder}: holds other rows than were written there; give the same command again"
-        )
-    if found.descriptor != descriptor.name:
+    stored = StoredFeatures(run.compute(folder, Features, images.keys, 8 * batch_size, work, label))
+    if stored.descriptor != descriptor.name:
         raise FarfieldError(
-            f"{run.folder / folder}: expected features of {descriptor.name}, found those of {found.descriptor}; "
+            f"{run.folder / folder}: expected features of {descriptor.name}, found those of {stored.descriptor}; "
             "delete that folder and run the command again"
         )
-    return found
+    return stored

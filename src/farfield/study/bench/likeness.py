@@ -110,9 +110,9 @@ def describe(
         references: names of the sets that ``pixels`` are whitened on.
     """
     images = {name: rows for name, rows in sets.items() if isinstance(rows, ImageSet)}
-    found: dict[str, Vectors] = {name: rows for name, rows in sets.items() if isinstance(rows, Features)}
+    given: dict[str, Vectors] = {name: rows for name, rows in sets.items() if isinstance(rows, Features)}
     if not images:
-        return found, None
+        return given, None
     pool = [images[name] for name in references if name in images] if likeness.spec == "pixels" else []
     if len({part.shape for part in pool}) > 1:
         raise FarfieldError("pixels: expected images of one size in all sets; resize some, or give another descriptor")
@@ -122,7 +122,7 @@ def describe(
         device=resolve_device(device),
     )
     label = descriptor_label(likeness.spec, [])
-    return {**found, **stored_features(run, descriptor, label, images, batch_size)}, descriptor.default_threshold
+    return {**given, **stored_features(run, descriptor, label, images, batch_size)}, descriptor.default_threshold
 
 
 def _some(pool: Sequence[ImageSet]) -> ImageSet:

@@ -27,7 +27,7 @@ from farfield.data.image_set import ImageSet
 from farfield.diffusion.denoiser import Denoiser
 from farfield.study.bench.features import features as described
 from farfield.study.bench.run import Run
-from farfield.unseen.geometry import expectation, norms, pair_angles, pair_distances, triangle_angles
+from farfield.unseen.geometry import expectation, lengths_and_angles, norms
 from farfield.unseen.prior import IsotropicPrior
 
 Describe = Callable[..., dict[str, Features]]
@@ -38,23 +38,33 @@ SHOWN = 64
 
 
 def measure(
-    run: Run, denoiser: Denoiser, specs: Sequence[str], sets: dict[str, Images], batch_size: int
-) -> tuple[dict[str, BySet], dict[str, Novelty], dict[str, Nearest]]:
-    """Measures and novelty of every descriptor; each sample's nearest example in the first."""
+    run: Run, denoiser: Denoiser, specs: Sequence[str], sets: dict[str, Images], made: Sequence[str], batch_size: int
+) -> tuple[dict[str, BySet], dict[str, dict[str, Novelty]], dict[str, dict[str, Nearest]]]:
+    """Measures of all sets and the novelty of those that were made, by every descriptor; nearest examples by the first.
+
+    Args:
+        sets: ``examples``, ``references`` that all are compared with (the examples, where there are none), and others.
+    """
     measures: dict[str, BySet] = {}
-    news: dict[str, Novelty] = {}
-    nearest: dict[str, Nearest] = {}
+    news: dict[str, dict[str, Novelty]] = {}
+    nearest: dict[str, dict[str, Nearest]] = {}
     against = "references" if "references" in sets else "examples"
     for label, describe in descriptions(specs, sets[against], batch_size, denoiser):
         known = describe(run, sets=sets)
-        measures[label] = compare(known[against], {k: known[k] for k in ("real", "samples", "base") if k in known})
-        news[label], rows = newness(known["samples"], known["examples"], known.get("references"))
-        nearest = nearest or rows
+        compared = {name: part for name, part in known.items() if name not in ("examples", "references")}
+        measures[label] = compare(known[against], compared)
+        copies = {name: newness(known[name], known["examples"], known.get("references")) for name in made}
+        news[label] = {name: row for name, (row, _) in copies.items()}
+        nearest = nearest or {name: rows for name, (_, rows) in copies.items()}
     return measures, news, nearest
 
 
 def descriptions(
-    specs: Sequence[str], references: Images, size: int, denoiser: Denoiser | None, device: torch.device | None = None
+    specs: Sequence[str],
+    references: Images,
+    batch_size: int,
+    denoiser: Denoiser | None,
+    device: torch.device | None = None,
 ) -> Iterator[tuple[str, Describe]]:
     """Each descriptor's label, and what describes sets in a run by it: ``describe(run, sets=...)`` is `features`.
 
@@ -67,7 +77,7 @@ def descriptions(
     for spec in usable(specs, len(references)):
         labels.append(descriptor_label(spec, labels))
         descriptor = open_descriptor(spec, references=references, denoiser=denoiser, device=place)
-        yield labels[-1], partial(features, descriptor=descriptor, label=labels[-1], batch_size=size)
+        yield labels[-1], partial(features, descriptor=descriptor, label=labels[-1], batch_size=batch_size)
 
 
 def usable(specs: Sequence[str], available: int) -> list[str]:
@@ -141,17 +151,8 @@ def geometry(latents: Latents, drawn: Latents, most: int = 2000) -> dict[str, An
 
     def figures(z: torch.Tensor) -> dict[str, list[float]]:
         g = generator(0, "figures")
-        found = (
-            {
-                "norm": norms(z),
-                "distance": pair_distances(z),
-                "angle": pair_angles(z),
-                "triangle": triangle_angles(z, g, most),
-            }
-            if len(z) > 2
-            else {"norm": norms(z)}
-        )
-        return {k: v[torch.randperm(len(v), generator=g)[:most]].tolist() for k, v in found.items()}
+        values = lengths_and_angles(z, g, most) if len(z) > 2 else {"norm": norms(z)}
+        return {k: v[torch.randperm(len(v), generator=g)[:most]].tolist() for k, v in values.items()}
 
     prior = IsotropicPrior.fit(latents.values)
     mean_norm, d = float(prior.mean.norm()), prior.mean.numel()

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 import torch
+from torch import Tensor
 
 import farfield
 from farfield.command.result import Result, from_json, to_json
@@ -19,7 +20,7 @@ from farfield.command.settings import Settings, command_line
 from farfield.core import note
 from farfield.core.artifact import Artifact, Store, chunks, read_json, write_json
 from farfield.core.disk import PREFIX, sweep, write_bytes, writing
-from farfield.core.error import DamagedError, FarfieldError, FarfieldWarning, MachineError
+from farfield.core.error import DamagedError, FarfieldError, FarfieldWarning
 from farfield.core.hold import Hold, check_holds
 from farfield.core.provenance import Provenance
 from farfield.core.runtime import Advance, Ranks, progress
@@ -118,21 +119,21 @@ class Run:
             "torch": torch.__version__,
         }
         started = time.strftime("%Y-%m-%dT%H:%M:%S%z")
-        told = {"request": self.request, "versions": versions, "started": started}
+        config = {"request": self.request, "versions": versions, "started": started}
         if self.line is not None:
-            told["command_line"] = self.line
-        return (json.dumps(told, indent=1) + "\n").encode()
+            config["command_line"] = self.line
+        return (json.dumps(config, indent=1) + "\n").encode()
 
     def _compare(self) -> None:
         """Refuse the folder of another request."""
         try:
-            found = read_json(self._config)
+            config = read_json(self._config)
         except DamagedError as error:
             raise FarfieldError(
                 f"{self._config}: damaged, so what else is in the folder belongs to nothing; delete the whole folder to start "
                 "anew, or choose another with -o"
             ) from error
-        before = found.get("request") if isinstance(found, dict) else None
+        before = config.get("request") if isinstance(config, dict) else None
         if not isinstance(before, dict):
             raise FarfieldError(
                 f"{self._config}: not the configuration of a farfield run; choose another folder with -o"
@@ -144,10 +145,10 @@ class Run:
         if changed:
             first = changed[0]
             was, now = (repr(r.get(first))[:80] for r in (before, self.request))
-            told = f"other settings ({first} was {was}, now {now}); give the same command to continue it"
+            change = f"other settings ({first} was {was}, now {now}); give the same command to continue it"
             if first.endswith("_digest"):
-                told = f"other data under the same names ({first} was {was[:14]}…, now {now[:14]}…); bring those back to go on"
-            raise FarfieldError(f"{self.folder}: holds a run with {told}, or give another folder with -o")
+                change = f"other data under the same names ({first} was {was[:14]}…, now {now[:14]}…); bring those back to go on"
+            raise FarfieldError(f"{self.folder}: holds a run with {change}, or give another folder with -o")
 
     def check(self) -> None:
         """Raise MachineError if the folder was deleted under the run."""
@@ -160,10 +161,10 @@ class Run:
 
     def finish(self, result: R) -> R:
         """End the run: ``summary.json`` of the result, with the command, the version, what was said of the data, and the cost."""
-        told = {"command": self.request["command"], "farfield": farfield.__version__, **to_json(result)}
-        told = {**told, "reading": note.said(), "cost_seconds": told.get("cost_seconds", self.cost())}
+        summary = {"command": self.request["command"], "farfield": farfield.__version__, **to_json(result)}
+        summary = {**summary, "reading": note.said(), "cost_seconds": summary.get("cost_seconds", self.cost())}
         if self.ranks.main:
-            write_json(self.folder / "summary.json", told)
+            write_json(self.folder / "summary.json", summary)
         self.ranks.wait()
         return result
 
@@ -184,26 +185,7 @@ class Run:
         name: str,
         kind: type[A],
         keys: Sequence[str],
-        size: int,
-        work: Callable[[tuple[str, ...], Advance], A],
-        label: str,
-        units: int = 1,
-        beside: Sequence[Store[Any]] = (),
-    ) -> A:
-        """An artifact of these keys, whole in memory; see `fill`."""
-        found = self.fill(name, kind, keys, size, work, label, units, beside).read()
-        if found.keys != tuple(keys):
-            raise MachineError(
-                f"{self.folder / name}: holds other rows than were written there; give the same command again"
-            )
-        return found
-
-    def fill(
-        self,
-        name: str,
-        kind: type[A],
-        keys: Sequence[str],
-        size: int,
+        batch_size: int,
         work: Callable[[tuple[str, ...], Advance], A],
         label: str,
         units: int = 1,
@@ -214,12 +196,12 @@ class Run:
         Shards are given out to the processes by position and gathered from disk, so any number of them ends alike.
 
         Args:
-            size: rows per shard.
+            batch_size: rows per shard.
             work: rows of some keys; it may tell its progress in units.
             units: units of progress per row.
             beside: what ``work`` writes besides, a shard for a shard, before it returns: both are made again if one is lost.
         """
-        store, parts = self.store(name, kind), chunks(keys, size)
+        store, parts = Store(self.folder / name, kind, keys), chunks(keys, batch_size)
         mine = range(self.ranks.rank, len(parts), self.ranks.world)
         left = [i for i in mine if not all(s.whole(i, parts[i]) for s in (store, *beside))]
         if left:
@@ -236,6 +218,24 @@ class Run:
         self.ranks.wait()
         return store
 
+    def rows(
+        self,
+        name: str,
+        kind: type[A],
+        keys: Sequence[str],
+        row: Callable[[str], Tensor | Sequence[float]],
+        label: str,
+        **attributes: Any,
+    ) -> A:
+        """An artifact whose float64 rows are computed one by one, a shard each; see `compute`."""
+
+        def work(part: tuple[str, ...], advance: Advance) -> A:
+            values = torch.stack([torch.as_tensor(row(key), dtype=torch.float64) for key in part])
+            advance(len(part))
+            return kind(part, values, **attributes)
+
+        return self.compute(name, kind, keys, 1, work, label).read()
+
     @contextlib.contextmanager
     def stage(self, name: str) -> Iterator[None]:
         """Add the seconds spent inside to the run's cost."""
@@ -250,9 +250,8 @@ class Run:
 
     def _spent(self, name: str, seconds: float) -> None:
         if self.ranks.main:
-            found = self.cost()
-            found[name] = round(found.get(name, 0.0) + seconds, 3)
-            write_json(self.folder / "cost.json", found)
+            cost = self.cost()
+            write_json(self.folder / "cost.json", {**cost, name: round(cost.get(name, 0.0) + seconds, 3)})
 
     def cost(self) -> dict[str, float]:
         """Seconds of each stage so far.
@@ -265,9 +264,9 @@ class Run:
         if not path.exists():
             return {}
         with contextlib.suppress(DamagedError):
-            found = read_json(path)
-            if isinstance(found, dict) and all(type(v) in (int, float) for v in found.values()):
-                return found
+            cost = read_json(path)
+            if isinstance(cost, dict) and all(type(v) in (int, float) for v in cost.values()):
+                return cost
         warnings.warn(FarfieldWarning(f"{path}: damaged; seconds are counted from here on"), stacklevel=2)
         path.unlink()
         return {}

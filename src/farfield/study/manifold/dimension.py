@@ -31,7 +31,7 @@ from farfield.command.settings import LEFT_OUT
 from farfield.command.shared import Reading
 from farfield.core.artifact import Artifact
 from farfield.core.error import FarfieldError
-from farfield.core.runtime import Advance, generator
+from farfield.core.runtime import generator
 from farfield.manifold.dimension import error_dimension, flipd, normal_bundle
 from farfield.manifold.jacobian import Jacobian
 from farfield.manifold.trace import Estimate
@@ -81,33 +81,25 @@ def dimension(settings: Dimension, out: Path, *, quiet: bool = False) -> Dimensi
     def noise(key: str, count: int) -> Tensor:
         return torch.randn((count, *denoiser.shape), generator=generator(seed, f"noise {key}"))
 
-    def work(some: tuple[str, ...], advance: Advance) -> Dimensions:
-        rows = []
-        for key in some:
-            name, _, level = key.rpartition("@")
-            x0, sigma = encoded(name), grid[int(level)]
-            g = generator(seed, f"probes {key}")
-            through = flipd(Jacobian(denoiser, x0, sigma, batch=batch_size), probes, g)
-            error = error_dimension(denoiser, x0, sigma, noise(key, probes), batch_size)
-            rows.append([through.value, through.error, error.value, error.error])
-            advance(1)
-        return Dimensions(some, torch.tensor(rows, dtype=torch.float64))
+    def row(key: str) -> list[float]:
+        name, _, level = key.rpartition("@")
+        x0, sigma = encoded(name), grid[int(level)]
+        g = generator(seed, f"probes {key}")
+        through = flipd(Jacobian(denoiser, x0, sigma, batch=batch_size), probes, g)
+        error = error_dimension(denoiser, x0, sigma, noise(key, probes), batch_size)
+        return [through.value, through.error, error.value, error.error]
 
     keys = [f"{name}@{i}" for name in images.keys for i in range(len(grid))]
-    values = run.compute("levels", Dimensions, keys, 1, work, "dimension").values.reshape(len(images), len(grid), 4)
+    values = run.rows("levels", Dimensions, keys, row, "dimension").values.reshape(len(images), len(grid), 4)
     place, slope, plateau = recommend(grid, values[..., 2], d)
     bundle = None
     if copies:
 
-        def bundled(some: tuple[str, ...], advance: Advance) -> Dimensions:
-            rows = []
-            for key in some:
-                normal = normal_bundle(denoiser, encoded(key), grid[place], noise(key, copies), batch_size)
-                rows.append([normal.threshold, normal.gap, normal.step])
-                advance(1)
-            return Dimensions(some, torch.tensor(rows, dtype=torch.float64))
+        def bundled(key: str) -> list[float]:
+            normal = normal_bundle(denoiser, encoded(key), grid[place], noise(key, copies), batch_size)
+            return [normal.threshold, normal.gap, normal.step]
 
-        bundle = run.compute("bundle", Dimensions, images.keys, 1, bundled, "normal bundles").values
+        bundle = run.rows("bundle", Dimensions, images.keys, bundled, "normal bundles").values
     return run.finish(
         DimensionResult(
             model=ModelFacts(name=settings.model, digest=run.request["model_digest"], shape=list(denoiser.image_shape)),

@@ -95,7 +95,7 @@ def edit(settings: Edit, out: Path, *, quiet: bool = False) -> EditResult:
         )
 
     names = tuple(f"direction-{i + 1}" for i in range(len(given) if given is not None else settings.count))
-    basis = run.compute("directions", Directions, names, len(names), directions, "finding directions")
+    basis = run.compute("directions", Directions, names, len(names), directions, "finding directions").read()
     moves, there = move(latents, basis, settings)
     edits = carrier.down(run, "edits", there, "decoding")
     if run.ranks.main:

@@ -14,7 +14,7 @@ from farfield.command.molrg import Method, Molrg, MolrgResult, Recovery, Schooli
 from farfield.command.result import fields_of, to_json
 from farfield.core.artifact import Artifact, Score
 from farfield.core.interval import mean_score, proportion
-from farfield.core.runtime import Advance, generator, resolve_device
+from farfield.core.runtime import generator, resolve_device
 from farfield.diffusion.denoiser import Denoiser
 from farfield.diffusion.exact import molrg as low_rank_denoiser
 from farfield.manifold.jacobian import Jacobian
@@ -92,22 +92,14 @@ def _recovery(run: Run, settings: Molrg, ratios: list[float]) -> Recovery:
     methods = tuple(m for m in known if settings.starts or m != "low_rank_random")
     places = {f"r{ratio:.4f}-s{seed:02d}": (ratio, seed) for ratio in ratios for seed in range(settings.seeds)}
 
-    def work(keys: tuple[str, ...], advance: Advance) -> Cells:
-        rows = []
-        for key in keys:
-            ratio, seed = places[key]
-            law = _law(settings, seed)
-            samples, labels = law.draw([max(1, round(ratio * d)) for d in settings.dimensions], seed)
-            rows.append(
-                [
-                    float(recovery_error(found, law.bases).mean())
-                    for found in (find(samples, labels, settings.dimensions, m, seed, settings.starts) for m in methods)
-                ]
-            )
-            advance(1)
-        return Cells(keys, torch.tensor(rows, dtype=torch.float64), methods)
+    def row(key: str) -> list[float]:
+        ratio, seed = places[key]
+        law = _law(settings, seed)
+        samples, labels = law.draw([max(1, round(ratio * d)) for d in settings.dimensions], seed)
+        each = (find(samples, labels, settings.dimensions, method, seed, settings.starts) for method in methods)
+        return [float(recovery_error(bases, law.bases).mean()) for bases in each]
 
-    cells = run.compute("recovery", Cells, list(places), 1, work, "finding subspaces")
+    cells = run.rows("recovery", Cells, list(places), row, "finding subspaces", columns=methods)
     errors = cells.values.reshape(len(ratios), settings.seeds, len(methods))
     return Recovery(
         threshold=RECOVERED,
@@ -130,18 +122,13 @@ def _networks(run: Run, settings: Molrg, schooling: Schooling, device: torch.dev
     every, seeds = sorted({*settings.network_counts, settings.per_class}), settings.network_seeds
     places = {_network_key(count, seed): (count, seed) for count in every for seed in range(seeds)}
 
-    def work(keys: tuple[str, ...], advance: Advance) -> Cells:
-        rows = []
-        for key in keys:
-            count, seed = places[key]
-            law = _law(settings, seed)
-            samples = law.draw([count] * len(law.bases), seed)[0]
-            path = run.folder / "networks" / f"{key}.safetensors"
-            rows.append(train_network(law, samples, schooling, seed, device, path))
-            advance(1)
-        return Cells(keys, torch.tensor(rows, dtype=torch.float64), COLUMNS)
+    def row(key: str) -> list[float]:
+        count, seed = places[key]
+        law = _law(settings, seed)
+        samples = law.draw([count] * len(law.bases), seed)[0]
+        return train_network(law, samples, schooling, seed, device, run.folder / "networks" / f"{key}.safetensors")
 
-    cells = run.compute("network", Cells, list(places), 1, work, "training networks")
+    cells = run.rows("network", Cells, list(places), row, "training networks", columns=COLUMNS)
     trained = []
     for count in every:
         rows = cells.select([_network_key(count, seed) for seed in range(seeds)]).values
@@ -172,17 +159,12 @@ def _ranks(run: Run, settings: Molrg, schooling: Schooling | None, device: torch
             opened[model] = law.denoiser() if model == "exact" else _trained(run, settings, schooling, model, device)
         return opened[model]
 
-    def work(keys: tuple[str, ...], advance: Advance) -> Cells:
-        rows = []
-        for key in keys:
-            model, sigma = places[key]
-            rows.append(
-                [float(_rank(denoiser(model), x, sigma, settings.share)) for x in _points(settings, law, sigma)]
-            )
-            advance(1)
-        return Cells(keys, torch.tensor(rows, dtype=torch.float64), tuple(f"point-{i}" for i in range(settings.points)))
+    def row(key: str) -> list[float]:
+        model, sigma = places[key]
+        return [float(_rank(denoiser(model), x, sigma, settings.share)) for x in _points(settings, law, sigma)]
 
-    cells = run.compute("rank", Cells, list(places), 1, work, "ranks")
+    columns = tuple(f"point-{i}" for i in range(settings.points))
+    cells = run.rows("rank", Cells, list(places), row, "ranks", columns=columns)
     return {
         model: [mean_score(cells.select([f"{model}-{s:g}"]).values[0], 0.0) for s in settings.sigmas]
         for model in models

@@ -20,7 +20,6 @@ from farfield.core.artifact import Images
 from farfield.core.error import FarfieldError
 from farfield.core.interval import mean_score
 from farfield.core.runtime import (
-    Advance,
     exact_matmul,
     generator,
     seeded_noise,
@@ -56,19 +55,14 @@ def rank(settings: Rank, out: Path, *, quiet: bool = False) -> RankResult:
     names = images.keys if images else tuple(str(settings.seed + i) for i in range(settings.points))
     keys = [f"{name}@{i}" for name in names for i in range(len(sigmas))]
 
-    def work(some: tuple[str, ...], advance: Advance) -> Spectra:
-        rows = []
-        for key in some:
-            name, _, place = key.rpartition("@")
-            x = _point(denoiser, settings, images, name, sigmas[int(place)])
-            jacobian = Jacobian(denoiser, x, sigmas[int(place)], batch=settings.loading.batch_size)
-            g = generator(settings.seed, f"spectrum {key}")
-            found = spectrum(jacobian, g, settings.method, settings.share)
-            rows.append(packed(found, jacobian, g))
-            advance(1)
-        return Spectra(some, torch.stack(rows))
+    def row(key: str) -> Tensor:
+        name, _, place = key.rpartition("@")
+        x = _point(denoiser, settings, images, name, sigmas[int(place)])
+        jacobian = Jacobian(denoiser, x, sigmas[int(place)], batch=settings.loading.batch_size)
+        g = generator(settings.seed, f"spectrum {key}")
+        return packed(spectrum(jacobian, g, settings.method, settings.share), jacobian, g)
 
-    spectra = run.compute("spectra", Spectra, keys, 1, work, "spectra")
+    spectra = run.rows("spectra", Spectra, keys, row, "spectra")
     return run.finish(
         RankResult(
             model=ModelFacts(name=settings.model, digest=run.request["model_digest"], shape=list(denoiser.image_shape)),
@@ -96,12 +90,12 @@ def levels(schedule: Schedule, given: Sequence[float] | None) -> list[float]:
     if given is None:
         low, high = max(schedule.sigma_min, LOWEST), min(schedule.sigma_max, HIGHEST)
         given = torch.logspace(math.log10(low), math.log10(high), LEVELS, dtype=torch.float64).tolist()
-    found = sorted(schedule.nearest(s) if isinstance(schedule, DiscreteSchedule) else schedule.check(s) for s in given)
-    if len(set(found)) < len(found):
+    sigmas = sorted(schedule.nearest(s) if isinstance(schedule, DiscreteSchedule) else schedule.check(s) for s in given)
+    if len(set(sigmas)) < len(sigmas):
         raise FarfieldError(
             f"sigmas {', '.join(f'{s:g}' for s in given)}: two are the same level of this model; give each once"
         )
-    return found
+    return sigmas
 
 
 def over_points(values: Sequence[float], least: float = -math.inf, most: float = math.inf) -> OverPoints:

@@ -47,7 +47,7 @@ class Spectra(Artifact):
     kind: ClassVar[str] = "spectra"
 
 
-def packed(found: Spectrum, jacobian: Jacobian, g: torch.Generator) -> Tensor:
+def packed(spectrum: Spectrum, jacobian: Jacobian, g: torch.Generator) -> Tensor:
     """A row: the spectrum, and linearity along random rows of J, the directions that the answer depends on."""
     omega = torch.randn((DIRECTIONS, jacobian.dimension), generator=g, dtype=torch.float64)
     directions = jacobian.rows(omega.to(jacobian.x))
@@ -56,11 +56,11 @@ def packed(found: Spectrum, jacobian: Jacobian, g: torch.Generator) -> Tensor:
         straight = linearity(jacobian, directions, STEP * math.sqrt(jacobian.dimension))
     facts = {
         "sigma": jacobian.sigma,
-        **{f"{name}": getattr(found, name).value for name in ("energy", "residual", "trace", "skew")},
-        **{f"{name}_error": getattr(found, name).error for name in ("energy", "residual", "trace", "skew")},
-        "probes": found.skew.n,
-        "lowest": math.nan if found.lowest is None else found.lowest,
-        "negative": math.nan if found.negative is None else found.negative,
+        **{f"{name}": getattr(spectrum, name).value for name in ("energy", "residual", "trace", "skew")},
+        **{f"{name}_error": getattr(spectrum, name).error for name in ("energy", "residual", "trace", "skew")},
+        "probes": spectrum.skew.n,
+        "lowest": math.nan if spectrum.lowest is None else spectrum.lowest,
+        "negative": math.nan if spectrum.negative is None else spectrum.negative,
         "calls": jacobian.calls,
         **{
             name: math.nan if straight is None else float(getattr(straight, name).mean())
@@ -69,7 +69,7 @@ def packed(found: Spectrum, jacobian: Jacobian, g: torch.Generator) -> Tensor:
     }
     row = torch.full((len(FACTS) + jacobian.dimension,), math.nan, dtype=torch.float64)
     row[: len(FACTS)] = torch.tensor([facts[name] for name in FACTS], dtype=torch.float64)
-    row[len(FACTS) : len(FACTS) + len(found.values)] = found.values.cpu()
+    row[len(FACTS) : len(FACTS) + len(spectrum.values)] = spectrum.values.cpu()
     return row
 
 
@@ -84,7 +84,7 @@ def unpacked(row: Tensor) -> tuple[Spectrum, dict[str, float]]:
     def estimate(name: str) -> Estimate:
         return Estimate(facts[name], facts[f"{name}_error"], n)
 
-    found = Spectrum(
+    spectrum = Spectrum(
         values=known,
         dimension=len(values),
         energy=estimate("energy"),
@@ -96,4 +96,4 @@ def unpacked(row: Tensor) -> tuple[Spectrum, dict[str, float]]:
         method="exact" if exact else "matrix-free",
         calls=int(facts["calls"]),
     )
-    return found, facts
+    return spectrum, facts

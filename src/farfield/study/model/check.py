@@ -176,5 +176,5 @@ def _remedy(better: Tried, description: Description) -> str:
         return f"change {description.path / DESCRIPTION}"
     named = {"v": "v_prediction", "cosine": "squaredcos_cap_v2"}
     keys = {"prediction": "prediction_type", "schedule": "beta_schedule", "steps": "num_train_timesteps"}
-    told = ", ".join(f"{keys.get(k, k)} {named.get(v, v)}" for k, v in better.changes.items())
-    return f"set {told} in its scheduler_config.json"
+    changes = ", ".join(f"{keys.get(k, k)} {named.get(v, v)}" for k, v in better.changes.items())
+    return f"set {changes} in its scheduler_config.json"

@@ -51,8 +51,7 @@ class Converted:
     source: Description
 
     def to_json(self) -> dict[str, Any]:
-        told = {name: getattr(self, name) for name in ("out", "format", "dtype", "exact")}
-        return {**told, "from": self.source.model}
+        return {name: getattr(self, name) for name in ("out", "format", "dtype", "exact")} | {"from": self.source.model}
 
     def __str__(self) -> str:
         kind = "a diffusers pipeline" if self.format == "diffusers" else "a farfield model"
@@ -104,13 +103,13 @@ def ddpm_scheduler(plan: Blueprint) -> dict[str, Any] | None:
     said = plan.pipeline()
     if said is None:
         return None
-    told = {key: said[key] for key in _SAID if said.get(key) is not None}
+    config = {key: said[key] for key in _SAID if said.get(key) is not None}
     if plan.network.get("out_channels") == 2 * plan.shape[0]:
-        told.setdefault("variance_type", "learned_range")
+        config.setdefault("variance_type", "learned_range")
     bare = SampleOnly(nn.Identity())
-    was, now = plan.denoiser(bare), replace(plan, family=None, scheduler=told).denoiser(bare)
+    was, now = plan.denoiser(bare), replace(plan, family=None, scheduler=config).denoiser(bare)
     levels = [d.schedule.levels for d in (was, now) if isinstance(d.schedule, DiscreteSchedule)]
-    return told if was.prediction == now.prediction and len(levels) == 2 and torch.equal(*levels) else None
+    return config if was.prediction == now.prediction and len(levels) == 2 and torch.equal(*levels) else None
 
 
 def _opened(model: str, description: Description, answers: Answers) -> tuple[Blueprint, nn.Module]:
@@ -163,8 +162,8 @@ def _check_free(out: Path) -> None:
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return
     ours = out.is_dir() and (out / ORIGIN).is_file() and {p.name for p in out.iterdir()} <= _WRITTEN
-    told = read_json(out / ORIGIN) if ours else None
-    if not isinstance(told, dict) or told.get("command") != "convert":
+    origin = read_json(out / ORIGIN) if ours else None
+    if not isinstance(origin, dict) or origin.get("command") != "convert":
         raise FarfieldError(
             f"{out}: there already, and not a model that `farfield convert` wrote; choose another place"
         )

@@ -88,10 +88,10 @@ def _shape(collection: Collection, keys: Sequence[str], size: Sequence[int] | No
 
 def _common_size(collection: Collection, keys: Sequence[str]) -> tuple[int, int]:
     """The height and width of all images, whatever their channels."""
-    found: dict[tuple[int, int], str] = {}
+    sizes: dict[tuple[int, int], str] = {}
     for key, (_, height, width) in collection.shapes(keys):
-        found.setdefault((height, width), key)
-    if len(found) > 1:
-        one, other = (f"{h}×{w} ({key})" for (h, w), key in list(found.items())[:2])
+        sizes.setdefault((height, width), key)
+    if len(sizes) > 1:
+        one, other = (f"{h}×{w} ({key})" for (h, w), key in list(sizes.items())[:2])
         raise FarfieldError(f"{collection.name}: expected images of one size, found {one} and {other}; give --resize")
-    return next(iter(found))
+    return next(iter(sizes))

@@ -100,14 +100,14 @@ def describe(
     if path.is_file():
         try:
             checkpoint = _answered(path, answers, part) if answers else foreign.open_checkpoint(path, part=part)
-            found = _of_file(model, checkpoint)
+            description = _of_file(model, checkpoint)
         except UnreadError as error:
-            found = _unread(model, path, error)
+            description = _unread(model, path, error)
         digest, changed = _file_hash(path, hashed, quiet)
-        return replace(found, sha256=digest, findings=(*found.findings, *changed))
-    found = _of_folder(model, path, part, answers or {})
-    wanted = found.size <= HASHED if hashed is None else hashed
-    return replace(found, sha256=model_digest(model) if wanted else None)
+        return replace(description, sha256=digest, findings=(*description.findings, *changed))
+    description = _of_folder(model, path, part, answers or {})
+    wanted = description.size <= HASHED if hashed is None else hashed
+    return replace(description, sha256=model_digest(model) if wanted else None)
 
 
 def keep(model: str, answers: Answers) -> Path:
@@ -297,10 +297,14 @@ def _prediction(denoiser: NetworkDenoiser) -> str:
 def _levels(plan: Blueprint, denoiser: NetworkDenoiser) -> str:
     schedule = denoiser.schedule
     if isinstance(schedule, DiscreteSchedule):
-        told: Mapping[str, Any] = plan.scheduler if plan.family is None and plan.scheduler else plan.pipeline() or {}
-        betas = {"squaredcos_cap_v2": "cosine"}.get(told.get("beta_schedule", ""), told.get("beta_schedule", "linear"))
+        config: Mapping[str, Any] = plan.scheduler if plan.family is None and plan.scheduler else plan.pipeline() or {}
+        betas = {"squaredcos_cap_v2": "cosine"}.get(
+            config.get("beta_schedule", ""), config.get("beta_schedule", "linear")
+        )
         betas = "cosine" if plan.family == "iddpm" else betas
-        ends = f" {told['beta_start']:g} to {told['beta_end']:g}" if "beta_end" in told and betas != "cosine" else ""
+        ends = (
+            f" {config['beta_start']:g} to {config['beta_end']:g}" if "beta_end" in config and betas != "cosine" else ""
+        )
         scale = f", told to the network times {schedule.scale:g}" if schedule.scale != 1 else ""
         return f"{len(schedule.levels)} {betas} betas{ends}{scale}"
     if isinstance(schedule, VPSchedule):
@@ -315,7 +319,7 @@ def _file_hash(path: Path, hashed: bool | None, quiet: bool) -> tuple[str | None
     recorded = recorded_sha256(path)
     if not (path.stat().st_size <= HASHED if hashed is None else hashed):
         return recorded, ()
-    found = file_sha256(path, quiet=quiet)
-    if recorded and recorded != found:
-        return found, (Finding("sha256", found, f"it had {recorded} when it was downloaded: the file was changed"),)
-    return found, ()
+    digest = file_sha256(path, quiet=quiet)
+    if recorded and recorded != digest:
+        return digest, (Finding("sha256", digest, f"it had {recorded} when it was downloaded: the file was changed"),)
+    return digest, ()

@@ -65,9 +65,7 @@ class Scan:
         return sum(len(group) - 1 for group in self.exact)
 
     def to_json(self) -> dict[str, Any]:
-        told = {**asdict(self), "copies": self.copies}
-        del told["show"]
-        return told
+        return {k: v for k, v in asdict(self).items() if k != "show"} | {"copies": self.copies}
 
     def __str__(self) -> str:
         nearest = ", ".join(f"{float(share):.1%} up to {distance:.3g}" for share, distance in self.quantiles.items())
@@ -136,11 +134,11 @@ def _near(keys: Sequence[str], small: Tensor, near: float) -> tuple[tuple[Near, 
     shares = torch.tensor(QUANTILES, dtype=torch.float64)
     quantiles = dict(zip(map(str, QUANTILES), distances[:, 0].quantile(shares).tolist(), strict=True))
     threshold = near * quantiles["0.5"]
-    found = {}
+    distance_of = {}
     for i, j in (distances <= threshold).nonzero().tolist() if near else ():
         a, b = sorted((i, int(others[i, j])))
-        found[a, b] = float(distances[i, j])
-    pairs = sorted((Near(keys[a], keys[b], round(d, 4)) for (a, b), d in found.items()), key=lambda p: p.distance)
+        distance_of[a, b] = float(distances[i, j])
+    pairs = sorted((Near(keys[a], keys[b], round(d, 4)) for (a, b), d in distance_of.items()), key=lambda p: p.distance)
     return tuple(pairs), threshold, quantiles
 
 

@@ -47,7 +47,8 @@ def generate(settings: Generate, out: Path, *, quiet: bool = False) -> GenerateR
         FarfieldError: settings that the model cannot do, or a folder of another run.
     """
     sampling, seeds, model = settings.sampling, settings.seeds, settings.model
-    solver, churn = find_solver(sampling.rule), _churn(sampling)
+    solver = find_solver(sampling.rule)
+    churn = Churn(sampling.churn, sampling.churn_min, sampling.churn_max, sampling.churn_noise)
     check_noise(solver, sampling.eta, churn)
     denoiser = _open(model, sampling)
     if sampling.form == "png" and denoiser.image_shape[0] not in (1, 3):
@@ -62,7 +63,7 @@ def generate(settings: Generate, out: Path, *, quiet: bool = False) -> GenerateR
     if sampling.form == "png":
         _fill_pngs(run, keys, sampling, work)
     else:
-        run.fill(SAMPLES, Images, keys, sampling.loading.batch_size, work, "generating", sampling.steps)
+        run.compute(SAMPLES, Images, keys, sampling.loading.batch_size, work, "generating", sampling.steps)
     if run.ranks.main:
         if sampling.form == "npz":
             _write_npz(run.store(SAMPLES, Images), out / "images.npz", run.provenance)
@@ -84,10 +85,6 @@ def generate(settings: Generate, out: Path, *, quiet: bool = False) -> GenerateR
             network_calls=SampleCalls(per_image=calls, total=calls * len(seeds)),
         )
     )
-
-
-def _churn(sampling: Sampling) -> Churn:
-    return Churn(sampling.churn, sampling.churn_min, sampling.churn_max, sampling.churn_noise)
 
 
 def _open(model: str, sampling: Sampling) -> Denoiser:

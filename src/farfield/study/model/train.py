@@ -178,7 +178,7 @@ class _Session:
 
     def go(self) -> None:
         training, run = self.training, self.run
-        saved = told = time.monotonic()
+        saved = logged = time.monotonic()
         count = training.steps
         if training.done and self.log:
             if not self._kept():
@@ -196,8 +196,8 @@ class _Session:
                 advance(training.recipe.batch_size)
                 count += 1
                 if count % self.every == 0 or training.done:
-                    seconds = time.monotonic() - told
-                    told = time.monotonic()
+                    seconds = time.monotonic() - logged
+                    logged = time.monotonic()
                     self._row(seconds)
                 if count % self.snapshots == 0 or training.done:
                     self._snapshot()
@@ -288,18 +288,12 @@ class _Session:
     def _snapshot(self) -> None:
         if not self.training.ranks.main:
             return
-        told = {
-            "command": self.run.request["command"],
-            "data": self.run.request["data"],
-            "data_digest": self.run.request["data_digest"],
-            "class_names": self.run.request["class_names"],
-            "from": self.run.request["from"],
-            "images_seen": self.training.seen,
-            "recipe": self.run.request["recipe"],
-        }
+        request = self.run.request
+        origin = {key: request[key] for key in ("command", "data", "data_digest", "class_names", "from")}
+        origin |= {"images_seen": self.training.seen, "recipe": request["recipe"]}
         for i in range(len(self.training.averages)):
             with self.training.averaged(i) as denoiser:
-                save_model(self._folder(i), denoiser.network, self.plan, dtype=self.dtype, origin=told)
+                save_model(self._folder(i), denoiser.network, self.plan, dtype=self.dtype, origin=origin)
 
 
 def read_log(path: Path) -> list[LogRow]:

@@ -51,7 +51,7 @@ from farfield.study.unseen.interference import Judge, bandwidth, descend
 from farfield.study.unseen.ladder import Ladder, find_levels
 from farfield.study.unseen.symmetry import checked
 from farfield.study.unseen.symmetry import symmetry as symmetry_of
-from farfield.unseen.geometry import expectation, norms, pair_angles, pair_distances, triangle_angles
+from farfield.unseen.geometry import expectation, lengths_and_angles
 from farfield.unseen.interference import LEAST
 from farfield.unseen.inversion import convergence
 from farfield.unseen.prior import IsotropicPrior
@@ -174,12 +174,7 @@ def geometry(z: Tensor, most: int = 2000) -> LatentGeometry:
     d = prior.mean.numel()
     power = float(prior.mean.square().sum()) - prior.scale**2 * d / len(z)
     mean_norm = max(power, 0.0) ** 0.5
-    measured = {
-        "norm": norms(z),
-        "distance": pair_distances(z),
-        "angle": pair_angles(z),
-        "triangle": triangle_angles(z, generator(0, "figures"), most),
-    }
+    measured = lengths_and_angles(z, generator(0, "figures"), most)
     moments = {name: Moments(mean=float(v.mean()), sd=float(v.std())) for name, v in measured.items()}
     return LatentGeometry(
         n=len(z),

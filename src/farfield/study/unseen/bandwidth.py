@@ -35,8 +35,8 @@ def search_level(
     against the other half in the model's own features, copies of the first half left out. The least discrepancy wins."""
     kept = run.folder / "search.json"
     if (known := read_kept(kept)) is not None:
-        found: list[SearchedLevel] = from_json(list[SearchedLevel], known, str(kept))
-        return found
+        searched: list[SearchedLevel] = from_json(list[SearchedLevel], known, str(kept))
+        return searched
     levels = sorted({min(s, denoiser.schedule.sigma_max) for s in SEARCHED})
     if len(given) < 8:  # two halves of fewer than four say nothing
         return [SearchedLevel(sigma=usual_level(denoiser), chosen=True)]

@@ -47,7 +47,7 @@ def calibrate(
             advance(1)
         return Corrections(part, torch.stack(rows))
 
-    fitted = run.compute(name, Corrections, keys, 4, work, "calibrating")
+    fitted = run.compute(name, Corrections, keys, 4, work, "calibrating").read()
     return CalibratedDenoiser(denoiser, x0.mean(0), levels, fitted.values)
 
 

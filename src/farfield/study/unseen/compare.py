@@ -14,9 +14,10 @@ from farfield.checkpoints.load import model_digest
 from farfield.command.compare import Compare, CompareResult
 from farfield.command.settings import LEFT_OUT
 from farfield.core.error import FarfieldError
+from farfield.data.field_source import open_fields
 from farfield.data.file_name import file_names
 from farfield.data.image import list_keys
-from farfield.study.bench.domain import open_domain, read_fields, reads_fields
+from farfield.study.bench.domain import Split, open_domain, reads_fields
 from farfield.study.bench.measure import identities
 from farfield.study.bench.numerics import model_facts, open_model
 from farfield.study.bench.run import Run
@@ -40,7 +41,7 @@ def compare(settings: Compare, out: Path, *, quiet: bool = False) -> CompareResu
             f"{settings.model}: a latent diffusion model, which is not tuned here; leave {', '.join(tuned)} out, such as "
             f"--methods {','.join(m for m in settings.chosen if m not in TUNINGS) or 'ours'}"
         )
-    named = identities(settings.specs)
+    named = identities(settings.descriptors.specs)
     pairs = list(zip(settings.examples, settings.heldout or [None] * len(settings.examples), strict=True))
     places = [_counts(source, held, denoiser.image_shape, settings) for source, held in pairs]
     # the images of a domain are in the request of its own folder: only one domain is held at a time
@@ -61,11 +62,8 @@ def compare(settings: Compare, out: Path, *, quiet: bool = False) -> CompareResu
             source,
             denoiser.image_shape,
             reading,
+            Split(max(numbers), settings.n, REFERENCES, settings.seed),
             heldout=held,
-            examples=max(numbers),
-            n=settings.n,
-            most_references=REFERENCES,
-            seed=settings.seed,
         )
         if not domain.held:
             raise FarfieldError(TOO_FEW.format(held or source))
@@ -96,7 +94,7 @@ def _counts(source: str, heldout: str | None, shape: Sequence[int], settings: Co
 
     def images(of: str) -> int:
         fields = reads_fields(source, reading)
-        return len(read_fields(reading, of, shape) if fields else list_keys(of, strict=reading.strict))
+        return len(open_fields(of, shape, reading) if fields else list_keys(of, strict=reading.strict))
 
     if heldout and images(heldout) < 12:
         raise FarfieldError(TOO_FEW.format(heldout))

@@ -35,7 +35,7 @@ from farfield.study.bench.run import Run
 from farfield.study.unseen.bandwidth import usual_level
 from farfield.study.unseen.calibration import calibrate
 from farfield.study.unseen.proposal import Producer, fit_chooser, produce, sampler_calls
-from farfield.unseen.tuning import Method, tune
+from farfield.unseen.tuning import Method, Recipe, tune
 
 SAMPLERS: dict[str, Sampler] = {
     "ours": Sampler(),
@@ -83,10 +83,13 @@ class Contest:
         base, every, held = self.domain.shown(own), self.domain.examples, self.domain.held
         # The smaller draws are the first of the larger one: `choose` ranks the same keys with the same seed.
         given = {c: every.select(choose(every.keys, c, self.settings.seed)[0]) for c in sorted(counts)}
-        made = {c: {name: one for name in self.settings.chosen if (one := self._make(name, given[c]))} for c in given}
+        ways = {name: self._sampled if name in SAMPLERS else self._tuned for name in self.settings.chosen}
+        made = {c: {name: one for name, way in ways.items() if (one := way(name, given[c]))} for c in given}
         bounds: dict[str, dict[str, Measures]] = {"real": {}, "base": {}}
         batch_size = self.numerics.loading.batch_size
-        for label, describe in descriptions(self.settings.specs, held["references"], batch_size, self.denoiser):
+        for label, describe in descriptions(
+            self.settings.descriptors.specs, held["references"], batch_size, self.denoiser
+        ):
             known = describe(self.run, sets={**held, "base": base, "examples": every})
             for name, scores in distances(known["references"], {b: known[b] for b in bounds}).items():
                 bounds[name][label] = scores
@@ -130,9 +133,6 @@ class Contest:
         floor = parts.copies(self.domain.held["references"].values) if parts else None
         return Count(count=len(given), methods=methods, local_copies_floor=floor, advice=advise(methods))
 
-    def _make(self, name: str, given: Images) -> Made | None:
-        return self._sampled(name, given) if name in SAMPLERS else self._tuned(name, given)
-
     def _sampled(self, name: str, given: Images) -> Made | None:
         """From the frozen model; None where the sampler cannot serve these examples, which is noted."""
         settings, numerics = SAMPLERS[name], self.numerics
@@ -173,21 +173,24 @@ class Contest:
         unused |= set() if name == "lora" else {"rank"}
         run = self._folder(name, given, {k: v for k, v in vars(t).items() if k not in unused})
         steps = math.ceil(count / t.batch_size) * t.epochs if most is None else most // (3 * t.batch_size)
+        recipe = Recipe(
+            TUNINGS[name],
+            epochs=t.epochs if most is None else None,
+            batch_size=t.batch_size,
+            learning_rate=t.learning_rate,
+            rank=t.rank,
+            seed=self.settings.seed,
+            patience=None if most is None else t.patience,
+            most_calls=most,
+        )
         if not run.ranks.main:
             run.ranks.wait()
         with progress(f"{name}: tuning on {count}", steps, quiet=run.quiet) as advance:
             tuned = tune(
                 self.denoiser,
                 given.values,
-                method=TUNINGS[name],
-                epochs=t.epochs if most is None else None,
-                batch_size=t.batch_size,
-                learning_rate=t.learning_rate,
-                rank=t.rank,
-                seed=self.settings.seed,
+                recipe,
                 heldout=None if most is None else t.share,
-                patience=None if most is None else t.patience,
-                most_calls=most,
                 checkpoint=StateFile(run.folder / "tuning.safetensors", "tuning"),
                 callback=lambda step, loss: advance(1),
             )
@@ -201,8 +204,8 @@ class Contest:
         )
         finish = self._finish(given)
         images = Images(samples.keys, finish(samples.values)) if finish else samples
-        told = Tuned(history=tuned.history, stopped=tuned.stopped, best=tuned.best, seconds=tuned.seconds)
-        return self._entry(run, images, {"training": tuned.calls, "sampling": n * self.calls}, tuning=told)
+        tuning = Tuned(history=tuned.history, stopped=tuned.stopped, best=tuned.best, seconds=tuned.seconds)
+        return self._entry(run, images, {"training": tuned.calls, "sampling": n * self.calls}, tuning=tuning)
 
     def _entry(
         self,

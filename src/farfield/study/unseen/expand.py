@@ -18,7 +18,7 @@ from farfield.core.artifact import Images, Latents, save, write_json
 from farfield.data.picture import as_shown, save_pngs
 from farfield.diffusion.denoiser import Denoiser
 from farfield.study.bench.carrier import Carrier, describe_trip
-from farfield.study.bench.domain import MOST_REFERENCES, open_domain
+from farfield.study.bench.domain import MOST_REFERENCES, Split, open_domain
 from farfield.study.bench.measure import SHOWN, geometry, identities, measure
 from farfield.study.bench.numerics import model_facts, open_model
 from farfield.study.bench.physical import compare, describe_fields, write_fields
@@ -41,15 +41,13 @@ def expand(settings: Expand, out: Path, *, quiet: bool = False) -> ExpandResult:
     """Make new images of a domain and measure them; of physical data samples leave in its units as well."""
     numerics, sampler, seed, n = settings.numerics, settings.sampler, settings.seed, settings.n
     denoiser = open_model(settings.model, numerics)
-    named = identities(settings.specs)
+    named = identities(settings.descriptors.specs)
     domain = open_domain(
         settings.examples,
         denoiser.image_shape,
         settings.reading,
+        Split(settings.count, n, seed=seed),
         heldout=settings.heldout,
-        examples=settings.count,
-        n=n,
-        seed=seed,
     )
     given, physical = domain.examples, domain.physical
     check_sampler(sampler, len(given))
@@ -98,11 +96,12 @@ def expand(settings: Expand, out: Path, *, quiet: bool = False) -> ExpandResult:
 
     sets = {
         "examples": given,
+        **domain.held,
         "samples": domain.shown(samples),
         "base": Images(base.keys, as_shown(base.values)),
-        **domain.held,
     }
-    measures, news, nearest = measure(run, denoiser, settings.specs, sets, batch_size)
+    measures, novelties, nearest = measure(run, denoiser, settings.descriptors.specs, sets, ["samples"], batch_size)
+    news = {label: row["samples"] for label, row in novelties.items()}
     local = _local_copies(sets) if len(given) > 2 else None
     fields = compare(physical, samples) if physical else None
     held, real = sets.get("references"), sets.get("real")
@@ -138,7 +137,7 @@ def expand(settings: Expand, out: Path, *, quiet: bool = False) -> ExpandResult:
             measures=measures,
             fields=fields,
             novelty=news,
-            nearest=nearest,
+            nearest=nearest.get("samples", {}),
             local_copies=local,
             standing=standing(
                 measures,
@@ -165,7 +164,7 @@ def _notes(settings: Expand, sampler: Sampler, chooser: Chooser | None, channels
         )
     if channels not in (1, 3):
         notes.append(f"Images of {channels} channels have no PNG form: the samples are in samples/ only.")
-    if chooser and "model" in settings.descriptors:
+    if chooser and "model" in settings.descriptors.specs:
         notes.append(
             "The descriptor `model` also chose among the candidates: judge the samples by the other descriptors."
         )

@@ -103,7 +103,7 @@ def descend(run: Run, ladder: Ladder, latents: Latents, etas: Sequence[float], s
     level, steps = f"{latents.sigma:.4g}", ladder.calls(latents.sigma)
     return run.compute(
         f"decoded/{level}", Images, keys, ladder.numerics.loading.batch_size, work, f"down from {level}", steps
-    )
+    ).read()
 
 
 def _job(key: str) -> str:

@@ -101,8 +101,8 @@ def _candidates(choice: Choice, most: int) -> list[tuple[Method, int]]:
         Method("belm"),
         Method("fixed-point", "heun", tolerance=tolerance),
     ]
-    found = [(m, k) for k in LADDER if 2 * k <= most for m in methods]
-    return sorted(found, key=lambda pair: sum(pair[0].calls(pair[1])))
+    affordable = [(m, k) for k in LADDER if 2 * k <= most for m in methods]
+    return sorted(affordable, key=lambda pair: sum(pair[0].calls(pair[1])))
 
 
 def _try(carrier: Carrier, probe: Images, truth: Tensor) -> TriedMethod:
@@ -135,10 +135,10 @@ def _most_steps(denoiser: Denoiser, sigma: float | None) -> int:
                 continue
             yield steps
 
-    found = next(possible(), None)
-    if found is None:
+    most = next(possible(), None)
+    if most is None:
         denoiser.schedule.sigmas(1, sigma)  # a level out of range is the better message
         raise FarfieldError(
             f"method auto: this model has fewer than {REFERENCE // 4} levels below sigma {sigma}; give --method and --steps"
         )
-    return found
+    return most

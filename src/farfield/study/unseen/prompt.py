@@ -21,7 +21,7 @@ from farfield.core.artifact import Images, save
 from farfield.core.error import FarfieldError
 from farfield.core.runtime import Advance, exact_matmul, resolve_device, resolve_dtype
 from farfield.data.picture import as_shown, fit, save_pngs, to_uint8
-from farfield.study.bench.domain import Domain, open_domain
+from farfield.study.bench.domain import Domain, Split, open_domain
 from farfield.study.bench.measure import SHOWN, compare, descriptions, identities
 from farfield.study.bench.numerics import load_model
 from farfield.study.bench.run import Run
@@ -63,7 +63,7 @@ def prompt(settings: Prompt, out: Path, *, quiet: bool = False) -> PromptResult:
     side = settings.size or painter.side
     reading, domain = Reading(strict=settings.strict), None
     if heldout:
-        domain = open_domain(heldout, (3, side, side), reading, examples=settings.count, n=n, seed=seed)
+        domain = open_domain(heldout, (3, side, side), reading, Split(settings.count, n, seed=seed))
     run = Run.of(
         out,
         settings,
@@ -86,7 +86,7 @@ def prompt(settings: Prompt, out: Path, *, quiet: bool = False) -> PromptResult:
         advance(len(part))
         return Images(part, reduced(made, side))
 
-    samples = run.compute("samples", Images, keys, loading.batch_size, work, "painting")
+    samples = run.compute("samples", Images, keys, loading.batch_size, work, "painting").read()
     result = PromptResult(
         model=ModelFacts(
             name=settings.model,

@@ -132,7 +132,7 @@ class Producer:
         def work(part: tuple[str, ...], advance: Advance) -> Images:
             return self._decode(self.propose([int(k) for k in part], stream="pilot")[0], advance)
 
-        return run.compute(name, Images, keys, carrier.batch_size, work, label, carrier.steps)
+        return run.compute(name, Images, keys, carrier.batch_size, work, label, carrier.steps).read()
 
     def make(self, keys: tuple[str, ...], advance: Advance, chooser: Chooser | None) -> tuple[Images, Latents]:
         """The images of these seeds and the latents they were decoded from."""
@@ -167,7 +167,7 @@ def produce(run: Run, producer: Producer, chooser: Chooser | None, keys: list[st
         return images
 
     steps = producer.carrier.steps * count
-    return run.compute("samples", Images, keys, batch_size, work, "sampling", steps, beside=[sampled])
+    return run.compute("samples", Images, keys, batch_size, work, "sampling", steps, beside=[sampled]).read()
 
 
 def repeats(copies: float, sampler: Sampler) -> str | None:

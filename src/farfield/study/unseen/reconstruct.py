@@ -72,14 +72,14 @@ def _returned(
     returned = carrier.down(run, "reconstructions", latents, "decoding")
     trip = round_trip(images.values, returned.values)
     rows = zip(images.keys, trip.psnr.tolist(), trip.ssim.tolist(), trip.max_error.tolist(), strict=True)
-    told = describe_trip(trip)
+    reconstruction = describe_trip(trip)
     if physical:
-        told = told.but(max_error_physical=spread(physical.max_error(returned)))
+        reconstruction = reconstruction.but(max_error_physical=spread(physical.max_error(returned)))
     if run.ranks.main and images.values.shape[1] in (1, 3):
         save_pngs(returned, run.folder / "png", run.provenance)
     return result.but(
         images={key: ImageTrip(psnr=psnr, ssim=ssim, max_error=error) for key, psnr, ssim, error in rows},
-        reconstruction=told,
+        reconstruction=reconstruction,
         codec=carrier.codec_limit(run, images, returned),
     )
 

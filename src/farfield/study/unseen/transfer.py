@@ -12,14 +12,14 @@ from farfield.audit.content import kept
 from farfield.audit.standing import standing
 from farfield.checkpoints.load import model_digest
 from farfield.command.facts import SourceFacts
-from farfield.command.measures import BySet, Measures, Nearest, Novelty
+from farfield.command.measures import Measures
 from farfield.command.shared import Reading
 from farfield.command.transfer import KeptContent, Transfer, TransferResult
 from farfield.core.artifact import Images, Latents, save
 from farfield.data.picture import as_shown, save_pngs
 from farfield.study.bench.carrier import Carrier
-from farfield.study.bench.domain import Domain, open_domain
-from farfield.study.bench.measure import SHOWN, compare, descriptions, identities, newness, spread
+from farfield.study.bench.domain import Domain, Split, open_domain
+from farfield.study.bench.measure import SHOWN, identities, measure, spread
 from farfield.study.bench.numerics import model_facts, open_model
 from farfield.study.bench.run import Run
 from farfield.unseen.inversion import round_trip
@@ -35,15 +35,15 @@ def transfer(settings: Transfer, out: Path, *, quiet: bool = False) -> TransferR
     The images that change are the examples of their own domain. The last strength is the result (``samples/``), the
     others are steps to it.
     """
-    numerics, reading, specs = settings.numerics, Reading(strict=settings.strict), settings.specs
+    numerics, reading, specs = settings.numerics, Reading(strict=settings.strict), settings.descriptors.specs
     strengths = sorted(set(settings.strength))
     named = identities(specs)
     denoiser = open_model(settings.model, numerics)
     shape, seed = denoiser.image_shape, settings.seed
-    source = open_domain(settings.content, shape, reading, examples=settings.n, n=1, most_references=1, seed=seed)
+    source = open_domain(settings.content, shape, reading, Split(settings.n, 1, 1, seed))
     given = source.examples
     target = open_domain(
-        settings.style, shape, reading, heldout=settings.heldout, examples=settings.count, n=len(given), seed=seed
+        settings.style, shape, reading, Split(settings.count, len(given), seed=seed), heldout=settings.heldout
     )
     carrier = Carrier.of(numerics, denoiser)
     run = Run.of(
@@ -74,17 +74,8 @@ def transfer(settings: Transfer, out: Path, *, quiet: bool = False) -> TransferR
     }
     chosen = list(made)[-1]
     everything = {**sets, "examples": target.examples, **target.held}
-    against, held = target.held.get("references", target.examples), target.held.get("references")
-    measures: dict[str, BySet] = {}
-    news: dict[str, dict[str, Novelty]] = {}
-    nearest: dict[str, Nearest] = {}
-    for label, describe in descriptions(specs, against, carrier.batch_size, denoiser):
-        known = describe(run, sets=everything)
-        references = known.get("references")
-        measures[label] = compare(references or known["examples"], {k: known[k] for k in (*sets, "real") if k in known})
-        copies = {name: newness(known[name], known["examples"], references) for name in sets}
-        news[label] = {name: row for name, (row, _) in copies.items()}
-        nearest = nearest or copies[chosen][1]
+    measures, news, nearest = measure(run, denoiser, specs, everything, [*sets], carrier.batch_size)
+    held = target.held.get("references")
     stands = standing(
         {d: {"samples": row[chosen], "real": row.get("real", Measures())} for d, row in measures.items()},
         {d: row[chosen] for d, row in news.items()},
@@ -112,7 +103,7 @@ def transfer(settings: Transfer, out: Path, *, quiet: bool = False) -> TransferR
             measures=measures,
             novelty=news,
             standing=stands,
-            nearest=nearest,
+            nearest=nearest.get(chosen, {}),
             kept={name: _kept(given, images) for name, images in sets.items() if name != "before"},
             notes=[
                 *source.notes,
@@ -150,10 +141,5 @@ def _decoded(
 
 def _kept(sources: Images, images: Images) -> KeptContent:
     """How much of the sources is left in the images."""
-    left = kept(sources.values, images.values)
-    return KeptContent(
-        correlation=left.correlation,
-        recognised=left.recognised,
-        chance=left.chance,
-        ssim=spread(round_trip(as_shown(sources.values), as_shown(images.values)).ssim),
-    )
+    ssim = spread(round_trip(as_shown(sources.values), as_shown(images.values)).ssim)
+    return KeptContent(**vars(kept(sources.values, images.values)), ssim=ssim)
