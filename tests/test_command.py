@@ -21,6 +21,7 @@ from farfield.data.image import list_keys
 from farfield.present.page import Content, Section, Table
 from farfield.study.bench.run import Run
 from farfield.study.perform import function
+from tests.tiny import farfield
 
 
 # A whole command: what it takes, what it leaves, what it does, what is shown.
@@ -150,3 +151,10 @@ def test_a_command_line_gives_the_settings_that_it_was_made_of(name):
     for leaf in leaves(COMMANDS[name].settings):
         assert leaf.option.help[:1].isupper() or not leaf.option.help[:1].isalpha() or leaf.option.help, leaf.name
         assert leaf.required or leaf.value(leaf.default) == leaf.default, leaf.name
+
+
+def test_an_option_by_its_former_name_and_not_by_both():
+    line = ("audit", "none", "none", "-o", "none", "--alpha", "2")
+    assert "--rate 2: expected a number, above 0 and below 1" in farfield(*line).err
+    both = farfield(*line, "--rate", "0.5")
+    assert both.code == 2 and "--rate and --alpha: one option by two names" in both.err

@@ -12,6 +12,7 @@ import typer
 from farfield.command.commands import Command
 from farfield.command.option import Leaf
 from farfield.command.settings import help_of, leaves
+from farfield.core.error import FarfieldError
 
 RUN = "The run"
 
@@ -42,8 +43,13 @@ def _function(command: Command, parameters: list[inspect.Parameter], rest: bool)
             if leaf.option.rest:
                 given[leaf.name] = tuple(given.pop("context").args)
             former = given.pop(f"{leaf.name}__old", None)
-            if former is not None and not given.get(leaf.name):
-                given[leaf.name] = former
+            if former in (None, []):
+                continue
+            if given.get(leaf.name) not in (None, []):
+                raise FarfieldError(
+                    f"{leaf.said} and {leaf.option.old[0]}: one option by two names; give {leaf.said} alone"
+                )
+            given[leaf.name] = former
         work(
             command,
             {k: tuple(v) if isinstance(v, list) else v for k, v in given.items() if v not in (None, [])},
