@@ -41,6 +41,7 @@ class Optimization(Settings):
     ] = "500k"
     clip: Annotated[float, Option("Largest norm of a gradient; 0 for any.", least=0)] = 1.0
     flips: Annotated[bool, Option("Mirror images at random.")] = False
+    turns: Annotated[bool, Option("Turn square images by quarters at random.")] = False
     level_law: Annotated[
         tuple[float, ...] | None,
         Option(
@@ -68,7 +69,8 @@ class Architecture(Settings):
     in_request: ClassVar[bool] = False  # but as the configuration that is built of it
 
     network: Annotated[
-        Literal["ddpmpp", "ncsnpp", "adm", "unet2d"], Option("Its architecture; unet2d is that of diffusers.")
+        Literal["ddpmpp", "ncsnpp", "adm", "unet2d", "mixer"],
+        Option("Its architecture; unet2d is that of diffusers, mixer is quick on a CPU and takes images of one size.")
     ] = "ddpmpp"
     precond: Annotated[
         Literal["edm", "ddpm", "v", "iddpm", "vp", "ve"] | None,

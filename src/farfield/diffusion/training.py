@@ -66,6 +66,7 @@ class Recipe:
         averages: moving averages of the weights, see `average.Average`; the first is the model.
         clip: largest norm of a gradient; None for any.
         flips: mirror each image at random.
+        turns: turn each image by quarters at random.
         law: mean and standard deviation of ln sigma, in place of the family's own law of levels.
         precision: of the network's arithmetic; weights and Adam's moments are float32.
         seed: of everything.
@@ -83,6 +84,7 @@ class Recipe:
     averages: tuple[str, ...] = ("500k",)
     clip: float | None = 1.0
     flips: bool = False
+    turns: bool = False
     law: tuple[float, float] | None = None
     precision: Precision = "float32"
     seed: int = 0
@@ -118,7 +120,10 @@ class Recipe:
         return rate
 
     def request(self) -> dict[str, Any]:
-        return asdict(self)
+        request = asdict(self)
+        if not self.turns:  # as requests were before there were turns: what they began can be continued
+            del request["turns"]
+        return request
 
 
 class Training:
@@ -159,6 +164,8 @@ class Training:
             raise FarfieldError(
                 "training with classes: the data have no labels; give a dataset.json, or leave classes out"
             )
+        if recipe.turns and denoiser.shape[-1] != denoiser.shape[-2]:
+            raise FarfieldError(f"turns: images of {'×'.join(map(str, denoiser.shape[-2:]))}; only square ones are turned")
         self.rows, self.recipe, self.augment, self.conditional = rows, recipe, augment, conditional
         self.device = device or torch.device("cpu")
         self.denoiser = denoiser.to(self.device, torch.float32).train().requires_grad_(True)
@@ -263,6 +270,9 @@ class Training:
             g = generator(recipe.seed, f"training-{p}")
             mirrored.append(float(torch.rand((), generator=g)) < 0.5)
             noises.append(torch.randn(x.shape[1:], generator=g))
+        if recipe.turns:
+            quarters = [int(torch.randint(4, (), generator=generator(recipe.seed, f"training-turn-{p}"))) for p in places]
+            x = torch.stack([image.rot90(k, (-2, -1)) for image, k in zip(x, quarters, strict=True)])
         if recipe.flips:
             x = torch.where(torch.tensor(mirrored).reshape(-1, 1, 1, 1), x.flip(-1), x)
         conditions: dict[str, Tensor] = {}

@@ -7,6 +7,7 @@ ddpmpp     DDPM++ (`song_unet`)                        the lowest map is about 8
 ncsnpp     NCSN++ (`song_unet`)                        the lowest map is about 8 pixels
 adm        ADM (`adm_unet`)                            the lowest map is about 8 pixels
 unet2d     DDPM's network, diffusers' `UNet2DModel`    as often as the size halves evenly, down to 4
+mixer      MLP-mixer (`mixer`), quick on a CPU         one, of patches of 4 pixels
 =========  ==========================================  =============================================
 
 The defaults are the published settings at 32 pixels (ddpmpp, ncsnpp: width 128; arXiv 2206.00364, table 7), 64 (adm: width
@@ -27,10 +28,10 @@ from farfield.networks.mixer import Mixer
 from farfield.networks.song_unet import SongUNet
 from farfield.networks.unet2d import unet2d, unet2d_config
 
-Kind = Literal["ddpmpp", "ncsnpp", "adm", "unet2d"]
+Kind = Literal["ddpmpp", "ncsnpp", "adm", "unet2d", "mixer"]
 KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
 
-_BLOCKS: Final[dict[str, int]] = {"ddpmpp": 4, "ncsnpp": 4, "adm": 3, "unet2d": 2}
+_BLOCKS: Final[dict[str, int]] = {"ddpmpp": 4, "ncsnpp": 4, "adm": 3, "unet2d": 2, "mixer": 4}
 _NCSNPP: Final = {
     "embedding_type": "fourier",
     "channel_mult_noise": 2,
@@ -90,13 +91,26 @@ def network_config(
     if not 0 <= dropout < 1:
         raise FarfieldError(f"dropout {dropout:g}: expected at least 0 and less than 1")
     sides = [side >> i for i in range(len(multipliers))]
-    if attention is None:
+    if attention is None and kind != "mixer":
         attention = tuple(s for s in sides if (s <= 32 if kind == "adm" else 8 < s <= 16))
-    if strange := [s for s in attention if s not in sides]:
+    if strange := [s for s in attention or () if s not in sides]:
         raise FarfieldError(
             f"attention at {', '.join(map(str, strange))}: expected resolutions of this network's levels, "
             f"{', '.join(map(str, sides))}"
         )
+    if kind == "mixer":
+        if multipliers != (1,) or attention or dropout or classes or augment:
+            raise FarfieldError(
+                "mixer: has one level, no attention, no dropout and no classes, and cannot be told of augmentation; leave these out"
+            )
+        return {
+            "kind": kind,
+            "img_size": [height, columns],
+            "in_channels": channels,
+            "out_channels": channels,
+            "width": width,
+            "num_blocks": blocks,
+        }
     if kind == "unet2d":
         halves = 2 ** (len(multipliers) - 1)
         if augment:
@@ -108,7 +122,7 @@ def network_config(
             )
         return {
             "kind": kind,
-            **unet2d_config(tuple(shape), width, multipliers, blocks, tuple(attention), dropout, classes),
+            **unet2d_config(tuple(shape), width, multipliers, blocks, tuple(attention or ()), dropout, classes),
         }
     return {
         "kind": kind,
@@ -120,7 +134,7 @@ def network_config(
         "model_channels": width,
         "channel_mult": list(multipliers),
         "num_blocks": blocks,
-        "attn_resolutions": list(attention),
+        "attn_resolutions": list(attention or ()),
         "dropout": dropout,
         **(_NCSNPP if kind == "ncsnpp" else {}),
     }
@@ -160,7 +174,7 @@ def from_config(config: dict[str, Any]) -> nn.Module:
         raise FarfieldError(
             f"configuration of a network {kind}: {error}; give that of the same kind, unchanged"
         ) from error
-    raise FarfieldError(f"configuration of a network of kind {kind!r}: expected one of {', '.join(KINDS)}, guided, mixer")
+    raise FarfieldError(f"configuration of a network of kind {kind!r}: expected one of {', '.join(KINDS)}, guided")
 
 
 def _check_size(config: dict[str, Any]) -> None:
@@ -176,6 +190,8 @@ def _check_size(config: dict[str, Any]) -> None:
 def _multipliers(kind: str, height: int, columns: int) -> tuple[int, ...]:
     """The published multipliers for images of about this size."""
     low = min(height, columns)
+    if kind == "mixer":
+        return (1,)
     if kind == "unet2d":
         levels = 1
         while levels < 6 and height % 2**levels == 0 == columns % 2**levels and low >> levels >= 4:
