@@ -70,6 +70,13 @@ class Sampler(Settings):
     calibrate: Annotated[
         bool, Option("Correct the frozen denoiser on the examples, in closed form.", "--calibrate/--no-calibrate")
     ] = True
+    network: Annotated[
+        bool,
+        Option("Ask the frozen network; --no-network is the control: the same without it.", "--network/--no-network"),
+    ] = True
+    patches: Annotated[
+        bool, Option("Let the examples' patches take part in the correction.", "--patches/--no-patches")
+    ] = True
     parents: Annotated[
         int,
         Option(
@@ -82,6 +89,8 @@ class Sampler(Settings):
             raise FarfieldError(
                 f"--t {as_text(self.t)}: expected one place between two latents, or two such places, low first"
             )
+        if not (self.network or self.calibrate):
+            raise FarfieldError("--no-network --no-calibrate: nothing is left to decode with; leave one of the two out")
         object.__setattr__(self, "t", (self.t[0], self.t[-1]))
 
 

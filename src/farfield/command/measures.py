@@ -36,6 +36,24 @@ class Certificate(Result):
     n: Annotated[int, "latents that were made again"]
 
 
+class GainLevel(Result):
+    """What is known at one noise level of examples that were left out; `study.unseen.calibration.gain`."""
+
+    sigma: float
+    errors: Annotated[
+        dict[str, Score],
+        "mean squared error a pixel of denoising: mean (the examples' mean), wiener (their Wiener filter), frozen (the network "
+        "as it is), network (calibrated), patches (the examples' own, without a network), all (what is taken)",
+    ]
+    adds: Annotated[
+        Score | None, "by what part the network lowers the error of what there is without it, paired; null without one"
+    ]
+    shares: Annotated[
+        dict[str, list[float]],
+        "what part of the answer each guess makes, by band from coarse to fine; `unseen.regression.shares`",
+    ]
+
+
 class SearchedLevel(Result):
     """A noise level that was tried; `study.unseen.bandwidth.search_level`."""
 

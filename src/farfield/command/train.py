@@ -70,7 +70,7 @@ class Architecture(Settings):
 
     network: Annotated[
         Literal["ddpmpp", "ncsnpp", "adm", "unet2d", "mixer"],
-        Option("Its architecture; unet2d is that of diffusers, mixer is quick on a CPU and takes images of one size.")
+        Option("Its architecture; unet2d is that of diffusers, mixer is quick on a CPU and takes images of one size."),
     ] = "ddpmpp"
     precond: Annotated[
         Literal["edm", "ddpm", "v", "iddpm", "vp", "ve"] | None,

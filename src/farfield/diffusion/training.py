@@ -165,7 +165,9 @@ class Training:
                 "training with classes: the data have no labels; give a dataset.json, or leave classes out"
             )
         if recipe.turns and denoiser.shape[-1] != denoiser.shape[-2]:
-            raise FarfieldError(f"turns: images of {'×'.join(map(str, denoiser.shape[-2:]))}; only square ones are turned")
+            raise FarfieldError(
+                f"turns: images of {'×'.join(map(str, denoiser.shape[-2:]))}; only square ones are turned"
+            )
         self.rows, self.recipe, self.augment, self.conditional = rows, recipe, augment, conditional
         self.device = device or torch.device("cpu")
         self.denoiser = denoiser.to(self.device, torch.float32).train().requires_grad_(True)
@@ -271,7 +273,9 @@ class Training:
             mirrored.append(float(torch.rand((), generator=g)) < 0.5)
             noises.append(torch.randn(x.shape[1:], generator=g))
         if recipe.turns:
-            quarters = [int(torch.randint(4, (), generator=generator(recipe.seed, f"training-turn-{p}"))) for p in places]
+            quarters = [
+                int(torch.randint(4, (), generator=generator(recipe.seed, f"training-turn-{p}"))) for p in places
+            ]
             x = torch.stack([image.rot90(k, (-2, -1)) for image, k in zip(x, quarters, strict=True)])
         if recipe.flips:
             x = torch.where(torch.tensor(mirrored).reshape(-1, 1, 1, 1), x.flip(-1), x)

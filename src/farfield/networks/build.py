@@ -101,7 +101,7 @@ def network_config(
     if kind == "mixer":
         if multipliers != (1,) or attention or dropout or classes or augment:
             raise FarfieldError(
-                "mixer: has one level, no attention, no dropout and no classes, and cannot be told of augmentation; leave these out"
+                "mixer: has one level, no attention, no dropout, no classes, and cannot be told of augmentation; leave these out"
             )
         return {
             "kind": kind,

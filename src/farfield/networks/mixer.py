@@ -58,9 +58,7 @@ class Mixer(nn.Module):
         self.grid = (height // patch, columns // patch)
         self.conv_in = nn.Conv2d(in_channels + 1, width, patch, patch)
         patches = self.grid[0] * self.grid[1]
-        self.blocks = nn.ModuleList(
-            MixerBlock(patches, width, patch_hidden, channel_hidden) for _ in range(num_blocks)
-        )
+        self.blocks = nn.ModuleList(MixerBlock(patches, width, patch_hidden, channel_hidden) for _ in range(num_blocks))
         self.norm = nn.LayerNorm((width, patches))
         self.conv_out = nn.ConvTranspose2d(width, out_channels, patch, patch)
 

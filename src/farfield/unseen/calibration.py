@@ -3,22 +3,28 @@ r"""A frozen denoiser corrected on a domain's examples in closed form: nothing i
 Far from its training data a network is off by little that varies from image to image and by much that does not: an offset, a
 gain that depends on frequency, a leak between colours. All of that is linear, and known noise put on the examples shows
 it. With :math:`x = x_0 + \sigma n`, :math:`a = 1/\sqrt{1 + \sigma^2}` and :math:`q = \sigma a`, the velocity
-:math:`v = a n - q x_0` (arXiv 2202.00512) is what a network has to find at every level, high or low, and
-:math:`D = a^2 x - q v`. At each level the true v is regressed on the network's, :math:`\hat v`, and on the noisy image
+:math:`v = a n - q x_0` (arXiv 2202.00512) is what a denoiser has to find at every level, high or low, and
+:math:`D = a^2 x - q v`. At each level the true v is regressed on several guesses :math:`v_r` and on the noisy image
 itself, in an orthonormal cosine basis and for each band of frequencies b apart:
 
-.. math:: v_b \approx A_b (\hat v - \bar v)_b + B_b\, a (x - m)_b, \qquad
+.. math:: v_b \approx \sum_r A_{rb} (v_r - \bar v_r)_b + B_b\, a (x - m)_b, \qquad
           D'(x, \sigma) = m + a^2 (x - m) - q\,[\ldots]
 
-with C × C matrices A and B over the channels, m the examples' mean and :math:`\bar v` the mean of :math:`\hat v`. With A = 1,
-B = 0 it is the network but for the means; with A = 0 it is the Wiener filter of the examples, the best linear denoiser
-(Wiener 1949): least squares takes from each what it is good for.
+with C × C matrices A and B over the channels, m the examples' mean and :math:`\bar v_r` the mean of :math:`v_r`. The guesses are
+the frozen network's, and what the examples' patches say (`unseen.patches`), window by window. With A = 1 for the network alone
+it is the network but for the means; with A = 0 it is the Wiener filter of the examples, the best linear denoiser (Wiener 1949).
+What takes part at a level is decided by leave-one-out on the examples (`unseen.regression`): an example's own patches are no
+candidates for it, and neither it nor its views are in the means that it is held against,
+:math:`x_i - m_{-i} = (x_i - m)\, n / (n - 1)`. So the fit tells, level by level, what the frozen network adds.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cache
+from itertools import product
 
 import torch
 from torch import Tensor, nn
@@ -26,6 +32,53 @@ from torch import Tensor, nn
 from farfield.core.error import FarfieldError, NonFiniteError
 from farfield.core.runtime import generator, state_dtype
 from farfield.diffusion.denoiser import Denoiser
+from farfield.unseen.patches import Patches
+from farfield.unseen.regression import Choice, Products, choose, shares, solve
+
+DOUBTS = (3.0, 30.0, 300.0)
+"""Imagined coefficients among which leave-one-out chooses."""
+
+LEFT_OUT = ("mean", "wiener", "frozen", "network", "patches", "all")
+"""Denoisers of which `Level.errors` are known: the examples' mean; their Wiener filter; the frozen network as it is;
+calibrated; patches without a network; and what is taken, of all of these."""
+
+
+@dataclass(frozen=True)
+class Level:
+    """The correction at one level.
+
+    Attributes:
+        offsets: the mean of each guess, ``[R, C, H, W]``.
+        weights: ``[bands, (R + 1) C, C]``, A of each guess and then B.
+        errors: mean squared error a pixel of each example left out, ``[6, n]``, in the order of `LEFT_OUT`; NaN of what there is
+            not, as of patches or a network.
+        shares: what part of the answer each guess makes, and last the noisy image, ``[bands, R + 1]``.
+    """
+
+    offsets: Tensor
+    weights: Tensor
+    errors: Tensor
+    shares: Tensor
+
+    def flat(self) -> Tensor:
+        return torch.cat([part.double().flatten().cpu() for part in vars(self).values()])
+
+    @staticmethod
+    def of(flat: Tensor, shape: tuple[int, int, int], guesses: int, examples: int) -> Level:
+        """The inverse of `flat`, for images of this shape.
+
+        Raises:
+            FarfieldError: another number of values.
+        """
+        c, h, w = shape
+        count = int(bands(h, w).max()) + 1
+        sizes = [(guesses, c, h, w), (count, (guesses + 1) * c, c), (len(LEFT_OUT), examples), (count, guesses + 1)]
+        lengths = [math.prod(size) for size in sizes]
+        if flat.shape != (sum(lengths),):
+            raise FarfieldError(
+                f"calibration: expected {sum(lengths)} numbers for {guesses} guesses of images {shape}, found {tuple(flat.shape)}"
+            )
+        return Level(*(part.reshape(size) for part, size in zip(flat.split(lengths), sizes, strict=True)))
 
 
 def fit_level(
@@ -33,86 +86,139 @@ def fit_level(
     examples: Tensor,
     sigma: float,
     *,
+    network: bool = True,
+    patches: Patches | None = None,
     index: int = 0,
     views: int = 200,
-    doubt: float = 10.0,
+    doubts: tuple[float, ...] = DOUBTS,
     batch_size: int = 64,
-) -> Tensor:
-    r"""The correction at one level as a flat vector, to be given to `CalibratedDenoiser`.
+) -> Level:
+    """The correction at one level.
 
-    Noise comes in pairs (n, −n), which cancels in the means. A ridge of ``doubt`` imagined coefficients on which the
-    network was right keeps bands of few coefficients from being fitted to chance.
+    Noise comes in pairs (n, −n), which cancels in the means.
 
     Args:
         denoiser: of images ``[C, H, W]``.
         examples: ``[n, C, H, W]``, n at least 2.
         sigma: the level.
+        network: whether the denoiser is asked at all; False is the control, the same without it.
+        patches: of these examples, in this order.
         index: the level's number, which seeds its noise.
-        views: at least so many noisy images are shown to the network, the same number of each example.
-        doubt: how many, of the mean power of the regressors.
+        views: at least so many noisy images are looked at, the same number of each example.
+        doubts: see `unseen.regression.Choice`; the fit takes one of them.
         batch_size: images through the network at a time.
 
     Raises:
         FarfieldError: images of another shape, or fewer than 2.
         NonFiniteError: the network's answer has NaN or infinity.
     """
-    shape = _checked(denoiser, examples)
+    n, shape = len(examples), _checked(denoiser, examples)
     dtype = state_dtype(examples.device)
-    pairs = max(1, math.ceil(views / (2 * len(examples))))
-    clean = examples.to(dtype).repeat(2 * pairs, 1, 1, 1)
+    pairs = max(1, math.ceil(views / (2 * n)))
+    rows = torch.arange(n, device=examples.device).repeat(2 * pairs)
+    clean = examples.to(dtype)[rows]
     half = torch.randn((len(clean) // 2, *shape), generator=generator(index, "calibration"), dtype=torch.float64)
     noise = torch.cat([half, -half]).to(examples.device, dtype)
     x = clean + sigma * noise
     level = torch.tensor(sigma, dtype=dtype, device=examples.device)
-    with torch.no_grad():
-        predicted = torch.cat([velocity(part, denoiser(part, level), level) for part in x.split(batch_size)])
-    if not bool(torch.isfinite(predicted).all()):
+    asked = _guesses(network, patches)
+    guesses = (
+        torch.stack([_guess(denoiser, patches, g, x, level, rows, batch_size) for g in asked])
+        if asked
+        else x.new_zeros(0, *x.shape)
+    )
+    if not bool(torch.isfinite(guesses).all()):
         raise NonFiniteError(
             f"calibration at sigma {sigma:.4g}: the network's answer became NaN or infinite; use --dtype float32"
         )
-    offset, centre = predicted.mean(0), examples.to(dtype).mean(0)
+    count, spread = len(guesses), n / (n - 1)
+    offsets, centre = guesses.mean(1), examples.to(dtype).mean(0)
     a = (1 + sigma**2) ** -0.5
-    u = _cosine(torch.cat([predicted - offset, a * (x - centre)], 1))
-    y = _cosine(velocity(x - centre, clean - centre, level))
-    keep = torch.eye(2 * shape[0], shape[0], dtype=dtype, device=examples.device)
-    places = bands(*shape[1:])
-    matrices = []
-    for band in range(int(places.max()) + 1):
-        given, true = (v[:, :, places == band].permute(0, 2, 1).flatten(0, 1) for v in (u, y))
-        gram = given.T @ given
-        ridge = doubt / len(given) * gram.diagonal().mean() * torch.eye(len(gram), dtype=dtype, device=gram.device)
-        matrices.append(torch.linalg.solve(gram + ridge, given.T @ true + ridge @ keep))
-    return torch.cat([offset.flatten(), torch.stack(matrices).flatten()]).cpu()
+    own = guesses.new_zeros(count, n, *shape).index_add_(1, rows, guesses) / (2 * pairs)
+    others = offsets[:, None] + (offsets[:, None] - own) / (n - 1)  # the mean over the views of all other examples
+    centred = spread * (clean - centre)
+    given = [guesses[r] - others[r][rows] for r in range(count)] + [a * (centred + sigma * noise)]
+    true = velocity(centred + sigma * noise, centred, level)
+    places = bands(*shape[1:]).to(x.device)
+    products = Products.of(_cosine(torch.cat(given, 1)), _cosine(true), places, rows, n)
+
+    first = (0,) if network else ()
+    windows = tuple(range(len(first), count))
+    some = [(), *((w,) for w in windows), *([windows] if len(windows) > 1 else [])]
+    sets: dict[str, list[tuple[int, ...]]] = {
+        "wiener": [()],
+        "network": [first] if network else [],
+        "patches": some[1:],
+        "all": [k + s for k, s in product([(), first] if network else [()], some)],
+    }
+    taken = {name: _choices(group, doubts, network) for name, group in sets.items()}
+    scale = sigma**2 * a**2 / (2 * pairs * math.prod(shape))
+    errors = {name: choose(products, group, count)[1] * scale for name, group in taken.items() if group}
+    errors["mean"] = centred[:n].square().flatten(1).mean(1)
+    if network:
+        wrong = sigma * a * (guesses[0] - velocity(x, clean, level))
+        errors["frozen"] = torch.zeros_like(errors["mean"]).index_add_(0, rows, wrong.square().flatten(1).mean(1)) / (
+            2 * pairs
+        )
+    choice, _ = choose(products, taken["all"], count)
+    weights = solve(products, choice, count)
+    missing = torch.full_like(errors["mean"], torch.nan)
+    return Level(
+        offsets, weights, torch.stack([errors.get(name, missing) for name in LEFT_OUT]), shares(products, weights)
+    )
+
+
+def _choices(sets: list[tuple[int, ...]], doubts: tuple[float, ...], network: bool) -> list[Choice]:
+    return [
+        Choice(guesses, doubt, keep)
+        for guesses in sets
+        for doubt in doubts
+        for keep in ((0, None) if network and 0 in guesses else (None,))
+    ]
 
 
 class CalibratedDenoiser(Denoiser):
     r"""A denoiser with the corrections of `fit_level`, between fitted levels on a straight line in :math:`\ln\sigma`.
 
+    What has no weight at a level is not asked there: neither network nor patches.
+
     Args:
         denoiser: the frozen one.
         centre: m, the examples' mean ``[C, H, W]``.
         levels: ``[L]`` ascending, at least two; beyond them the correction of the nearest is used.
-        corrections: ``[L, k]``, a row of `fit_level` for each.
+        fits: L of `fit_level`.
+        network: as it was fitted.
+        patches: as they were fitted.
     """
 
-    def __init__(self, denoiser: Denoiser, centre: Tensor, levels: Tensor, corrections: Tensor):
+    def __init__(
+        self,
+        denoiser: Denoiser,
+        centre: Tensor,
+        levels: Tensor,
+        fits: Sequence[Level],
+        *,
+        network: bool = True,
+        patches: Patches | None = None,
+    ):
         super().__init__()
         self.denoiser, self.shape, self.schedule = denoiser, denoiser.shape, denoiser.schedule
         self.codec = denoiser.codec
-        c, h, w = centre.shape
-        places = bands(h, w)
-        size = c * h * w
-        if len(levels) < 2 or corrections.shape != (len(levels), size + (int(places.max()) + 1) * 2 * c * c):
+        self.patches, self.guesses = patches, _guesses(network, patches)
+        if len(levels) < 2 or len(fits) != len(levels):
             raise FarfieldError(
-                f"calibration: expected a correction for each of two or more levels of {tuple(centre.shape)}, found "
-                f"{tuple(corrections.shape)} for {len(levels)} levels"
+                f"calibration: expected a correction for each of two or more levels, found {len(fits)} for {len(levels)} levels"
             )
         dtype = state_dtype(centre.device)
+        self.fits = list(fits)
         self.levels = nn.Buffer(levels.to(centre.device, dtype))
         self.centre = nn.Buffer(centre.to(dtype))
-        self.offsets = nn.Buffer(corrections[:, :size].reshape(-1, c, h, w).to(self.levels))
-        self.matrices = nn.Buffer(corrections[:, size:].reshape(len(levels), -1, 2 * c, c).to(self.levels))
-        self.places = nn.Buffer(places.to(centre.device))
+        self.offsets = nn.Buffer(torch.stack([fit.offsets for fit in fits]).to(self.levels))
+        self.weights = nn.Buffer(torch.stack([fit.weights for fit in fits]).to(self.levels))
+        self.places = nn.Buffer(bands(*centre.shape[1:]).to(centre.device))
+        c = len(centre)
+        by_guess = self.weights.unflatten(2, (-1, c))
+        self.used = (by_guess != 0).flatten(3).any(3).any(1).tolist()
 
     def forward(self, x: Tensor, sigma: Tensor) -> Tensor:
         level = torch.as_tensor(sigma, device=x.device)
@@ -120,18 +226,49 @@ class CalibratedDenoiser(Denoiser):
             rows = [self(x[i : i + 1], level[i]) for i in range(len(x))]
             return torch.cat(rows)
         s = level.flatten()[0].to(self.levels)
-        offset, matrix = self._at(s)
-        a, centred = (1 + s**2).rsqrt(), x.to(s) - self.centre
-        predicted = velocity(x.to(s), self.denoiser(x, s).to(s), s)
-        given = _cosine(torch.cat([predicted - offset, a * centred], 1))
-        v = _cosine(torch.einsum("nihw,hwio->nohw", given, matrix[self.places]), back=True)
-        return (self.centre + a**2 * centred - s * a * v).to(x.dtype)
+        i, part = self._between(s)
+        offsets, weights = (held[i - 1].lerp(held[i], part) for held in (self.offsets, self.weights))
+        a, centred, c = (1 + s**2).rsqrt(), x.to(s) - self.centre, len(self.centre)
+        v = _band(_cosine(a * centred), weights[:, -c:], self.places)
+        for r, guess in enumerate(self.guesses):
+            if self.used[i - 1][r] or self.used[i][r]:
+                given = _guess(self.denoiser, self.patches, guess, x.to(s), s) - offsets[r]
+                v = v + _band(_cosine(given), weights[:, r * c : (r + 1) * c], self.places)
+        return (self.centre + a**2 * centred - s * a * _cosine(v, back=True)).to(x.dtype)
 
-    def _at(self, sigma: Tensor) -> tuple[Tensor, Tensor]:
+    def _between(self, sigma: Tensor) -> tuple[int, Tensor]:
+        """The upper of the two levels around one, and how near to it."""
         at = sigma.clamp(self.levels[0], self.levels[-1])
         i = int(torch.searchsorted(self.levels, at).clamp(1, len(self.levels) - 1))
-        part = (at / self.levels[i - 1]).log() / (self.levels[i] / self.levels[i - 1]).log()
-        return self.offsets[i - 1].lerp(self.offsets[i], part), self.matrices[i - 1].lerp(self.matrices[i], part)
+        return i, (at / self.levels[i - 1]).log() / (self.levels[i] / self.levels[i - 1]).log()
+
+
+def _guesses(network: bool, patches: Patches | None) -> list[int]:
+    """What is asked: 0 for the network, and the windows of the patches."""
+    return [0] * network + list(patches.windows if patches else ())
+
+
+def _guess(
+    denoiser: Denoiser,
+    patches: Patches | None,
+    guess: int,
+    x: Tensor,
+    sigma: Tensor,
+    exclude: Tensor | None = None,
+    batch_size: int | None = None,
+) -> Tensor:
+    """The velocity that one of them says, ``[B, C, H, W]``."""
+    if guess and patches is not None:
+        return velocity(x, patches(x, sigma, [guess], exclude)[0], sigma)
+    with torch.no_grad():
+        return torch.cat(
+            [velocity(part, denoiser(part, sigma).to(part), sigma) for part in x.split(batch_size or len(x))]
+        )
+
+
+def _band(x: Tensor, weights: Tensor, places: Tensor) -> Tensor:
+    """Channels of cosine coefficients ``[B, i, H, W]`` by the matrix ``[bands, i, o]`` of each one's band."""
+    return torch.einsum("nihw,hwio->nohw", x, weights[places])
 
 
 def velocity(x: Tensor, clean: Tensor, sigma: Tensor) -> Tensor:

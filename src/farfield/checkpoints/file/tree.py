@@ -34,8 +34,9 @@ _TEXT_PICKLE = b"(}])lcNI"
 
 
 def open_tree(path: Path) -> Tree:
-    """The contents of a bare pickle, a file of ``torch.save`` (both formats), safetensors, or arrays one after another; no tensor is
-    read yet.
+    """The contents of a bare pickle, a file of ``torch.save`` (both formats), safetensors, or arrays one after another.
+
+    No tensor is read yet.
 
     Raises:
         FarfieldError: no such file, something else, damaged, or it holds what is not data. Nothing of it is run.

@@ -48,7 +48,8 @@ def search_level(
     grids = [denoiser.schedule.sigmas(max(8, numerics.steps // 2), sigma) for sigma in levels]
     flow: Denoiser = denoiser
     if sampler.calibrate:
-        flow = calibrate(run, denoiser, sources, grids[-1], batch_size, "search/calibration")
+        known = {"network": sampler.network, "patches": sampler.patches}
+        flow = calibrate(run, denoiser, sources, grids[-1], batch_size, "search/calibration", **known)
     for sigma, sigmas in zip(levels, grids, strict=True):
         carrier = Carrier.of(numerics, flow, sigmas)
         latents = carrier.up(run, f"search/{sigma:g}/latents", sources, f"searching {sigma:g}, up")

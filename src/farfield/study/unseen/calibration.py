@@ -1,19 +1,24 @@
-"""The frozen denoiser calibrated on a domain's examples, its corrections kept in the run."""
+"""The frozen denoiser calibrated on a domain's examples, its corrections kept in the run; and what that says of the model."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
+from farfield.command.measures import GainLevel
 from farfield.core.artifact import Artifact, Images
+from farfield.core.interval import mean_score
 from farfield.core.runtime import Advance, exact_matmul
+from farfield.core.score import Score
 from farfield.diffusion.denoiser import Denoiser
 from farfield.study.bench.carrier import encode
 from farfield.study.bench.run import Run
-from farfield.unseen.calibration import CalibratedDenoiser, fit_level
+from farfield.unseen.calibration import LEFT_OUT, CalibratedDenoiser, Level, fit_level
+from farfield.unseen.patches import Patches
 
 STEPS = 16
 """Steps of the grid of levels at which corrections are fitted; they change slowly from level to level."""
@@ -24,31 +29,95 @@ VIEWS = 200
 
 @dataclass(frozen=True)
 class Corrections(Artifact):
-    """A row of `unseen.calibration.fit_level` for each level, named by it."""
+    """A row of `unseen.calibration.Level.flat` for each level, named by it."""
 
     kind: ClassVar[str] = "corrections"
 
 
 def calibrate(
-    run: Run, denoiser: Denoiser, examples: Images, sigmas: Tensor, batch_size: int, name: str = "calibration"
+    run: Run,
+    denoiser: Denoiser,
+    examples: Images,
+    sigmas: Tensor,
+    batch_size: int,
+    name: str = "calibration",
+    *,
+    network: bool = True,
+    patches: bool = True,
 ) -> CalibratedDenoiser:
-    """The denoiser corrected on the examples for the levels of a decoder's grid ``sigmas``."""
+    """The denoiser corrected on the examples for the levels of a decoder's grid ``sigmas``.
+
+    Args:
+        network: False is the control, the same without the frozen network.
+        patches: whether the examples' patches may speak too.
+    """
     levels = denoiser.schedule.sigmas(min(STEPS, len(sigmas) - 1), float(sigmas[0])).flip(0)
     keys = [f"{i:03d} {float(s):.6g}" for i, s in enumerate(levels)]
     place = {key: i for i, key in enumerate(keys)}
     x0 = encode(denoiser, examples)
+    known = domain_patches(x0) if patches else None
 
     def work(part: tuple[str, ...], advance: Advance) -> Corrections:
         rows = []
         for key in part:
             i = place[key]
             with exact_matmul():
-                rows.append(fit_level(denoiser, x0, float(levels[i]), index=i, views=VIEWS, batch_size=batch_size))
+                level = fit_level(
+                    denoiser,
+                    x0,
+                    float(levels[i]),
+                    network=network,
+                    patches=known,
+                    index=i,
+                    views=VIEWS,
+                    batch_size=batch_size,
+                )
+            rows.append(level.flat())
             advance(1)
         return Corrections(part, torch.stack(rows))
 
     fitted = run.compute(name, Corrections, keys, 4, work, "calibrating").read()
-    return CalibratedDenoiser(denoiser, x0.mean(0), levels, fitted.values)
+    guesses = network + len(known.windows if known else ())
+    c, h, w = x0.shape[1:]
+    fits = [Level.of(row, (c, h, w), guesses, len(x0)) for row in fitted.values]
+    return CalibratedDenoiser(denoiser, x0.mean(0), levels, fits, network=network, patches=known)
+
+
+def domain_patches(x0: Tensor) -> Patches:
+    """Patches of three sizes: a few pixels, a part of the image, and the whole of it."""
+    side = max(x0.shape[2:])
+    block = 1 if side < 24 else max(2, side // 32)
+    return Patches(x0.float(), (2 * block + 1 - block % 2, 5 * block, 2 * side), block=block)
+
+
+def gain(calibrated: CalibratedDenoiser) -> list[GainLevel]:
+    """What the fits say of the model on these examples, from the lowest level up."""
+    return [
+        _gain_at(float(sigma), fit, [_name(guess, calibrated.shape) for guess in calibrated.guesses])
+        for sigma, fit in zip(calibrated.levels, calibrated.fits, strict=True)
+    ]
+
+
+def _gain_at(sigma: float, fit: Level, names: Sequence[str]) -> GainLevel:
+    errors = {name: row for name, row in zip(LEFT_OUT, fit.errors, strict=True) if bool(row.isfinite().all())}
+    without = errors.get("patches", errors["wiener"])
+    return GainLevel(
+        sigma=sigma,
+        errors={name: mean_score(row, least=0) for name, row in errors.items()},
+        adds=_less(errors["all"], without) if "network" in errors else None,
+        shares={name: part.tolist() for name, part in zip([*names, "noisy image"], fit.shares.T, strict=True)},
+    )
+
+
+def _less(error: Tensor, than: Tensor) -> Score:
+    """By what part an error is below another one, paired by example."""
+    return mean_score((than - error) / than.mean())
+
+
+def _name(guess: int, shape: Sequence[int]) -> str:
+    if not guess:
+        return "network"
+    return "patches, whole" if guess >= 2 * max(shape[1:]) else f"patches of {guess}"
 
 
 def calibration_calls(examples: int, steps: int) -> int:

@@ -143,7 +143,10 @@ class Contest:
         sigmas = self.denoiser.schedule.sigmas(numerics.steps, level)
         flow: Denoiser = self.denoiser
         if settings.calibrate:
-            flow = calibrate(run, self.denoiser, given, sigmas, numerics.loading.batch_size)
+            size = numerics.loading.batch_size
+            flow = calibrate(
+                run, self.denoiser, given, sigmas, size, network=settings.network, patches=settings.patches
+            )
         carrier = Carrier.of(numerics, flow, sigmas)
         latents = carrier.up(run, "latents", given, f"{name}: inverting")
         try:

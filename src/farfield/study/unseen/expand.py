@@ -78,7 +78,9 @@ def expand(settings: Expand, out: Path, *, quiet: bool = False) -> ExpandResult:
     if settings.sigma == "usual":
         level = usual_level(denoiser)
     sigmas, batch_size = denoiser.schedule.sigmas(numerics.steps, level), numerics.loading.batch_size
-    flow: Denoiser = calibrate(run, denoiser, given, sigmas, batch_size) if sampler.calibrate else denoiser
+    flow: Denoiser = denoiser
+    if sampler.calibrate:
+        flow = calibrate(run, denoiser, given, sigmas, batch_size, network=sampler.network, patches=sampler.patches)
     carrier = Carrier.of(numerics, flow, sigmas)
 
     latents = carrier.up(run, "latents", given, "inverting")

@@ -1,0 +1,135 @@
+r"""Several guesses of a velocity joined by least squares in bands of frequencies; which of them, by leave-out.
+
+For each band of cosine frequencies the true v is regressed on R guesses :math:`v_r` and on the noisy image,
+:math:`v \approx \sum_r W_r v_r`, with C × C matrices over the channels. A ridge of ``doubt`` imagined coefficients, of the mean
+power of the regressors, pulls W towards a ``prior``: that one guess (the network's) is right, or that none is.
+
+Everything that a fit needs of an example are its products, summed over a band; so a fit without some of the examples costs a
+small system of equations, and its error on them no image at all. Which guesses, which doubt and which prior, is decided by that
+error: the cheapest choice that is not worse than the best by more than one standard error of their difference over the examples.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+FOLDS = 10
+"""Groups of examples, each predicted from the others."""
+
+
+@dataclass(frozen=True)
+class Products:
+    """Sums over the views and a band's coefficients, of each example.
+
+    Attributes:
+        gram: ``[n, bands, Q, Q]`` of the Q = (R + 1) C regressors with each other.
+        cross: ``[n, bands, Q, C]`` of these with the truth.
+        power: ``[n, bands, C]`` of the truth with itself.
+        counts: ``[bands]`` coefficients of an example's views.
+    """
+
+    gram: Tensor
+    cross: Tensor
+    power: Tensor
+    counts: Tensor
+
+    @classmethod
+    def of(cls, given: Tensor, true: Tensor, places: Tensor, rows: Tensor, n: int) -> Products:
+        """From regressors ``[V, Q, H, W]`` and truth ``[V, C, H, W]`` in the cosine basis, views V of examples ``rows``."""
+        bands = int(places.max()) + 1
+        views = len(rows) // n
+        order = rows.argsort(stable=True)
+        gram, cross, power, counts = [], [], [], []
+        for band in range(bands):
+            g, t = (v[order][:, :, places == band].double().permute(0, 2, 1) for v in (given, true))
+            g, t = (v.reshape(n, -1, v.shape[-1]) for v in (g, t))
+            gram.append(g.mT @ g)
+            cross.append(g.mT @ t)
+            power.append(t.square().sum(1))
+            counts.append(views * int((places == band).sum()))
+        counted = torch.tensor(counts, dtype=torch.float64, device=given.device)
+        return cls(torch.stack(gram, 1), torch.stack(cross, 1), torch.stack(power, 1), counted)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What is regressed on, and how.
+
+    Attributes:
+        guesses: numbers of the guesses; the noisy image is always there.
+        doubt: coefficients imagined.
+        keep: number of the guess that the ridge pulls towards; None towards 0.
+    """
+
+    guesses: tuple[int, ...]
+    doubt: float
+    keep: int | None = None
+
+
+def solve(products: Products, choice: Choice, count: int, without: Tensor | None = None) -> Tensor:
+    """The weights ``[bands, Q, C]``, 0 for guesses that are not chosen.
+
+    Args:
+        count: R, the number of guesses.
+        without: numbers of the examples that are left out.
+    """
+    channels = products.cross.shape[-1]
+    gram, cross = products.gram.sum(0), products.cross.sum(0)
+    rows = products.counts * len(products.gram)
+    if without is not None:
+        gram, cross = gram - products.gram[without].sum(0), cross - products.cross[without].sum(0)
+        rows = products.counts * (len(products.gram) - len(without))
+    used = _columns(choice.guesses, count, channels, gram.device)
+    inner = gram[:, used[:, None], used]
+    prior = torch.zeros(len(used), channels, dtype=gram.dtype, device=gram.device)
+    if choice.keep is not None:
+        place = choice.guesses.index(choice.keep) * channels
+        prior[place : place + channels] = torch.eye(channels, dtype=gram.dtype, device=gram.device)
+    ridge = (choice.doubt / rows * inner.diagonal(dim1=1, dim2=2).mean(1))[:, None, None]
+    eye = torch.eye(len(used), dtype=gram.dtype, device=gram.device)
+    weights = torch.zeros_like(cross)
+    weights[:, used] = torch.linalg.solve(inner + ridge * eye, cross[:, used] + ridge * prior)
+    return weights
+
+
+def left_out_errors(products: Products, choice: Choice, count: int) -> Tensor:
+    """Squared error of each example's views, summed, by weights fitted without its fold: ``[n]``."""
+    n = len(products.gram)
+    errors = products.power.new_zeros(n)
+    for fold in torch.arange(n, device=errors.device).chunk(min(FOLDS, n)):
+        w = solve(products, choice, count, fold)
+        explained = 2 * (products.cross[fold] * w).sum((1, 2, 3))
+        errors[fold] = products.power[fold].sum((1, 2)) - explained + (w * (products.gram[fold] @ w)).sum((1, 2, 3))
+    return errors
+
+
+def choose(products: Products, choices: Sequence[Choice], count: int) -> tuple[Choice, Tensor]:
+    """The choice that is taken and its errors ``[n]``; ``choices`` stand from the cheapest to the dearest."""
+    errors = torch.stack([left_out_errors(products, choice, count) for choice in choices])
+    best = int(errors.mean(1).argmin())
+    more = errors - errors[best]
+    margin = more.std(1) / more.shape[1] ** 0.5 if more.shape[1] > 1 else torch.zeros_like(more[:, 0])
+    cost = [len(choice.guesses) for choice in choices]
+    near = [i for i in range(len(choices)) if more[i].mean() <= margin[i]]
+    least = min(cost[i] for i in near)
+    taken = min((i for i in near if cost[i] == least), key=lambda i: float(errors[i].mean()))
+    return choices[taken], errors[taken]
+
+
+def shares(products: Products, weights: Tensor) -> Tensor:
+    r"""What part of the answer each guess makes, ``[bands, R + 1]``, the noisy image last; each row sums to 1.
+
+    Of an answer :math:`\hat v = \sum_r W_r v_r`, that of r is :math:`\langle W_r v_r, \hat v \rangle / \|\hat v\|^2`.
+    """
+    channels = products.cross.shape[-1]
+    parts = (weights * (products.gram.sum(0) @ weights)).sum(2).unflatten(1, (-1, channels)).sum(2)
+    return parts / parts.sum(1, keepdim=True).clamp(min=torch.finfo(parts.dtype).tiny)
+
+
+def _columns(guesses: Iterable[int], count: int, channels: int, device: torch.device) -> Tensor:
+    """The columns of the chosen guesses, and those of the noisy image."""
+    return torch.cat([torch.arange(r * channels, (r + 1) * channels, device=device) for r in (*guesses, count)])
