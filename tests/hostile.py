@@ -12,6 +12,7 @@ from typing import Any
 
 import ddpm_files
 import guided_files
+import mixer_files
 import torch
 from edm_files import Saved
 from forge import Call, Global, edm, loaded, pickled, tensor, torch_old, torch_zip
@@ -85,6 +86,7 @@ def valid() -> dict[str, bytes]:
         "a torch file": new.getvalue(),
         "an old torch file": old.getvalue(),
         "a safetensors file": save(state),
+        "a file of arrays": mixer_files.stream(mixer_files.arrays()),
         "a guided-diffusion file": _compact(guided_files.layout(guided_files.Flags())),
         "an original DDPM file": _compact(
             {k: tuple(v.shape) for k, v in ddpm_files.random_state(ddpm_files.Flags()).items()}

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from farfield.checkpoints.assembly import assemble, first_line
 from farfield.checkpoints.native import Blueprint
 from farfield.core.error import FarfieldError
-from farfield.diffusion.denoiser import NetworkDenoiser
+from farfield.diffusion.denoiser import Denoiser
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class Checkpoint:
 
     Attributes:
         path: the file.
-        family: ``edm``, ``guided-diffusion``, ``ddpm``, …: whose format it is.
+        family: ``edm``, ``guided-diffusion``, ``ddpm``, ``galaxygrad``, …: whose format it is.
         plan: all of the model but its weights; where questions are open, as if their likely answers were right.
         weights: reads the state dict that fits ``plan.network``, in the stored dtype, tensor by tensor.
         parameters: how many weights.
@@ -100,7 +100,7 @@ class Checkpoint:
                 f"{self.path}: the weights do not fit the network that was inferred ({first_line(error)})"
             ) from error
 
-    def denoiser(self, *, dtype: torch.dtype = torch.float32, label: int | None = None) -> NetworkDenoiser:
+    def denoiser(self, *, dtype: torch.dtype = torch.float32, label: int | None = None) -> Denoiser:
         """The denoiser, frozen, on the CPU; files kept in half precision are widened to ``dtype``.
 
         Raises:

@@ -27,20 +27,22 @@ def open_checkpoint(
     Raises:
         FarfieldError: no such file, of no family that is read here, damaged, or it holds what is not data.
     """
-    from farfield.checkpoints import ddpm, edm, guided, recognised
+    from farfield.checkpoints import ddpm, edm, guided, mixer, recognised
     from farfield.checkpoints.file.tree import open_tree
 
     answers = {**(kept_answers(path) if kept else {}), **(answers or {})}
     tree = open_tree(path)
     if edm.recognises(tree):
         return edm.read(tree, answers, part)
+    if mixer.recognises(tree):
+        return mixer.read(tree, answers, part)
     recognised.refuse(tree)
     for family in (guided, ddpm):
         if family.recognises(tree):
             return family.read(tree, answers, part)
     raise FarfieldError(
-        f"{path}: its contents are data, but of no network that is known here; expected a pickle of EDM, or the weights of "
-        "guided-diffusion, improved-diffusion, or the original DDPM"
+        f"{path}: its contents are data, but of no network that is known here; expected a pickle of EDM, the weights of "
+        "guided-diffusion, improved-diffusion or the original DDPM, or a score network of galaxygrad"
     )
 
 

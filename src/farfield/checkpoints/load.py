@@ -15,6 +15,7 @@ from torch import nn
 from farfield.checkpoints.card import find_card
 from farfield.checkpoints.empirical import is_empirical, load_empirical, open_points
 from farfield.checkpoints.latent import is_latent, load_latent, wanted
+from farfield.checkpoints.mixer_published import installed, is_published
 from farfield.checkpoints.native import (
     Blueprint,
     is_native,
@@ -52,6 +53,8 @@ def locate(name: str) -> Path:
     path = Path(name).expanduser()
     if is_bundled(name):
         return Path(str(files("farfield") / "models" / name.removeprefix(PREFIX)))
+    if is_published(name):
+        return installed(name)
     if name in BUNDLED:
         say(f"{name}: the {'folder' if path.is_dir() else 'file'} here is read; the bundled model is {PREFIX}{name}")
     if (path / "snapshots").is_dir():
@@ -73,7 +76,8 @@ def locate(name: str) -> Path:
         return download(name, wanted(folder)) if is_latent(folder) else download(name)
     raise FarfieldError(
         f"model {name!r}: no such folder; expected {', '.join(BUNDLED)}, the folder of a training or of a diffusers pipeline, a "
-        "hub id such as google/ddpm-cifar10-32, a checkpoint file, a name of `farfield fetch`, or empirical:DATA"
+        "hub id such as google/ddpm-cifar10-32, a checkpoint file, a name of `farfield fetch`, "
+        "galaxygrad:hsc-64, or empirical:DATA"
     )
 
 

@@ -23,8 +23,9 @@ from farfield.core.artifact import read_json, write_bytes, write_json
 from farfield.core.disk import beside
 from farfield.core.error import FarfieldError
 from farfield.core.tensor_file import open_tensors
-from farfield.diffusion.denoiser import NetworkDenoiser
+from farfield.diffusion.denoiser import Denoiser, NetworkDenoiser
 from farfield.diffusion.precondition import FAMILIES, Family, precondition
+from farfield.diffusion.units import Rescaled, Units
 
 LARGEST = 1 << 28
 """Numbers of an image, at most: 1 GB."""
@@ -53,6 +54,7 @@ class Blueprint:
         sigma_data: of ``edm`` alone.
         scheduler: the configuration of a diffusers scheduler that says the same, where there is one.
         levels: arguments of the family's schedule, where they are not its usual ones.
+        units: its own, where its pictures are not in [-1, 1].
     """
 
     network: dict[str, Any]
@@ -62,6 +64,7 @@ class Blueprint:
     sigma_data: float = 0.5
     scheduler: dict[str, Any] | None = field(default=None)
     levels: dict[str, Any] = field(default_factory=dict)
+    units: Units | None = None
 
     def check_label(self, label: int | None, name: str) -> None:
         """Refuse a class for a model without, and none for one with."""
@@ -72,8 +75,13 @@ class Blueprint:
                 f"{name}: class-conditional; expected a label from 0 to {self.classes - 1}, found {label}"
             )
 
-    def denoiser(self, network: nn.Module, label: int | None = None) -> NetworkDenoiser:
-        """The denoiser of such a network."""
+    def denoiser(self, network: nn.Module, label: int | None = None) -> NetworkDenoiser | Rescaled:
+        """The denoiser of such a network, for pictures in [-1, 1]."""
+        inner = self.inner(network, label)
+        return inner if self.units is None else Rescaled(inner, self.units)
+
+    def inner(self, network: nn.Module, label: int | None = None) -> NetworkDenoiser:
+        """The same in the model's own units."""
         if self.family is not None:
             return precondition(
                 self.family, network, self.shape, sigma_data=self.sigma_data, label=label, levels=self.levels
@@ -84,7 +92,7 @@ class Blueprint:
 
     def pipeline(self) -> dict[str, Any] | None:
         """The scheduler of a diffusers pipeline that says all this; None where there is no such pipeline."""
-        if self.network.get("kind") != "unet2d":
+        if self.network.get("kind") != "unet2d" or self.units is not None:
             return None
         if self.family is None:
             from farfield.checkpoints.scheduler import DISCRETE
@@ -130,6 +138,7 @@ def read_blueprint(folder: Path) -> Blueprint:
             float(description["sigma_data"]),
             description.get("scheduler"),
             dict(description.get("levels") or {}),
+            None if (units := description.get("units")) is None else Units(**units),
         )
         if len(plan.shape) != 3 or min(plan.shape) < 1 or math.prod(plan.shape) > LARGEST:
             raise ValueError(f"shape {plan.shape}")
@@ -155,7 +164,7 @@ def told_classes(folder: Path) -> tuple[str, ...]:
         return ()
 
 
-def load_native(folder: Path, *, dtype: torch.dtype = torch.float32, label: int | None = None) -> NetworkDenoiser:
+def load_native(folder: Path, *, dtype: torch.dtype = torch.float32, label: int | None = None) -> Denoiser:
     """The denoiser of a folder with a ``model.json``, frozen, on the CPU.
 
     Raises:

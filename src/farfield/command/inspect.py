@@ -18,8 +18,8 @@ class Inspect(Settings):
     model: Annotated[
         str,
         Argument(
-            "A file (EDM's .pkl, guided-diffusion's .pt, DDPM's .ckpt, …; FILE@net for what is not averaged), a diffusers "
-            "folder, a farfield model or training, a bundled model, or a hub id."
+            "A file (EDM's .pkl, guided-diffusion's .pt, DDPM's .ckpt, galaxygrad's .eqx, …; FILE@net for what is not "
+            "averaged), a diffusers folder, a farfield model or training, a bundled model, or a hub id."
         ),
     ]
     answers: Answers = ()

@@ -118,7 +118,11 @@ class Reading(Settings):
     strict: Strict = False
     stretch: Annotated[
         str | None,
-        Option("Physical fields: auto, linear, log, asinh or percentile; forces them.", default="auto where found"),
+        Option(
+            "Physical fields: auto, linear, log, asinh, percentile, or model (its own, which auto takes where it suits); forces "
+            "them.",
+            default="auto where found",
+        ),
     ] = None
     patch: Annotated[int | None, Option("Physical fields: cut maps into squares of so many pixels.", least=1)] = None
     hdu: Annotated[

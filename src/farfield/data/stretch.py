@@ -8,6 +8,8 @@
 - ``asinh``: asinh((x - centre) / softening); centre is the median, softening 1.4826 times the median absolute
   deviation (the noise of an empty background; Lupton, Gunn and Szalay, astro-ph/9903081). Linear near the centre,
   logarithmic far from it, for any sign.
+- ``log1p``: ln(1 + x), fitted on nothing: what a model was trained with, which brings low and high (`model_stretch`).
+  Values must be above -1.
 
 Nothing is clipped: values beyond the examples' lie beyond [-1, 1]. All in float64.
 """
@@ -54,6 +56,11 @@ class Stretch:
     def forward(self, values: Tensor, keys: Sequence[str] = ()) -> Tensor:
         """Physical values to about [-1, 1], float64. ``keys`` name the fields in errors."""
         x = self._checked(values)
+        if self.kind == "log1p" and bool((low := x <= -1).any()):
+            raise FarfieldError(
+                f"stretch of the model, ln(1 + x): expected values above -1, found {float(x[low].min()):.4g} in "
+                f"{_where(low, keys)}; use --stretch asinh, which takes any sign"
+            )
         if self.kind == "log" and bool((low := x <= 0).any()):
             raise FarfieldError(
                 f"stretch log: expected values above 0, found {float(x[low].min()):.4g} in {_where(low, keys)}; "
@@ -61,6 +68,8 @@ class Stretch:
             )
         if self.kind == "log":
             x = x.log()
+        elif self.kind == "log1p":
+            x = x.log1p()
         elif self.kind == "asinh":
             x = ((x - self._of("centre", x)) / self._of("softening", x)).asinh()
         low, high = self._of("low", x), self._of("high", x)
@@ -74,6 +83,8 @@ class Stretch:
         x = low + (v + 1) * 0.5 * (high - low)
         if self.kind == "log":
             x = x.exp()
+        elif self.kind == "log1p":
+            x = x.expm1()
         elif self.kind == "asinh":
             x = self._of("centre", v) + self._of("softening", v) * x.sinh()
         return _finite(x, values, "inverse of the stretch", keys)
@@ -96,7 +107,7 @@ class Stretch:
 def fit_stretch(kind: str, values: Tensor, *, unit: str = "", keys: Sequence[str] = ()) -> Stretch:
     """Fit a stretch on examples ``[n, C, ...]``; NaN is no data. ``kind`` is one of KINDS, or ``auto`` (`choose_kind`)."""
     if kind not in ("auto", *KINDS):
-        raise FarfieldError(f"stretch {kind!r}: expected auto, {', '.join(KINDS)}")
+        raise FarfieldError(f"stretch {kind!r}: expected auto, {', '.join(KINDS)}, model")
     columns = [_data(values[:, c], c) for c in range(values.shape[1])]
     if kind == "auto":
         kind = choose_kind(columns)
@@ -106,6 +117,28 @@ def fit_stretch(kind: str, values: Tensor, *, unit: str = "", keys: Sequence[str
             "use --stretch asinh, which takes any sign"
         )
     return Stretch(kind, tuple(_fit(kind, x) for x in columns), unit)
+
+
+BRIGHTEST = (-0.5, 1.5)
+"""Where, in the model's range of [-1, 1], the brightest pixel of half of its pictures may be expected."""
+
+
+def model_stretch(low: float, high: float, channels: int, unit: str = "") -> Stretch:
+    """The stretch that a model was trained with: ln(1 + x), of which ``low`` is -1 and ``high`` is 1."""
+    return Stretch("log1p", (Channel(low, high),) * channels, unit)
+
+
+def suits(stretch: Stretch, values: Tensor) -> bool:
+    """Whether examples ``[n, C, ...]`` are in the units that a model's stretch takes, as far as their range tells.
+
+    It is so if all are above -1 and the median of the brightest pixels lies in `BRIGHTEST`: values of other units by far
+    would be all black, or all white.
+    """
+    x = values[values.flatten(1).isfinite().any(1)].nan_to_num(0.0)
+    if not len(x) or bool((x <= -1).any()):
+        return False
+    brightest = float(stretch.forward(x).flatten(1).amax(1).median())
+    return BRIGHTEST[0] <= brightest <= BRIGHTEST[1]
 
 
 def choose_kind(columns: Sequence[Tensor]) -> str:

@@ -18,7 +18,7 @@ from torch import Tensor
 from farfield.core.error import FarfieldError
 from farfield.core.runtime import generator
 from farfield.diffusion.denoiser import Denoiser, column
-from farfield.diffusion.schedule import DiscreteSchedule, Schedule, VESchedule, VPSchedule
+from farfield.diffusion.schedule import DiscreteSchedule, Scaled, Schedule, VESchedule, VPSchedule
 
 LOG_MEAN, LOG_STD = -1.2, 1.2
 """EDM's law of training levels, :math:`\\ln \\sigma \\sim N(-1.2, 1.2^2)` (arXiv 2206.00364, table 1)."""
@@ -61,6 +61,9 @@ def levels_at(schedule: Schedule, quantile: Tensor, law: tuple[float, float] | N
             levels nearest to it. If not given, the family's own: uniform over the trained levels (DDPM), uniform in time
             (VP), uniform in ln sigma (VE), and EDM's lognormal.
     """
+    if isinstance(schedule, Scaled):
+        moved = None if law is None else (law[0] + math.log(schedule.factor), law[1])
+        return levels_at(schedule.inner, quantile, moved) / schedule.factor
     q = quantile.double()
     low, high = schedule.sigma_min, schedule.sigma_max
     if law is None and isinstance(schedule, DiscreteSchedule):

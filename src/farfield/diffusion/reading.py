@@ -13,6 +13,7 @@ from typing import Final
 import torch
 from torch import Tensor, nn
 
+from farfield.core.error import FarfieldError
 from farfield.diffusion.denoiser import Denoiser, NetworkDenoiser, Prediction
 from farfield.diffusion.schedule import (
     ContinuousSchedule,
@@ -23,6 +24,7 @@ from farfield.diffusion.schedule import (
     linear_betas,
     scaled_linear_betas,
 )
+from farfield.diffusion.units import Rescaled, Units
 
 PREDICTIONS: Final[tuple[Prediction, ...]] = ("epsilon", "sample", "v")
 STEPS: Final = (1000, 4000)
@@ -54,7 +56,7 @@ class Readings:
     open: Callable[[], Sequence[Reading]]
 
     @staticmethod
-    def of(denoiser: NetworkDenoiser, doubled: bool = False) -> Readings:
+    def of(denoiser: NetworkDenoiser | Rescaled, doubled: bool = False) -> Readings:
         """All of `readings`, of a denoiser that is kept."""
         every = readings(denoiser, doubled)
         return Readings(tuple(r.name for r in every), lambda: every)
@@ -87,26 +89,27 @@ class SecondHalf(nn.Module):
         return answer
 
 
-class ZeroToOne(Denoiser):
-    r"""A denoiser of images in [0, 1], for images in [-1, 1]: :math:`2 D((x + 1)/2, \sigma/2) - 1`."""
-
-    def __init__(self, inner: Denoiser):
-        super().__init__()
-        self.inner, self.shape, self.schedule = inner, inner.shape, inner.schedule
-
-    def forward(self, x: Tensor, sigma: Tensor) -> Tensor:
-        answer: Tensor = self.inner((x + 1) / 2, sigma / 2)
-        return 2 * answer - 1
+ZERO_TO_ONE: Final = Units(0.0, 1.0)
+"""Of a model whose images are in [0, 1]."""
 
 
-def readings(denoiser: NetworkDenoiser, doubled: bool = False) -> list[Reading]:
+def readings(denoiser: NetworkDenoiser | Rescaled, doubled: bool = False) -> list[Reading]:
     """The way a network is read now, and then every other that is known here.
 
-    One thing is changed at a time (levels, preconditioning, scale of the images), each with every prediction.
+    One thing is changed at a time (levels, preconditioning, scale of the images), each with every prediction. The units of a
+    model that has its own are taken for right.
 
     Args:
         doubled: it answers 2C channels, of which the second half could be the mean.
     """
+    if isinstance(denoiser, Rescaled):
+        units, inner = denoiser.units, denoiser.inner
+        if not isinstance(inner, NetworkDenoiser):
+            raise FarfieldError(
+                f"{type(inner).__name__}: has no network; expected one, which could be read in other ways"
+            )
+        own = [r for r in readings(inner, doubled) if "images" not in r.changes]
+        return [Reading(r.changes, Rescaled(r.denoiser, units)) for r in own]
     network, now = Once(denoiser.network), denoiser.prediction
     preserving = now in PREDICTIONS
 
@@ -125,7 +128,7 @@ def readings(denoiser: NetworkDenoiser, doubled: bool = False) -> list[Reading]:
 
     every = vp({}, denoiser.schedule) if preserving else [reading({})]
     every.sort(key=lambda r: bool(r.changes))  # the present one first
-    every += [Reading({"images": "[0, 1]", **r.changes}, ZeroToOne(r.denoiser)) for r in every]
+    every += [Reading({"images": "[0, 1]", **r.changes}, Rescaled(r.denoiser, ZERO_TO_ONE)) for r in every]
     if doubled:
         every.append(reading({"mean": "second half of the channels"}, network=SecondHalf(network)))
     for named, schedule in schedules(denoiser.schedule):

@@ -155,6 +155,28 @@ class TimeSchedule(Bounded):
         return torch.log1p(sigma.to(state_dtype(sigma.device)) ** 2) / self.t_max
 
 
+class Scaled(Schedule):
+    """The levels of a model whose own numbers are ``factor`` times those of pictures (`diffusion.units`): its own over that."""
+
+    def __init__(self, inner: Schedule, factor: float):
+        self.inner, self.factor = inner, factor
+
+    @property
+    def sigma_min(self) -> float:
+        return self.inner.sigma_min / self.factor
+
+    @property
+    def sigma_max(self) -> float:
+        return self.inner.sigma_max / self.factor
+
+    def time(self, sigma: Tensor) -> Tensor:
+        return self.inner.time(sigma * self.factor)
+
+    def sigmas(self, steps: int, sigma_max: float | None = None, sigma_min: float | None = None) -> Tensor:
+        low, high = (None if s is None else self.check(s) * self.factor for s in (sigma_min, sigma_max))
+        return self.inner.sigmas(steps, high, low) / self.factor
+
+
 class DiscreteSchedule(Schedule):
     """The levels of a model trained at whole time steps 0, 1, …, told to the network as the time step.
 

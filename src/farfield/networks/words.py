@@ -24,6 +24,9 @@ def in_words(config: dict[str, Any]) -> str:
     """
     kind, name = config.get("kind", ""), config.get("_class_name")
     try:
+        if kind == "mixer":
+            patch, width, blocks = config.get("patch", 4), config["width"], config["num_blocks"]
+            return f"{_NAMES[kind]}: patches of {patch} pixels, {width} channels, {blocks} blocks"
         parts = [_widths(config), _blocks(config), _attention(config), *_special(config)]
     except (TypeError, ValueError, KeyError) as error:
         raise FarfieldError(

@@ -5,8 +5,8 @@ A header is text that says the shape and the kind of number; only plain numbers 
 
 from __future__ import annotations
 
-import io
 import math
+import re
 from functools import partial
 
 import numpy as np
@@ -20,6 +20,9 @@ from farfield.checkpoints.file.stored import Stored
 MAGIC = b"\x93NUMPY"
 HEADER = 4096
 """Longest header, in bytes; that of an array of numbers has 128."""
+_HEADER = re.compile(
+    rb"\{'descr': '([<>=|][a-zA-Z]\d{0,4})', 'fortran_order': (True|False), 'shape': \(((?:\d{1,15}, ?)*(?:\d{1,15})?)\), ?\}\s*"
+)
 _KINDS = {"f2": torch.float16, "f4": torch.float32, "f8": torch.float64, "i4": torch.int32, "i8": torch.int64}
 
 
@@ -47,19 +50,26 @@ def read_arrays(file: Mapped) -> list[Stored]:
 
 
 def _header(file: Mapped, place: int) -> tuple[tuple[int, ...], np.dtype[np.generic], int]:
-    """Shape and kind of the array that begins at a place, and where its numbers begin."""
-    stream = io.BytesIO(bytes(file.data[place : place + HEADER]))
-    try:
-        version = np.lib.format.read_magic(stream)
-        reader = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        shape, fortran, dtype = reader(stream, max_header_size=HEADER)
-    except Exception as error:  # numpy's reader raises whatever it stumbles over
-        raise file.damaged(f"no header of an array at byte {place:,} ({str(error)[:80]!a})") from error
-    if dtype.str[1:] not in _KINDS or (fortran and len(shape) > 1):
-        raise file.other(f"a file of arrays of {dtype.str!a}{' in Fortran order' if fortran else ''}")
-    if len(shape) > DIMENSIONS or any(n < 0 for n in shape):
-        raise file.damaged(f"an array in it has the shape {shape}")
-    return tuple(shape), dtype, place + stream.tell()
+    """Shape and kind of the array that begins at a place, and where its numbers begin.
+
+    The header is a Python literal, which NumPy's own reader compiles; here it is matched with the one form that NumPy writes.
+    """
+    version, long = file.data[place + 6 : place + 8], 4
+    if bytes(version) == b"\x01\x00":
+        long = 2
+    begin = place + len(MAGIC) + 2 + long
+    size = int.from_bytes(file.data[begin - long : begin], "little")
+    text = bytes(file.data[begin : begin + min(size, HEADER)])
+    found = _HEADER.fullmatch(text)
+    if not is_arrays(file.data[place:]) or size > HEADER or found is None:
+        raise file.damaged(f"no header of an array of numbers at byte {place:,} ({text[:60]!r})")
+    kind, order, sizes = (part.decode() for part in found.groups())
+    shape = tuple(int(n) for n in sizes.split(",") if n.strip())
+    if kind[1:] not in _KINDS or (order == "True" and len(shape) > 1):
+        raise file.other(f"a file of arrays of {kind!a}{' in Fortran order' if order == 'True' else ''}")
+    if len(shape) > DIMENSIONS:
+        raise file.damaged(f"an array in it has {len(shape)} dimensions")
+    return shape, np.dtype(kind), begin + size
 
 
 def _load(file: Mapped, start: int, shape: tuple[int, ...], dtype: np.dtype[np.generic]) -> Tensor:

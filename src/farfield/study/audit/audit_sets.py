@@ -10,6 +10,7 @@ import numpy as np
 from farfield.audit.generalization import row_digests
 from farfield.checkpoints.empirical import is_empirical
 from farfield.checkpoints.load import is_bundled
+from farfield.checkpoints.mixer_published import is_published
 from farfield.core.artifact import read_json
 from farfield.core.error import FarfieldError
 from farfield.data.bundled import is_domain
@@ -78,7 +79,12 @@ def seeds_of(samples: ImageSet, source: str) -> list[int]:
 
 def _holds_model(name: str) -> bool:
     folder = Path(name).expanduser()
-    return is_bundled(name) or is_empirical(name) or any((folder / part).exists() for part in MODEL_PARTS)
+    return (
+        is_bundled(name)
+        or is_empirical(name)
+        or is_published(name)
+        or any((folder / part).exists() for part in MODEL_PARTS)
+    )
 
 
 def _check_real(source: str, what: str) -> None:

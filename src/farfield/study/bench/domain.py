@@ -22,6 +22,8 @@ from farfield.data.picture import as_shown, channel_law, some
 from farfield.data.science import Fields, field_files, fill, locate
 from farfield.data.stretch import Stretch, fit_stretch
 from farfield.data.subset import choose, choose_keys
+from farfield.diffusion.units import Units
+from farfield.study.bench.units import own_stretch
 
 MOST_REFERENCES = 1500
 """Held-out images that measures compare with."""
@@ -47,8 +49,11 @@ class Physical:
     fields: dict[str, Fields]
 
     @classmethod
-    def fit(cls, kind: str, examples: Fields) -> Physical:
-        return cls(fit_stretch(kind, examples.values, unit=examples.unit, keys=examples.keys), {"examples": examples})
+    def fit(cls, kind: str, examples: Fields, units: Units | None = None) -> Physical:
+        """By a stretch of this kind: ``model`` is the model's own, and ``auto`` too, where its units can be the examples'."""
+        own = own_stretch(kind, examples, units)
+        stretch = own or fit_stretch(kind, examples.values, unit=examples.unit, keys=examples.keys)
+        return cls(stretch, {"examples": examples})
 
     def to_model(self, fields: Fields, channels: int) -> Images:
         """Fields as a model of so many channels takes them, float32: gaps filled, stretched, one channel repeated."""
@@ -163,13 +168,15 @@ def open_domain(
     split: Split = Split(),
     *,
     heldout: str | None = None,
+    units: Units | None = None,
 ) -> Domain:
     """Open a source, a path or a bundled domain, for a model of ``shape`` [C, H, W].
 
     Args:
         heldout: a source of held-out images of its own, of the same kind.
+        units: the model's own, as `units_of` has them.
     """
-    opened = _fields if reads_fields(source, reading) else _pictures
+    opened = partial(_fields, units=units) if reads_fields(source, reading) else _pictures
     return opened(source, heldout, shape, reading, split)
 
 
@@ -180,17 +187,19 @@ def open_source(
     *,
     draw: Callable[[list[str]], list[str]] | None = None,
     limit: int | None = None,
+    units: Units | None = None,
 ) -> Domain:
     """A source as examples alone, for a model of ``shape`` [C, H, W]: none held out, no channel law.
 
     Args:
         draw: takes some of the source's keys, or refuses them; without it all are taken, or the first ``limit``. The
             stretch of fields is fitted on those taken.
+        units: the model's own (`units_of`), if it has some.
     """
     if reads_fields(source, reading):
         every, read = _opened(source, shape, reading)
         fields = read(choose_keys(source, every, draw(every) if draw else None, limit))
-        physical = Physical.fit(reading.stretch or "auto", fields)
+        physical = Physical.fit(reading.stretch or "auto", fields, units)
         return Domain(physical.to_model(fields, shape[0]), {}, len(every), physical=physical)
     every = list_keys(source, strict=reading.strict) if draw else []
     given = load_images(source, shape, keys=draw(every) if draw else None, limit=limit, strict=reading.strict)
@@ -232,12 +241,14 @@ def _pictures(source: str, heldout: str | None, shape: Sequence[int], reading: R
     return Domain(given, sets, len(keys), channel_law(given.values), notes=_few(rest, origin))
 
 
-def _fields(source: str, heldout: str | None, shape: Sequence[int], reading: Reading, split: Split) -> Domain:
+def _fields(
+    source: str, heldout: str | None, shape: Sequence[int], reading: Reading, split: Split, units: Units | None
+) -> Domain:
     keys, read = _opened(source, shape, reading)
     by_map = reading.patch is not None and heldout is None
     chosen, rest = (split.examples_by_map if by_map else split.examples)(keys, source)
     examples = read(chosen)
-    physical = Physical.fit(reading.stretch or "auto", examples)
+    physical = Physical.fit(reading.stretch or "auto", examples, units)
     if heldout is not None:
         rest, read = _opened(heldout, shape, reading)
         both = read(rest)

@@ -39,6 +39,7 @@ from farfield.study.bench.carrier import encode
 from farfield.study.bench.domain import open_source
 from farfield.study.bench.numerics import load_model
 from farfield.study.bench.run import Inputs, Run
+from farfield.study.bench.units import units_of
 from farfield.study.manifold.rank import levels, over_points
 
 SMALL = 1024
@@ -71,7 +72,8 @@ def dimension(settings: Dimension, out: Path, *, quiet: bool = False) -> Dimensi
     if copies and copies < 4 * d:
         raise FarfieldError(f"--copies {copies}: expected at least {4 * d}, four times the dimensions, or 0 for none")
     grid = levels(denoiser.schedule, settings.sigmas)
-    images = open_source(settings.images, denoiser.image_shape, Reading(settings.strict), limit=settings.limit).examples
+    reading, units = Reading(settings.strict), units_of(denoiser)
+    images = open_source(settings.images, denoiser.image_shape, reading, limit=settings.limit, units=units).examples
     inputs: Inputs = {"model": model_digest(settings.model), "images": images}
     run = Run.of(out, settings, inputs, quiet, sigmas=grid, copies=copies, limit=LEFT_OUT)
 

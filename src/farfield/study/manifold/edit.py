@@ -23,6 +23,7 @@ from farfield.study.bench.domain import open_source
 from farfield.study.bench.measure import spread
 from farfield.study.bench.numerics import model_facts, open_model
 from farfield.study.bench.run import Run
+from farfield.study.bench.units import units_of
 from farfield.study.manifold.mask import open_mask
 from farfield.unseen.inversion import from_latent, round_trip
 
@@ -61,7 +62,8 @@ def edit(settings: Edit, out: Path, *, quiet: bool = False) -> EditResult:
     if given is None:
         _check_count(settings.count, kept, entries)
     reading = Reading(strict=settings.strict)
-    images = open_source(settings.images, denoiser.image_shape, reading, limit=settings.limit).examples
+    units = units_of(denoiser)
+    images = open_source(settings.images, denoiser.image_shape, reading, limit=settings.limit, units=units).examples
     carrier = Carrier.of(replace(numerics, sigma=wanted), denoiser)
     masked = Images(("mask",), inside[None, None].float())
     run = Run.of(

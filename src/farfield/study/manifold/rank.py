@@ -35,6 +35,7 @@ from farfield.study.bench.carrier import encode, place
 from farfield.study.bench.domain import open_source
 from farfield.study.bench.numerics import load_model
 from farfield.study.bench.run import Run
+from farfield.study.bench.units import units_of
 from farfield.study.manifold.spectra import DIRECTIONS, FACTS, STEP, Spectra, packed, unpacked
 
 PICTURES = "hubble"
@@ -150,7 +151,7 @@ def _images(settings: Rank, denoiser: Denoiser) -> Images:
             )
         return choose(keys, settings.points, settings.seed)[0]
 
-    return open_source(source, denoiser.image_shape, draw=draw).examples
+    return open_source(source, denoiser.image_shape, draw=draw, units=units_of(denoiser)).examples
 
 
 def _point(denoiser: Denoiser, settings: Rank, images: Images | None, name: str, sigma: float) -> Tensor:

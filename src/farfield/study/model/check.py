@@ -24,6 +24,7 @@ from farfield.data.subset import shuffled
 from farfield.diffusion.denoiser import Denoiser, NetworkDenoiser
 from farfield.diffusion.reading import Reading, Readings
 from farfield.diffusion.sanity import Sanity, Tried, examine, first_look, levels
+from farfield.diffusion.units import Rescaled
 from farfield.study.bench.numerics import load_model
 from farfield.study.model.description import Description, describe
 
@@ -91,7 +92,7 @@ def _denoiser(
 
 
 def _present(denoiser: Denoiser, description: Description) -> Readings:
-    if not isinstance(denoiser, NetworkDenoiser):
+    if not isinstance(denoiser, NetworkDenoiser | Rescaled):
         raise FarfieldError(f"{description.model}: expected a model with a network, which could be read in other ways")
     return Readings.of(denoiser, doubled=description.network.get("out_channels") == 2 * description.shape[0])
 

@@ -107,7 +107,7 @@ def ddpm_scheduler(plan: Blueprint) -> dict[str, Any] | None:
     if plan.network.get("out_channels") == 2 * plan.shape[0]:
         config.setdefault("variance_type", "learned_range")
     bare = SampleOnly(nn.Identity())
-    was, now = plan.denoiser(bare), replace(plan, family=None, scheduler=config).denoiser(bare)
+    was, now = plan.inner(bare), replace(plan, family=None, scheduler=config).inner(bare)
     levels = [d.schedule.levels for d in (was, now) if isinstance(d.schedule, DiscreteSchedule)]
     return config if was.prediction == now.prediction and len(levels) == 2 and torch.equal(*levels) else None
 

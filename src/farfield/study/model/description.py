@@ -24,7 +24,7 @@ from farfield.checkpoints.wrapped import alone
 from farfield.core.download import file_sha256, recorded_sha256
 from farfield.core.error import FarfieldError
 from farfield.diffusion.denoiser import NetworkDenoiser
-from farfield.diffusion.schedule import ContinuousSchedule, DiscreteSchedule, VPSchedule
+from farfield.diffusion.schedule import ContinuousSchedule, DiscreteSchedule, TimeSchedule, VPSchedule
 from farfield.networks.unet2d import SampleOnly
 from farfield.networks.words import in_words
 
@@ -226,6 +226,8 @@ def _of_folder(model: str, folder: Path, part: str | None, answers: Answers) -> 
     if is_native(folder):
         plan, family, stored = read_blueprint(folder), "farfield", _tensors(folder / WEIGHTS)
         findings = (Finding("network", plan.network.get("kind"), "model.json says so"),)
+        if plan.units is not None:
+            findings += (Finding("units", str(plan.units), "of a picture's -1 to 1; model.json says so"),)
     elif latent.is_latent(folder):
         plan, image_shape = latent.read_plan(folder)
         family, stored = "latent diffusion", hub.stored_weights(folder / "unet")
@@ -277,15 +279,15 @@ def _tensors(path: Path) -> State:
 
 def _read_as(plan: Blueprint) -> dict[str, Any]:
     """Prediction and schedule of a plan, as the denoiser that it would make has them."""
-    denoiser = plan.denoiser(SampleOnly(nn.Identity()))
-    schedule = denoiser.schedule
+    network = SampleOnly(nn.Identity())
+    denoiser, schedule = plan.inner(network), plan.denoiser(network).schedule
     return {
         "prediction": _prediction(denoiser),
         "schedule": {
             "levels": _levels(plan, denoiser),
             "sigma_min": schedule.sigma_min,
             "sigma_max": schedule.sigma_max,
-            "steps": len(schedule.levels) if isinstance(schedule, DiscreteSchedule) else None,
+            "steps": len(inner.levels) if isinstance(inner := denoiser.schedule, DiscreteSchedule) else None,
         },
     }
 
@@ -309,6 +311,8 @@ def _levels(plan: Blueprint, denoiser: NetworkDenoiser) -> str:
         return f"{len(schedule.levels)} {betas} betas{ends}{scale}"
     if isinstance(schedule, VPSchedule):
         return "continuous, of the VP SDE"
+    if isinstance(schedule, TimeSchedule):
+        return f"continuous, of the VP SDE of constant rate, told as t/{schedule.t_max:g}"
     return (
         "continuous, told as ln(sigma)/4" if isinstance(schedule, ContinuousSchedule) else "continuous, of the VE SDE"
     )

@@ -51,6 +51,11 @@ def train(settings: Train, out: Path, *, quiet: bool = False) -> TrainResult:
     plan: Blueprint | None = None
     if origin is not None:
         plan, network = open_network(origin, architecture.precond)
+        if plan.units is not None:
+            raise FarfieldError(
+                f"{origin}: its pictures are in units of its own ({plan.units}), and training here is in [-1, 1]; leave --from "
+                "out, or give another model"
+            )
     labels = bool(plan.classes) if plan else architecture.labels  # not read, and so not in the way, where not wanted
     most = settings.max_images
     shape, seed = plan.shape if plan else None, None if most is None else 0
@@ -67,7 +72,7 @@ def train(settings: Train, out: Path, *, quiet: bool = False) -> TrainResult:
     held = None
     if settings.heldout is not None:
         held = _held_out(settings.heldout, settings.heldout_images, data, source, plan)
-    denoiser = plan.denoiser(network)
+    denoiser = plan.inner(network)
     augment = None
     if architecture.augment:
         from farfield.diffusion.augment import Augment
@@ -81,7 +86,7 @@ def train(settings: Train, out: Path, *, quiet: bool = False) -> TrainResult:
         quiet,
         images=len(data),
         class_names=list(data.class_names) if plan.classes else [],
-        model={k: v for k, v in asdict(plan).items() if k != "scheduler"},
+        model={k: v for k, v in asdict(plan).items() if k not in ("scheduler", "units")},
         augment=architecture.augment,
         recipe=recipe.request(),
         samples=[watch.samples, STEPS],

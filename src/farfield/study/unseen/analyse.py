@@ -46,6 +46,7 @@ from farfield.study.bench.measure import descriptions, spread
 from farfield.study.bench.numerics import open_model
 from farfield.study.bench.physical import describe_fields
 from farfield.study.bench.run import Run
+from farfield.study.bench.units import units_of
 from farfield.study.unseen.bandwidth import search_level
 from farfield.study.unseen.interference import Judge, bandwidth, descend
 from farfield.study.unseen.ladder import Ladder, find_levels
@@ -220,7 +221,7 @@ def _examples(settings: Analyse, denoiser: Denoiser) -> Domain:
             )
         return choose(keys, wanted, settings.seed)[0]
 
-    domain = open_source(source, denoiser.image_shape, settings.reading, draw=draw)
+    domain = open_source(source, denoiser.image_shape, settings.reading, draw=draw, units=units_of(denoiser))
     given = domain.examples
     if len(given) < LEAST:
         wanted = min(domain.available, count or MOST)

@@ -21,6 +21,7 @@ from farfield.study.bench.domain import Split, open_domain, reads_fields
 from farfield.study.bench.measure import identities
 from farfield.study.bench.numerics import model_facts, open_model
 from farfield.study.bench.run import Run
+from farfield.study.bench.units import units_of
 from farfield.study.unseen.contest import TUNINGS, Contest
 
 COUNTS = (10, 30, 100)
@@ -64,6 +65,7 @@ def compare(settings: Compare, out: Path, *, quiet: bool = False) -> CompareResu
             reading,
             Split(max(numbers), settings.n, REFERENCES, settings.seed),
             heldout=held,
+            units=units_of(denoiser),
         )
         if not domain.held:
             raise FarfieldError(TOO_FEW.format(held or source))

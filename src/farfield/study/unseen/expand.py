@@ -23,6 +23,7 @@ from farfield.study.bench.measure import SHOWN, geometry, identities, measure
 from farfield.study.bench.numerics import model_facts, open_model
 from farfield.study.bench.physical import compare, describe_fields, write_fields
 from farfield.study.bench.run import Run
+from farfield.study.bench.units import units_of
 from farfield.study.unseen.bandwidth import search_level, usual_level
 from farfield.study.unseen.calibration import calibrate
 from farfield.study.unseen.proposal import (
@@ -48,6 +49,7 @@ def expand(settings: Expand, out: Path, *, quiet: bool = False) -> ExpandResult:
         settings.reading,
         Split(settings.count, n, seed=seed),
         heldout=settings.heldout,
+        units=units_of(denoiser),
     )
     given, physical = domain.examples, domain.physical
     check_sampler(sampler, len(given))

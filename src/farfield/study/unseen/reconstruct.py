@@ -14,6 +14,7 @@ from farfield.study.bench.measure import spread
 from farfield.study.bench.numerics import open_model
 from farfield.study.bench.physical import describe_fields
 from farfield.study.bench.run import Run
+from farfield.study.bench.units import units_of
 from farfield.study.unseen.method import search_method
 from farfield.unseen.inversion import round_trip
 from farfield.unseen.method import Method, budgets
@@ -31,7 +32,8 @@ def reconstruct(settings: Invert, out: Path, *, quiet: bool = False) -> Reconstr
     denoiser = open_model(settings.model, numerics)
     if method:
         method.check(numerics.steps)
-    domain = open_source(settings.images, denoiser.image_shape, settings.reading, limit=settings.limit)
+    units = units_of(denoiser)
+    domain = open_source(settings.images, denoiser.image_shape, settings.reading, limit=settings.limit, units=units)
     images, physical = domain.examples, domain.physical
     inputs = {"model": model_digest(settings.model), **domain.inputs("images")}
     asked = {**settings.asked(), **settings.reading.asked(physical is not None)}

@@ -22,6 +22,7 @@ from farfield.study.bench.domain import Domain, Split, open_domain
 from farfield.study.bench.measure import SHOWN, identities, measure, spread
 from farfield.study.bench.numerics import model_facts, open_model
 from farfield.study.bench.run import Run
+from farfield.study.bench.units import units_of
 from farfield.unseen.inversion import round_trip
 from farfield.unseen.transfer import Map, fit_transfer, moved
 
@@ -40,10 +41,15 @@ def transfer(settings: Transfer, out: Path, *, quiet: bool = False) -> TransferR
     named = identities(specs)
     denoiser = open_model(settings.model, numerics)
     shape, seed = denoiser.image_shape, settings.seed
-    source = open_domain(settings.content, shape, reading, Split(settings.n, 1, 1, seed))
+    source = open_domain(settings.content, shape, reading, Split(settings.n, 1, 1, seed), units=units_of(denoiser))
     given = source.examples
     target = open_domain(
-        settings.style, shape, reading, Split(settings.count, len(given), seed=seed), heldout=settings.heldout
+        settings.style,
+        shape,
+        reading,
+        Split(settings.count, len(given), seed=seed),
+        heldout=settings.heldout,
+        units=units_of(denoiser),
     )
     carrier = Carrier.of(numerics, denoiser)
     run = Run.of(
