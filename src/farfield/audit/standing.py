@@ -21,7 +21,7 @@ from farfield.command.measures import (
 )
 from farfield.core.score import Relation, relation
 
-SIZED = ("frechet_distance", "recall", "coverage")
+SIZED = ("frechet_distance", "recall", "coverage", "c2st")
 """Measures that depend on how many images are measured: compared between sets of one size only."""
 
 
@@ -50,7 +50,7 @@ def standing(
     for descriptor, sets in measures.items():
         ours, real = sets.get("samples", Measures()), sets.get("real", Measures())
         for name, score in vars(ours).items():
-            if same_size or name not in SIZED:
+            if name != "c2st_null" and (same_size or name not in SIZED):
                 add(name, descriptor, relation(score, getattr(real, name)))
     for descriptor, news in (novelty or {}).items():
         add("copies", descriptor, relation(news.copies or None, news.copies_floor or None))

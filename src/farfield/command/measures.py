@@ -74,6 +74,10 @@ class Measures(Result):
     recall: Annotated[Score | None, "`audit.coverage.precision_recall`"] = None
     density: Annotated[Score | None, "`audit.coverage.density_coverage`"] = None
     coverage: Annotated[Score | None, "`audit.coverage.density_coverage`"] = None
+    c2st: Annotated[
+        Score | None, "how often a classifier tells the two apart on images it has not seen; `audit.c2st.c2st`"
+    ] = None
+    c2st_null: Annotated[Score | None, "the same of relabelled images: the mean, and between what 95 % lie"] = None
 
 
 BySet = dict[str, Measures]

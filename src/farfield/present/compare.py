@@ -139,7 +139,7 @@ def _section(folder: Path, domain: ComparedDomain) -> Section:
     )
 
 
-_MEASURED = ("kernel_distance", "frechet_distance", "precision", "recall", "coverage")
+_MEASURED = tuple(MEASURES)
 
 
 def _table(domain: ComparedDomain, row: Count, descriptor: str, title: str) -> Table:

@@ -22,6 +22,7 @@ def content(folder: Path, summary: ExpandResult) -> Content:
     said = (
         verdict.standing(summary.standing, domain)
         + verdict.distances(summary.measures, accepted.accepted, domain, held is not None)
+        + verdict.told(summary.measures)
         + verdict.copies(summary.novelty, summary.local_copies)
     )
     return Content(

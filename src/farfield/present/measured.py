@@ -19,6 +19,7 @@ def measured(measures: Mapping[str, BySet], held: bool) -> list[Section]:
     for descriptor, by_set in measures.items():
         shown = [name for name in ROLES if by_set.get(name, Measures()) != Measures()]
         rows = [[about.named, *(as_score(getattr(by_set[s], name)) for s in shown)] for name, about in MEASURES.items()]
+        rows += [["C2ST by chance", *(as_score(by_set[s].c2st_null) for s in shown)]]
         rows = [row for row in rows if any(row[1:])]
         if rows:
             tables.append(Table(["Measure", *(f"{SETS[s]}, {ROLES[s]}" for s in shown)], rows, descriptor))
@@ -32,6 +33,12 @@ def measured(measures: Mapping[str, BySet], held: bool) -> list[Section]:
         lead += " The frozen model's own samples are the ceiling: what happens without the examples."
     drawn = charts(plot.measures(measures), "kernel distances with intervals, lower is better")
     details = [(about.named, about.meaning) for about in MEASURES.values()]
+    details.append(
+        (
+            "C2ST by chance",
+            "What the classifier reaches on relabelled images: the mean, and between what 95 % of them lie.",
+        )
+    )
     details.append(
         (
             "Interval",

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from farfield.audit.c2st import LEAST, c2st
 from farfield.audit.coverage import density_coverage, precision_recall
 from farfield.audit.descriptor import Descriptor
 from farfield.audit.distribution import frechet_distance, kernel_distance
@@ -122,6 +123,9 @@ def compare(references: Features, sets: dict[str, Features]) -> BySet:
         if min(len(features), len(references)) > 5:
             known["precision"], known["recall"] = precision_recall(real=references, generated=features)
             known["density"], known["coverage"] = density_coverage(real=references, generated=features)
+        if min(len(features), len(references)) >= LEAST:
+            told = c2st(real=references, generated=features)
+            known["c2st"], known["c2st_null"] = told.accuracy, told.null
         table[name] = Measures(**known)
     return table
 
