@@ -55,7 +55,10 @@ def standing(
     for descriptor, news in (novelty or {}).items():
         add("copies", descriptor, relation(news.copies or None, news.copies_floor or None))
         add("duplicates", descriptor, relation(news.duplicates or None, news.duplicates_floor or None))
-    if local_copies:
+    if local_copies and local_copies.parts:
+        for part in local_copies.parts:
+            add("copies", f"{part.scale} in {part.space}", relation(part.samples, part.floor))
+    elif local_copies:
         add("copies", "quarters", relation(local_copies.samples, local_copies.floor))
     channels: Sequence[FieldChannel] = [] if fields is None else fields.channels or [fields]
     for i, channel in enumerate(channels, start=1):

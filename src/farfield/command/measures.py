@@ -104,18 +104,35 @@ class Nearest(Result):
     copy: Annotated[bool, "whether it is within the threshold"]
 
 
+Scale = Literal["whole", "quarters", "cells"]
+Space = Literal["pixels", "physical units", "whitened units"]
+
+
+class CopiedParts(Result):
+    """The share of parts of images that are copies of the same part of an example; `audit.local.Parts.shares`."""
+
+    scale: Annotated[Scale, "cells: sixteenths"]
+    space: Annotated[
+        Space,
+        "in which distances are taken: pixels as the model has them; of fields also the other two; `audit.local.whitened`",
+    ]
+    samples: Score
+    floor: Annotated[Score | None, "of held-out images"] = None
+
+
 class LocalCopies(Result):
     """Images of which a quarter is a copy of the same quarter of an example; `audit.local.Parts.copies`."""
 
     samples: Score
     floor: Annotated[Score | None, "of held-out images"] = None
+    parts: Annotated[list[CopiedParts] | None, "by scale"] = None
 
 
 class StandingRow(Result):
     """One measure of samples beside the same of held-out images; `core.score.relation`."""
 
     measure: str
-    space: Annotated[str, "the descriptor, `quarters` or `fields`"]
+    space: Annotated[str, "the descriptor, the part with its space, or `fields`"]
     stands: Annotated[Relation, "where the samples stand"]
 
 

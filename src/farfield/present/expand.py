@@ -42,7 +42,7 @@ def content(folder: Path, summary: ExpandResult) -> Content:
             *gallery.returned(sets, trip, proof, summary.codec),
             *_geometry(read_json(geometry) if geometry.is_file() else {}),
             *measured.measured(summary.measures, held is not None),
-            *measured.copied(summary.novelty),
+            *measured.copied(summary.novelty, summary.local_copies),
             *_search(summary.sigma_search or []),
             *field.section(summary.fields),
         ],

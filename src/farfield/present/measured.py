@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
-from farfield.command.measures import BySet, Measures, Novelty
+from farfield.command.measures import BySet, CopiedParts, LocalCopies, Measures, Novelty
 from farfield.core.score import Score
 from farfield.present import plot
 from farfield.present.page import Section, Table, charts
@@ -49,7 +49,7 @@ def measured(measures: Mapping[str, BySet], held: bool) -> list[Section]:
     return [Section("measures", "How near to real images", lead, charts=drawn, tables=tables, details=details)]
 
 
-def copied(novelty: Mapping[str, Novelty]) -> list[Section]:
+def copied(novelty: Mapping[str, Novelty], local: LocalCopies | None = None) -> list[Section]:
     """Copies and duplicates in every descriptor, beside those of real images."""
     rows = [
         [
@@ -74,11 +74,26 @@ def copied(novelty: Mapping[str, Novelty]) -> list[Section]:
         "itself."
     )
     table = Table(["Descriptor", "Threshold", "Copies ↓", floor, "Duplicates ↓", floor], rows)
-    return [
-        Section(
-            "novelty", "New, or copied?", lead, tables=[table], details=[("What this does and does not show", shows)]
-        )
-    ]
+    details = [("What this does and does not show", shows)]
+    tables = [table]
+    if local and local.parts:
+        tables.append(parts(local.parts))
+        details.append(("Copies of parts", PARTS))
+    return [Section("novelty", "New, or copied?", lead, tables=tables, details=details)]
+
+
+PARTS = (
+    "Each whole image, quarter and cell (sixteenth) is held against the same part of every example. The threshold is the "
+    "examples' own, so about 5 % of the parts of real images are copies by this rule. Of physical fields the same is asked in "
+    "physical units, where bright sources decide, and in whitened ones, where every scale has the same power and the grain "
+    "counts most: who has an example's grain has not drawn fresh noise."
+)
+
+
+def parts(copied: Sequence[CopiedParts]) -> Table:
+    """Copies by the scale of the part, in every space."""
+    rows = [[part.scale, part.space, _share(part.samples), _share(part.floor)] for part in copied]
+    return Table(["Part", "Distances in", "Copies ↓", "of real images: floor"], rows, "Copies of parts")
 
 
 def _share(value: Score | None) -> str:

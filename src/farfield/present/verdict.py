@@ -244,4 +244,7 @@ def copies(novelty: Mapping[str, Novelty], local: LocalCopies | None) -> list[st
         said.append(
             f"{score(local.samples, percent=True)} repeat an example in one of their quarters{of_real(local.floor)}."
         )
+        for space, group in groupby(local.parts or [], key=lambda part: part.space):
+            shares = ", ".join(f"{p.scale} {score(p.samples, percent=True)}{of_real(p.floor)}" for p in group)
+            said.append(f"Of their parts, in {space}, copies are: {shares}.")
     return [" ".join(said)] if said else []

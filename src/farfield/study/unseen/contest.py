@@ -12,7 +12,6 @@ from typing import Any
 from torch import Tensor, nn
 
 from farfield.audit.advice import advise
-from farfield.audit.local import Parts
 from farfield.checkpoints.load import open_network
 from farfield.checkpoints.native import save_model
 from farfield.command.compare import Compare, ComparedDomain, Count, Entry, RealFields, Tuned
@@ -27,6 +26,7 @@ from farfield.data.subset import choose
 from farfield.diffusion.denoiser import Denoiser
 from farfield.diffusion.solver import network_calls
 from farfield.study.bench.carrier import Carrier
+from farfield.study.bench.copies import local_copies
 from farfield.study.bench.domain import Domain
 from farfield.study.bench.measure import compare as distances
 from farfield.study.bench.measure import descriptions, newness
@@ -121,16 +121,18 @@ class Contest:
 
     def _count(self, given: Images, made: dict[str, Made]) -> Count:
         """All methods on so many examples."""
-        parts = Parts.of(given.values) if len(given) > 2 else None
+        images = {name: entry.images for name, entry in made.items()}
+        copies = local_copies(self.domain, given, images) if len(given) > 2 else {}
         physical = self.domain.physical
         methods = {
             name: entry.row.but(
-                local_copies=parts.copies(entry.images.values) if parts else None,
+                local_copies=copies[name].samples if copies else None,
+                copied_parts=copies[name].parts if copies else None,
                 fields=field_measures(physical, physical.to_fields(entry.images)) if physical else None,
             )
             for name, entry in made.items()
         }
-        floor = parts.copies(self.domain.held["references"].values) if parts else None
+        floor = next((one.floor for one in copies.values()), None)
         return Count(count=len(given), methods=methods, local_copies_floor=floor, advice=advise(methods))
 
     def _sampled(self, name: str, given: Images) -> Made | None:
