@@ -211,7 +211,7 @@ def distances(measures: Mapping[str, BySet], count: int, domain: str, held: bool
 
 
 def told(measures: Mapping[str, BySet]) -> list[str]:
-    """How often a classifier tells new images from held-out ones, and how densely and widely they lie among them."""
+    """How often a classifier (C2ST) tells new images from held-out ones, and how densely and widely they lie among them."""
     said: list[str] = []
     for descriptor, sets in measures.items():
         ours, real = sets.get("samples", Measures()), sets.get("real", Measures())
@@ -219,7 +219,7 @@ def told(measures: Mapping[str, BySet]) -> list[str]:
         if as_score(ours.c2st):
             null = ours.c2st_null
             chance = f", by chance up to {number(null.high, 2)}" if null and null.high is not None else ""
-            shares.insert(0, f"a classifier is right about {_beside(ours.c2st, real.c2st)}{chance}")
+            shares.insert(0, f"C2ST {_beside(ours.c2st, real.c2st)}{chance}")
         if as_score(ours.density):
             said.append(f"In {descriptor} features {'; '.join(shares)}.")
     return said
