@@ -128,6 +128,16 @@ class LocalCopies(Result):
     parts: Annotated[list[CopiedParts] | None, "by scale"] = None
 
 
+class Labelled(Result):
+    """How sure a classifier of the examples' classes is of new images; `audit.labelled.sureness`."""
+
+    classes: int
+    accuracy: Annotated[Score, "on held-out real images"]
+    commonest: Annotated[float, "share of the commonest class among these: the accuracy of guessing"]
+    samples: Annotated[Score, "share of samples of which one class has a probability above 0.9"]
+    real: Annotated[Score, "the same of held-out real images"]
+
+
 class StandingRow(Result):
     """One measure of samples beside the same of held-out images; `core.score.relation`."""
 

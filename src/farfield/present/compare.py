@@ -125,6 +125,7 @@ def _section(folder: Path, domain: ComparedDomain) -> Section:
         for descriptor in domain.real
     ]
     tables += [table for row in rows if (table := parts_table(row))]
+    tables += [table for row in rows if (table := labels_table(row))]
     tables += [table for row in rows if (table := fields_table(domain, row))]
     used = dict.fromkeys(m for row in rows for m in row.methods)
     details = [(TITLES[m], MEANINGS[m]) for m in used]
@@ -174,6 +175,19 @@ def parts_table(row: Count) -> Table | None:
     columns = ["", *(f"{part.scale}, {part.space}" for part in first)]
     chosen = [i for i, name in enumerate(copied) if name == "ours"]
     return Table(columns, lines, f"{number(row.count)} examples, share of parts that are copies", chosen, note=PARTS)
+
+
+def labels_table(row: Count) -> Table | None:
+    """How sure a classifier of the examples' classes is of each method's images; None without classes."""
+    sure = {name: entry.labels for name, entry in row.methods.items() if entry.labels}
+    if not sure:
+        return None
+    first = next(iter(sure.values()))
+    lines: list[list[Any]] = [[TITLES[name], *(one.samples for one in rows.values())] for name, rows in sure.items()]
+    lines.append([TITLES["real"], *(one.real for one in first.values())])
+    lines.append(["right on held-out images", *(one.accuracy for one in first.values())])
+    title = f"{number(row.count)} examples, share of images that a classifier of their classes is more than 0.9 sure of"
+    return Table(["", *(f"{d} features" for d in first)], lines, title, [i for i, n in enumerate(sure) if n == "ours"])
 
 
 def fields_table(domain: ComparedDomain, row: Count) -> Table | None:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from farfield.command.measures import BySet, CopiedParts, LocalCopies, Measures, Novelty
+from farfield.command.measures import BySet, CopiedParts, Labelled, LocalCopies, Measures, Novelty
 from farfield.core.score import Score
 from farfield.present import plot
 from farfield.present.page import Section, Table, charts
-from farfield.present.words import MEASURES, SETS, as_score, number, score
+from farfield.present.words import MEASURES, SETS, as_score, number, score, share
 
 ROLES = {"samples": "this run", "real": "floor", "base": "ceiling"}
 
@@ -47,6 +47,23 @@ def measured(measures: Mapping[str, BySet], held: bool) -> list[Section]:
         )
     )
     return [Section("measures", "How near to real images", lead, charts=drawn, tables=tables, details=details)]
+
+
+def labelled(labels: Mapping[str, Labelled]) -> list[Section]:
+    """How sure a classifier of the examples' classes is of new images, beside held-out ones."""
+    rows = [
+        [d, row.classes, _share(row.accuracy), share(row.commonest), _share(row.samples), _share(row.real)]
+        for d, row in labels.items()
+    ]
+    if not rows:
+        return []
+    lead = (
+        "A classifier that was fitted to the examples' classes, and its confidence to examples left out of the fit, says how "
+        "many new images it is more than 0.9 sure of. Fewer than of real images: they are blends, or nothing of the domain. "
+        "The new images have no classes of their own: a classifier trained on them cannot be tested on real ones."
+    )
+    columns = ["Descriptor", "Classes", "Right on held-out", "by guessing", "Sure of new images ↑", "of real images"]
+    return [Section("labels", "Of a class?", lead, tables=[Table(columns, rows)])]
 
 
 def copied(novelty: Mapping[str, Novelty], local: LocalCopies | None = None) -> list[Section]:

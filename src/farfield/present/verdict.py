@@ -8,6 +8,7 @@ from itertools import groupby
 from farfield.command.measures import (
     BySet,
     Certificate,
+    Labelled,
     LocalCopies,
     Measures,
     Novelty,
@@ -222,6 +223,20 @@ def told(measures: Mapping[str, BySet]) -> list[str]:
             shares.insert(0, f"C2ST {_beside(ours.c2st, real.c2st)}{chance}")
         if as_score(ours.density):
             said.append(f"In {descriptor} features {'; '.join(shares)}.")
+    return said
+
+
+def sure(labels: Mapping[str, Labelled]) -> list[str]:
+    """How sure a classifier of the examples' classes is of new images."""
+    said = []
+    for descriptor, row in labels.items():
+        guess = row.accuracy.low is not None and row.accuracy.low <= row.commonest
+        weak = " It does not do better than guessing, so this tells nothing." if guess else ""
+        said.append(
+            f"A classifier of the examples' {row.classes} classes in {descriptor} features, right on "
+            f"{score(row.accuracy, percent=True)} of held-out images, is more than 0.9 sure of "
+            f"{score(row.samples, percent=True)} of the new images{of_real(row.real)}.{weak}"
+        )
     return said
 
 
