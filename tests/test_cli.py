@@ -581,6 +581,8 @@ class TestShapes:
         options = QUICK if command == "expand" else ("--steps", 4)
         outcome = farfield(command, model, root / "five.npz", "-o", tmp_path / "run", *options)
         assert outcome.code == 0, outcome.err
+        if command == "expand":
+            assert "descriptor copy: left out, it sees grey or colour pictures, found 5 channels" in outcome.err
 
 
 class TestSigma:

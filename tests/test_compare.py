@@ -78,17 +78,21 @@ def test_every_method_is_measured_the_same_way(run):
         # with three examples the geometry has no limits: left out and said
         assert set(row["methods"]) == set(METHODS) - ({"geometric"} if row["count"] == 3 else set())
         for entry in row["methods"].values():
-            for descriptor in ("pixels", "model"):
+            for descriptor in ("pixels", "copy"):
                 assert {"kernel_distance", "frechet_distance", "precision", "recall", "coverage"} <= set(
                     entry["measures"][descriptor]
                 )
                 assert entry["measures"][descriptor]["kernel_distance"]["low"] is not None
                 assert {"copies", "copies_floor"} <= set(entry["novelty"][descriptor])
+            assert [(part["scale"], part["space"]) for part in entry["copied_parts"]] == [
+                ("whole", "pixels"), ("quarters", "pixels"), ("cells", "pixels")
+            ]  # fmt: skip
+            assert all(part["samples"]["n"] == 6 and part["floor"]["low"] is not None for part in entry["copied_parts"])
             assert entry["calls"]["total"] == sum(v for k, v in entry["calls"].items() if k != "total")
             assert entry["seconds"] > 0 and entry["trained"] == ("tuning" in entry)
         assert row["advice"]["verdict"] in ("keep", "doubt", "even", "copies", "tune")
     assert any("geometric with 3 examples is left out" in note for note in domain["notes"])
-    assert set(domain["real"]) == set(domain["base"]) == {"pixels", "model"}
+    assert set(domain["real"]) == set(domain["base"]) == {"pixels", "copy"}
 
 
 def test_the_budget_holds_and_the_published_tuning_is_its_epochs(run):

@@ -330,7 +330,7 @@ def test_expand_runs_on_a_latent_model(models, tmp_path):
     assert found.code == 0, found.err
     assert Store(out / "samples", Images).read().values.shape == (4, 3, 16, 16)
     assert Store(out / "sampled", Latents).read().values.shape == (4, 3, 8, 8)
-    assert set(summary(out)["measures"]) == {"pixels", "model"} and "psnr" in summary(out)["codec"]
+    assert set(summary(out)["measures"]) == {"pixels", "copy"} and "psnr" in summary(out)["codec"]
 
 
 def test_a_ladder_climbs_from_the_latents_and_comes_down_to_pictures(models, tmp_path):

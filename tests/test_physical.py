@@ -104,7 +104,9 @@ class TestFits:
         assert found["physical"]["source"] == "fits" and found["physical"]["unit"] == "nJy"
         assert found["physical"]["stretch"] == read_json(finished / "stretch.json")
         assert set(found["fields"]) == {"samples", "real", "unit"} and found["fields"]["samples"]["n"]["generated"] == 3
-        assert (finished / "report.html").exists()
+        parts = found["local_copies"]["parts"]
+        assert {part["space"] for part in parts} == {"pixels", "physical units", "whitened units"} and len(parts) == 9
+        assert "whitened units" in (finished / "report.html").read_text()
 
     def test_another_stretch_is_another_run(self, root, finished):
         outcome = run(root, "sky", "--examples", 8, "--stretch", "linear")

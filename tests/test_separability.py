@@ -4,11 +4,12 @@ import pytest
 import torch
 from scipy.stats import binom
 
+from farfield.core.discriminant import projections, shrinkage
 from farfield.core.error import FarfieldError
 from farfield.diffusion.exact import GaussianDenoiser
 from farfield.diffusion.schedule import ContinuousSchedule
 from farfield.unseen.inversion import invert
-from farfield.unseen.separability import _ridge, _scores, separability
+from farfield.unseen.separability import separability
 
 
 def normal(*shape, seed=0):
@@ -78,9 +79,9 @@ def test_scores_are_those_of_ridge_and_of_shrinkage_lda():
     y = torch.cat([torch.ones(14), -torch.ones(22)]).double()
     order = torch.randperm(36, generator=torch.Generator().manual_seed(1))
     train, test = order[:28], order[28:]
-    scores, left_out = _scores(x @ x.T, train, test, y[:, None], 50)
+    scores, left_out = projections(x @ x.T, train, test, y[:, None], 50)
     centred = x[train] - x[train].mean(0)
-    ridge = _ridge(centred @ centred.T, 50)
+    ridge = shrinkage(centred @ centred.T, 50)
     weight = ledoit_wolf(centred.numpy(), assume_centered=True)[1]
     assert ridge == pytest.approx(28 * weight * float(centred.square().sum()) / 28 / 50 / (1 - weight), rel=1e-6)
     model = Ridge(alpha=ridge).fit(x[train].numpy(), y[train].numpy())

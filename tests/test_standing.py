@@ -5,7 +5,7 @@ import torch
 
 from farfield.audit.field import compare_fields
 from farfield.audit.standing import standing
-from farfield.command.measures import FieldMeasures, LocalCopies, Measures, Novelty, Standing, StandingRow
+from farfield.command.measures import CopiedParts, FieldMeasures, LocalCopies, Measures, Novelty, Standing, StandingRow
 from farfield.command.result import from_json, to_json
 from farfield.core.score import Score, relation
 from farfield.present import verdict
@@ -51,6 +51,32 @@ def test_every_descriptor_and_the_copies_count():
         ("copies", "quarters"): "overlapping",
     }
     assert (found.compared, found.apart) == (6, 3)
+
+
+def test_copies_of_parts_count_at_each_scale():
+    parts = [
+        CopiedParts(scale="whole", space="pixels", samples=around(0.0), floor=around(0.0)),
+        CopiedParts(scale="cells", space="whitened units", samples=around(0.5), floor=around(0.0)),
+        CopiedParts(scale="cells", space="pixels", samples=around(0.5)),
+    ]
+    found = standing({}, local_copies=LocalCopies(samples=around(0.2), floor=around(0.9), parts=parts))
+    assert [(row.space, row.stands) for row in found.rows] == [
+        ("whole in pixels", "overlapping"), ("cells in whitened units", "above")
+    ]  # fmt: skip
+    assert verdict.standing(found, "dust")[0].startswith(
+        "1 of 2 measures tell the new images from held-out dust: higher copies (cells in whitened units)."
+    )
+
+
+def test_the_null_of_a_classifier_is_no_measure():
+    ours, real = Measures(c2st=around(0.9), c2st_null=around(0.5)), Measures(c2st=around(0.5), c2st_null=around(0.5))
+    sets = {"pixels": {"samples": ours, "real": real}}
+    assert [(row.measure, row.stands) for row in standing(sets).rows] == [("c2st", "above")]
+    assert standing(sets, same_size=False).compared == 0  # it grows with the sets
+    assert verdict.told({"pixels": {"samples": ours.but(density=around(1)), "real": real}}) == [
+        "In pixels features C2ST 0.90 [0.80, 1.00] (real images: 0.50), by chance up to 0.60; density 1.00 [0.90, 1.10]; "
+        "coverage –."
+    ]
 
 
 def test_what_grows_with_the_set_is_compared_between_sets_of_one_size_only():

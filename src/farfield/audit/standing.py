@@ -21,7 +21,7 @@ from farfield.command.measures import (
 )
 from farfield.core.score import Relation, relation
 
-SIZED = ("frechet_distance", "recall", "coverage")
+SIZED = ("frechet_distance", "recall", "coverage", "c2st")
 """Measures that depend on how many images are measured: compared between sets of one size only."""
 
 
@@ -50,12 +50,15 @@ def standing(
     for descriptor, sets in measures.items():
         ours, real = sets.get("samples", Measures()), sets.get("real", Measures())
         for name, score in vars(ours).items():
-            if same_size or name not in SIZED:
+            if name != "c2st_null" and (same_size or name not in SIZED):
                 add(name, descriptor, relation(score, getattr(real, name)))
     for descriptor, news in (novelty or {}).items():
         add("copies", descriptor, relation(news.copies or None, news.copies_floor or None))
         add("duplicates", descriptor, relation(news.duplicates or None, news.duplicates_floor or None))
-    if local_copies:
+    if local_copies and local_copies.parts:
+        for part in local_copies.parts:
+            add("copies", f"{part.scale} in {part.space}", relation(part.samples, part.floor))
+    elif local_copies:
         add("copies", "quarters", relation(local_copies.samples, local_copies.floor))
     channels: Sequence[FieldChannel] = [] if fields is None else fields.channels or [fields]
     for i, channel in enumerate(channels, start=1):

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Final, Literal
 
 from farfield.command.facts import ModelFacts
 from farfield.command.likeness import Descriptors
-from farfield.command.measures import FieldMeasures, Measures, Novelty
+from farfield.command.measures import CopiedParts, FieldMeasures, Labelled, Measures, Novelty
 from farfield.command.option import Argument, Option
 from farfield.command.result import Result
 from farfield.command.settings import Settings
@@ -126,6 +126,8 @@ class Entry(Result):
         Score | None,
         "images of which a quarter is a copy; `audit.local.Parts.copies`; absent with fewer than 3 examples",
     ] = None
+    copied_parts: Annotated[list[CopiedParts] | None, "by scale"] = None
+    labels: Annotated[dict[str, Labelled] | None, "by descriptor, where images have classes"] = None
     fields: Annotated[FieldMeasures | None, "in physical units"] = None
 
 

@@ -13,6 +13,7 @@ from farfield.command.measures import (
     Certificate,
     Codec,
     FieldSets,
+    Labelled,
     LocalCopies,
     Nearest,
     Novelty,
@@ -159,6 +160,9 @@ class ExpandResult(Result):
     novelty: Annotated[dict[str, Novelty], "by descriptor"]
     nearest: Annotated[dict[str, Nearest], "of each sample, in the first descriptor"]
     local_copies: Annotated[LocalCopies | None, "null with fewer than 3 examples"]
+    labels: Annotated[dict[str, Labelled] | None, "by descriptor, where examples and held-out images have classes"] = (
+        None
+    )
     standing: Standing
     notes: Annotated[list[str], "what was left out, capped, or has to be kept in mind"]
     evaluations: Annotated[

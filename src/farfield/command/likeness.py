@@ -34,14 +34,17 @@ def trusted(descriptors: Sequence[str], files: Sequence[str] | None) -> list[str
 
 @dataclass(frozen=True)
 class Descriptors(Settings):
-    """What images are measured by."""
+    """What images are measured by. The two by default know nothing of the model that made them, nor of each other."""
 
     descriptors: Annotated[
         tuple[str, ...],
         Option(
-            "pixels, model, copy, sscd, inception, dinov2, clip, or a network's file; may be repeated.", "--descriptor"
+            "pixels (small and whitened on the references), copy (the bundled network that finds copies of pictures), model "
+            "(the frozen model's own features, in which expand also chooses), sscd, inception, dinov2, clip, or a network's "
+            "file; may be repeated.",
+            "--descriptor",
         ),
-    ] = ("pixels", "model")
+    ] = ("pixels", "copy")
     trust: Trust = ()
 
     def check(self) -> None:

@@ -92,6 +92,10 @@ class Measures(Result):
     recall: Annotated[Score | None, "`audit.coverage.precision_recall`"] = None
     density: Annotated[Score | None, "`audit.coverage.density_coverage`"] = None
     coverage: Annotated[Score | None, "`audit.coverage.density_coverage`"] = None
+    c2st: Annotated[
+        Score | None, "how often a classifier tells the two apart on images it has not seen; `audit.c2st.c2st`"
+    ] = None
+    c2st_null: Annotated[Score | None, "the same of relabelled images: the mean, and between what 95 % lie"] = None
 
 
 BySet = dict[str, Measures]
@@ -118,18 +122,45 @@ class Nearest(Result):
     copy: Annotated[bool, "whether it is within the threshold"]
 
 
+Scale = Literal["whole", "quarters", "cells"]
+Space = Literal["pixels", "physical units", "whitened units"]
+
+
+class CopiedParts(Result):
+    """The share of parts of images that are copies of the same part of an example; `audit.local.Parts.shares`."""
+
+    scale: Annotated[Scale, "cells: sixteenths"]
+    space: Annotated[
+        Space,
+        "in which distances are taken: pixels as the model has them; of fields also the other two; `audit.local.whitened`",
+    ]
+    samples: Score
+    floor: Annotated[Score | None, "of held-out images"] = None
+
+
 class LocalCopies(Result):
     """Images of which a quarter is a copy of the same quarter of an example; `audit.local.Parts.copies`."""
 
     samples: Score
     floor: Annotated[Score | None, "of held-out images"] = None
+    parts: Annotated[list[CopiedParts] | None, "by scale"] = None
+
+
+class Labelled(Result):
+    """How sure a classifier of the examples' classes is of new images; `audit.labelled.sureness`."""
+
+    classes: int
+    accuracy: Annotated[Score, "on held-out real images"]
+    commonest: Annotated[float, "share of the commonest class among these: the accuracy of guessing"]
+    samples: Annotated[Score, "share of samples of which one class has a probability above 0.9"]
+    real: Annotated[Score, "the same of held-out real images"]
 
 
 class StandingRow(Result):
     """One measure of samples beside the same of held-out images; `core.score.relation`."""
 
     measure: str
-    space: Annotated[str, "the descriptor, `quarters` or `fields`"]
+    space: Annotated[str, "the descriptor, the part with its space, or `fields`"]
     stands: Annotated[Relation, "where the samples stand"]
 
 

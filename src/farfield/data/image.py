@@ -10,6 +10,7 @@ import torch
 
 from farfield.core.artifact import Images
 from farfield.data.bundled import FIELD_DOMAINS, domain_of, load_domain
+from farfield.data.labels import Classes
 from farfield.data.picture import checked_shape, fit, say_fit
 from farfield.data.source import open_collection
 from farfield.data.subset import choose_keys
@@ -22,6 +23,12 @@ def list_keys(source: str | Path, *, strict: bool = False) -> list[str]:
             for _ in collection.each(lambda key, picture: True, collection.keys, strict=True):
                 pass
         return list(collection.keys)
+
+
+def list_classes(source: str | Path) -> Classes:
+    """The classes of a source's images, without decoding one; none where it has none. Errors as of `open_collection`."""
+    with open_collection(source) as collection:
+        return Classes(dict(collection.labels), collection.class_names)
 
 
 def load_images(

@@ -40,7 +40,7 @@ PAIRS = {
     "drawn_samples": "Samples drawn at random",
     "drawn_held_out": "Held-out images drawn at random",
 }
-MEASURED = ("kernel_distance", "frechet_distance", "precision", "recall", "density", "coverage")
+MEASURED = tuple(MEASURES)
 
 
 def content(folder: Path, summary: AuditResult) -> Content:

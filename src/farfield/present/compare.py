@@ -13,6 +13,7 @@ from farfield.command.measures import Measures, Novelty
 from farfield.core.score import Score
 from farfield.present.curve import line
 from farfield.present.gallery import kept
+from farfield.present.measured import PARTS
 from farfield.present.page import Content, Picture, Section, Table, charts
 from farfield.present.plot import PAINT, legend, styled, subplots, ticks
 from farfield.present.sheet import grid
@@ -123,6 +124,8 @@ def _section(folder: Path, domain: ComparedDomain) -> Section:
         for row in rows
         for descriptor in domain.real
     ]
+    tables += [table for row in rows if (table := parts_table(row))]
+    tables += [table for row in rows if (table := labels_table(row))]
     tables += [table for row in rows if (table := fields_table(domain, row))]
     used = dict.fromkeys(m for row in rows for m in row.methods)
     details = [(TITLES[m], MEANINGS[m]) for m in used]
@@ -139,7 +142,7 @@ def _section(folder: Path, domain: ComparedDomain) -> Section:
     )
 
 
-_MEASURED = ("kernel_distance", "frechet_distance", "precision", "recall", "coverage")
+_MEASURED = tuple(MEASURES)
 
 
 def _table(domain: ComparedDomain, row: Count, descriptor: str, title: str) -> Table:
@@ -159,6 +162,32 @@ def _table(domain: ComparedDomain, row: Count, descriptor: str, title: str) -> T
 
 def _cells(measures: Mapping[str, Measures], descriptor: str) -> list[Score | None]:
     return [getattr(measures.get(descriptor, Measures()), name) for name in _MEASURED]
+
+
+def parts_table(row: Count) -> Table | None:
+    """Copies by the scale of the part, in every space; None of a run that did not count them."""
+    copied = {name: entry.copied_parts for name, entry in row.methods.items() if entry.copied_parts}
+    if not copied:
+        return None
+    first = next(iter(copied.values()))
+    lines: list[list[Any]] = [[TITLES[name], *(part.samples for part in parts)] for name, parts in copied.items()]
+    lines.append([TITLES["real"], *(part.floor for part in first)])
+    columns = ["", *(f"{part.scale}, {part.space}" for part in first)]
+    chosen = [i for i, name in enumerate(copied) if name == "ours"]
+    return Table(columns, lines, f"{number(row.count)} examples, share of parts that are copies", chosen, note=PARTS)
+
+
+def labels_table(row: Count) -> Table | None:
+    """How sure a classifier of the examples' classes is of each method's images; None without classes."""
+    sure = {name: entry.labels for name, entry in row.methods.items() if entry.labels}
+    if not sure:
+        return None
+    first = next(iter(sure.values()))
+    lines: list[list[Any]] = [[TITLES[name], *(one.samples for one in rows.values())] for name, rows in sure.items()]
+    lines.append([TITLES["real"], *(one.real for one in first.values())])
+    lines.append(["right on held-out images", *(one.accuracy for one in first.values())])
+    title = f"{number(row.count)} examples, share of images that a classifier of their classes is more than 0.9 sure of"
+    return Table(["", *(f"{d} features" for d in first)], lines, title, [i for i, n in enumerate(sure) if n == "ours"])
 
 
 def fields_table(domain: ComparedDomain, row: Count) -> Table | None:

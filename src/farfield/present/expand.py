@@ -22,6 +22,8 @@ def content(folder: Path, summary: ExpandResult) -> Content:
     said = (
         verdict.standing(summary.standing, domain)
         + verdict.distances(summary.measures, accepted.accepted, domain, held is not None)
+        + verdict.told(summary.measures)
+        + verdict.sure(summary.labels or {})
         + verdict.copies(summary.novelty, summary.local_copies)
     )
     return Content(
@@ -41,7 +43,8 @@ def content(folder: Path, summary: ExpandResult) -> Content:
             *gallery.returned(sets, trip, proof, summary.codec),
             *_geometry(read_json(geometry) if geometry.is_file() else {}),
             *measured.measured(summary.measures, held is not None),
-            *measured.copied(summary.novelty),
+            *measured.labelled(summary.labels or {}),
+            *measured.copied(summary.novelty, summary.local_copies),
             *_search(summary.sigma_search or []),
             *field.section(summary.fields),
         ],

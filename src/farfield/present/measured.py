@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
-from farfield.command.measures import BySet, Measures, Novelty
+from farfield.command.measures import BySet, CopiedParts, Labelled, LocalCopies, Measures, Novelty
 from farfield.core.score import Score
 from farfield.present import plot
 from farfield.present.page import Section, Table, charts
-from farfield.present.words import MEASURES, SETS, as_score, number, score
+from farfield.present.words import MEASURES, SETS, as_score, number, score, share
 
 ROLES = {"samples": "this run", "real": "floor", "base": "ceiling"}
 
@@ -19,6 +19,7 @@ def measured(measures: Mapping[str, BySet], held: bool) -> list[Section]:
     for descriptor, by_set in measures.items():
         shown = [name for name in ROLES if by_set.get(name, Measures()) != Measures()]
         rows = [[about.named, *(as_score(getattr(by_set[s], name)) for s in shown)] for name, about in MEASURES.items()]
+        rows += [["C2ST by chance", *(as_score(by_set[s].c2st_null) for s in shown)]]
         rows = [row for row in rows if any(row[1:])]
         if rows:
             tables.append(Table(["Measure", *(f"{SETS[s]}, {ROLES[s]}" for s in shown)], rows, descriptor))
@@ -34,6 +35,12 @@ def measured(measures: Mapping[str, BySet], held: bool) -> list[Section]:
     details = [(about.named, about.meaning) for about in MEASURES.values()]
     details.append(
         (
+            "C2ST by chance",
+            "What the classifier reaches on relabelled images: the mean, and between what 95 % of them lie.",
+        )
+    )
+    details.append(
+        (
             "Interval",
             "Where the value would lie in 95 of 100 repetitions with other images. Intervals that do not meet differ; "
             "intervals that overlap leave it open.",
@@ -42,7 +49,24 @@ def measured(measures: Mapping[str, BySet], held: bool) -> list[Section]:
     return [Section("measures", "How near to real images", lead, charts=drawn, tables=tables, details=details)]
 
 
-def copied(novelty: Mapping[str, Novelty]) -> list[Section]:
+def labelled(labels: Mapping[str, Labelled]) -> list[Section]:
+    """How sure a classifier of the examples' classes is of new images, beside held-out ones."""
+    rows = [
+        [d, row.classes, _share(row.accuracy), share(row.commonest), _share(row.samples), _share(row.real)]
+        for d, row in labels.items()
+    ]
+    if not rows:
+        return []
+    lead = (
+        "A classifier that was fitted to the examples' classes, and its confidence to examples left out of the fit, says how "
+        "many new images it is more than 0.9 sure of. Fewer than of real images: they are blends, or nothing of the domain. "
+        "The new images have no classes of their own: a classifier trained on them cannot be tested on real ones."
+    )
+    columns = ["Descriptor", "Classes", "Right on held-out", "by guessing", "Sure of new images ↑", "of real images"]
+    return [Section("labels", "Of a class?", lead, tables=[Table(columns, rows)])]
+
+
+def copied(novelty: Mapping[str, Novelty], local: LocalCopies | None = None) -> list[Section]:
     """Copies and duplicates in every descriptor, beside those of real images."""
     rows = [
         [
@@ -67,11 +91,26 @@ def copied(novelty: Mapping[str, Novelty]) -> list[Section]:
         "itself."
     )
     table = Table(["Descriptor", "Threshold", "Copies ↓", floor, "Duplicates ↓", floor], rows)
-    return [
-        Section(
-            "novelty", "New, or copied?", lead, tables=[table], details=[("What this does and does not show", shows)]
-        )
-    ]
+    details = [("What this does and does not show", shows)]
+    tables = [table]
+    if local and local.parts:
+        tables.append(parts(local.parts))
+        details.append(("Copies of parts", PARTS))
+    return [Section("novelty", "New, or copied?", lead, tables=tables, details=details)]
+
+
+PARTS = (
+    "Each whole image, quarter and cell (sixteenth) is held against the same part of every example. The threshold is the "
+    "examples' own, so about 5 % of the parts of real images are copies by this rule. Of physical fields the same is asked in "
+    "physical units, where bright sources decide, and in whitened ones, where every scale has the same power and the grain "
+    "counts most: who has an example's grain has not drawn fresh noise."
+)
+
+
+def parts(copied: Sequence[CopiedParts]) -> Table:
+    """Copies by the scale of the part, in every space."""
+    rows = [[part.scale, part.space, _share(part.samples), _share(part.floor)] for part in copied]
+    return Table(["Part", "Distances in", "Copies ↓", "of real images: floor"], rows, "Copies of parts")
 
 
 def _share(value: Score | None) -> str:

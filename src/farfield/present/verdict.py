@@ -8,6 +8,7 @@ from itertools import groupby
 from farfield.command.measures import (
     BySet,
     Certificate,
+    Labelled,
     LocalCopies,
     Measures,
     Novelty,
@@ -130,6 +131,10 @@ def measured_tiles(
         if ours:
             beside = f"real to real: {score_parts(floor)[0]}" if floor else f"{descriptor} features"
             tiles.append(("kernel distance to real", *score_parts(ours), beside))
+        if as_score(sets.get("samples", Measures()).c2st):
+            told, floor = sets["samples"].c2st, sets.get("real", Measures()).c2st
+            beside = f"real to real: {score_parts(floor)[0]}" if floor else f"{descriptor} features"
+            tiles.append(("C2ST: told from real images", *score_parts(told), beside))
     for descriptor, news in list((novelty or {}).items())[:1]:
         if as_score(news.copies):
             floor = as_score(news.copies_floor)
@@ -175,7 +180,7 @@ def _named(row: StandingRow) -> str:
     if row.measure in FIELD_DISTANCES:
         return f"{FIELD_DISTANCES[row.measure]} beyond chance"
     title = MEASURES[row.measure].title if row.measure in MEASURES else row.measure
-    title = title if title.startswith("Fréchet") else title.lower()
+    title = title if title.startswith(("Fréchet", "C2ST")) else title.lower()
     side = "lower" if row.stands == "below" else "higher"
     return f"{side} {title}{' of the pixels' if row.measure in MOMENTS else ''}"
 
@@ -206,6 +211,39 @@ def distances(measures: Mapping[str, BySet], count: int, domain: str, held: bool
     return [" ".join(said)] if said else []
 
 
+def told(measures: Mapping[str, BySet]) -> list[str]:
+    """How often a classifier (C2ST) tells new images from held-out ones, and how densely and widely they lie among them."""
+    said: list[str] = []
+    for descriptor, sets in measures.items():
+        ours, real = sets.get("samples", Measures()), sets.get("real", Measures())
+        shares = [f"density {_beside(ours.density, real.density)}", f"coverage {_beside(ours.coverage, real.coverage)}"]
+        if as_score(ours.c2st):
+            null = ours.c2st_null
+            chance = f", by chance up to {number(null.high, 2)}" if null and null.high is not None else ""
+            shares.insert(0, f"C2ST {_beside(ours.c2st, real.c2st)}{chance}")
+        if as_score(ours.density):
+            said.append(f"In {descriptor} features {'; '.join(shares)}.")
+    return said
+
+
+def sure(labels: Mapping[str, Labelled]) -> list[str]:
+    """How sure a classifier of the examples' classes is of new images."""
+    said = []
+    for descriptor, row in labels.items():
+        guess = row.accuracy.low is not None and row.accuracy.low <= row.commonest
+        weak = " It does not do better than guessing, so this tells nothing." if guess else ""
+        said.append(
+            f"A classifier of the examples' {row.classes} classes in {descriptor} features, right on "
+            f"{score(row.accuracy, percent=True)} of held-out images, is more than 0.9 sure of "
+            f"{score(row.samples, percent=True)} of the new images{of_real(row.real)}.{weak}"
+        )
+    return said
+
+
+def _beside(ours: Score | None, real: Score | None) -> str:
+    return score(ours) + (f" (real images: {score_parts(real)[0]})" if as_score(real) else "")
+
+
 def copies(novelty: Mapping[str, Novelty], local: LocalCopies | None) -> list[str]:
     """How many of the new images are copies, in every descriptor."""
     said: list[str] = []
@@ -221,4 +259,7 @@ def copies(novelty: Mapping[str, Novelty], local: LocalCopies | None) -> list[st
         said.append(
             f"{score(local.samples, percent=True)} repeat an example in one of their quarters{of_real(local.floor)}."
         )
+        for space, group in groupby(local.parts or [], key=lambda part: part.space):
+            shares = ", ".join(f"{p.scale} {score(p.samples, percent=True)}{of_real(p.floor)}" for p in group)
+            said.append(f"Of their parts, in {space}, copies are: {shares}.")
     return [" ".join(said)] if said else []

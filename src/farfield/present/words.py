@@ -36,11 +36,24 @@ MEASURES = {
         "The squared distance of two sets of features under a cubic kernel (KID). It has no bias: sets of one law give "
         "0 on average at every n, so small negative values are chance and not a mistake.",
     ),
-    "frechet_distance": Measure(
-        "Fréchet distance",
-        "↓ lower",
-        "The distance of two Gaussians fitted to the features (FID, if they are Inception's). It grows as n shrinks: "
-        "compare it along a row of this table, never with published values from other n.",
+    "c2st": Measure(
+        "C2ST",
+        "→ near 0.5",
+        "How often a linear classifier that was fitted to four fifths of the two sets is right about the rest: the "
+        "classifier two-sample test. Guessing is right in half of the cases. It grows with the sets: compare it along a row, "
+        "and with what relabelled images reach.",
+    ),
+    "density": Measure(
+        "Density",
+        "→ near 1",
+        "How many real neighbourhoods an image falls into, relative to what equal laws would give (1). Above 1 it "
+        "crowds in the most common kind of image.",
+    ),
+    "coverage": Measure(
+        "Coverage",
+        "↑ higher",
+        "The share of real images with at least one of the others in their neighbourhood. Sets of equal law and size "
+        "reach about 0.97, not 1.",
     ),
     "precision": Measure(
         "Precision",
@@ -54,17 +67,11 @@ MEASURES = {
         "The share of real images that lie among the others, in the same sense: is the whole variety of the domain "
         "reached? Images scattered far from one another have wide neighbourhoods, which inflate it.",
     ),
-    "density": Measure(
-        "Density",
-        "→ near 1",
-        "How many real neighbourhoods an image falls into, relative to what equal laws would give (1). Above 1 it "
-        "crowds in the most common kind of image.",
-    ),
-    "coverage": Measure(
-        "Coverage",
-        "↑ higher",
-        "The share of real images with at least one of the others in their neighbourhood. Sets of equal law and size "
-        "reach about 0.97, not 1.",
+    "frechet_distance": Measure(
+        "Fréchet distance",
+        "↓ lower",
+        "The distance of two Gaussians fitted to the features (FID, if they are Inception's). It grows as n shrinks: "
+        "compare it along a row of this table, never with published values from other n.",
     ),
 }
 

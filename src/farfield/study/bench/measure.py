@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from farfield.audit.c2st import LEAST, c2st
 from farfield.audit.coverage import density_coverage, precision_recall
 from farfield.audit.descriptor import Descriptor
 from farfield.audit.distribution import frechet_distance, kernel_distance
@@ -69,27 +70,29 @@ def descriptions(
     """Each descriptor's label, and what describes sets in a run by it: ``describe(run, sets=...)`` is `features`.
 
     Args:
-        references: images that ``pixels`` are whitened on; with too few of them it is left out, which is said.
+        references: images that ``pixels`` are whitened on; with too few of them it is left out, which is said, and so is
+            ``copy`` where they are neither grey nor colour.
         device: that of the denoiser, if not given.
     """
     place = device or (denoiser.device if denoiser else torch.device("cpu"))
     labels: list[str] = []
-    for spec in usable(specs, len(references)):
+    for spec in usable(specs, len(references), references.values.shape[1]):
         labels.append(descriptor_label(spec, labels))
         descriptor = open_descriptor(spec, references=references, denoiser=denoiser, device=place)
         yield labels[-1], partial(features, descriptor=descriptor, label=labels[-1], batch_size=batch_size)
 
 
-def usable(specs: Sequence[str], available: int) -> list[str]:
-    """The descriptors without ``pixels`` where there are too few images to whiten on, which is said."""
-    if "pixels" not in specs or available >= 4:
-        return list(specs)
-    warnings.warn(
-        f"descriptor pixels: left out, it needs at least 4 images to whiten on, found {available}",
-        FarfieldWarning,
-        stacklevel=2,
-    )
-    return [spec for spec in specs if spec != "pixels"]
+def usable(specs: Sequence[str], available: int, channels: int = 3) -> list[str]:
+    """The descriptors without those that such images do not serve, which is said."""
+    unfit = {}
+    if available < 4:
+        unfit["pixels"] = f"it needs at least 4 images to whiten on, found {available}"
+    if channels not in (1, 3):
+        unfit["copy"] = f"it sees grey or colour pictures, found {channels} channels"
+    for spec in specs:
+        if spec in unfit:
+            warnings.warn(f"descriptor {spec}: left out, {unfit[spec]}", FarfieldWarning, stacklevel=2)
+    return [spec for spec in specs if spec not in unfit]
 
 
 def features(
@@ -122,6 +125,9 @@ def compare(references: Features, sets: dict[str, Features]) -> BySet:
         if min(len(features), len(references)) > 5:
             known["precision"], known["recall"] = precision_recall(real=references, generated=features)
             known["density"], known["coverage"] = density_coverage(real=references, generated=features)
+        if min(len(features), len(references)) >= LEAST:
+            told = c2st(real=references, generated=features)
+            known["c2st"], known["c2st_null"] = told.accuracy, told.null
         table[name] = Measures(**known)
     return table
 

@@ -5,19 +5,18 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
 
 from farfield.audit.advice import advise
-from farfield.audit.local import Parts
 from farfield.checkpoints.load import open_network
 from farfield.checkpoints.native import save_model
 from farfield.command.compare import Compare, ComparedDomain, Count, Entry, RealFields, Tuned
 from farfield.command.expand import Sampler
-from farfield.command.measures import Measures
+from farfield.command.measures import Labelled, Measures
 from farfield.core.artifact import Images, save
 from farfield.core.error import FarfieldError
 from farfield.core.runtime import progress
@@ -27,7 +26,9 @@ from farfield.data.subset import choose
 from farfield.diffusion.denoiser import Denoiser
 from farfield.diffusion.solver import network_calls
 from farfield.study.bench.carrier import Carrier
+from farfield.study.bench.copies import local_copies
 from farfield.study.bench.domain import Domain
+from farfield.study.bench.labels import Labels
 from farfield.study.bench.measure import compare as distances
 from farfield.study.bench.measure import descriptions, newness
 from farfield.study.bench.physical import field_measures
@@ -60,6 +61,7 @@ class Made:
     run: Run
     images: Images
     row: Entry
+    labels: dict[str, Labelled] = field(default_factory=dict)
 
 
 class Contest:
@@ -86,6 +88,8 @@ class Contest:
         ways = {name: self._sampled if name in SAMPLERS else self._tuned for name in self.settings.chosen}
         made = {c: {name: one for name, way in ways.items() if (one := way(name, given[c]))} for c in given}
         bounds: dict[str, dict[str, Measures]] = {"real": {}, "base": {}}
+        labels = Labels.read(source, heldout, self.domain)
+        self.notes += [labels.note] if labels.note else []
         batch_size = self.numerics.loading.batch_size
         for label, describe in descriptions(
             self.settings.descriptors.specs, held["references"], batch_size, self.denoiser
@@ -100,6 +104,8 @@ class Contest:
                     scores = distances(known["references"], {"samples": samples})["samples"]
                     entry.row.measures[label] = scores
                     entry.row.novelty[label] = newness(samples, examples, known["references"])[0]
+                    if sure := labels.sure(examples, known["references"], samples):
+                        entry.labels[label] = sure
         if self.run.ranks.main:
             shown = {"real": held["references"], "base": base}
             shown |= {f"{c}-{m}": entry.images for c, entries in made.items() for m, entry in entries.items()}
@@ -121,16 +127,19 @@ class Contest:
 
     def _count(self, given: Images, made: dict[str, Made]) -> Count:
         """All methods on so many examples."""
-        parts = Parts.of(given.values) if len(given) > 2 else None
+        images = {name: entry.images for name, entry in made.items()}
+        copies = local_copies(self.domain, given, images) if len(given) > 2 else {}
         physical = self.domain.physical
         methods = {
             name: entry.row.but(
-                local_copies=parts.copies(entry.images.values) if parts else None,
+                local_copies=copies[name].samples if copies else None,
+                copied_parts=copies[name].parts if copies else None,
+                labels=entry.labels or None,
                 fields=field_measures(physical, physical.to_fields(entry.images)) if physical else None,
             )
             for name, entry in made.items()
         }
-        floor = parts.copies(self.domain.held["references"].values) if parts else None
+        floor = next((one.floor for one in copies.values()), None)
         return Count(count=len(given), methods=methods, local_copies_floor=floor, advice=advise(methods))
 
     def _sampled(self, name: str, given: Images) -> Made | None:

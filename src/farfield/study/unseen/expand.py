@@ -8,18 +8,19 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from farfield.audit.local import Parts
 from farfield.audit.standing import standing
 from farfield.checkpoints.load import model_digest
 from farfield.command.expand import Expand, ExpandResult, Sampler
 from farfield.command.facts import SourceFacts
-from farfield.command.measures import Acceptance, LocalCopies, Selection
+from farfield.command.measures import Acceptance, Labelled, Selection
 from farfield.core.artifact import Images, Latents, save, write_json
 from farfield.data.picture import as_shown, save_pngs
 from farfield.diffusion.denoiser import Denoiser
 from farfield.study.bench.carrier import Carrier, describe_trip
+from farfield.study.bench.copies import local_copies
 from farfield.study.bench.domain import MOST_REFERENCES, Split, open_domain
-from farfield.study.bench.measure import SHOWN, geometry, identities, measure
+from farfield.study.bench.labels import Labels
+from farfield.study.bench.measure import SHOWN, descriptions, geometry, identities, measure
 from farfield.study.bench.numerics import model_facts, open_model
 from farfield.study.bench.physical import compare, describe_fields, write_fields
 from farfield.study.bench.run import Run
@@ -106,7 +107,15 @@ def expand(settings: Expand, out: Path, *, quiet: bool = False) -> ExpandResult:
     }
     measures, novelties, nearest = measure(run, denoiser, settings.descriptors.specs, sets, ["samples"], batch_size)
     news = {label: row["samples"] for label, row in novelties.items()}
-    local = _local_copies(sets) if len(given) > 2 else None
+    local = local_copies(domain, given, {"samples": sets["samples"]})["samples"] if len(given) > 2 else None
+    labels = Labels.read(settings.examples, settings.heldout, domain)
+    sure: dict[str, Labelled] = {}
+    if labels.of:
+        known = {name: sets[name] for name in ("examples", "references", "samples")}
+        for label, describe in descriptions(settings.descriptors.specs, sets["references"], batch_size, denoiser):
+            if row := labels.sure(**describe(run, sets=known)):
+                sure[label] = row
+    notes += [labels.note] if labels.note else []
     fields = compare(physical, samples) if physical else None
     held, real = sets.get("references"), sets.get("real")
     if run.ranks.main:
@@ -143,6 +152,7 @@ def expand(settings: Expand, out: Path, *, quiet: bool = False) -> ExpandResult:
             novelty=news,
             nearest=nearest.get("samples", {}),
             local_copies=local,
+            labels=sure or None,
             standing=standing(
                 measures,
                 news,
@@ -173,9 +183,3 @@ def _notes(settings: Expand, sampler: Sampler, chooser: Chooser | None, channels
             "The descriptor `model` also chose among the candidates: judge the samples by the other descriptors."
         )
     return notes
-
-
-def _local_copies(sets: dict[str, Images]) -> LocalCopies:
-    """The share of new images of which a quarter is a copy, and of held-out ones."""
-    parts, held = Parts.of(sets["examples"].values), sets.get("references")
-    return LocalCopies(samples=parts.copies(sets["samples"].values), floor=parts.copies(held.values) if held else None)
