@@ -9,6 +9,7 @@ from typing import Any
 
 from farfield.command.analyse import Analyse, AnalyseResult
 from farfield.command.audit import Audit, AuditResult
+from farfield.command.blind import Blind, BlindResult
 from farfield.command.compare import Compare, CompareResult
 from farfield.command.convert import Convert
 from farfield.command.dataset import DatasetConvert, DatasetScan
@@ -80,6 +81,7 @@ def _load(room: str, place: str, usual: str) -> Callable[..., Any]:
 _ALL = (
     Command(Analyse, AnalyseResult, "unseen.analyse", "analyse"),
     Command(Audit, AuditResult, "audit.audit", "audit"),
+    Command(Blind, BlindResult, "unseen.blind", "blind"),
     Command(Compare, CompareResult, "unseen.compare", "compare"),
     Command(Convert, None, "model.convert"),
     Command(DatasetConvert, None, "model.dataset:convert"),

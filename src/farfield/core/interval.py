@@ -1,7 +1,8 @@
 r"""The 95 % interval of a number, by what kind it is.
 
 - The mean of independent values: Student's.
-- A share: Wilson's, or, where its trials are not independent, of as many independent ones as halves of the data tell.
+- A share: Wilson's, or the exact one, where a test goes with it. Where its trials are not independent, Wilson's of as many
+  independent ones as halves of the data tell.
 - Any other statistic of independent rows: the bootstrap, widened for few rows as Hesterberg has it.
 """
 
@@ -56,6 +57,23 @@ def proportion(hits: int, n: int) -> Score:
     if not 0 <= hits <= n or n == 0:
         raise FarfieldError(f"{hits} of {n}: expected a share of at least one trial; give a set that is not empty")
     return Score(hits / n, n, *_wilson(hits / n, n))
+
+
+def exact_proportion(hits: int, n: int) -> Score:
+    """``hits / n`` with the exact 95 % interval (Clopper and Pearson 1934): it covers the share at least so often at any n.
+
+    It holds just those shares that neither one-sided binomial test rejects at 2.5 %.
+
+    Raises:
+        FarfieldError: not 0 ≤ hits ≤ n, or n = 0.
+    """
+    from scipy.special import betaincinv
+
+    if not 0 <= hits <= n or n == 0:
+        raise FarfieldError(f"{hits} of {n}: expected a share of at least one trial; give a set that is not empty")
+    low = float(betaincinv(hits, n - hits + 1, 0.025)) if hits else 0.0
+    high = float(betaincinv(hits + 1, n - hits, 0.975)) if hits < n else 1.0
+    return Score(hits / n, n, low, high)
 
 
 def share(p: float, trials: int, variance: float) -> Score:

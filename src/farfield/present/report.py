@@ -55,7 +55,7 @@ class _Page:
     def __init__(self, folder: Path, known: Command | None):
         self.folder = folder
         self.lines: Sequence[str] = ()
-        self.summary = _object(_finished(folder))
+        self.summary = _object(finished(folder))
         config = _object(folder / "config.json")
         self.request: dict[str, Any] = config.get("request") or {}
         self.versions: dict[str, Any] = config.get("versions") or {}
@@ -72,7 +72,7 @@ class _Page:
         content = self._content()
         self.lines = content.lines
         html: str = (
-            _templates()
+            templates()
             .get_template("frame.html.jinja")
             .render(
                 words=words,
@@ -147,7 +147,7 @@ class _Page:
         return [(name, words.setting(value)) for name, value in used.items()]
 
 
-def _finished(folder: Path) -> Path:
+def finished(folder: Path) -> Path:
     """The summary of a finished run."""
     summary = folder / "summary.json"
     if summary.is_file():
@@ -174,7 +174,7 @@ def _object(path: Path) -> dict[str, Any]:
     return content
 
 
-def _templates() -> Any:
+def templates() -> Any:
     from jinja2 import Environment, PackageLoader
 
     environment = Environment(

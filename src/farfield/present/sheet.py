@@ -40,7 +40,7 @@ def grid(images: Pictures, columns: int = 8, scale: float | None = None, gap: in
         scale: enlargement of a tile; chosen by its size if not given.
         gap: pixels between tiles.
     """
-    return _sheet([[tile] for tile in _tiles(images, scale)], columns, gap, gap, (), ())
+    return _sheet([[tile] for tile in tiles(images, scale)], columns, gap, gap, (), ())
 
 
 def pairs(
@@ -57,13 +57,13 @@ def pairs(
         columns: groups in a line.
         captions, framed: one a group, or none at all.
     """
-    tiles = [_tiles(images, scale) for images in sets]
-    lengths = {len(t) for t in tiles} | {len(labels) for labels in (captions, framed) if labels}
+    groups = [tiles(images, scale) for images in sets]
+    lengths = {len(g) for g in groups} | {len(labels) for labels in (captions, framed) if labels}
     if len(lengths) != 1:
         raise FarfieldError(
             f"pairs: expected sets, captions and frames of one length, found {sorted(lengths)}; pair them by key first"
         )
-    return _sheet([list(group) for group in zip(*tiles, strict=True)], columns, 2, 14, captions, framed)
+    return _sheet([list(group) for group in zip(*groups, strict=True)], columns, 2, 14, captions, framed)
 
 
 def difference(first: Pictures, second: Pictures, gain: int | None = None) -> tuple[Any, int]:
@@ -86,7 +86,7 @@ def _values(images: Pictures) -> Any:
     return images.values if isinstance(images, Images) else images
 
 
-def _tiles(images: Pictures, scale: float | None) -> list[Image.Image]:
+def tiles(images: Pictures, scale: float | None) -> list[Image.Image]:
     """Each image as an RGB tile of its shown size."""
     from PIL import Image
 
