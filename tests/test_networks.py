@@ -11,9 +11,11 @@ from farfield.core.error import FarfieldError
 from farfield.networks.adm_unet import ADMUNet
 from farfield.networks.build import KINDS, build_network, from_config, network_config
 from farfield.networks.layers import Block, BlockStyle, Conv2d, Init, PositionalEmbedding, one_hot
+from farfield.networks.mixer import Mixer
 from farfield.networks.song_unet import SongUNet
 
 SMALL = {"width": 8, "multipliers": (1, 2), "blocks": 1, "attention": (4,)}
+UNETS = tuple(kind for kind in KINDS if kind != "mixer")
 TOLD = ("ddpmpp", "ncsnpp", "adm")
 """Kinds that can be told of augmentation."""
 
@@ -163,7 +165,7 @@ def test_new_networks_answer_nothing_and_learn():
     x, time = torch.randn(2, 3, 8, 8), torch.tensor([0.1, 0.9])
     for kind in KINDS:
         torch.manual_seed(0)
-        network = build_network(kind, (3, 8, 8), **SMALL)
+        network = build_network(kind, (3, 8, 8), **(SMALL if kind in UNETS else {"width": 8, "blocks": 1}))
         y = network(x, time)
         assert y.abs().max() < 1e-3, kind
         (y - x).square().mean().backward()
@@ -239,7 +241,7 @@ def test_derivatives_forward_and_backward(kind, layout):
     torch.testing.assert_close((w * j).sum(), (u * back).sum(), rtol=1e-10, atol=1e-10)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", UNETS)
 def test_rows_do_not_see_each_other(kind):
     network = small(kind, classes=0)
     x, time = torch.randn(3, 3, 8, 8), torch.tensor([0.1, 5.0, -1.0])
@@ -248,7 +250,7 @@ def test_rows_do_not_see_each_other(kind):
     torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", UNETS)
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_low_precision_is_close(kind, dtype):
     network = small(kind)
@@ -270,7 +272,7 @@ def test_any_height_and_width(kind):
     assert network(torch.randn(1, 1, 32, 5), time[:1]).shape == (1, 1, 32, 5)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", UNETS)
 def test_a_configuration_builds_the_same_network_again(kind):
     choices = {"classes": 3, "dropout": 0.1, **({"augment": 9} if kind in TOLD else {})}
     network = small(kind, (2, 8, 12), **{**choices, "attention": (6,)})
@@ -375,3 +377,21 @@ def test_configurations_of_something_else():
         from_config({**network_config("adm", (3, 8, 8)), "depth": 3})
     with pytest.raises(FarfieldError, match="embedding type 'sine'"):
         from_config({**network_config("ddpmpp", (3, 8, 8)), "embedding_type": "sine"})
+
+
+def test_a_mixer_has_the_published_number_of_weights_and_one_size():
+    """That of the package galaxygrad's score network of 64 pixels; the patches of an image exchanged exchange the answer's."""
+    assert sum(p.numel() for p in Mixer((64, 64), 1, 1).parameters()) == 1_614_145
+    network = build_network("mixer", (3, 8, 12), width=8, blocks=2).double()
+    for p in network.parameters():
+        p.data.normal_(0, 0.3)
+    x, time = torch.randn(2, 3, 8, 12, dtype=torch.float64), torch.tensor([0.1, 0.9], dtype=torch.float64)
+    together = network(x, time)
+    assert together.shape == x.shape
+    torch.testing.assert_close(together[1:], network(x[1:], time[1:]))
+    assert not torch.equal(together, network(x, time.flip(0)))
+    with pytest.raises(FarfieldError, match="8×10 pixels in patches of 4: expected multiples"):
+        build_network("mixer", (3, 8, 10))
+    for choices in ({"classes": 3}, {"multipliers": (1, 2)}, {"attention": (12,)}, {"dropout": 0.1}, {"augment": 9}):
+        with pytest.raises(FarfieldError, match="one level, no attention"):
+            build_network("mixer", (3, 8, 12), **choices)

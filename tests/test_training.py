@@ -56,9 +56,9 @@ def rows(n: int = 12, classes: int = 0) -> Rows:
     return Rows(images, torch.arange(n) % classes if classes else None)
 
 
-def training(recipe: Recipe, family: str = "edm", classes: int = 0, dropout: float = 0.0) -> Training:
+def training(recipe: Recipe, family: str = "edm", classes: int = 0, dropout: float = 0.0, width: int = 6) -> Training:
     torch.manual_seed(0)
-    denoiser = precondition(family, Net(classes, dropout), (1, 6, 6))
+    denoiser = precondition(family, Net(classes, dropout), (1, 6, width))
     return Training(denoiser, rows(classes=classes), recipe, conditional=bool(classes))
 
 
@@ -92,6 +92,16 @@ def test_a_training_that_is_taken_up_again_ends_to_the_bit_as_the_unbroken_one(t
         part.save(file, {"a": 1}, {"note": len(again)})
     assert again == losses
     assert all(torch.equal(a, b) for a, b in zip(state(whole), state(part), strict=True))
+
+
+def test_images_are_turned_by_quarters_each_as_often() -> None:
+    t, x = training(Recipe(64, 16, turns=True)), rows().values(torch.zeros(400, dtype=torch.long))
+    turned = t._turned(x, range(400))
+    counts = [sum(torch.equal(image, x[0].rot90(k, (-2, -1))) for image in turned) for k in range(4)]
+    assert sum(counts) == 400 and min(counts) > 60
+    assert torch.equal(training(Recipe(64, 16))._turned(x, range(400)), x)
+    with pytest.raises(FarfieldError, match="6×8; only square ones are turned"):
+        training(Recipe(64, 16, turns=True), width=8)
 
 
 def test_a_batch_may_be_divided_in_parts() -> None:

@@ -272,11 +272,7 @@ class Training:
             g = generator(recipe.seed, f"training-{p}")
             mirrored.append(float(torch.rand((), generator=g)) < 0.5)
             noises.append(torch.randn(x.shape[1:], generator=g))
-        if recipe.turns:
-            quarters = [
-                int(torch.randint(4, (), generator=generator(recipe.seed, f"training-turn-{p}"))) for p in places
-            ]
-            x = torch.stack([image.rot90(k, (-2, -1)) for image, k in zip(x, quarters, strict=True)])
+        x = self._turned(x, places)
         if recipe.flips:
             x = torch.where(torch.tensor(mirrored).reshape(-1, 1, 1, 1), x.flip(-1), x)
         conditions: dict[str, Tensor] = {}
@@ -294,6 +290,14 @@ class Training:
         with torch.autocast(self.device.type, low, enabled=low is not None):
             answer = self.denoiser(noisy, sigma, **conditions)
         return self.denoiser.weight(sigma) * (answer.float() - x).square().flatten(1).mean(1)
+
+    def _turned(self, x: Tensor, places: range) -> Tensor:
+        """Images at these places of the training by so many quarters, if any are to be turned."""
+        if not self.recipe.turns:
+            return x
+        streams = [generator(self.recipe.seed, f"training-turn-{p}") for p in places]
+        quarters = [int(torch.randint(4, (), generator=g)) for g in streams]
+        return torch.stack([image.rot90(k, (-2, -1)) for image, k in zip(x, quarters, strict=True)])
 
     def _order(self, epoch: int) -> Tensor:
         """The order of an epoch's images."""

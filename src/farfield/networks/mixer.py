@@ -61,6 +61,8 @@ class Mixer(nn.Module):
         self.blocks = nn.ModuleList(MixerBlock(patches, width, patch_hidden, channel_hidden) for _ in range(num_blocks))
         self.norm = nn.LayerNorm((width, patches))
         self.conv_out = nn.ConvTranspose2d(width, out_channels, patch, patch)
+        nn.init.zeros_(self.conv_out.weight)  # a new network answers with zeros, as the others do
+        nn.init.zeros_(self.conv_out.bias)  # type: ignore[arg-type]
 
     def forward(self, x: Tensor, time: Tensor, label: Tensor | None = None) -> Tensor:
         level = time.to(x).reshape(-1, 1, 1, 1).expand(len(x), 1, *x.shape[2:])

@@ -76,7 +76,7 @@ class Patches(nn.Module):
         return answer
 
     def _means(self, x: Tensor, sigma: Tensor, windows: Sequence[int], exclude: Tensor | None) -> Tensor:
-        c, height, width = self.shape
+        height, width = self.shape[1:]
         y = self.examples
         centred = (x - self.centre.to(x)).to(y)
         scale = (sigma.to(y) ** 2 + self.bandwidth**2).reciprocal()[:, None]
