@@ -3,7 +3,7 @@ copies."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from farfield.command.compare import CONTROLS, Added, Advice, Entry, Gain, Verdict
@@ -99,8 +99,10 @@ def added(methods: Mapping[str, Entry]) -> Added | None:
         verdict = "copies" if set(nearer) <= set(repeats) and "ours" not in repeats else "less"
     elif not even and "ours" in repeats and not set(stands) <= set(repeats):
         verdict = "doubt"
-    sentence = GAINS[verdict].format(farther=_named(farther), even=_named(even), nearer=_named(nearer))
-    sentence += "".join(f" Copies of examples by {name}: {said}." for name, said in repeats.items())
+    every = len({d for row in stands.values() for d in row})
+    sentence = GAINS[verdict].format(farther=", ".join(farther), even=_where(even, every), nearer=_where(nearer, every))
+    told = [*nearer, *(["ours"] if verdict == "doubt" else [])]
+    sentence += "".join(f" Copies of examples by {name}: {repeats[name]}." for name in told if name in repeats)
     return Added(verdict=verdict, farther=farther, even=even, nearer=nearer, sentence=sentence)
 
 
@@ -113,10 +115,11 @@ def _side(entry: Entry, ours: Entry, descriptor: str) -> Relation | None:
     return relation(theirs, own)
 
 
-def _named(names: Iterable[str] | Mapping[str, Sequence[str]]) -> str:
-    """Methods in a sentence, with their descriptors where these are told."""
-    told = names if isinstance(names, Mapping) else dict.fromkeys(names, ())
-    return ", ".join(f"{name} ({', '.join(where)})" if where else name for name, where in told.items())
+def _where(found: Mapping[str, Sequence[str]], every: int) -> str:
+    """Methods in a sentence, with their descriptors where these are not all of them."""
+    return ", ".join(
+        name if len(where) == every else f"{name} (in {', '.join(where)})" for name, where in found.items()
+    )
 
 
 def _repeated(entry: Entry) -> str:

@@ -81,7 +81,8 @@ def frontier(domain: ComparedDomain, row: Count) -> Figure | None:
                 ax.plot([100 * copies.value] * 2, [near.low, near.high], **style)
             marker = MARKERS.get(name, "P*hp<>"[i % 6])
             place, colour = ([100 * copies.value], [near.value]), COLOURS.get(name, PAINT.muted)
-            ax.plot(*place, marker, color=colour, markersize=7 if name == "ours" else 5.5, zorder=3, label=titled(name))
+            look: Any = {"markersize": 7, "zorder": 4} if name == "ours" else {"markersize": 5.5, "zorder": 3}
+            ax.plot(*place, marker, color=colour, label=titled(name), **look)
         floor = next(
             (n.copies_floor for e in row.methods.values() if (n := e.novelty.get(descriptor)) and n.copies_floor), None
         )
