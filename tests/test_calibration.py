@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from scipy import fft
@@ -10,7 +12,8 @@ from farfield.core.error import FarfieldError, NonFiniteError
 from farfield.diffusion.denoiser import Denoiser
 from farfield.diffusion.exact import GaussianDenoiser
 from farfield.diffusion.schedule import ContinuousSchedule
-from farfield.unseen.calibration import CalibratedDenoiser, bands, fit_level
+from farfield.unseen.calibration import LEFT_OUT, CalibratedDenoiser, Level, bands, fit_level
+from farfield.unseen.patches import Patches
 
 SHAPE = (2, 8, 8)
 LEVELS = torch.tensor([0.1, 0.5, 2.0, 8.0], dtype=torch.float64)
@@ -50,9 +53,10 @@ def white() -> GaussianDenoiser:
     return GaussianDenoiser(torch.zeros(SHAPE), torch.zeros(d, 0), torch.zeros(0), 1.0, ContinuousSchedule(0.05, 10.0))
 
 
-def calibrate(denoiser: Denoiser, examples: torch.Tensor, **settings: float) -> CalibratedDenoiser:
+def calibrate(denoiser: Denoiser, examples: torch.Tensor, **settings: Any) -> CalibratedDenoiser:
     fits = [fit_level(denoiser, examples, float(s), index=i, **settings) for i, s in enumerate(LEVELS)]
-    return CalibratedDenoiser(denoiser, examples.mean(0), LEVELS, torch.stack(fits))
+    asked = {name: settings[name] for name in ("network", "patches") if name in settings}
+    return CalibratedDenoiser(denoiser, examples.mean(0), LEVELS, fits, **asked)
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +66,7 @@ def data() -> Banded:
 
 def test_an_ignorant_denoiser_becomes_the_wiener_filter_of_the_examples(data):
     examples = data.draw(4000)
-    calibrated = calibrate(white(), examples, doubt=1e-3)
+    calibrated = calibrate(white(), examples, doubts=(1e-3,))
     fresh = data.draw(4100)[4000:]
     for sigma in LEVELS.tolist():
         x = fresh + sigma * torch.randn(fresh.shape, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
@@ -89,7 +93,7 @@ def test_a_denoiser_that_is_right_is_left_alone(data):
 
 
 def test_without_evidence_nothing_changes(data):
-    calibrated = calibrate(white(), data.draw(4), doubt=1e12)
+    calibrated = calibrate(white(), data.draw(4), doubts=(1e12,))
     x = data.draw(3)
     for sigma in (0.5, 3.0):
         offset = float((calibrated(x, torch.tensor(sigma)) - white()(x, torch.tensor(sigma))).std(0).max())
@@ -98,12 +102,12 @@ def test_without_evidence_nothing_changes(data):
 
 def test_between_levels_the_correction_is_a_line_in_log_sigma(data):
     calibrated = calibrate(white(), data.draw(50))
-    middle = (LEVELS[1] * LEVELS[2]).sqrt()
-    offset, matrix = calibrated._at(middle)
-    torch.testing.assert_close(offset, (calibrated.offsets[1] + calibrated.offsets[2]) / 2)
-    torch.testing.assert_close(matrix, (calibrated.matrices[1] + calibrated.matrices[2]) / 2)
+    x, middle = data.draw(3), (LEVELS[1] * LEVELS[2]).sqrt()
+    i, part = calibrated._between(middle)
+    assert i == 2 and float(part) == pytest.approx(0.5)
     for beyond, last in ((0.01, 0), (100.0, -1)):
-        torch.testing.assert_close(calibrated._at(torch.tensor(beyond).double())[1], calibrated.matrices[last])
+        held = CalibratedDenoiser(white(), data.draw(50).mean(0), LEVELS, [calibrated.fits[last]] * 4)
+        torch.testing.assert_close(calibrated(x, torch.tensor(beyond)), held(x, torch.tensor(beyond)))
 
 
 def test_levels_of_their_own_and_batches_do_not_matter(data):
@@ -112,7 +116,8 @@ def test_levels_of_their_own_and_batches_do_not_matter(data):
     together = calibrated(x, levels)
     apart = torch.cat([calibrated(x[i : i + 1], levels[i]) for i in range(5)])
     torch.testing.assert_close(together, apart, rtol=0, atol=1e-12)
-    assert fit_level(white(), data.draw(9), 1.0, batch_size=4).allclose(fit_level(white(), data.draw(9), 1.0))
+    one, other = (fit_level(white(), data.draw(9), 1.0, batch_size=size).flat() for size in (4, 64))
+    torch.testing.assert_close(one, other, equal_nan=True)
 
 
 def test_bands_are_rings_of_half_an_octave():
@@ -147,5 +152,69 @@ def test_what_cannot_be_calibrated_is_refused(data):
         fit_level(white(), data.draw(1), 1.0)
     with pytest.raises(FarfieldError, match="at least 2 images of the model's shape"):
         fit_level(white(), torch.zeros(4, 2, 8, 9), 1.0)
+    level = fit_level(white(), data.draw(5), 1.0)
     with pytest.raises(FarfieldError, match="a correction for each"):
-        CalibratedDenoiser(white(), data.mean, LEVELS, torch.zeros(4, 7))
+        CalibratedDenoiser(white(), data.mean, LEVELS, [level] * 3)
+    with pytest.raises(FarfieldError, match=r"expected \d+ numbers for 1 guesses"):
+        Level.of(level.flat()[:-1], SHAPE, 1, 5)
+
+
+def test_a_level_is_the_same_after_it_was_kept(data):
+    patches = Patches(data.draw(6), (3, 16))
+    level = fit_level(white(), data.draw(6), 1.0, patches=patches)
+    again = Level.of(level.flat(), SHAPE, 3, 6)
+    for name, value in vars(level).items():
+        torch.testing.assert_close(getattr(again, name), value, equal_nan=True)
+
+
+class Right(Denoiser):
+    """The exact denoiser of `Banded` data."""
+
+    shape, schedule = SHAPE, ContinuousSchedule(0.05, 10.0)
+
+    def __init__(self, data):
+        super().__init__()
+        self.data = data
+
+    def forward(self, x, sigma):
+        return self.data.denoise(x, float(sigma))
+
+
+@pytest.mark.parametrize("sigma", [0.5, 2.0])
+def test_what_was_left_out_is_denoised_as_badly_as_new_data(data, sigma):
+    """The errors that leave-one-out says of each denoiser are those that it has on data it was not fitted to."""
+    examples, fresh = data.draw(1100)[:100], data.draw(1100)[100:]
+    patches = Patches(examples, (3, 16))
+    for denoiser, network in ((white(), False), (Right(data), True)):
+        level = fit_level(denoiser, examples, sigma, patches=patches, network=network)
+        calibrated = CalibratedDenoiser(
+            denoiser, examples.mean(0), LEVELS[:2], [level] * 2, patches=patches, network=network
+        )
+        noise = torch.randn(fresh.shape, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+        truth = (calibrated(fresh + sigma * noise, torch.tensor(sigma)) - fresh).square().flatten(1).mean(1)
+        said = level.errors[LEFT_OUT.index("all")]
+        spread = (said.var() / len(said) + truth.var() / len(truth)).sqrt()
+        assert abs(float(said.mean() - truth.mean())) < 5 * float(spread)
+
+
+def test_a_right_network_is_believed_and_an_ignorant_one_is_not(data):
+    examples = data.draw(100)
+    patches = Patches(examples, (3, 16))
+    right = fit_level(Right(data), examples, 1.0, patches=patches)
+    assert bool((right.weights[:, 2:6] == 0).all())  # no patches
+    torch.testing.assert_close(right.shares[:, 0], torch.ones(len(right.shares)).double(), rtol=0, atol=0.15)
+    ignorant = fit_level(white(), examples, 1.0, patches=patches)
+    assert float(ignorant.shares[:, 0].abs().max()) < 0.05
+    network, wiener = (ignorant.errors[LEFT_OUT.index(name)] for name in ("network", "wiener"))
+    assert float(network.mean()) > 0.99 * float(wiener.mean())
+
+
+def test_without_the_network_it_is_never_asked(data):
+    class Never(Denoiser):
+        shape, schedule = SHAPE, ContinuousSchedule(0.05, 10.0)
+
+        def forward(self, x, sigma):
+            raise AssertionError
+
+    calibrated = calibrate(Never(), data.draw(20), network=False, patches=Patches(data.draw(20), (3,)))
+    assert bool(calibrated(data.draw(2), torch.tensor(1.0)).isfinite().all())
