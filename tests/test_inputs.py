@@ -26,6 +26,7 @@ COMMANDS: dict[str, str] = {
     "expand heldout": "model examples --heldout held",
     "analyse": "model examples --in-domain held --levels 2 --steps 8 --down-steps 4 --descriptor pixels",
     "compare": "model examples --heldout held --methods ours --counts 8 -n 8",
+    "compare samples": "model examples --heldout held --methods examples --counts 8 -n 4 --samples them=style --steps 1",
     "reconstruct": "model examples",
     "invert": "model examples",
     "transfer": "model examples style",
@@ -57,7 +58,7 @@ NO_SOURCE = {
 }  # fmt: skip
 """Options of text that name no source. What a descriptor's file holds is in the name of its features, see `test_descriptor`."""
 OF_SOURCES = {
-    "analyse": 3, "audit": 4, "compare": 3, "describe": 3, "train-descriptor": 1, "rank": 2, "dimension": 2, "edit": 4,
+    "analyse": 3, "audit": 4, "compare": 4, "describe": 3, "train-descriptor": 1, "rank": 2, "dimension": 2, "edit": 4,
     "expand": 3, "generate": 1, "molrg": 0, "prompt": 3, "reconstruct": 2, "invert": 2, "train": 3, "transfer": 4,
     "transition": 1, "score rp": 3, "score gl": 3, "score matrix": 1,
 }  # fmt: skip
@@ -141,6 +142,7 @@ def one(there: Path, name: str) -> None:
 CHANGES: dict[str, list[Callable[[Path], None]]] = {
     **{name: [lambda p, n=name: one(p, n)] for name in ("held", "style", "other")},  # type: ignore[misc]
     "examples": [lambda p: one(p, "examples")],
+    "them=style": [lambda p: one(p, "style")],
     "model": [model],
     "mask.png": [lambda p: mask(p, 5)],
     "directions": [lambda p: directions(p, 2.0), lambda p: mask(p, 5)],
@@ -150,12 +152,12 @@ NOT_SEEN = {("edit load", "model")}
 
 
 def request(command: str, line: str) -> dict[str, typing.Any]:
-    """What the command would begin its run with; `compare` keeps its images in the request of each domain's folder."""
+    """What the command would begin its run with; `compare` keeps images in the requests of its domains and methods."""
     claim, seen = Run._claim, []
 
     def begin(run: Run) -> None:
         seen.append(run.request)
-        if len(seen) == (2 if command == "compare" else 1):
+        if len(seen) == {"compare": 2, "compare samples": 4}.get(command, 1):
             raise Begun
         claim(run)
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass
 from typing import Annotated, Any, Final, Literal
 
+from farfield.command.expand import Sampler
 from farfield.command.facts import ModelFacts
 from farfield.command.likeness import Descriptors
 from farfield.command.measures import CopiedParts, FieldMeasures, Labelled, Measures, Novelty
@@ -16,16 +18,22 @@ from farfield.command.shared import FirstSeed, Model, Reading, Solving
 from farfield.core.error import FarfieldError
 from farfield.core.score import Score
 
-SAMPLED: Final = ("ours", "published", "geometric", "gaussian")
+FROZEN: Final = ("ours", "published", "described", "geometric", "gaussian")
+"""Methods that ask the frozen model and train nothing."""
+CONTROLS: Final = ("wiener", "patches", "pixels", "augment")
+"""Methods that ask no network: what they reach, no model is needed for."""
+SAMPLED: Final = (*FROZEN, *CONTROLS, "examples")
 """Methods that train nothing."""
 TUNED: Final = ("full", "lora", "norm", "release")
 """Methods that train on the examples."""
+RESERVED: Final = ("real", "base", "model")
+"""Names of other sets on the page."""
 
 
 class Tuning(Result):
     """How models are tuned; `unseen.tuning.tune`."""
 
-    budget: Annotated[float, "network calls, training and sampling together, as a multiple of those of ours"]
+    budget: Annotated[float, "network calls, training and sampling together, as a multiple of what ours takes at most"]
     epochs: Annotated[int, "of release"]
     share: Annotated[float, "of the examples, split off for early stopping"]
     patience: Annotated[int, "validations that early stopping waits for"]
@@ -54,12 +62,33 @@ class Compare(Settings):
         tuple[int, ...] | None,
         Option("Numbers of examples.", least=2, key=None, default="10,30,100, as far as there are enough"),
     ] = None
-    methods: Annotated[str, Option(f"Some of {', '.join(SAMPLED + TUNED)}, with commas between.", key=None)] = (
-        "ours,published,geometric,gaussian,full,lora,release"
-    )
+    methods: Annotated[
+        str,
+        Option(
+            f"Some of {', '.join(SAMPLED + TUNED)}, with commas between. wiener and patches are ours without the network; "
+            "pixels, patchworks of the pictures themselves; augment, the examples cropped, flipped and brightened; published, "
+            "the interpolation as its authors' code has it (towards a draw of the domain's Gaussian); described, as their "
+            "paper says it (between two examples).",
+            key=None,
+        ),
+    ] = "ours,wiener,patches,pixels,augment,examples,published,geometric,full,lora,release"
+    samples: Annotated[
+        tuple[str, ...],
+        Option(
+            "Images of this domain made elsewhere, measured as a method of this name: a folder, zip or npz, or physical "
+            "fields; the first -n of them by key; may be repeated.",
+            key=None,
+            metavar="NAME=PATH",
+        ),
+    ] = ()
     tuning_budget: Annotated[
         float,
-        Option("Network calls that a tuned model may take, as a multiple of ours.", above=0, below=math.inf, key=None),
+        Option(
+            "Network calls of a tuned model, as a multiple of what ours takes at most.",
+            above=0,
+            below=math.inf,
+            key=None,
+        ),
     ] = 10.0
     epochs: Annotated[int, Option("Epochs of the published tuning (release).", least=1, key=None)] = 20
     learning_rate: Annotated[
@@ -82,13 +111,33 @@ class Compare(Settings):
             )
         if strange := [method for method in self.chosen if method not in SAMPLED + TUNED]:
             raise FarfieldError(f"--methods {strange[0]!r}: expected some of {', '.join(SAMPLED + TUNED)}")
+        self._check_samples()
         if self.counts is not None and (not self.counts or len(set(self.counts)) < len(self.counts)):
             raise FarfieldError(f"--counts {','.join(map(str, self.counts)) or 'none'}: expected different numbers")
 
+    def _check_samples(self) -> None:
+        names = [given.partition("=")[0] for given in self.samples]
+        for given, name in zip(self.samples, names, strict=True):
+            if not re.fullmatch(r"[A-Za-z][\w.-]{0,39}", name, re.ASCII) or not given.partition("=")[2]:
+                raise FarfieldError(f"--samples {given}: expected NAME=PATH, a name of letters, digits, _, . and -")
+            if name in SAMPLED + TUNED + RESERVED:
+                raise FarfieldError(f"--samples {given}: {name} means something else here; give another name")
+            if names.count(name) > 1:
+                raise FarfieldError(f"--samples {given}: two are named {name}; give each a name of its own")
+        if names and len(self.examples) > 1:
+            raise FarfieldError(
+                f"--samples {self.samples[0]}: belongs to one domain, found {len(self.examples)}; compare each by itself"
+            )
+
     @property
     def chosen(self) -> list[str]:
-        """The methods."""
+        """The methods that are carried out."""
         return [method.strip() for method in self.methods.split(",")]
+
+    @property
+    def foreign(self) -> dict[str, str]:
+        """Where the samples lie that were made elsewhere, by name."""
+        return {name: path for name, _, path in (given.partition("=") for given in self.samples)}
 
     @property
     def tuning(self) -> Tuning:
@@ -117,10 +166,16 @@ class Entry(Result):
 
     trained: bool
     sigma: Annotated[float | None, "level of its latents, of a frozen model"] = None
+    sampler: Annotated[Sampler | None, "how latents are drawn, of ours and its like; absent in older runs"] = None
+    source: Annotated[str | None, "where samples were found that were made elsewhere"] = None
     tuning: Annotated[Tuned | None, "of a tuned one"] = None
     calls: Annotated[dict[str, int], "images through the network, by stage and in total"]
     seconds: float
     measures: Annotated[dict[str, Measures], "by descriptor"]
+    paired: Annotated[
+        dict[str, Score] | None,
+        "its kernel distance less that of ours, of the same seeds and references; by descriptor",
+    ] = None
     novelty: Annotated[dict[str, Novelty], "by descriptor"]
     local_copies: Annotated[
         Score | None,
@@ -148,6 +203,24 @@ class Advice(Result):
     sentence: str
 
 
+Gain = Literal["adds", "doubt", "even", "copies", "less"]
+
+
+class Added(Result):
+    """Does the frozen model add to what its examples give without it? `audit.advice.added`."""
+
+    verdict: Annotated[
+        Gain,
+        "adds: every control that asks no network stands farther from held-out images than ours, in every descriptor; less: "
+        "one stands nearer in some; even: none does, but intervals meet; doubt, copies: what is nearer repeats the examples, "
+        "and the other does not",
+    ]
+    farther: Annotated[list[str], "controls that stand farther than ours in every descriptor"]
+    even: Annotated[dict[str, list[str]], "control → descriptors in which the intervals meet"]
+    nearer: Annotated[dict[str, list[str]], "control → descriptors in which it stands nearer"]
+    sentence: str
+
+
 class Count(Result):
     """All methods on one number of examples."""
 
@@ -155,6 +228,7 @@ class Count(Result):
     methods: dict[str, Entry]
     local_copies_floor: Annotated[Score | None, "of held-out images; null with fewer than 3 examples"]
     advice: Annotated[Advice | None, "null without ours, a tuned model, or distances"]
+    added: Annotated[Added | None, "null without ours, a control, or distances"] = None
 
 
 class RealFields(Result):
@@ -183,7 +257,7 @@ class CompareResult(Result):
     n: Annotated[int, "images of each method"]
     steps: Annotated[int, "of the solver, each way"]
     solver: str
-    methods: list[str]
+    methods: Annotated[list[str], "and names of samples made elsewhere"]
     tuning: Tuning
     domains: list[ComparedDomain]
     cost_seconds: Annotated[dict[str, float], "of each method"]

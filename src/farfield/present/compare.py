@@ -1,4 +1,4 @@
-"""The page of `farfield compare`: should I tune? Methods beside each other, in images and in cost."""
+"""The page of `farfield compare`: does the model add, should I tune? Methods beside each other, in images and in cost."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from farfield.command.compare import ComparedDomain, CompareResult, Count
+from farfield.command.compare import CONTROLS, TUNED, ComparedDomain, CompareResult, Count, Entry
+from farfield.command.expand import Sampler
 from farfield.command.measures import Measures, Novelty
 from farfield.core.score import Score
 from farfield.present.curve import line
+from farfield.present.frontier import COLOURS, MARKERS, TITLES, frontier, titled
 from farfield.present.gallery import kept
 from farfield.present.measured import PARTS
 from farfield.present.page import Content, Picture, Section, Table, charts
@@ -23,32 +25,30 @@ from farfield.present.words import MEASURES, duration, number, score_parts, shor
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-TITLES = {
-    "real": "real images",
-    "ours": "frozen, ours",
-    "published": "frozen, published",
-    "geometric": "frozen, geometric",
-    "gaussian": "frozen, Gaussian",
-    "full": "tuned, all weights",
-    "lora": "tuned, low rank",
-    "norm": "tuned, norms and biases",
-    "release": "tuned, as published",
-    "base": "the model's own",
-}
 MEANINGS = {
     "ours": "`farfield expand` as it stands: the frozen denoiser calibrated on the examples in closed form, patchworks "
     "of two examples' latents, the best new one of several candidates.",
-    "published": "Interpolation of the bare latents half-way at the model's last level (arXiv 2310.09213).",
+    "published": "As the authors of arXiv 2310.09213 released it: interpolation of the bare latents at the model's last level, "
+    "half-way from an example to a draw of an isotropic Gaussian fitted to the examples' latents.",
+    "described": "As arXiv 2310.09213 describes it: interpolation of the bare latents at the model's last level, half-way "
+    "between two examples.",
     "geometric": "Draws of an isotropic Gaussian fitted to the latents at the last level, accepted by their distance and "
     "angles to the examples' latents (arXiv 2310.09213).",
     "gaussian": "Draws of an isotropic Gaussian fitted to the latents at the last level.",
+    "wiener": "Ours to the letter without the network: what the calibration leaves is the examples' Wiener filter. A choice "
+    "among candidates looks at whitened pixels.",
+    "patches": "Ours to the letter without the network, but with the examples' patches. A choice among candidates looks at "
+    "whitened pixels.",
+    "pixels": "Patchworks of the pictures themselves, two examples in the places in which ours mixes their latents.",
+    "augment": "Examples cropped to 80 to 100 % of their area, flipped left to right half the time, brightness and contrast "
+    "changed by up to 10 %.",
+    "examples": "The examples, one after the other: what copies score.",
     "full": "All weights trained on the examples, stopped early on a part of them, within the budget.",
     "lora": "Low-rank updates of convolutions and linear maps, stopped early, within the budget.",
     "norm": "Normalisation layers and biases alone, stopped early, within the budget.",
     "release": "All weights trained for a fixed number of epochs without early stopping (the baseline of arXiv "
     "2310.09213).",
 }
-COLOURS = {"ours": PAINT.ours, "full": "#009e73", "lora": "#56b4e9", "norm": "#e69f00", "release": "#cc79a7"}
 VERDICTS = {
     "keep": "no, with {} examples the best tuned model stands farther from held-out images than the frozen model's new ones",
     "doubt": "with {} examples the frozen model's new images stand nearer, but repeat the examples",
@@ -56,6 +56,17 @@ VERDICTS = {
     "copies": "no, with {} examples the tuned model comes nearer, but repeats the examples",
     "tune": "yes, with {} examples the best tuned model stands nearer to held-out images",
 }
+GAINS = {
+    "adds": "yes, with {} examples no model-free control comes nearer, in any descriptor",
+    "doubt": "with {} examples it comes nearer than every model-free control, but repeats the examples",
+    "even": "with {} examples that does not show, intervals of model-free controls meet those of ours",
+    "copies": "with {} examples a model-free control stands nearer, but repeats the examples",
+    "less": "no, with {} examples a control that asks no network stands nearer",
+}
+FORMERLY = (
+    "Interpolation of the bare latents half-way between two examples at the model's last level (today's `described`)."
+)
+"""What `published` was in runs that do not say how their latents were drawn."""
 
 
 def overall(rows: Sequence[Count]) -> str:
@@ -63,16 +74,28 @@ def overall(rows: Sequence[Count]) -> str:
     advised = [(row, row.advice) for row in rows if row.advice]
     if not advised:
         return ""
-    parts = []
-    for verdict, group in groupby(advised, key=lambda one: one[1].verdict):
-        counts = [number(row.count) for row, _ in group]
-        named = counts[0] if len(counts) == 1 else f"{', '.join(counts[:-1])} and {counts[-1]}"
-        parts.append(VERDICTS[verdict].format(named))
     ratios = sorted(advice.cost_ratio for _, advice in advised)
     low, high = number(ratios[0], 2), number(ratios[-1], 2)
     cost = f"{low} times" if low == high else f"{low} to {high} times"
+    answer = _over_counts([(row, VERDICTS[advice.verdict]) for row, advice in advised])
+    return f"Should I tune? {answer}; tuning takes {cost} the network calls."
+
+
+def gains(rows: Sequence[Count]) -> str:
+    """Whether the frozen model adds anything, over all numbers of examples in one sentence; empty where nothing tells."""
+    judged = [(row, GAINS[row.added.verdict]) for row in rows if row.added]
+    return f"Does the frozen model add anything? {_over_counts(judged)}." if judged else ""
+
+
+def _over_counts(judged: Sequence[tuple[Count, str]]) -> str:
+    """What is said of each number of examples, those of one kind that follow each other together."""
+    parts = []
+    for said, group in groupby(judged, key=lambda one: one[1]):
+        counts = [number(row.count) for row, _ in group]
+        named = counts[0] if len(counts) == 1 else f"{', '.join(counts[:-1])} and {counts[-1]}"
+        parts.append(said.format(named))
     answer = "; ".join(parts)
-    return f"Should I tune? {answer[0].upper()}{answer[1:]}; tuning takes {cost} the network calls."
+    return f"{answer[0].upper()}{answer[1:]}"
 
 
 def content(folder: Path, summary: CompareResult) -> Content:
@@ -80,7 +103,7 @@ def content(folder: Path, summary: CompareResult) -> Content:
     domains = summary.domains
     facts = [f"{number(summary.n)} images of each method", f"{summary.steps} steps of {summary.solver}"]
     facts += [f"{short(d.source)}: {number(d.references)} held-out references" for d in domains]
-    said = [(short(d.source), overall(d.counts)) for d in domains]
+    said = [(short(d.source), " ".join(filter(None, (gains(d.counts), overall(d.counts))))) for d in domains]
     verdict = [text if len(domains) == 1 else f"{name}. {text}" for name, text in said if text]
     caveats = [note for d in domains for note in d.notes]
     if summary.n < FEW:
@@ -89,6 +112,10 @@ def content(folder: Path, summary: CompareResult) -> Content:
         caveats.append(
             "The descriptor `model` also chose among the candidates of `ours`: judge by the other descriptors."
         )
+    choosing = [m for m, one in _samplers(domains).items() if one and one.candidates > 1 and not one.network]
+    if choosing and any("pixels" in d.real for d in domains):
+        named = " and ".join(f"`{name}`" for name in choosing)
+        caveats.append(f"The descriptor `pixels` is near what chose among the candidates of {named}, and favours them.")
     return Content(
         summary.model.name,
         ", ".join(short(d.source) for d in domains),
@@ -100,14 +127,23 @@ def content(folder: Path, summary: CompareResult) -> Content:
     )
 
 
+def _samplers(domains: Sequence[ComparedDomain]) -> dict[str, Sampler | None]:
+    """How each method draws its latents, where it does and the run says so."""
+    return {name: entry.sampler for d in domains for row in d.counts for name, entry in row.methods.items()}
+
+
 def _key_numbers(domains: Sequence[ComparedDomain]) -> list[tuple[str, str, str, str]]:
     tiles: list[tuple[str, str, str, str]] = []
     for domain in domains:
         row = domain.counts[-1]
         descriptor = next(iter(domain.real), "")
-        for name in ["ours", *([row.advice.best] if row.advice else [])]:
+        controls = {
+            c: near for c in CONTROLS if c in row.methods and (near := distance(row.methods[c].measures, descriptor))
+        }
+        nearest = sorted(controls, key=lambda name: controls[name].value)[:1]
+        for name in ["ours", *nearest, *([row.advice.best] if row.advice else [])]:
             if name in row.methods and (near := distance(row.methods[name].measures, descriptor)):
-                title = f"kernel distance, {TITLES[name]}"
+                title = f"kernel distance, {titled(name)}"
                 tiles.append((title, *score_parts(near), f"{short(domain.source)}, {row.count} examples"))
         if real := distance(domain.real, descriptor):
             tiles.append(("kernel distance, real to real", *score_parts(real), short(domain.source)))
@@ -117,8 +153,13 @@ def _key_numbers(domains: Sequence[ComparedDomain]) -> list[tuple[str, str, str,
 def _section(folder: Path, domain: ComparedDomain) -> Section:
     name = short(domain.source)
     rows = domain.counts
-    paragraphs = [f"{number(r.count)} examples. {r.advice.sentence}" for r in rows if r.advice]
+    paragraphs = [
+        f"{number(r.count)} examples. {' '.join(said)}"
+        for r in rows
+        if (said := [one.sentence for one in (r.added, r.advice) if one])
+    ]
     label = f"kernel distance of each method to held-out {name} against the number of examples"
+    beside = f"kernel distance of each method to held-out {name} against its copies, {number(rows[-1].count)} examples"
     tables = [
         _table(domain, row, descriptor, f"{number(row.count)} examples, {descriptor} features")
         for row in rows
@@ -128,14 +169,14 @@ def _section(folder: Path, domain: ComparedDomain) -> Section:
     tables += [table for row in rows if (table := labels_table(row))]
     tables += [table for row in rows if (table := fields_table(domain, row))]
     used = dict.fromkeys(m for row in rows for m in row.methods)
-    details = [(TITLES[m], MEANINGS[m]) for m in used]
+    details = [(titled(m), _meaning(m, rows[-1].methods.get(m))) for m in used]
     details += [(MEASURES[m].title, MEASURES[m].meaning) for m in _MEASURED]
     return Section(
         domain.folder,
         f"{name[:1].upper()}{name[1:]}",
         "Every method has the same examples, seeds and held-out images.",
         paragraphs,
-        charts(curves(domain), label),
+        charts(frontier(domain, rows[-1]), beside) + charts(curves(domain), label),
         _strips(folder / domain.folder / "shown", domain, rows[-1]),
         tables,
         details,
@@ -145,18 +186,32 @@ def _section(folder: Path, domain: ComparedDomain) -> Section:
 _MEASURED = tuple(MEASURES)
 
 
+def _meaning(name: str, entry: Entry | None) -> str:
+    if entry and entry.source:
+        return f"Samples made elsewhere, as they lie in {entry.source}; what they cost is not known here."
+    return FORMERLY if name == "published" and entry and not entry.sampler else MEANINGS[name]
+
+
 def _table(domain: ComparedDomain, row: Count, descriptor: str, title: str) -> Table:
-    columns = ["", *(MEASURES[m].title for m in _MEASURED), "Copies", "Copied quarters", "Calls", "Time"]
+    """The methods in one descriptor, the nearest first, above the model's own samples and real images."""
+    distances = {name: distance(entry.measures, descriptor) for name, entry in row.methods.items()}
+    order = sorted(row.methods, key=lambda name: near.value if (near := distances[name]) else math.inf)
+    paired = any(entry.paired for entry in row.methods.values())
+    columns = ["", *(MEASURES[m].title for m in _MEASURED), *(["Less ours, paired"] if paired else [])]
+    columns += ["Copies", "Copied quarters", "Calls", "Time"]
     lines: list[list[Any]] = []
-    for name, entry in row.methods.items():
+    for name in order:
+        entry = row.methods[name]
+        less = [(entry.paired or {}).get(descriptor)] if paired else []
         copies = entry.novelty.get(descriptor, Novelty()).copies or None
-        cost = [entry.calls["total"], duration(entry.seconds)]
-        lines.append([TITLES[name], *_cells(entry.measures, descriptor), copies, entry.local_copies, *cost])
+        cost = [None, None] if entry.source else [entry.calls["total"], duration(entry.seconds)]
+        lines.append([titled(name), *_cells(entry.measures, descriptor), *less, copies, entry.local_copies, *cost])
     news = [entry.novelty.get(descriptor, Novelty()) for entry in row.methods.values()]
     floor = next((one.copies_floor for one in news if one.copies_floor), None)
-    lines.append([TITLES["base"], *_cells(domain.base, descriptor), None, None, None, None])
-    lines.append([TITLES["real"], *_cells(domain.real, descriptor), floor, row.local_copies_floor, None, None])
-    chosen = [i for i, name in enumerate(row.methods) if name == "ours"]
+    none = [None] * paired
+    lines.append([TITLES["base"], *_cells(domain.base, descriptor), *none, None, None, None, None])
+    lines.append([TITLES["real"], *_cells(domain.real, descriptor), *none, floor, row.local_copies_floor, None, None])
+    chosen = [i for i, name in enumerate(order) if name == "ours"]
     return Table(columns, lines, title, chosen)
 
 
@@ -170,7 +225,7 @@ def parts_table(row: Count) -> Table | None:
     if not copied:
         return None
     first = next(iter(copied.values()))
-    lines: list[list[Any]] = [[TITLES[name], *(part.samples for part in parts)] for name, parts in copied.items()]
+    lines: list[list[Any]] = [[titled(name), *(part.samples for part in parts)] for name, parts in copied.items()]
     lines.append([TITLES["real"], *(part.floor for part in first)])
     columns = ["", *(f"{part.scale}, {part.space}" for part in first)]
     chosen = [i for i, name in enumerate(copied) if name == "ours"]
@@ -183,7 +238,7 @@ def labels_table(row: Count) -> Table | None:
     if not sure:
         return None
     first = next(iter(sure.values()))
-    lines: list[list[Any]] = [[TITLES[name], *(one.samples for one in rows.values())] for name, rows in sure.items()]
+    lines: list[list[Any]] = [[titled(name), *(one.samples for one in rows.values())] for name, rows in sure.items()]
     lines.append([TITLES["real"], *(one.real for one in first.values())])
     lines.append(["right on held-out images", *(one.accuracy for one in first.values())])
     title = f"{number(row.count)} examples, share of images that a classifier of their classes is more than 0.9 sure of"
@@ -192,7 +247,7 @@ def labels_table(row: Count) -> Table | None:
 
 def fields_table(domain: ComparedDomain, row: Count) -> Table | None:
     """Measures of physical fields, where all methods have one channel of them; None for pictures."""
-    measured = {TITLES[name]: entry.fields for name, entry in row.methods.items()}
+    measured = {titled(name): entry.fields for name, entry in row.methods.items()}
     measured[TITLES["real"]] = domain.fields.real if domain.fields else None
     lines = [
         [name, f.spectrum.worst.score, f.log_spectrum and f.log_spectrum.worst.score, f.pixels.wasserstein, f.pixels.ks]
@@ -208,11 +263,12 @@ def fields_table(domain: ComparedDomain, row: Count) -> Table | None:
 def _strips(folder: Path, domain: ComparedDomain, row: Count) -> list[Picture]:
     """A line of images of each method, from the largest number of examples."""
     count = row.count
-    names = {"real": "real", f"{count}-examples": "", **{f"{count}-{m}": m for m in row.methods}, "base": "base"}
+    made = {f"{count}-{m}": m for m in row.methods if m != "examples"}
+    names = {"real": "real", f"{count}-examples": "", **made, "base": "base"}
     pictures = []
     for stored, method in names.items():
         if images := kept(folder / stored):
-            title = TITLES[method] if method else f"examples ({number(count)})"
+            title = titled(method) if method else f"examples ({number(count)})"
             name, generated = f"{domain.folder}-{stored}", method not in ("real", "")
             pictures.append(Picture(name, grid(images), title, alt=f"samples: {title}", generated=generated))
     return pictures
@@ -236,10 +292,10 @@ def curves(domain: ComparedDomain) -> Figure | None:
         for i, (name, points) in enumerate(methods.items()):
             # side by side, so that bars do not hide each other
             beside = [(count * 1.03 ** (i - len(methods) / 2), s) for count, s in points]
-            colour, style = COLOURS.get(name, PAINT.muted), "-" if name in COLOURS else (0, (2 + i, 2))
-            marker = "o" if name in COLOURS else "sv^D"[i % 4]
+            colour, solid = COLOURS.get(name, PAINT.muted), name == "ours" or name in TUNED
+            style, marker = "-" if solid else (0, (2 + i, 2)), MARKERS.get(name, "P")
             look: Any = {"marker": marker, "linestyle": style, "linewidth": 1.4, "markersize": 4}
-            line(ax, beside, colour, TITLES[name], bar=2, **look)
+            line(ax, beside, colour, titled(name), bar=2, **look)
             values += [s.value for _, s in points]
         for name, paint, bound in (("real", PAINT.real, domain.real), ("base", PAINT.base, domain.base)):
             if near := distance(bound, descriptor):

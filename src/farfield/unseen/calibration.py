@@ -236,6 +236,11 @@ class CalibratedDenoiser(Denoiser):
                 v = v + _band(_cosine(given), weights[:, r * c : (r + 1) * c], self.places)
         return (self.centre + a**2 * centred - s * a * _cosine(v, back=True)).to(x.dtype)
 
+    def asks(self, sigma: float) -> bool:
+        """Whether the network is asked at a level."""
+        i, _ = self._between(self.levels.new_tensor(sigma))
+        return 0 in self.guesses and bool(self.used[i - 1][0] or self.used[i][0])
+
     def _between(self, sigma: Tensor) -> tuple[int, Tensor]:
         """The upper of the two levels around one, and how near to it."""
         at = sigma.clamp(self.levels[0], self.levels[-1])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, final
 
 import torch
 from torch import Tensor
@@ -15,6 +15,7 @@ from farfield.core.interval import mean_score
 from farfield.core.runtime import Advance, exact_matmul
 from farfield.core.score import Score
 from farfield.diffusion.denoiser import Denoiser
+from farfield.diffusion.solver import integrate
 from farfield.study.bench.carrier import encode
 from farfield.study.bench.run import Run
 from farfield.unseen.calibration import LEFT_OUT, CalibratedDenoiser, Level, fit_level
@@ -118,6 +119,30 @@ def _name(guess: int, shape: Sequence[int]) -> str:
     if not guess:
         return "network"
     return "patches, whole" if guess >= 2 * max(shape[1:]) else f"patches of {guess}"
+
+
+@final
+class _Witness(Denoiser):
+    """Writes down at which levels it is asked."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.levels: list[float] = []
+
+    def forward(self, x: Tensor, sigma: Tensor) -> Tensor:
+        self.levels.append(float(sigma))
+        return x
+
+
+def calls_each(denoiser: Denoiser, solver: str, sigmas: Tensor) -> tuple[int, int]:
+    """Network calls an image, up a grid and down: a calibrated denoiser does not ask where the network has no weight."""
+    counts = []
+    for grid in (sigmas.flip(0), sigmas):
+        witness = _Witness()
+        integrate(witness, torch.zeros(1, 1, dtype=torch.float64), grid, solver)
+        asked = [s for s in witness.levels if not isinstance(denoiser, CalibratedDenoiser) or denoiser.asks(s)]
+        counts.append(len(asked))
+    return counts[0], counts[1]
 
 
 def calibration_calls(examples: int, steps: int) -> int:

@@ -11,11 +11,10 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from farfield.audit.advice import advise
+from farfield.audit.advice import added, advise
 from farfield.checkpoints.load import open_network
 from farfield.checkpoints.native import save_model
 from farfield.command.compare import Compare, ComparedDomain, Count, Entry, RealFields, Tuned
-from farfield.command.expand import Sampler
 from farfield.command.measures import Labelled, Measures
 from farfield.core.artifact import Images, save
 from farfield.core.error import FarfieldError
@@ -32,20 +31,12 @@ from farfield.study.bench.labels import Labels
 from farfield.study.bench.measure import compare as distances
 from farfield.study.bench.measure import descriptions, newness
 from farfield.study.bench.physical import field_measures
-from farfield.study.bench.run import Run
+from farfield.study.bench.run import Inputs, Run
 from farfield.study.unseen.bandwidth import usual_level
-from farfield.study.unseen.calibration import calibrate
+from farfield.study.unseen.calibration import calibrate, calls_each
+from farfield.study.unseen.control import SAMPLERS, WITHOUT_MODEL, described_by, make, open_foreign
 from farfield.study.unseen.proposal import Producer, fit_chooser, produce, sampler_calls
 from farfield.unseen.tuning import Method, Recipe, tune
-
-SAMPLERS: dict[str, Sampler] = {
-    "ours": Sampler(),
-    "published": Sampler("interpolation", t=(0.5, 0.5), centre=False, candidates=1, calibrate=False),
-    "geometric": Sampler("geometric", candidates=1, calibrate=False),
-    "gaussian": Sampler("gaussian", candidates=1, calibrate=False),
-}
-"""Methods that train nothing: ours as `farfield expand` has it; those of arXiv 2310.09213 and plain draws of an isotropic
-Gaussian at the model's last level."""
 
 TUNINGS: dict[str, Method] = {"full": "full", "lora": "lora", "norm": "norm", "release": "full"}
 """Tuned models; ``release`` is the published baseline: all weights, a fixed number of epochs, no early stopping."""
@@ -71,11 +62,15 @@ class Contest:
         self.denoiser, self.domain, self.settings = denoiser, domain, settings
         self.numerics, self.tuning = settings.numerics, settings.tuning
         self.request = {k: v for k, v in parent.request.items() if k not in ("command", "examples", "heldout")}
+        self.foreign = {name: open_foreign(settings, name, domain, denoiser.image_shape) for name in settings.foreign}
         self.run = Run(parent.folder / name, "compare", self.request, domain.inputs("examples"), parent.quiet)
         self.keys = [f"{s:06d}" for s in range(settings.seed, settings.seed + settings.n)]
         self.last = denoiser.schedule.sigmas(self.numerics.steps)  # the grid from the model's last level
         self.calls = network_calls(self.numerics.solver, self.numerics.steps)
         self.notes = list(domain.notes)
+        for name, images in self.foreign.items():
+            if len(images) < settings.n:
+                self.notes.append(f"{name}: {len(images)} images, where each other method has {settings.n}.")
         if domain.physical:
             self.notes.append("The stretch was fitted on the largest set of examples, and serves the smaller ones too.")
 
@@ -85,7 +80,7 @@ class Contest:
         base, every, held = self.domain.shown(own), self.domain.examples, self.domain.held
         # The smaller draws are the first of the larger one: `choose` ranks the same keys with the same seed.
         given = {c: every.select(choose(every.keys, c, self.settings.seed)[0]) for c in sorted(counts)}
-        ways = {name: self._sampled if name in SAMPLERS else self._tuned for name in self.settings.chosen}
+        ways = {name: self._way(name) for name in (*self.settings.chosen, *self.foreign)}
         made = {c: {name: one for name, way in ways.items() if (one := way(name, given[c]))} for c in given}
         bounds: dict[str, dict[str, Measures]] = {"real": {}, "base": {}}
         labels = Labels.read(source, heldout, self.domain)
@@ -109,7 +104,7 @@ class Contest:
         if self.run.ranks.main:
             shown = {"real": held["references"], "base": base}
             shown |= {f"{c}-{m}": entry.images for c, entries in made.items() for m, entry in entries.items()}
-            shown |= {f"{c}-examples": images for c, images in given.items()}
+            shown |= {f"{c}-examples": images for c, images in given.items()}  # in place of the method of that name
             for name, images in shown.items():
                 save(images.select(images.keys[:SHOWN]), self.run.folder / "shown" / name)
         physical = self.domain.physical
@@ -140,7 +135,28 @@ class Contest:
             for name, entry in made.items()
         }
         floor = next((one.floor for one in copies.values()), None)
-        return Count(count=len(given), methods=methods, local_copies_floor=floor, advice=advise(methods))
+        return Count(
+            count=len(given),
+            methods=methods,
+            local_copies_floor=floor,
+            advice=advise(methods),
+            added=added(methods),
+        )
+
+    def _way(self, name: str) -> Callable[[str, Images], Made | None]:
+        if name in self.foreign:
+            return self._found
+        return self._sampled if name in SAMPLERS else self._without_model if name in WITHOUT_MODEL else self._tuned
+
+    def _found(self, name: str, given: Images) -> Made:
+        """Samples made elsewhere, the same for every number of examples."""
+        run = self._folder(name, given, {}, {"samples": self.foreign[name]})
+        return self._entry(run, self.foreign[name], {}, source=self.settings.foreign[name])
+
+    def _without_model(self, name: str, given: Images) -> Made:
+        """From the pictures alone."""
+        run, size = self._folder(name, given, described_by(name)), self.numerics.loading.batch_size
+        return self._entry(run, make(run, name, given, self.keys, size, self._finish(given)), {})
 
     def _sampled(self, name: str, given: Images) -> Made | None:
         """From the frozen model; None where the sampler cannot serve these examples, which is noted."""
@@ -148,7 +164,7 @@ class Contest:
         if len(given) < 3:  # nothing to tell a copy by
             settings = replace(settings, candidates=1)
         run = self._folder(name, given, settings.request())
-        level = usual_level(self.denoiser) if name == "ours" else None
+        level = usual_level(self.denoiser) if settings.calibrate else None
         sigmas = self.denoiser.schedule.sigmas(numerics.steps, level)
         flow: Denoiser = self.denoiser
         if settings.calibrate:
@@ -171,14 +187,16 @@ class Contest:
             if settings.candidates > 1:
                 chooser = fit_chooser(run, self.denoiser, producer, given)
         samples = produce(run, producer, chooser, self.keys)
-        calls = sampler_calls(settings, len(given), len(self.keys), numerics)
-        return self._entry(run, samples, calls, sigma=carrier.sigma)
+        each = calls_each(flow, numerics.solver, sigmas)
+        calls = sampler_calls(settings, len(given), len(self.keys), numerics, each)
+        return self._entry(run, samples, calls, sigma=carrier.sigma, sampler=settings)
 
     def _tuned(self, name: str, given: Images) -> Made:
         """From a model tuned on the examples."""
         t, count, n = self.tuning, len(given), len(self.keys)
         most = None
         if name != "release":
+            # what ours takes at most: what it does take is not known where it is not among the methods
             allowance = sampler_calls(SAMPLERS["ours"], count, n, self.numerics)
             most = max(0, int(t.budget * sum(allowance.values())) - n * self.calls)
         unused = {"budget", "share", "patience"} if most is None else {"epochs"}
@@ -225,13 +243,13 @@ class Contest:
         images: Images,
         calls: dict[str, int],
         *,
-        sigma: float | None = None,
         tuning: Tuned | None = None,
+        **facts: Any,
     ) -> Made:
         seconds = sum(s for stage, s in run.cost().items() if not stage.startswith(("features/", "search/", "pilot")))
         row = Entry(
             trained=tuning is not None,
-            sigma=sigma,
+            **facts,
             tuning=tuning,
             calls={**calls, "total": sum(calls.values())},
             seconds=round(seconds + (tuning.seconds if tuning else 0.0), 3),
@@ -240,11 +258,9 @@ class Contest:
         )
         return Made(run, self.domain.shown(images), row)
 
-    def _folder(self, name: str, given: Images, settings: dict[str, Any]) -> Run:
-        request = {**self.request, "method": name, **settings}
-        return Run(
-            self.run.folder / f"{len(given):04d}-{name}", "compare", request, {"examples": given}, self.run.quiet
-        )
+    def _folder(self, name: str, given: Images, settings: dict[str, Any], inputs: Inputs | None = None) -> Run:
+        request, folder = {**self.request, "method": name, **settings}, self.run.folder / f"{len(given):04d}-{name}"
+        return Run(folder, "compare", request, {"examples": given, **(inputs or {})}, self.run.quiet)
 
     def _finish(self, given: Images) -> Callable[[Tensor], Tensor] | None:
         """The domain's channel law, for every method alike."""

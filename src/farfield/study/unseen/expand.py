@@ -26,7 +26,7 @@ from farfield.study.bench.physical import compare, describe_fields, write_fields
 from farfield.study.bench.run import Run
 from farfield.study.bench.units import units_of
 from farfield.study.unseen.bandwidth import search_level, usual_level
-from farfield.study.unseen.calibration import calibrate
+from farfield.study.unseen.calibration import calibrate, calls_each
 from farfield.study.unseen.proposal import (
     Chooser,
     Producer,
@@ -84,7 +84,7 @@ def expand(settings: Expand, out: Path, *, quiet: bool = False) -> ExpandResult:
     flow: Denoiser = denoiser
     if sampler.calibrate:
         flow = calibrate(run, denoiser, given, sigmas, batch_size, network=sampler.network, patches=sampler.patches)
-    carrier = Carrier.of(numerics, flow, sigmas)
+    carrier, each = Carrier.of(numerics, flow, sigmas), calls_each(flow, numerics.solver, sigmas)
 
     latents = carrier.up(run, "latents", given, "inverting")
     returned = carrier.down(run, "reconstructions", latents, "reconstructing")
@@ -140,7 +140,7 @@ def expand(settings: Expand, out: Path, *, quiet: bool = False) -> ExpandResult:
             sigma=carrier.sigma,
             steps=carrier.steps,
             solver=carrier.method.label,
-            network_calls=carrier.calls(run),
+            network_calls=each[0],
             sigma_search=searched,
             reconstruction=describe_trip(round_trip(given.values, returned.values)),
             codec=codec,
@@ -161,7 +161,7 @@ def expand(settings: Expand, out: Path, *, quiet: bool = False) -> ExpandResult:
                 same_size=real is not None and len(real) == len(samples),
             ),
             notes=notes + _notes(settings, sampler, chooser, denoiser.image_shape[0], held is not None),
-            evaluations=sampler_calls(sampler, len(given), n, numerics),
+            evaluations=sampler_calls(sampler, len(given), n, numerics, each),
         )
     )
 
@@ -178,8 +178,8 @@ def _notes(settings: Expand, sampler: Sampler, chooser: Chooser | None, channels
         )
     if channels not in (1, 3):
         notes.append(f"Images of {channels} channels have no PNG form: the samples are in samples/ only.")
-    if chooser and "model" in settings.descriptors.specs:
+    if chooser and (used := "model" if sampler.network else "pixels") in settings.descriptors.specs:
         notes.append(
-            "The descriptor `model` also chose among the candidates: judge the samples by the other descriptors."
+            f"The descriptor `{used}` also chose among the candidates: judge the samples by the other descriptors."
         )
     return notes

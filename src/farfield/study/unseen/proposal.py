@@ -8,7 +8,9 @@ import torch
 from torch import Tensor
 
 from farfield.audit.activation import DenoiserFeatures
+from farfield.audit.descriptor import Descriptor
 from farfield.audit.local import Parts
+from farfield.audit.pixels import Pixels
 from farfield.command.expand import Sampler
 from farfield.command.shared import Solving
 from farfield.core.artifact import Images, Latents
@@ -62,17 +64,22 @@ class Chooser:
     """Keeps, of several decoded candidates, the new one that is most like the examples (see `unseen.selection`).
 
     It looks at the examples and at a pilot of candidates only, never at held-out images: likeness in the frozen model's
-    own features, newness in pixels, of the whole image and of each of its quarters.
+    own features, or where no network is asked in whitened pixels; newness in pixels, of the whole image and of each of its
+    quarters.
     """
 
     def __init__(
-        self, frozen: Denoiser, examples: Images, pilot: Images, batch_size: int, sources: Images | None = None
+        self, frozen: Denoiser | None, examples: Images, pilot: Images, batch_size: int, sources: Images | None = None
     ):
         """``sources`` are the images that the pilot was made from and may copy, if not the examples themselves."""
-        self.describe = DenoiserFeatures(frozen)
+        shown = as_shown(pilot.values)
+        self.describe: Descriptor
+        if frozen is None:
+            self.describe = Pixels.fit(torch.cat([as_shown(examples.values), shown]))
+        else:
+            self.describe = DenoiserFeatures(frozen)
         self.batch_size = batch_size
         self.parts = Parts.of(as_shown((sources or examples).values))
-        shown = as_shown(pilot.values)
         new = self._margin(shown) > 1
         self.copies = 1 - float(new.double().mean())
         self.witness = Witness.fit(
@@ -152,8 +159,10 @@ class Producer:
 
 
 def fit_chooser(run: Run, frozen: Denoiser, producer: Producer, given: Images) -> Chooser:
+    """The choice among the producer's candidates; without the network's features where its sampler asks no network."""
     keys = [f"{s:06d}" for s in range(max(32, min(150, len(given))))]
-    return Chooser(frozen, given, producer.pilot(run, "pilot", keys, "pilot"), producer.carrier.batch_size)
+    asked = frozen if producer.sampler.network else None
+    return Chooser(asked, given, producer.pilot(run, "pilot", keys, "pilot"), producer.carrier.batch_size)
 
 
 def produce(run: Run, producer: Producer, chooser: Chooser | None, keys: list[str]) -> Images:
@@ -184,14 +193,23 @@ def repeats(copies: float, sampler: Sampler) -> str | None:
     )
 
 
-def sampler_calls(sampler: Sampler, count: int, n: int, numerics: Solving) -> dict[str, int]:
-    """Network calls (one image through the network once) of making ``n`` images from ``count`` examples, by stage."""
-    each = network_calls(numerics.solver, numerics.steps)
+def sampler_calls(
+    sampler: Sampler, count: int, n: int, numerics: Solving, each: tuple[int, int] | None = None
+) -> dict[str, int]:
+    """Network calls (one image through the network once) of making ``n`` images from ``count`` examples, by stage.
+
+    Args:
+        each: those of an image up and down (`study.unseen.calibration.calls_each`); the most that the solver makes, if not
+            given.
+    """
+    if not sampler.network:
+        return {"inversion": 0, "sampling": 0}
+    up, down = each or (network_calls(numerics.solver, numerics.steps),) * 2
     candidates = sampler.candidates if count > 2 else 1
-    calls = {"inversion": count * each, "sampling": n * candidates * each}
+    calls = {"inversion": count * up, "sampling": n * candidates * down}
     if sampler.calibrate:
         calls["calibration"] = calibration_calls(count, numerics.steps)
     if candidates > 1:
         pilot = max(32, min(150, count))
-        calls["choice"] = pilot * (each + 1) + count + n * candidates
+        calls["choice"] = pilot * (down + 1) + count + n * candidates
     return calls
