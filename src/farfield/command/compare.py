@@ -18,7 +18,7 @@ from farfield.command.shared import FirstSeed, Model, Reading, Solving
 from farfield.core.error import FarfieldError
 from farfield.core.score import Score
 
-FROZEN: Final = ("ours", "published", "described", "geometric", "gaussian")
+FROZEN: Final = ("ours", "patchwork", "published", "described", "geometric", "gaussian")
 """Methods that ask the frozen model and train nothing."""
 CONTROLS: Final = ("wiener", "patches", "pixels", "augment")
 """Methods that ask no network: what they reach, no model is needed for."""
@@ -66,6 +66,7 @@ class Compare(Settings):
         str,
         Option(
             f"Some of {', '.join(SAMPLED + TUNED)}, with commas between. wiener and patches are ours without the network; "
+            "patchwork, inverted examples mixed place by place, the best of 3; "
             "pixels, patchworks of the pictures themselves; augment, the examples cropped, flipped and brightened; published, "
             "the interpolation as its authors' code has it (towards a draw of the domain's Gaussian); described, as their "
             "paper says it (between two examples).",

@@ -40,12 +40,13 @@ class Sampler(Settings):
     panel: ClassVar[str] = "How new images are drawn"
 
     sampler: Annotated[
-        Literal["patchwork", "interpolation", "gaussian", "perturbation", "geometric"],
+        Literal["sdedit", "noise", "patchwork", "interpolation", "gaussian", "perturbation", "geometric"],
         Option(
-            "patchwork: each place mostly one of several examples; interpolation: between two, on their shell; gaussian: "
-            "draws of the prior; perturbation: of an example towards a draw; geometric: draws accepted by distance and angles."
+            "sdedit: an example under noise, walked down with fresh noise and without its own patches; noise: the same from "
+            "noise alone; patchwork: each place mostly one of several examples; interpolation: between two, on their shell; "
+            "gaussian: draws of the prior; perturbation: of an example towards a draw; geometric: draws accepted by distance and angles."
         ),
-    ] = "patchwork"
+    ] = "sdedit"
     prior: Annotated[
         Literal["isotropic", "diagonal", "lowrank"], Option("The law of the examples' latents that is drawn from.")
     ] = "isotropic"
@@ -63,7 +64,7 @@ class Sampler(Settings):
     candidates: Annotated[
         int,
         Option("Decode so many per image and keep the new one most like the examples; 1 keeps what comes.", least=1),
-    ] = 3
+    ] = 1
     reach: Annotated[
         float,
         Option("A place of a patchwork keeps to one example over this part of the image's side.", above=0, most=1),

@@ -26,8 +26,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MEANINGS = {
-    "ours": "`farfield expand` as it stands: the frozen denoiser calibrated on the examples in closed form, patchworks "
-    "of two examples' latents, the best new one of several candidates.",
+    "ours": "`farfield expand` as it stands: the frozen denoiser calibrated on the examples in closed form, beside their "
+    "patches; an example under noise, walked down with fresh noise and without its own patches.",
+    "patchwork": "The same denoiser, patchworks of two inverted examples' latents, the best new one of three candidates.",
     "published": "As the authors of arXiv 2310.09213 released it: interpolation of the bare latents at the model's last level, "
     "half-way from an example to a draw of an isotropic Gaussian fitted to the examples' latents.",
     "described": "As arXiv 2310.09213 describes it: interpolation of the bare latents at the model's last level, half-way "

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 TITLES = {
     "real": "real images",
     "ours": "frozen, ours",
+    "patchwork": "frozen, patchwork",
     "published": "frozen, published",
     "described": "frozen, as the paper says",
     "geometric": "frozen, geometric",
@@ -45,7 +46,7 @@ COLOURS = {
 """Of the other frozen methods, and of samples made elsewhere: grey."""
 MARKERS = {
     name: marker
-    for names, markers in (((*CONTROLS, "examples"), "sv^DX"), (FROZEN, "ov^sD"), (TUNED, "oooo"))
+    for names, markers in (((*CONTROLS, "examples"), "sv^DX"), (FROZEN, "opv^sD"), (TUNED, "oooo"))
     for name, marker in zip(names, markers, strict=True)
 }
 

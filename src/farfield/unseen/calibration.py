@@ -223,8 +223,11 @@ class CalibratedDenoiser(Denoiser):
     def forward(self, x: Tensor, sigma: Tensor) -> Tensor:
         level = torch.as_tensor(sigma, device=x.device)
         if level.ndim and bool((level != level.flatten()[0]).any()):
-            rows = [self(x[i : i + 1], level[i]) for i in range(len(x))]
-            return torch.cat(rows)
+            return torch.cat([self.denoise(x[i : i + 1], level[i]) for i in range(len(x))])
+        return self.denoise(x, level)
+
+    def denoise(self, x: Tensor, level: Tensor, exclude: Tensor | None = None) -> Tensor:
+        """All rows at one level; of the examples ``exclude [B]`` the patches are no candidates."""
         s = level.flatten()[0].to(self.levels)
         i, part = self._between(s)
         offsets, weights = (held[i - 1].lerp(held[i], part) for held in (self.offsets, self.weights))
@@ -232,7 +235,7 @@ class CalibratedDenoiser(Denoiser):
         v = _band(_cosine(a * centred), weights[:, -c:], self.places)
         for r, guess in enumerate(self.guesses):
             if self.used[i - 1][r] or self.used[i][r]:
-                given = _guess(self.denoiser, self.patches, guess, x.to(s), s) - offsets[r]
+                given = _guess(self.denoiser, self.patches, guess, x.to(s), s, exclude) - offsets[r]
                 v = v + _band(_cosine(given), weights[:, r * c : (r + 1) * c], self.places)
         return (self.centre + a**2 * centred - s * a * _cosine(v, back=True)).to(x.dtype)
 
@@ -241,11 +244,27 @@ class CalibratedDenoiser(Denoiser):
         i, _ = self._between(self.levels.new_tensor(sigma))
         return 0 in self.guesses and bool(self.used[i - 1][0] or self.used[i][0])
 
+    def leaving_out(self, examples: Tensor) -> Denoiser:
+        """The same for a batch of rows of which each one's example, ``[B]``, is known: its patches are no candidates."""
+        return _LeavingOut(self, examples) if self.patches else self
+
     def _between(self, sigma: Tensor) -> tuple[int, Tensor]:
         """The upper of the two levels around one, and how near to it."""
         at = sigma.clamp(self.levels[0], self.levels[-1])
         i = int(torch.searchsorted(self.levels, at).clamp(1, len(self.levels) - 1))
         return i, (at / self.levels[i - 1]).log() / (self.levels[i] / self.levels[i - 1]).log()
+
+
+class _LeavingOut(Denoiser):
+    """A calibrated denoiser of rows whose examples are left out."""
+
+    def __init__(self, calibrated: CalibratedDenoiser, examples: Tensor):
+        super().__init__()
+        self.calibrated, self.examples = calibrated, examples
+        self.shape, self.schedule, self.codec = calibrated.shape, calibrated.schedule, calibrated.codec
+
+    def forward(self, x: Tensor, sigma: Tensor) -> Tensor:
+        return self.calibrated.denoise(x, torch.as_tensor(sigma, device=x.device), self.examples.to(x.device))
 
 
 def _guesses(network: bool, patches: Patches | None) -> list[int]:

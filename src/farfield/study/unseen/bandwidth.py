@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+from farfield.audit.local import Parts
 from farfield.command.expand import Sampler
 from farfield.command.measures import SearchedLevel
 from farfield.command.result import from_json, to_json
 from farfield.command.shared import Solving
 from farfield.core.artifact import Images, read_kept, write_kept
-from farfield.data.picture import channel_law
+from farfield.data.picture import as_shown, channel_law
 from farfield.data.subset import choose
 from farfield.diffusion.denoiser import Denoiser
-from farfield.study.bench.carrier import Carrier
+from farfield.study.bench.carrier import Carrier, Finish
 from farfield.study.bench.run import Run
 from farfield.study.unseen.calibration import calibrate
-from farfield.study.unseen.proposal import Chooser, Producer
+from farfield.study.unseen.proposal import DESCENTS, Chooser, Producer
+from farfield.unseen.calibration import LEFT_OUT, CalibratedDenoiser
 
 SEARCHED = (5.0, 10.0, 20.0)
 """Levels that are tried, as far as the model knows them."""
+
+STARTS = (0.5, 0.75, 1.1, 1.6, 2.4, 3.5, 5.0, 7.5, 11.0)
+"""Levels from which `least_level` tries to walk down."""
+PILOT = 48
 
 USUAL = 20.0
 """The level that is taken without a search: with a calibrated denoiser 5, 20 and 40 hardly differ in distance to held-out
@@ -26,6 +32,51 @@ images, and copies are fewest at the higher ones."""
 def usual_level(denoiser: Denoiser) -> float:
     """`USUAL`, or the model's last level where that is lower."""
     return min(USUAL, denoiser.schedule.sigma_max)
+
+
+def least_level(
+    run: Run, flow: Denoiser, given: Images, numerics: Solving, sampler: Sampler, finish: Finish | None
+) -> list[SearchedLevel]:
+    """The lowest level from which an example, walked down, copies no more than examples copy one another.
+
+    The lower the level, the more of an example is left, and the likelier the sample; the higher, the newer. Levels are tried
+    upwards, from the one where denoising is left with a fifth of what the examples vary by, until of a pilot of PILOT samples
+    no larger share has a whole or a quarter that copies an example. Nothing held out is looked at.
+    """
+    kept = run.folder / "search.json"
+    if (known := read_kept(kept)) is not None:
+        searched: list[SearchedLevel] = from_json(list[SearchedLevel], known, str(kept))
+        return searched
+    top = usual_level(flow)
+    levels = [s for s in STARTS if s < top and _left(flow, s) > 0.2] if len(given) > 2 else []
+    parts = Parts.of(as_shown(given.values)) if levels else None
+    rows: list[SearchedLevel] = []
+    for sigma in levels:
+        carrier = Carrier.of(numerics, flow, flow.schedule.sigmas(numerics.steps, sigma))
+        producer = Producer(carrier, given, None, sampler, finish)
+        keys = [f"{s:06d}" for s in range(PILOT)]
+        pilot = producer.pilot(run, f"search/{sigma:g}/pilot", keys, f"trying {sigma:g}")
+        copies = float((parts.margins(as_shown(pilot.values)) <= 1).any(1).double().mean()) if parts else 1.0
+        rows.append(
+            SearchedLevel(sigma=carrier.sigma, copies=copies, chosen=parts is not None and copies <= parts.usual)
+        )
+        if rows[-1].chosen:
+            break
+    if not rows or not rows[-1].chosen:
+        rows.append(SearchedLevel(sigma=top, chosen=True))
+    if run.ranks.main:
+        write_kept(kept, to_json(rows))
+    run.ranks.wait()
+    return rows
+
+
+def _left(flow: Denoiser, sigma: float) -> float:
+    """What part of the examples' variance is left unknown at a level; all of it, where that was not measured."""
+    if not isinstance(flow, CalibratedDenoiser):
+        return 1.0
+    nearest = int((flow.levels - sigma).abs().argmin())
+    mean, all_ = (flow.fits[nearest].errors[LEFT_OUT.index(name)].mean() for name in ("mean", "all"))
+    return float(all_ / mean)
 
 
 def search_level(
@@ -52,8 +103,10 @@ def search_level(
         flow = calibrate(run, denoiser, sources, grids[-1], batch_size, "search/calibration", **known)
     for sigma, sigmas in zip(levels, grids, strict=True):
         carrier = Carrier.of(numerics, flow, sigmas)
-        latents = carrier.up(run, f"search/{sigma:g}/latents", sources, f"searching {sigma:g}, up")
-        producer = Producer(carrier, latents.values, sampler, channel_law(given.values))
+        latents = None
+        if sampler.sampler not in DESCENTS:
+            latents = carrier.up(run, f"search/{sigma:g}/latents", sources, f"searching {sigma:g}, up")
+        producer = Producer(carrier, sources, latents, sampler, channel_law(given.values))
         pilot = producer.pilot(run, f"search/{sigma:g}/pilot", keys, f"searching {sigma:g}, down")
         judge = Chooser(denoiser, others, pilot, batch_size, sources=sources)
         rows.append((carrier.sigma, judge.discrepancy(), judge.copies))

@@ -32,10 +32,10 @@ from farfield.study.bench.measure import compare as distances
 from farfield.study.bench.measure import descriptions, newness
 from farfield.study.bench.physical import field_measures
 from farfield.study.bench.run import Inputs, Run
-from farfield.study.unseen.bandwidth import usual_level
+from farfield.study.unseen.bandwidth import least_level, usual_level
 from farfield.study.unseen.calibration import calibrate, calls_each
 from farfield.study.unseen.control import SAMPLERS, WITHOUT_MODEL, described_by, make, open_foreign
-from farfield.study.unseen.proposal import Producer, fit_chooser, produce, sampler_calls
+from farfield.study.unseen.proposal import DESCENTS, Producer, fit_chooser, produce, sampler_calls
 from farfield.unseen.tuning import Method, Recipe, tune
 
 TUNINGS: dict[str, Method] = {"full": "full", "lora": "lora", "norm": "norm", "release": "full"}
@@ -172,12 +172,16 @@ class Contest:
             flow = calibrate(
                 run, self.denoiser, given, sigmas, size, network=settings.network, patches=settings.patches
             )
-        carrier = Carrier.of(numerics, flow, sigmas)
-        latents = carrier.up(run, "latents", given, f"{name}: inverting")
+        if settings.sampler == "sdedit":
+            searched = least_level(run, flow, given, numerics, settings, self._finish(given))
+            sigmas = self.denoiser.schedule.sigmas(numerics.steps, searched[-1].sigma)
+        carrier, latents = Carrier.of(numerics, flow, sigmas), None
+        if settings.sampler not in DESCENTS:
+            latents = carrier.up(run, "latents", given, f"{name}: inverting")
         try:
-            producer = Producer(carrier, latents.values, settings, self._finish(given))
+            producer = Producer(carrier, given, latents, settings, self._finish(given))
             if producer.accept:
-                producer.propose([int(k) for k in self.keys])
+                producer.propose([int(k) for k in self.keys], "sampler-0")
         except FarfieldError as error:
             self.notes.append(f"{name} with {len(given)} examples is left out: {error}")
             return None

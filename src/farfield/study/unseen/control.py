@@ -32,6 +32,7 @@ SAMPLERS: dict[str, Sampler] = {
     "ours": OURS,
     "wiener": replace(OURS, network=False, patches=False),
     "patches": replace(OURS, network=False),
+    "patchwork": Sampler("patchwork", candidates=3),
     "published": Sampler("interpolation", t=(0.5, 0.5), centre=False, partner="prior", candidates=1, calibrate=False),
     "described": Sampler("interpolation", t=(0.5, 0.5), centre=False, candidates=1, calibrate=False),
     "geometric": Sampler("geometric", candidates=1, calibrate=False),

@@ -25,9 +25,10 @@ from farfield.study.bench.numerics import model_facts, open_model
 from farfield.study.bench.physical import compare, describe_fields, write_fields
 from farfield.study.bench.run import Run
 from farfield.study.bench.units import units_of
-from farfield.study.unseen.bandwidth import search_level, usual_level
+from farfield.study.unseen.bandwidth import least_level, search_level, usual_level
 from farfield.study.unseen.calibration import calibrate, calls_each
 from farfield.study.unseen.proposal import (
+    DESCENTS,
     Chooser,
     Producer,
     check_sampler,
@@ -84,6 +85,9 @@ def expand(settings: Expand, out: Path, *, quiet: bool = False) -> ExpandResult:
     flow: Denoiser = denoiser
     if sampler.calibrate:
         flow = calibrate(run, denoiser, given, sigmas, batch_size, network=sampler.network, patches=sampler.patches)
+    if settings.sigma == "usual" and sampler.sampler == "sdedit":
+        searched = least_level(run, flow, given, numerics, sampler, domain.finish)
+        sigmas = denoiser.schedule.sigmas(numerics.steps, searched[-1].sigma)
     carrier, each = Carrier.of(numerics, flow, sigmas), calls_each(flow, numerics.solver, sigmas)
 
     latents = carrier.up(run, "latents", given, "inverting")
@@ -91,11 +95,12 @@ def expand(settings: Expand, out: Path, *, quiet: bool = False) -> ExpandResult:
     codec = carrier.codec_limit(run, given, returned)
     proof = carrier.certify(run, given, latents)
 
-    producer = Producer(carrier, latents.values, sampler, domain.finish)
+    inverted = None if sampler.sampler in DESCENTS else latents
+    producer = Producer(carrier, given, inverted, sampler, domain.finish)
     chooser = fit_chooser(run, denoiser, producer, given) if sampler.candidates > 1 else None
     samples = produce(run, producer, chooser, [f"{s:06d}" for s in range(seed, seed + n)])
     drawn = run.store("sampled", Latents).read()
-    proposed = n if producer.accept is None else producer.propose(range(seed, seed + n))[1]
+    proposed = n if producer.accept is None else producer.propose(range(seed, seed + n), "sampler-0")[1]
     own = Carrier.of(numerics, denoiser, denoiser.schedule.sigmas(numerics.steps))
     base = own.samples(run, "base", samples.keys, "the model's own samples")
 

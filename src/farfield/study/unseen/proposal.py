@@ -19,12 +19,17 @@ from farfield.core.runtime import Advance, generator
 from farfield.data.picture import as_shown
 from farfield.diffusion.denoiser import Denoiser
 from farfield.diffusion.solver import network_calls
-from farfield.study.bench.carrier import Carrier, Finish, as_images
+from farfield.study.bench.carrier import Carrier, Finish, as_images, encode, key_seed
 from farfield.study.bench.run import Run
 from farfield.study.unseen.calibration import calibration_calls
+from farfield.unseen.calibration import CalibratedDenoiser
+from farfield.unseen.inversion import to_latent
 from farfield.unseen.prior import fit_prior
 from farfield.unseen.sampler import LEAST, Limits, Proposal, draw, gaussian, interpolation, patchwork, perturbation
 from farfield.unseen.selection import Witness, choose
+
+DESCENTS = ("sdedit", "noise")
+"""Samplers that walk down from a noisy image with fresh noise (arXiv 2108.01073 from an example's), and need no inversion."""
 
 BARREN = 0.2
 """The share of seeds without a new candidate from which it is said."""
@@ -112,41 +117,60 @@ class Chooser:
 
 
 class Producer:
-    """Seeds become images: propose, decode, choose. Image k depends on seed k and the examples alone."""
+    """Seeds become images: propose, decode, choose. Image k depends on seed k and the examples alone.
+
+    Args:
+        examples: the domain's.
+        latents: theirs at the carrier's level; of DESCENTS none are needed.
+        finish: applied to decoded images ``[n, C, H, W]``: the domain's `data.picture.channel_law`.
+    """
 
     def __init__(
         self,
         carrier: Carrier,
-        latents: Tensor,
+        examples: Images,
+        latents: Latents | None,
         sampler: Sampler,
         finish: Finish | None = None,
     ):
-        """``finish`` is applied to decoded images ``[n, C, H, W]``: the domain's `data.picture.channel_law`."""
         self.carrier, self.sampler, self.finish = carrier, sampler, finish
-        self.proposal, self.accept = proposal_of(sampler, latents)
+        self.proposal: Proposal | None = None
+        self.accept: Callable[[Tensor], bool] | None = None
+        if latents is None:
+            self.x0 = encode(carrier.denoiser, examples)
+        else:
+            self.proposal, self.accept = proposal_of(sampler, latents.values)
 
-    def propose(self, seeds: Sequence[int], candidate: int = 0, stream: str = "sampler") -> tuple[Latents, int]:
-        """One candidate latent of each seed, and how many proposals that took."""
-        drawn = draw(self.proposal, seeds, self.accept, stream=f"{stream}-{candidate}")
-        return Latents(tuple(f"{s:06d}" for s in seeds), drawn.latents, sigma=self.carrier.sigma), int(
-            drawn.proposed.sum()
-        )
+    def propose(self, seeds: Sequence[int], stream: str) -> tuple[Latents, int]:
+        """One latent of each seed, and how many proposals that took."""
+        if self.proposal is None:
+            return self._start(seeds, stream)[0], len(seeds)
+        drawn = draw(self.proposal, seeds, self.accept, stream=stream)
+        return Latents(_keys(seeds), drawn.latents, sigma=self.carrier.sigma), int(drawn.proposed.sum())
+
+    def candidate(self, seeds: Sequence[int], stream: str, advance: Advance) -> tuple[Images, Latents]:
+        """One image of each seed, and the latent that it came from."""
+        if self.proposal is None:
+            latents, parents = self._start(seeds, stream)
+            x = self._flow(parents).stochastic(latents, 1.0, [key_seed(stream, s) for s in seeds], advance)
+        else:
+            latents, _ = self.propose(seeds, stream)
+            x = self.carrier.decode(latents, advance=advance)
+        return as_images(latents.keys, x, self.finish), latents
 
     def pilot(self, run: Run, name: str, keys: Sequence[str], label: str) -> Images:
-        """First candidates of a stream of their own, to fit the choice to."""
-        carrier = self.carrier
+        """First candidates of a stream of their own, to judge by."""
 
         def work(part: tuple[str, ...], advance: Advance) -> Images:
-            return self._decode(self.propose([int(k) for k in part], stream="pilot")[0], advance)
+            return self.candidate([int(k) for k in part], "pilot-0", advance)[0]
 
-        return run.compute(name, Images, keys, carrier.batch_size, work, label, carrier.steps).read()
+        return run.compute(name, Images, keys, self.carrier.batch_size, work, label, self.carrier.steps).read()
 
     def make(self, keys: tuple[str, ...], advance: Advance, chooser: Chooser | None) -> tuple[Images, Latents]:
-        """The images of these seeds and the latents they were decoded from."""
+        """The images of these seeds and the latents they came from."""
         seeds = [int(k) for k in keys]
         count = self.sampler.candidates if chooser else 1
-        latents = [self.propose(seeds, j)[0] for j in range(count)]
-        images = [self._decode(z, advance) for z in latents]
+        images, latents = zip(*(self.candidate(seeds, f"sampler-{j}", advance) for j in range(count)), strict=True)
         if chooser is None:
             return images[0], latents[0]
         pick = chooser.choose([x.values for x in images], seeds)
@@ -154,8 +178,29 @@ class Producer:
         values, z = (torch.stack([a.values for a in group])[pick, rows] for group in (images, latents))
         return Images(keys, values), Latents(keys, z, sigma=self.carrier.sigma)
 
-    def _decode(self, latents: Latents, advance: Advance) -> Images:
-        return as_images(latents.keys, self.carrier.decode(latents, advance=advance), self.finish)
+    def _start(self, seeds: Sequence[int], stream: str) -> tuple[Latents, Tensor]:
+        """Examples under noise, or noise around their mean; and the numbers of the examples, −1 for none."""
+        level = self.x0.new_tensor(self.carrier.sigma)
+        states, parents = [], []
+        for seed in seeds:
+            g = generator(seed, stream)
+            parent = int(torch.randint(len(self.x0), (), generator=g)) if self.sampler.sampler == "sdedit" else -1
+            noise = torch.randn(self.x0.shape[1:], generator=g, dtype=torch.float64).to(self.x0)
+            states.append((self.x0.mean(0) if parent < 0 else self.x0[parent]) + level * noise)
+            parents.append(parent)
+        z = to_latent(torch.stack(states), level).cpu()
+        return Latents(_keys(seeds), z, sigma=self.carrier.sigma), torch.tensor(parents)
+
+    def _flow(self, parents: Tensor) -> Carrier:
+        """The carrier for rows that came from these examples."""
+        carrier = self.carrier
+        if not isinstance(carrier.denoiser, CalibratedDenoiser):
+            return carrier
+        return Carrier(carrier.denoiser.leaving_out(parents), carrier.sigmas, carrier.method, carrier.batch_size)
+
+
+def _keys(seeds: Sequence[int]) -> tuple[str, ...]:
+    return tuple(f"{s:06d}" for s in seeds)
 
 
 def fit_chooser(run: Run, frozen: Denoiser, producer: Producer, given: Images) -> Chooser:
@@ -206,6 +251,8 @@ def sampler_calls(
         return {"inversion": 0, "sampling": 0}
     up, down = each or (network_calls(numerics.solver, numerics.steps),) * 2
     candidates = sampler.candidates if count > 2 else 1
+    if sampler.sampler in DESCENTS:
+        up, down = 0, min(down, numerics.steps)
     calls = {"inversion": count * up, "sampling": n * candidates * down}
     if sampler.calibrate:
         calls["calibration"] = calibration_calls(count, numerics.steps)
