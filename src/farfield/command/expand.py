@@ -43,8 +43,9 @@ class Sampler(Settings):
         Literal["sdedit", "noise", "patchwork", "interpolation", "gaussian", "perturbation", "geometric"],
         Option(
             "sdedit: an example under noise, walked down with fresh noise and without its own patches; noise: the same from "
-            "noise alone; patchwork: each place mostly one of several examples; interpolation: between two, on their shell; "
-            "gaussian: draws of the prior; perturbation: of an example towards a draw; geometric: draws accepted by distance and angles."
+            "noise alone; patchwork: each place mostly one of several inverted examples; interpolation: between two, on their "
+            "shell; gaussian: draws of the prior; perturbation: of an example towards a draw; geometric: draws accepted by "
+            "distance and angles."
         ),
     ] = "sdedit"
     prior: Annotated[
@@ -116,7 +117,7 @@ class Expand(Settings):
         float | Level,
         Option(
             "Noise level of the latents: a number, last, auto (searched on the examples), or usual (20, or the last if "
-            "that is lower)."
+            "that is lower; of sdedit the lowest whose samples copy no more than the examples copy one another)."
         ),
     ] = "usual"
     steps: Steps = 24

@@ -1,0 +1,89 @@
+"""Walking down from a noisy image: its law where it is known, and what each seed and each example decides."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from farfield.command.expand import Sampler
+from farfield.command.shared import Solving
+from farfield.core.artifact import Images
+from farfield.diffusion.exact import GaussianDenoiser
+from farfield.diffusion.schedule import ContinuousSchedule
+from farfield.study.bench.carrier import Carrier
+from farfield.study.bench.run import Run
+from farfield.study.unseen.bandwidth import least_level
+from farfield.study.unseen.calibration import calibrate
+from farfield.study.unseen.proposal import Producer
+
+SHAPE = (1, 6, 6)
+SCHEDULE = ContinuousSchedule(0.01, 20.0)
+
+
+def gaussian() -> GaussianDenoiser:
+    """Of N(1/2, 1/4)."""
+    return GaussianDenoiser(torch.full(SHAPE, 0.5), torch.zeros(36, 0), torch.zeros(0), 0.25, SCHEDULE)
+
+
+@pytest.fixture(scope="module")
+def examples() -> Images:
+    values = 0.5 + 0.5 * torch.randn((20, *SHAPE), generator=torch.Generator().manual_seed(0))
+    return Images(tuple(f"{i:02d}" for i in range(20)), values)
+
+
+def producer(examples: Images, sampler: str, sigma: float, steps: int = 60) -> Producer:
+    return Producer(Carrier(gaussian(), SCHEDULE.sigmas(steps, sigma)), examples, None, Sampler(sampler))  # type: ignore[arg-type]
+
+
+def test_from_noise_a_right_denoiser_makes_the_data_s_law(examples: Images):
+    made, latents = producer(examples, "noise", 20.0).candidate(range(400), "a", lambda n: None)
+    assert float(made.values.mean()) == pytest.approx(0.5, abs=0.03)
+    assert float(made.values.std()) == pytest.approx(0.5, abs=0.03)
+    assert float(latents.values.std()) == pytest.approx(1.0, abs=0.03)
+
+
+def test_the_lower_the_level_the_more_is_left_of_an_example(examples: Images):
+    """The correlation of a sample with its example, which for Gaussian data is v / (v + s²)."""
+    for sigma in (0.2, 0.5, 2.0):
+        one = producer(examples, "sdedit", sigma)
+        made, _ = one.candidate(range(400), "a", lambda n: None)
+        parents = examples.values[one._start(range(400), "a")[1]]
+        moved, given = made.values - 0.5, parents - 0.5
+        assert float((moved * given).mean() / 0.25) == pytest.approx(0.25 / (0.25 + sigma**2), abs=0.05)
+        assert float(moved.std()) == pytest.approx(0.5, abs=0.03)
+
+
+def test_image_k_depends_on_seed_k_alone(examples: Images):
+    for sampler, sigma in (("sdedit", 2.0), ("noise", 20.0)):
+        one = producer(examples, sampler, sigma, 6)
+        together, latents = one.candidate(range(5), "a", lambda n: None)
+        apart, latent = one.candidate([3], "a", lambda n: None)
+        torch.testing.assert_close(apart.values[0], together.values[3])
+        assert torch.equal(latent.values[0], latents.values[3])
+        assert not torch.equal(one.candidate([3], "b", lambda n: None)[0].values, apart.values)
+
+
+def test_an_example_s_own_patches_are_no_candidates(examples: Images, tmp_path: Path):
+    run = Run(tmp_path / "run", "expand", {}, {}, True)
+    flow = calibrate(run, gaussian(), examples, SCHEDULE.sigmas(4, 20.0), 64, network=False)
+    x, level = examples.values[:3].double(), torch.tensor(1.0)
+    assert flow.patches is not None
+    others = torch.ones(20, dtype=torch.bool)
+    for k in range(3):
+        left_out = flow.leaving_out(torch.tensor([k]))(x[k : k + 1], level)
+        others[k] = False
+        kept, flow.patches.examples = flow.patches.examples, flow.patches.examples[others]
+        torch.testing.assert_close(left_out, flow(x[k : k + 1], level), rtol=0, atol=1e-5)
+        flow.patches.examples, others[k] = kept, True
+
+
+def test_the_level_is_the_lowest_that_copies_no_more_than_examples_do(examples: Images, tmp_path: Path):
+    run = Run(tmp_path / "run", "expand", {}, {}, True)
+    rows = least_level(run, gaussian(), examples, Solving(steps=40), Sampler("sdedit"), None)
+    assert [row.chosen for row in rows] == [False] * (len(rows) - 1) + [True]
+    assert rows[-1].copies is not None and all((row.copies or 0) > rows[-1].copies for row in rows[:-1])
+    assert 0.5 < rows[-1].sigma < 5  # an example under noise of its own spread is still itself; of ten times that no more
+    again = least_level(run, gaussian(), examples, Solving(steps=40), Sampler("sdedit"), None)
+    assert again == rows
