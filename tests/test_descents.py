@@ -84,6 +84,8 @@ def test_the_level_is_the_lowest_that_copies_no_more_than_examples_do(examples: 
     rows = least_level(run, gaussian(), examples, Solving(steps=40), Sampler("sdedit"), None)
     assert [row.chosen for row in rows] == [False] * (len(rows) - 1) + [True]
     assert rows[-1].copies is not None and all((row.copies or 0) > rows[-1].copies for row in rows[:-1])
-    assert 0.5 < rows[-1].sigma < 5  # an example under noise of its own spread is still itself; of ten times that no more
+    assert (
+        0.5 < rows[-1].sigma < 5
+    )  # an example under noise of its own spread is still itself; of ten times that no more
     again = least_level(run, gaussian(), examples, Solving(steps=40), Sampler("sdedit"), None)
     assert again == rows

@@ -121,26 +121,26 @@ def fit_level(
     noise = torch.cat([half, -half]).to(examples.device, dtype)
     x = clean + sigma * noise
     level = torch.tensor(sigma, dtype=dtype, device=examples.device)
-    asked = _guesses(network, patches)
-    guesses = (
-        torch.stack([_guess(denoiser, patches, g, x, level, rows, batch_size) for g in asked])
-        if asked
-        else x.new_zeros(0, *x.shape)
-    )
-    if not bool(torch.isfinite(guesses).all()):
-        raise NonFiniteError(
-            f"calibration at sigma {sigma:.4g}: the network's answer became NaN or infinite; use --dtype float32"
-        )
-    count, spread = len(guesses), n / (n - 1)
-    offsets, centre = guesses.mean(1), examples.to(dtype).mean(0)
-    a = (1 + sigma**2) ** -0.5
-    own = guesses.new_zeros(count, n, *shape).index_add_(1, rows, guesses) / (2 * pairs)
-    others = offsets[:, None] + (offsets[:, None] - own) / (n - 1)  # the mean over the views of all other examples
-    centred = spread * (clean - centre)
-    given = [guesses[r] - others[r][rows] for r in range(count)] + [a * (centred + sigma * noise)]
-    true = velocity(centred + sigma * noise, centred, level)
-    places = bands(*shape[1:]).to(x.device)
-    products = Products.of(_cosine(torch.cat(given, 1)), _cosine(true), places, rows, n)
+    asked, c, spread = _guesses(network, patches), shape[0], n / (n - 1)
+    count, centre, a = len(asked), examples.to(dtype).mean(0), (1 + sigma**2) ** -0.5
+    centred = spread * (clean - centre)  # each around the mean of the others
+    given = torch.empty(len(x), (count + 1) * c, *shape[1:], device=x.device)  # single precision: they are the bulk
+    given[:, count * c :] = _cosine(a * (centred + sigma * noise))
+    offsets, errors = x.new_zeros(count, *shape), {"mean": centred[:n].square().flatten(1).mean(1)}
+    for r, guess in enumerate(asked):
+        v = _guess(denoiser, patches, guess, x, level, rows, batch_size)
+        if not bool(torch.isfinite(v).all()):
+            raise NonFiniteError(
+                f"calibration at sigma {sigma:.4g}: the network's answer became NaN or infinite; use --dtype float32"
+            )
+        if not guess:
+            wrong = (sigma * a * (v - velocity(x, clean, level))).square().flatten(1).mean(1)
+            errors["frozen"] = wrong.unflatten(0, (-1, n)).mean(0)
+        offsets[r] = v.mean(0)
+        others = offsets[r] + (offsets[r] - v.unflatten(0, (-1, n)).mean(0)) / (n - 1)
+        given[:, r * c : (r + 1) * c] = _cosine(v - others[rows])
+    true = _cosine(velocity(centred + sigma * noise, centred, level))
+    products = Products.of(given, true, bands(*shape[1:]).to(x.device), n)
 
     first = (0,) if network else ()
     windows = tuple(range(len(first), count))
@@ -153,13 +153,7 @@ def fit_level(
     }
     taken = {name: _choices(group, doubts, network) for name, group in sets.items()}
     scale = sigma**2 * a**2 / (2 * pairs * math.prod(shape))
-    errors = {name: choose(products, group, count)[1] * scale for name, group in taken.items() if group}
-    errors["mean"] = centred[:n].square().flatten(1).mean(1)
-    if network:
-        wrong = sigma * a * (guesses[0] - velocity(x, clean, level))
-        errors["frozen"] = torch.zeros_like(errors["mean"]).index_add_(0, rows, wrong.square().flatten(1).mean(1)) / (
-            2 * pairs
-        )
+    errors |= {name: choose(products, group, count)[1] * scale for name, group in taken.items() if group}
     choice, _ = choose(products, taken["all"], count)
     weights = solve(products, choice, count)
     missing = torch.full_like(errors["mean"], torch.nan)

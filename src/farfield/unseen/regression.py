@@ -38,19 +38,18 @@ class Products:
     counts: Tensor
 
     @classmethod
-    def of(cls, given: Tensor, true: Tensor, places: Tensor, rows: Tensor, n: int) -> Products:
-        """From regressors ``[V, Q, H, W]`` and truth ``[V, C, H, W]`` in the cosine basis, views V of examples ``rows``."""
-        bands = int(places.max()) + 1
-        views = len(rows) // n
-        order = rows.argsort(stable=True)
+    def of(cls, given: Tensor, true: Tensor, places: Tensor, n: int) -> Products:
+        """From regressors ``[V n, Q, H, W]`` and truth ``[V n, C, H, W]`` in the cosine basis: V views of all n examples in turn."""
         gram, cross, power, counts = [], [], [], []
-        for band in range(bands):
-            g, t = (v[order][:, :, places == band].double().permute(0, 2, 1) for v in (given, true))
-            g, t = (v.reshape(n, -1, v.shape[-1]) for v in (g, t))
+        for band in range(int(places.max()) + 1):
+            inside = places == band
+            g, t = (
+                v[:, :, inside].double().unflatten(0, (-1, n)).permute(1, 0, 3, 2).flatten(1, 2) for v in (given, true)
+            )
             gram.append(g.mT @ g)
             cross.append(g.mT @ t)
             power.append(t.square().sum(1))
-            counts.append(views * int((places == band).sum()))
+            counts.append(g.shape[1])
         counted = torch.tensor(counts, dtype=torch.float64, device=given.device)
         return cls(torch.stack(gram, 1), torch.stack(cross, 1), torch.stack(power, 1), counted)
 
