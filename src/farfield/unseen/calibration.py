@@ -40,7 +40,7 @@ DOUBTS = (3.0, 30.0, 300.0)
 
 LEFT_OUT = ("mean", "wiener", "frozen", "network", "patches", "all")
 """Denoisers of which `Level.errors` are known: the examples' mean; their Wiener filter; the frozen network as it is;
-calibrated; patches without a network; and what is taken, of all of these."""
+calibrated; what there is without a network, patches or the Wiener filter; and what is taken, of all of these."""
 
 
 @dataclass(frozen=True)
@@ -148,7 +148,7 @@ def fit_level(
     sets: dict[str, list[tuple[int, ...]]] = {
         "wiener": [()],
         "network": [first] if network else [],
-        "patches": some[1:],
+        "patches": some if windows else [],
         "all": [k + s for k, s in product([(), first] if network else [()], some)],
     }
     taken = {name: _choices(group, doubts, network) for name, group in sets.items()}

@@ -16,7 +16,6 @@ from farfield.command.facts import SourceFacts
 from farfield.command.measures import Acceptance, LocalCopies, Selection
 from farfield.core.artifact import Images, Latents, save, write_json
 from farfield.data.picture import as_shown, save_pngs
-from farfield.diffusion.denoiser import Denoiser
 from farfield.study.bench.carrier import Carrier, describe_trip
 from farfield.study.bench.domain import MOST_REFERENCES, Split, open_domain
 from farfield.study.bench.measure import SHOWN, geometry, identities, measure
@@ -24,7 +23,8 @@ from farfield.study.bench.numerics import model_facts, open_model
 from farfield.study.bench.physical import compare, describe_fields, write_fields
 from farfield.study.bench.run import Run
 from farfield.study.unseen.bandwidth import search_level, usual_level
-from farfield.study.unseen.calibration import calibrate
+from farfield.study.unseen.calibration import calibrate, model_gain
+from farfield.study.unseen.control import network_adds, without_network
 from farfield.study.unseen.proposal import (
     Chooser,
     Producer,
@@ -78,9 +78,10 @@ def expand(settings: Expand, out: Path, *, quiet: bool = False) -> ExpandResult:
     if settings.sigma == "usual":
         level = usual_level(denoiser)
     sigmas, batch_size = denoiser.schedule.sigmas(numerics.steps, level), numerics.loading.batch_size
-    flow: Denoiser = denoiser
+    flow, known = denoiser, None
     if sampler.calibrate:
         flow = calibrate(run, denoiser, given, sigmas, batch_size, network=sampler.network, patches=sampler.patches)
+        known = model_gain(flow)
     carrier = Carrier.of(numerics, flow, sigmas)
 
     latents = carrier.up(run, "latents", given, "inverting")
@@ -96,14 +97,20 @@ def expand(settings: Expand, out: Path, *, quiet: bool = False) -> ExpandResult:
     own = Carrier.of(numerics, denoiser, denoiser.schedule.sigmas(numerics.steps))
     base = own.samples(run, "base", samples.keys, "the model's own samples")
 
+    control = None
+    if settings.control and sampler.calibrate and sampler.network:
+        control = without_network(run, denoiser, given, sigmas, numerics, sampler, domain.finish, samples.keys)
+        notes += [control] if isinstance(control, str) else []
     sets = {
         "examples": given,
         **domain.held,
         "samples": domain.shown(samples),
+        **({"control": domain.shown(control)} if isinstance(control, Images) else {}),
         "base": Images(base.keys, as_shown(base.values)),
     }
     measures, novelties, nearest = measure(run, denoiser, settings.descriptors.specs, sets, ["samples"], batch_size)
     news = {label: row["samples"] for label, row in novelties.items()}
+    adds = network_adds(run, measures, held="references" in sets) if isinstance(control, Images) else None
     local = _local_copies(sets) if len(given) > 2 else None
     fields = compare(physical, samples) if physical else None
     held, real = sets.get("references"), sets.get("real")
@@ -148,6 +155,8 @@ def expand(settings: Expand, out: Path, *, quiet: bool = False) -> ExpandResult:
                 fields=fields.samples if fields else None,
                 same_size=real is not None and len(real) == len(samples),
             ),
+            gain=known,
+            adds=adds,
             notes=notes + _notes(settings, sampler, chooser, denoiser.image_shape[0], held is not None),
             evaluations=sampler_calls(sampler, len(given), n, numerics),
         )

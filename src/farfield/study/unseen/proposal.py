@@ -156,18 +156,31 @@ def fit_chooser(run: Run, frozen: Denoiser, producer: Producer, given: Images) -
     return Chooser(frozen, given, producer.pilot(run, "pilot", keys, "pilot"), producer.carrier.batch_size)
 
 
-def produce(run: Run, producer: Producer, chooser: Chooser | None, keys: list[str]) -> Images:
-    """Samples, with the latents they came from written beside them, shard by shard."""
+def produce(
+    run: Run,
+    producer: Producer,
+    chooser: Chooser | None,
+    keys: Sequence[str],
+    within: str = "",
+    label: str = "sampling",
+) -> Images:
+    """Samples, with the latents they came from written beside them, shard by shard.
+
+    Args:
+        within: the folder of the run that both are in, with a slash at its end.
+    """
     batch_size, count = producer.carrier.batch_size, producer.sampler.candidates if chooser else 1
-    sampled = run.store("sampled", Latents)
+    sampled = run.store(f"{within}sampled", Latents)
+
+    places = {key: i for i, key in enumerate(keys)}
 
     def work(part: tuple[str, ...], advance: Advance) -> Images:
         images, latents = producer.make(part, advance, chooser)
-        sampled.write(keys.index(part[0]) // batch_size, latents)
+        sampled.write(places[part[0]] // batch_size, latents)
         return images
 
     steps = producer.carrier.steps * count
-    return run.compute("samples", Images, keys, batch_size, work, "sampling", steps, beside=[sampled]).read()
+    return run.compute(f"{within}samples", Images, keys, batch_size, work, label, steps, beside=[sampled]).read()
 
 
 def repeats(copies: float, sampler: Sampler) -> str | None:
