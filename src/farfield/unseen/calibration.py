@@ -33,7 +33,7 @@ from farfield.core.error import FarfieldError, NonFiniteError
 from farfield.core.runtime import generator, state_dtype
 from farfield.diffusion.denoiser import Denoiser
 from farfield.unseen.patches import Patches
-from farfield.unseen.regression import Choice, Products, choose, shares, solve
+from farfield.unseen.regression import Choice, Products, choose, left_out_errors, shares, solve
 
 DOUBTS = (3.0, 30.0, 300.0)
 """Imagined coefficients among which leave-one-out chooses."""
@@ -153,15 +153,16 @@ def fit_level(
     }
     taken = {name: _choices(group, doubts, network) for name, group in sets.items()}
     scale = sigma**2 * a**2 / (2 * pairs * math.prod(shape))
-    errors = {name: choose(products, group, count)[1] * scale for name, group in taken.items() if group}
+    tried = {choice: left_out_errors(products, choice, count) for choice in taken["all"]}  # the others are among these
+    chosen = {name: choose(torch.stack([tried[one] for one in group]), group) for name, group in taken.items() if group}
+    errors = {name: left * scale for name, (_, left) in chosen.items()}
     errors["mean"] = centred[:n].square().flatten(1).mean(1)
     if network:
         wrong = sigma * a * (guesses[0] - velocity(x, clean, level))
         errors["frozen"] = torch.zeros_like(errors["mean"]).index_add_(0, rows, wrong.square().flatten(1).mean(1)) / (
             2 * pairs
         )
-    choice, _ = choose(products, taken["all"], count)
-    weights = solve(products, choice, count)
+    weights = solve(products, chosen["all"][0], count)
     missing = torch.full_like(errors["mean"], torch.nan)
     return Level(
         offsets, weights, torch.stack([errors.get(name, missing) for name in LEFT_OUT]), shares(products, weights)

@@ -106,13 +106,15 @@ def left_out_errors(products: Products, choice: Choice, count: int) -> Tensor:
     return errors
 
 
-def choose(products: Products, choices: Sequence[Choice], count: int) -> tuple[Choice, Tensor]:
-    """The choice that is taken, and errors ``[n]``; ``choices`` stand from the cheapest to the dearest.
+def choose(errors: Tensor, choices: Sequence[Choice]) -> tuple[Choice, Tensor]:
+    """The choice that is taken, and errors ``[n]``.
 
     An example's error is that of the choice which the other folds take: the best of many is better by chance where it is
     chosen, and would seem to add something where nothing does.
+
+    Args:
+        errors: `left_out_errors` of each choice, ``[choices, n]``.
     """
-    errors = torch.stack([left_out_errors(products, choice, count) for choice in choices])
     said = torch.empty_like(errors[0])
     for fold in _folds(said):
         others = torch.ones_like(said, dtype=torch.bool)
