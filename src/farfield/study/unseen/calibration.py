@@ -91,7 +91,7 @@ def calibrate_at(
             advance(1)
         return Corrections(part, torch.stack(rows))
 
-    fitted = run.compute(name, Corrections, keys, 4, work, "calibrating").read()
+    fitted = run.compute(name, Corrections, keys, 1, work, "calibrating").read()
     guesses = network + len(known.windows if known else ())
     c, h, w = x0.shape[1:]
     fits = [Level.of(row, (c, h, w), guesses, len(x0)) for row in fitted.values]
