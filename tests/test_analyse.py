@@ -137,6 +137,7 @@ def whole(model, images, tmp_path_factory) -> Path:
     run = tmp_path_factory.mktemp("runs") / "whole"
     done = farfield("analyse", model, images, "-o", run, "--examples", 12, "--symmetry", "rot90,flip", *SMALL)
     assert (done.code, done.err) == (0, "")
+    assert done.out.startswith("The frozen network adds nothing that these 12 examples can show: ")
     return run
 
 
@@ -153,13 +154,14 @@ def test_a_run_says_all_it_should(whole):
     near, far = (next(r for r in rows if r["sigma"] > 10 and r["at"] == at)["distance"]["value"] for at in (0.0, 1.0))
     assert near < 0.3 < far
     assert found["bandwidth"]["searched"] in [row["sigma"] for row in found["bandwidth"]["search"]]
+    assert all(row.get("counts", True) for row in found["gain"]["levels"]) and len(found["gain"]["levels"]) > 2
     assert len(found["symmetry"]["group"]) == 8 and len(found["symmetry"]["levels"]) == 2
     assert all(math.isfinite(v) for v in numbers(found).values())
 
 
 def test_the_page_shows_every_analysis(whole):
     html = (whole / "report.html").read_text()
-    anchors = ["gaussianity", "geometry", "separability", "interference", "bandwidth", "symmetry"]
+    anchors = ["gain", "gaussianity", "geometry", "separability", "interference", "bandwidth", "symmetry"]
     assert [a for a in anchors if f'id="{a}"' not in html] == []
     assert sorted(p.stem for p in (whole / "grids").iterdir()) == ["strip-eta", "strip-levels", "strip-noise"]
     assert "eta 1" in html and "captured" in html and "nan" not in html.lower().split("<body>")[1].split("settings")[0]

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from farfield.audit.coverage import density_coverage, precision_recall
-from farfield.audit.distribution import frechet_distance, kernel_distance
+from farfield.audit.distribution import frechet_distance, kernel_difference, kernel_distance
 from farfield.core.artifact import Features
 from farfield.core.error import FarfieldError
 from farfield.core.interval import proportion
@@ -113,6 +113,43 @@ def test_kernel_distance_jackknife_is_leaving_one_out():
     variance = 11 * left_x.var(correction=0) + 8 * left_y.var(correction=0)
     score = kernel_distance(real=x, generated=y)
     assert score.high - score.value == pytest.approx(1.96 * math.sqrt(variance), rel=1e-3)
+
+
+def test_kernel_difference_of_pairs():
+    """The difference of two kernel distances; of one set twice exactly 0; its variance leaves a pair or a real row out."""
+    x, y = normal(12, 3, 0), normal(9, 3, 1, 1.5)
+    z = 0.9 * y + 0.2 * normal(9, 3, 2)
+    keep = lambda v, i: torch.cat([v[:i], v[i + 1 :]])  # noqa: E731
+    apart = lambda r, a, b: kernel_distance(real=r, generated=b).value - kernel_distance(real=r, generated=a).value  # noqa: E731
+    score = kernel_difference(real=x, generated=y, control=z)
+    assert score.value == pytest.approx(apart(x, y, z)) and score.n == 9
+    left_x = torch.tensor([apart(keep(x, i), y, z) for i in range(12)])
+    left_y = torch.tensor([apart(x, keep(y, i), keep(z, i)) for i in range(9)])
+    variance = 11 * left_x.var(correction=0) + 8 * left_y.var(correction=0)
+    assert score.high - score.value == pytest.approx(1.96 * math.sqrt(variance), rel=1e-3)
+    same = kernel_difference(real=x, generated=y, control=y)
+    assert (same.value, same.low, same.high) == (0, 0, 0)
+    turned = kernel_difference(real=x, generated=z, control=y)
+    assert (turned.value, turned.low) == pytest.approx((-score.value, -score.high))
+    with pytest.raises(FarfieldError, match="a pair for each seed"):
+        kernel_difference(real=x, generated=y, control=z[:8])
+    keyed = [Features(keys, v, "d") for keys, v in (("abc", x[:3]), ("pqr", y[:3]), ("rqp", z[:3].flip(0)))]
+    by_key = kernel_difference(real=keyed[0], generated=keyed[1], control=keyed[2])
+    assert by_key.value == pytest.approx(apart(x[:3], y[:3], z[:3]))
+
+
+def test_kernel_difference_covers_the_truth_and_is_narrower_than_apart():
+    """Of N(0, I) against scales a and b, made from the same numbers: 3 ((b² − 1)² − (a² − 1)²) / d."""
+    a, b, d, inside, widths = 1.2, 1.4, 4, 0, []
+    truth = 3 * ((b**2 - 1) ** 2 - (a**2 - 1) ** 2) / d
+    for seed in range(200):
+        x, y = normal(60, d, seed), normal(50, d, 1000 + seed)
+        score = kernel_difference(real=x, generated=a * y, control=b * y)
+        inside += score.low <= truth <= score.high
+        ends = [kernel_distance(real=x, generated=scale * y) for scale in (a, b)]
+        widths.append((score.high - score.low) / math.hypot(*(end.high - end.low for end in ends)))
+    assert 170 <= inside <= 200  # 190 expected
+    assert sum(widths) / len(widths) < 0.85
 
 
 def test_equal_and_far_sets():

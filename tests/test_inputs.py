@@ -25,6 +25,7 @@ COMMANDS: dict[str, str] = {
     "expand": "model examples --examples 8",
     "expand heldout": "model examples --heldout held",
     "analyse": "model examples --in-domain held --levels 2 --steps 8 --down-steps 4 --descriptor pixels",
+    "gain": "examples model",
     "compare": "model examples --heldout held --methods ours --counts 8 -n 8",
     "compare samples": "model examples --heldout held --methods examples --counts 8 -n 4 --samples them=style --steps 1",
     "reconstruct": "model examples",
@@ -59,7 +60,7 @@ NO_SOURCE = {
 """Options of text that name no source. What a descriptor's file holds is in the name of its features, see `test_descriptor`."""
 OF_SOURCES = {
     "analyse": 3, "audit": 4, "compare": 4, "describe": 3, "train-descriptor": 1, "rank": 2, "dimension": 2, "edit": 4,
-    "expand": 3, "generate": 1, "molrg": 0, "prompt": 3, "reconstruct": 2, "invert": 2, "train": 3, "transfer": 4,
+    "expand": 3, "gain": 2, "generate": 1, "molrg": 0, "prompt": 3, "reconstruct": 2, "invert": 2, "train": 3, "transfer": 4,
     "transition": 1, "score rp": 3, "score gl": 3, "score matrix": 1,
 }  # fmt: skip
 """How many options of each command may name one."""
@@ -152,12 +153,12 @@ NOT_SEEN = {("edit load", "model")}
 
 
 def request(command: str, line: str) -> dict[str, typing.Any]:
-    """What the command would begin its run with; `compare` keeps images in the requests of its domains and methods."""
+    """What the command would begin its run with; `compare` and `gain` keep their images in those of folders."""
     claim, seen = Run._claim, []
 
     def begin(run: Run) -> None:
         seen.append(run.request)
-        if len(seen) == {"compare": 2, "compare samples": 4}.get(command, 1):
+        if len(seen) == {"compare": 2, "compare samples": 4, "gain": 2}.get(command, 1):
             raise Begun
         claim(run)
 

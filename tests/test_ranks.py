@@ -90,7 +90,9 @@ def test_the_summary_is_that_of_one_process(runs: Runs):
 
 
 def test_the_page_is_named_once(runs: Runs):
-    assert runs.said.out == f"{runs.two / 'report.html'}\n"
+    found, said = summary(runs.two), runs.said.out.splitlines()
+    lines = [found["adds"]["says"], found["gain"]["says"], str(runs.two / "report.html")]
+    assert said == [line.replace("\u202f", " ") for line in lines]
 
 
 def test_progress_is_shown_once(runs: Runs):

@@ -68,17 +68,17 @@ def test_every_picture_is_inlined_decodes_and_lies_in_grids(run):
     html = page(run)
     inlined = [base64.b64decode(d) for d in re.findall(r'src="data:image/png;base64,([^"]*)"', html)]
     on_disk = {p.stem: p.read_bytes() for p in (run / "grids").glob("*.png")}
-    assert set(on_disk) == {"examples", "reconstructions", "samples", "base", "references", "nearest"}
+    assert set(on_disk) == {"examples", "reconstructions", "samples", "base", "references", "nearest", "control"}
     assert sorted(inlined) == sorted(on_disk.values())
     for content in inlined:
         Image.open(io.BytesIO(content)).load()
-    assert html.count("<svg") == 3  # geometry, measures, search
+    assert html.count("<svg") == 4  # geometry, measures, gain, search
 
 
 def test_every_number_of_the_tables_appears(run):
     html, told = page(run), summary(run)
     scores = [s for sets in told["measures"].values() for row in sets.values() for s in row.values()]
-    assert len(told["measures"]) == 2 and len(scores) == 2 * 3 * 6
+    assert len(told["measures"]) == 2 and len(scores) == 2 * 4 * 6
     expected = [part for s in scores for part in words.score_parts(s)]
     for news in told["novelty"].values():
         kinds = ("copies", "copies_floor", "duplicates", "duplicates_floor")

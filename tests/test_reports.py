@@ -19,6 +19,7 @@ COMMANDS = {
     "expand": ("expand", "model", "large", "--examples", 4, "-n", 4, "--sigma", 1, "--candidates", 1, *FAST),
     "analyse": ("analyse", "model", "large", "--examples", 8, "--in-domain", "small", "--levels", "2", "--eta", "1", "--noise",
                 "1", "--decoded", 2, "--down-steps", 4, *FAST),
+    "gain": ("gain", "large", "model", "--examples", 6, "--device", "cpu", "-q"),
     "compare": ("compare", "model", "large", "--counts", 4, "--methods", "ours", "-n", 4, *FAST),
     "transfer": ("transfer", "model", "large", "small", "-n", 3, "--examples", 4, "--strength", "1", *FAST),
     "prompt": ("prompt", "pipeline", "--prompt", "dust", "-n", 4, "--size", 8, "--heldout", "large", "--examples", 4, *FAST),
@@ -39,7 +40,7 @@ COMMANDS = {
     "train-descriptor": ("train-descriptor", "large", "--images", 16, "--batch-size", 8, "--width", 4, "--features", 4,
                          "--device", "cpu", "-q"),
 }  # fmt: skip
-RESIZED = ("reconstruct", "invert", "expand", "analyse", "compare", "transfer", "prompt", "edit", "rank", "dimension",
+RESIZED = ("reconstruct", "invert", "expand", "analyse", "gain", "compare", "transfer", "prompt", "edit", "rank", "dimension",
            "train-descriptor")  # fmt: skip
 
 

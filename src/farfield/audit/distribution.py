@@ -103,14 +103,51 @@ def kernel_distance(*, real: Features | Tensor, generated: Features | Tensor) ->
         FarfieldError: fewer than 3 vectors in a set, or sets that cannot be compared.
     """
     x, y = comparable(real, generated, least=3)
+    value, without_x, without_y = _kernel_jackknife(x, y)
+    return _jackknifed(value, without_x, without_y)
+
+
+def kernel_difference(*, real: Features | Tensor, generated: Features | Tensor, control: Features | Tensor) -> Score:
+    r"""By what one set is nearer to the real one than another: the control's `kernel_distance` minus the generated set's.
+
+    Row i of both was made from the same seed and shares its luck, so the interval is that of pairs:
+    the jackknife's, that leaves out both images of a seed, or one real image for both distances at once.
+
+    Args:
+        real: ``[n, d]``.
+        generated: ``[m, d]``.
+        control: ``[m, d]``, the same seeds in the same order; of `Features` those of the same keys, in any order.
+
+    Returns:
+        Score, positive where the generated set is nearer; ``n`` is the smaller number of pairs and real vectors.
+
+    Raises:
+        FarfieldError: fewer than 3 vectors in a set, or sets that cannot be compared or paired.
+    """
+    if isinstance(generated, Features) and isinstance(control, Features):
+        control = control.select(generated.keys)
+    (x, y), (_, z) = comparable(real, generated, least=3), comparable(real, control, least=3)
+    if len(y) != len(z):
+        raise FarfieldError(f"{len(y)} generated vectors and {len(z)} of the control: expected a pair for each seed")
+    (nearer, *without), (farther, *other) = _kernel_jackknife(x, y), _kernel_jackknife(x, z)
+    return _jackknifed(farther - nearer, *(b - a for a, b in zip(without, other, strict=True)))
+
+
+def _kernel_jackknife(x: Tensor, y: Tensor) -> tuple[float, Tensor, Tensor]:
+    """The kernel distance, and what it is without each row of x and of y, up to a constant."""
     n, m = len(x), len(y)
     within_x, within_y = _kernel_rows(x, x, same=True), _kernel_rows(y, y, same=True)
     across_x, across_y = _kernel_rows(x, y), _kernel_rows(y, x)
     xx, yy, xy = within_x.sum(), within_y.sum(), across_x.sum()
     value = float(xx / (n * (n - 1)) + yy / (m * (m - 1)) - 2 * xy / (n * m))
-    # The statistic without point i, up to a constant.
     without_x = (xx - 2 * within_x) / ((n - 1) * (n - 2)) - 2 * (xy - across_x) / ((n - 1) * m)
     without_y = (yy - 2 * within_y) / ((m - 1) * (m - 2)) - 2 * (xy - across_y) / (n * (m - 1))
+    return value, without_x, without_y
+
+
+def _jackknifed(value: float, without_x: Tensor, without_y: Tensor) -> Score:
+    """A statistic of two sets with the interval of the sum of their delete-one variances."""
+    n, m = len(without_x), len(without_y)
     variance = float(without_x.var(correction=0) * (n - 1) + without_y.var(correction=0) * (m - 1))
     half_width = Z95 * math.sqrt(variance)
     return Score(value, min(n, m), value - half_width, value + half_width)

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from farfield.command.facts import ModelFacts, SourceFacts, Spread
 from farfield.command.likeness import trusted
-from farfield.command.measures import PhysicalFacts, SearchedLevel
+from farfield.command.measures import ModelGain, PhysicalFacts, SearchedLevel
 from farfield.command.option import Option
 from farfield.command.result import Result
 from farfield.command.settings import Settings
@@ -235,6 +235,10 @@ class AnalyseResult(Result):
     examples: SourceFacts
     physical: PhysicalFacts | None = None
     in_domain: InDomain
+    gain: Annotated[
+        ModelGain | None,
+        "what the network knows of the examples; null where too few of its levels leave something to find",
+    ] = None
     levels: Annotated[list[float], "that were looked at, ascending"]
     steps: Annotated[int, "of the climb to the last level"]
     down_steps: Annotated[int, "of a descent from it"]

@@ -18,6 +18,7 @@ from farfield.command.dimension import Dimension, DimensionResult
 from farfield.command.edit import Edit, EditResult
 from farfield.command.expand import Expand, ExpandResult
 from farfield.command.fetch import Domains, Fetch, Report
+from farfield.command.gain import Gain, GainResult
 from farfield.command.generate import Generate, GenerateResult
 from farfield.command.inspect import Inspect
 from farfield.command.molrg import Molrg, MolrgResult
@@ -92,6 +93,7 @@ _ALL = (
     Command(Edit, EditResult, "manifold.edit", "edit"),
     Command(Expand, ExpandResult, "unseen.expand", "expand"),
     Command(Fetch, None, "model.fetch"),
+    Command(Gain, GainResult, "unseen.gain", "gain"),
     Command(Generate, GenerateResult, "model.generate", "generate", drawn=False),
     Command(Inspect, None, "model.inspect"),
     Command(Molrg, MolrgResult, "manifold.molrg", "molrg"),

@@ -15,7 +15,9 @@ from farfield.command.measures import (
     FieldSets,
     Labelled,
     LocalCopies,
+    ModelGain,
     Nearest,
+    NetworkAdds,
     Novelty,
     PhysicalFacts,
     RoundTrip,
@@ -122,6 +124,13 @@ class Expand(Settings):
     ] = "usual"
     steps: Steps = 24
     solver: SolverName = "multistep"
+    control: Annotated[
+        bool,
+        Option(
+            "Make the same seeds without the network too, and say what it adds to the samples.",
+            "--control/--no-control",
+        ),
+    ] = True
     loading: Loading = Loading()
 
     @property
@@ -133,9 +142,10 @@ class Expand(Settings):
 
 class ExpandResult(Result):
     """Beside it: `config.json` (the request, versions, start, command line), `geometry.json` (lengths and angles of
-    latents), `search.json`, `examples/`, `calibration/` (a row a level: the offset, and one matrix [2C, C] for each
-    band), `latents/`, `reconstructions/`, `pilot/`, `sampled/` (the latents that were kept), `samples/`, `base/`,
-    `references/` (64 of them), `features/` as safetensors shards with keys, `png/` (the samples as pictures), `grids/`
+    latents), `search.json`, `examples/`, `calibration/` (a row a level: offsets, weights, errors and shares of
+    `unseen.calibration.Level`), `latents/`, `reconstructions/`, `pilot/`, `sampled/` (the latents that were kept),
+    `samples/`, `control/` (the same without the network), `base/`, `references/` (64 of them), `features/` as
+    safetensors shards with keys, `png/` (the samples as pictures), `grids/`
     and `report.html`. Of physical data also `stretch.json`, and in `physical/` the fields in physical units, masked
     pixels as NaN: `examples.npz`, `references.npz`, `real.npz` and `samples.npz` (`images` [n, C, H, W] float64, `keys`,
     `unit`), and each sample of FITS data as a FITS file named by its seed.
@@ -152,9 +162,9 @@ class ExpandResult(Result):
     solver: str
     network_calls: Annotated[int, "an image in one direction"]
     sigma_search: list[SearchedLevel] | None
-    reconstruction: RoundTrip
+    reconstruction: Annotated[RoundTrip | None, "null of samplers that invert nothing"]
     codec: Annotated[Codec | None, "of latent models"] = None
-    latent_certificate: Certificate
+    latent_certificate: Annotated[Certificate | None, "null of samplers that invert nothing"]
     acceptance: Acceptance
     selection: Annotated[Selection | None, "null with one candidate"]
     measures: Annotated[dict[str, BySet], "descriptor → set → all against the same references"]
@@ -166,6 +176,8 @@ class ExpandResult(Result):
         None
     )
     standing: Standing
+    gain: Annotated[ModelGain | None, "what the network knows of the examples; null where it is not calibrated"] = None
+    adds: Annotated[NetworkAdds | None, "what it adds to the samples; null without a control"] = None
     notes: Annotated[list[str], "what was left out, capped, or has to be kept in mind"]
     evaluations: Annotated[
         dict[str, int], "images through the network, by stage; `study.unseen.proposal.sampler_calls`"

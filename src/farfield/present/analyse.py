@@ -6,6 +6,7 @@ from pathlib import Path
 
 from farfield.command.analyse import AnalyseResult, Check, Descended
 from farfield.core.score import Score
+from farfield.present import gain
 from farfield.present.capture import advice, bandwidth, interference
 from farfield.present.law import gaussianity, geometry, separability, symmetry
 from farfield.present.page import Content
@@ -15,7 +16,10 @@ from farfield.present.words import level, number, score, score_parts, share, sho
 
 def content(folder: Path, summary: AnalyseResult) -> Content:
     """The page of a run folder."""
+    known = summary.gain
+    said = [known.says] if known and known.says else []
     sections = [
+        *gain.section(known),
         gaussianity(summary),
         geometry(summary),
         separability(summary),
@@ -27,10 +31,11 @@ def content(folder: Path, summary: AnalyseResult) -> Content:
         summary.model.name,
         short(summary.examples.source),
         _facts(summary),
-        _verdict(summary),
+        [*said, *_verdict(summary)],
         _caveats(summary),
         _key_numbers(summary),
         sections,
+        lines=[*said, *gain.lines(known)],
     )
 
 

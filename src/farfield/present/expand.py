@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from farfield.command.expand import ExpandResult
-from farfield.command.measures import SearchedLevel
+from farfield.command.measures import NetworkAdds, SearchedLevel
 from farfield.core.artifact import read_json
-from farfield.present import field, gallery, measured, plot, verdict
-from farfield.present.page import Content, Section, Table, charts
-from farfield.present.words import level, number, share, short
+from farfield.present import field, gain, gallery, measured, plot, verdict
+from farfield.present.page import Content, Picture, Section, Table, charts
+from farfield.present.sheet import grid
+from farfield.present.words import SETS, level, number, share, short
 
 
 def content(folder: Path, summary: ExpandResult) -> Content:
@@ -30,7 +31,7 @@ def content(folder: Path, summary: ExpandResult) -> Content:
         summary.model.name,
         domain,
         _facts(summary),
-        (said or verdict.come_back(trip, domain)) + verdict.certified(proof),
+        _network(summary) + (said or verdict.come_back(trip, domain)) + verdict.certified(proof),
         verdict.caveats(summary.measures, held is not None, proof, accepted.rate) + summary.notes,
         [
             *verdict.measured_tiles(summary.standing, summary.measures, summary.novelty),
@@ -45,10 +46,39 @@ def content(folder: Path, summary: ExpandResult) -> Content:
             *measured.measured(summary.measures, held is not None),
             *measured.labelled(summary.labels or {}),
             *measured.copied(summary.novelty, summary.local_copies),
+            *_control(folder, summary.adds),
+            *gain.section(summary.gain),
             *_search(summary.sigma_search or []),
             *field.section(summary.fields),
         ],
+        lines=_network(summary),
     )
+
+
+def _network(summary: ExpandResult) -> list[str]:
+    """What the frozen network adds, to the samples and to denoising: the first that is said."""
+    said = [summary.adds.says if summary.adds else "", summary.gain.says if summary.gain else ""]
+    return [sentence for sentence in said if sentence]
+
+
+def _control(folder: Path, adds: NetworkAdds | None) -> list[Section]:
+    """The same seeds without the network."""
+    if adds is None:
+        return []
+    lead = (
+        "The control: the same examples and seeds with a calibration that never asks the network, so that the examples' Wiener "
+        "filter and patches do all. What differs is the network's doing; where there are several candidates, the choice among "
+        "them too."
+    )
+    images = gallery.kept(folder / "control" / "samples")
+    note = "in the order of the new images above"
+    shown = [Picture("control", grid(images.values[: gallery.SHOWN]), SETS["control"], note)] if images else []
+    table = Table(
+        ["Descriptor", "kernel distance lower by"],
+        [[name, by] for name, by in adds.distance.items()],
+        note="Paired by seed, with 95 % intervals; above 0 the network adds, below it harms.",
+    )
+    return [Section("control", "What the network adds", lead, [adds.says], tables=[table], pictures=shown)]
 
 
 def _facts(summary: ExpandResult) -> list[str]:

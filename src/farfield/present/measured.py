@@ -10,7 +10,7 @@ from farfield.present import plot
 from farfield.present.page import Section, Table, charts
 from farfield.present.words import MEASURES, SETS, as_score, number, score, share
 
-ROLES = {"samples": "this run", "real": "floor", "base": "ceiling"}
+ROLES = {"samples": "this run", "control": "control", "real": "floor", "base": "ceiling"}
 
 
 def measured(measures: Mapping[str, BySet], held: bool) -> list[Section]:

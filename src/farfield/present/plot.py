@@ -40,7 +40,7 @@ class Paint:
 
 PAINT = Paint()
 
-SET_PAINT = {"real": PAINT.real, "samples": PAINT.ours, "base": PAINT.base}
+SET_PAINT = {"real": PAINT.real, "samples": PAINT.ours, "control": PAINT.ink, "base": PAINT.base}
 STYLE: Any = {
     "font.size": 10,
     "axes.titlesize": 10.5,

@@ -10,7 +10,12 @@ from typing import Any
 
 from farfield.core.score import Score
 
-SETS = {"real": "real images", "samples": "new images", "base": "the model's own"}
+SETS = {
+    "real": "real images",
+    "samples": "new images",
+    "control": "the same seeds without the network",
+    "base": "the model's own",
+}
 """The sets that are measured against held-out real images, as they are called in print."""
 
 ROUNDING = 59  # dB: PSNR of rounding to 8 bits alone, 10 log10(2² · 12 · 127.5² / 2²)

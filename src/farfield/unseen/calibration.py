@@ -33,14 +33,14 @@ from farfield.core.error import FarfieldError, NonFiniteError
 from farfield.core.runtime import generator, state_dtype
 from farfield.diffusion.denoiser import Denoiser
 from farfield.unseen.patches import Patches
-from farfield.unseen.regression import Choice, Products, choose, shares, solve
+from farfield.unseen.regression import Choice, Products, choose, left_out_errors, shares, solve
 
 DOUBTS = (3.0, 30.0, 300.0)
 """Imagined coefficients among which leave-one-out chooses."""
 
 LEFT_OUT = ("mean", "wiener", "frozen", "network", "patches", "all")
 """Denoisers of which `Level.errors` are known: the examples' mean; their Wiener filter; the frozen network as it is;
-calibrated; patches without a network; and what is taken, of all of these."""
+calibrated; what there is without a network, patches or the Wiener filter; and what is taken, of all of these."""
 
 
 @dataclass(frozen=True)
@@ -148,14 +148,15 @@ def fit_level(
     sets: dict[str, list[tuple[int, ...]]] = {
         "wiener": [()],
         "network": [first] if network else [],
-        "patches": some[1:],
+        "patches": some if windows else [],
         "all": [k + s for k, s in product([(), first] if network else [()], some)],
     }
     taken = {name: _choices(group, doubts, network) for name, group in sets.items()}
     scale = sigma**2 * a**2 / (2 * pairs * math.prod(shape))
-    errors |= {name: choose(products, group, count)[1] * scale for name, group in taken.items() if group}
-    choice, _ = choose(products, taken["all"], count)
-    weights = solve(products, choice, count)
+    tried = {choice: left_out_errors(products, choice, count) for choice in taken["all"]}  # the others are among these
+    chosen = {name: choose(torch.stack([tried[one] for one in group]), group) for name, group in taken.items() if group}
+    errors |= {name: left * scale for name, (_, left) in chosen.items()}
+    weights = solve(products, chosen["all"][0], count)
     missing = torch.full_like(errors["mean"], torch.nan)
     return Level(
         offsets, weights, torch.stack([errors.get(name, missing) for name in LEFT_OUT]), shares(products, weights)

@@ -39,7 +39,7 @@ class Products:
 
     @classmethod
     def of(cls, given: Tensor, true: Tensor, places: Tensor, n: int) -> Products:
-        """From regressors ``[V n, Q, H, W]`` and truth ``[V n, C, H, W]`` in the cosine basis: V views of all n examples in turn."""
+        """From regressors ``[V n, Q, H, W]`` and truth ``[V n, C, H, W]`` in the cosine basis: V times all n examples in turn."""
         gram, cross, power, counts = [], [], [], []
         for band in range(int(places.max()) + 1):
             inside = places == band
@@ -97,26 +97,45 @@ def solve(products: Products, choice: Choice, count: int, without: Tensor | None
 
 def left_out_errors(products: Products, choice: Choice, count: int) -> Tensor:
     """Squared error of each example's views, summed, by weights fitted without its fold: ``[n]``."""
-    n = len(products.gram)
-    errors = products.power.new_zeros(n)
-    for fold in torch.arange(n, device=errors.device).chunk(min(FOLDS, n)):
+    errors = products.power.new_zeros(len(products.gram))
+    for fold in _folds(errors):
         w = solve(products, choice, count, fold)
         explained = 2 * (products.cross[fold] * w).sum((1, 2, 3))
         errors[fold] = products.power[fold].sum((1, 2)) - explained + (w * (products.gram[fold] @ w)).sum((1, 2, 3))
     return errors
 
 
-def choose(products: Products, choices: Sequence[Choice], count: int) -> tuple[Choice, Tensor]:
-    """The choice that is taken and its errors ``[n]``; ``choices`` stand from the cheapest to the dearest."""
-    errors = torch.stack([left_out_errors(products, choice, count) for choice in choices])
+def choose(errors: Tensor, choices: Sequence[Choice]) -> tuple[Choice, Tensor]:
+    """The choice that is taken, and errors ``[n]``.
+
+    An example's error is that of the choice which the other folds take: the best of many is better by chance where it is
+    chosen, and would seem to add something where nothing does.
+
+    Args:
+        errors: `left_out_errors` of each choice, ``[choices, n]``.
+    """
+    said = torch.empty_like(errors[0])
+    for fold in _folds(said):
+        others = torch.ones_like(said, dtype=torch.bool)
+        others[fold] = False
+        said[fold] = errors[_pick(errors[:, others], choices), fold]
+    return choices[_pick(errors, choices)], said
+
+
+def _folds(values: Tensor) -> Sequence[Tensor]:
+    n = len(values)
+    return torch.arange(n, device=values.device).chunk(min(FOLDS, n))
+
+
+def _pick(errors: Tensor, choices: Sequence[Choice]) -> int:
+    """The cheapest choice that is not worse than the best by more than a standard error, by errors ``[choices, n]``."""
     best = int(errors.mean(1).argmin())
     more = errors - errors[best]
     margin = more.std(1) / more.shape[1] ** 0.5 if more.shape[1] > 1 else torch.zeros_like(more[:, 0])
     cost = [len(choice.guesses) for choice in choices]
     near = [i for i in range(len(choices)) if more[i].mean() <= margin[i]]
     least = min(cost[i] for i in near)
-    taken = min((i for i in near if cost[i] == least), key=lambda i: float(errors[i].mean()))
-    return choices[taken], errors[taken]
+    return min((i for i in near if cost[i] == least), key=lambda i: float(errors[i].mean()))
 
 
 def shares(products: Products, weights: Tensor) -> Tensor:

@@ -223,7 +223,7 @@ def _pictures(source: str, heldout: str | None, shape: Sequence[int], reading: R
         raise FarfieldError(
             f"{source}: only {len(given)} of the {len(chosen)} examples can be read; expected at least 2"
         )
-    _check_spread(given, source)
+    check_spread(given, source)
     origin = source
     if heldout is not None:
         if is_physical(heldout):
@@ -261,7 +261,7 @@ def _fields(
             raise FarfieldError(f"{heldout}: {held_out}, but {source}: {ours}; expected the same")
     physical = replace(physical, fields={**physical.fields, **fields})
     given = physical.to_model(examples, shape[0])
-    _check_spread(given, source)
+    check_spread(given, source)
     held = {name: physical.to_model(part, shape[0]) for name, part in fields.items()}
     notes = [*_few(rest, heldout or source)]
     if by_map and (shared := sorted(_maps(chosen) & _maps(rest))):
@@ -297,6 +297,7 @@ def _maps(keys: Sequence[str]) -> set[str]:
     return {key.rpartition("/")[0] for key in keys}
 
 
-def _check_spread(given: Images, source: str) -> None:
+def check_spread(given: Images, source: str) -> None:
+    """Refuse examples that are all the same image."""
     if bool(torch.eq(given.values, given.values[0]).all()):
         raise FarfieldError(f"{source}: all {len(given)} examples are the same image; there is no spread to learn")

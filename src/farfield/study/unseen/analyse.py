@@ -48,6 +48,8 @@ from farfield.study.bench.physical import describe_fields
 from farfield.study.bench.run import Run
 from farfield.study.bench.units import units_of
 from farfield.study.unseen.bandwidth import search_level
+from farfield.study.unseen.calibration import model_gain
+from farfield.study.unseen.gain import knowing
 from farfield.study.unseen.interference import Judge, bandwidth, descend
 from farfield.study.unseen.ladder import Ladder, find_levels
 from farfield.study.unseen.symmetry import checked
@@ -110,6 +112,7 @@ def analyse(settings: Analyse, out: Path, *, quiet: bool = False) -> AnalyseResu
         keys = [f"{k:06d}" for k in range(max(LEAST, count))]
         own = Carrier.of(numerics, denoiser, denoiser.schedule.sigmas(settings.down_steps))
         training = own.samples(run, "in_domain", keys, "the model's own samples", as_shown)
+    known = knowing(run, denoiser, given, numerics.loading.batch_size, "gain")
     mine = ladder.climb(run, "latents/examples", given)
     theirs = ladder.climb(run, "latents/in_domain", training)
     fine = ladder.climb(run, "latents/certificate", given.select(given.keys[:CERTIFIED]), finer=2)
@@ -139,6 +142,7 @@ def analyse(settings: Analyse, out: Path, *, quiet: bool = False) -> AnalyseResu
                 source=settings.examples, n=len(given), available=domain.available, digest=domain.digest()
             ),
             physical=describe_fields(physical, reading) if physical else None,
+            gain=model_gain(known) if known else None,
             in_domain=InDomain(
                 source=settings.in_domain,
                 n=len(training),

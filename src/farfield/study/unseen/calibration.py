@@ -9,16 +9,16 @@ from typing import ClassVar, final
 import torch
 from torch import Tensor
 
-from farfield.command.measures import GainLevel
+from farfield.command.measures import GainLevel, ModelGain
 from farfield.core.artifact import Artifact, Images
 from farfield.core.interval import mean_score
 from farfield.core.runtime import Advance, exact_matmul
-from farfield.core.score import Score
 from farfield.diffusion.denoiser import Denoiser
 from farfield.diffusion.solver import integrate
 from farfield.study.bench.carrier import encode
 from farfield.study.bench.run import Run
 from farfield.unseen.calibration import LEFT_OUT, CalibratedDenoiser, Level, fit_level
+from farfield.unseen.gain import counts, headline, lowered, overall
 from farfield.unseen.patches import Patches
 
 STEPS = 16
@@ -46,13 +46,28 @@ def calibrate(
     network: bool = True,
     patches: bool = True,
 ) -> CalibratedDenoiser:
-    """The denoiser corrected on the examples for the levels of a decoder's grid ``sigmas``.
+    """The denoiser corrected on the examples for the levels of a decoder's grid ``sigmas``; see `calibrate_at`."""
+    levels = denoiser.schedule.sigmas(min(STEPS, len(sigmas) - 1), float(sigmas[0])).flip(0)
+    return calibrate_at(run, denoiser, examples, levels, batch_size, name, network=network, patches=patches)
+
+
+def calibrate_at(
+    run: Run,
+    denoiser: Denoiser,
+    examples: Images,
+    levels: Tensor,
+    batch_size: int,
+    name: str = "calibration",
+    *,
+    network: bool = True,
+    patches: bool = True,
+) -> CalibratedDenoiser:
+    """The denoiser corrected on the examples at ascending levels.
 
     Args:
         network: False is the control, the same without the frozen network.
         patches: whether the examples' patches may speak too.
     """
-    levels = denoiser.schedule.sigmas(min(STEPS, len(sigmas) - 1), float(sigmas[0])).flip(0)
     keys = [f"{i:03d} {float(s):.6g}" for i, s in enumerate(levels)]
     place = {key: i for i, key in enumerate(keys)}
     x0 = encode(denoiser, examples)
@@ -77,7 +92,7 @@ def calibrate(
             advance(1)
         return Corrections(part, torch.stack(rows))
 
-    fitted = run.compute(name, Corrections, keys, 4, work, "calibrating").read()
+    fitted = run.compute(name, Corrections, keys, 1, work, "calibrating").read()
     guesses = network + len(known.windows if known else ())
     c, h, w = x0.shape[1:]
     fits = [Level.of(row, (c, h, w), guesses, len(x0)) for row in fitted.values]
@@ -91,6 +106,18 @@ def domain_patches(x0: Tensor) -> Patches:
     return Patches(x0.float(), (2 * block + 1 - block % 2, 5 * block, 2 * side), block=block)
 
 
+def model_gain(calibrated: CalibratedDenoiser) -> ModelGain:
+    """What a calibration says of its model on these examples."""
+    levels, each = gain(calibrated), overall_gain(calibrated)
+    adds = None if each is None else mean_score(each)
+    return ModelGain(levels=levels, adds=adds, says=headline(levels, adds))
+
+
+def overall_gain(calibrated: CalibratedDenoiser) -> Tensor | None:
+    """`unseen.gain.overall` of each example, ``[n]``."""
+    return overall([float(s) for s in calibrated.levels], [fit.errors for fit in calibrated.fits])
+
+
 def gain(calibrated: CalibratedDenoiser) -> list[GainLevel]:
     """What the fits say of the model on these examples, from the lowest level up."""
     return [
@@ -101,18 +128,14 @@ def gain(calibrated: CalibratedDenoiser) -> list[GainLevel]:
 
 def _gain_at(sigma: float, fit: Level, names: Sequence[str]) -> GainLevel:
     errors = {name: row for name, row in zip(LEFT_OUT, fit.errors, strict=True) if bool(row.isfinite().all())}
-    without = errors.get("patches", errors["wiener"])
+    less = lowered(fit.errors)
     return GainLevel(
         sigma=sigma,
         errors={name: mean_score(row, least=0) for name, row in errors.items()},
-        adds=_less(errors["all"], without) if "network" in errors else None,
+        adds=None if less is None else mean_score(less),
         shares={name: part.tolist() for name, part in zip([*names, "noisy image"], fit.shares.T, strict=True)},
+        counts=counts(fit.errors),
     )
-
-
-def _less(error: Tensor, than: Tensor) -> Score:
-    """By what part an error is below another one, paired by example."""
-    return mean_score((than - error) / than.mean())
 
 
 def _name(guess: int, shape: Sequence[int]) -> str:

@@ -12,6 +12,8 @@ from typing import Any
 from torch import Tensor, nn
 
 from farfield.audit.advice import added, advise
+from farfield.audit.distribution import kernel_difference
+from farfield.audit.stored import in_memory
 from farfield.checkpoints.load import open_network
 from farfield.checkpoints.native import save_model
 from farfield.command.compare import Compare, ComparedDomain, Count, Entry, RealFields, Tuned
@@ -19,6 +21,7 @@ from farfield.command.measures import Labelled, Measures
 from farfield.core.artifact import Images, save
 from farfield.core.error import FarfieldError
 from farfield.core.runtime import progress
+from farfield.core.score import Score
 from farfield.core.state import StateFile
 from farfield.data.picture import channel_law
 from farfield.data.subset import choose
@@ -53,6 +56,7 @@ class Made:
     images: Images
     row: Entry
     labels: dict[str, Labelled] = field(default_factory=dict)
+    paired: dict[str, Score] = field(default_factory=dict)
 
 
 class Contest:
@@ -94,13 +98,22 @@ class Contest:
                 bounds[name][label] = scores
             for count, entries in made.items():
                 examples = known["examples"].select(given[count].keys)
-                for entry in entries.values():
-                    samples = describe(entry.run, sets={"samples": entry.images})["samples"]
-                    scores = distances(known["references"], {"samples": samples})["samples"]
+                rows = {
+                    name: describe(entry.run, sets={"samples": entry.images})["samples"]
+                    for name, entry in entries.items()
+                }
+                for name, entry in entries.items():
+                    scores = distances(known["references"], {"samples": rows[name]})["samples"]
                     entry.row.measures[label] = scores
-                    entry.row.novelty[label] = newness(samples, examples, known["references"])[0]
-                    if sure := labels.sure(examples, known["references"], samples):
+                    entry.row.novelty[label] = newness(rows[name], examples, known["references"])[0]
+                    if sure := labels.sure(examples, known["references"], rows[name]):
                         entry.labels[label] = sure
+                    if "ours" in rows and name not in ("ours", *self.foreign) and scores.kernel_distance:
+                        entry.paired[label] = kernel_difference(
+                            real=in_memory(known["references"]),
+                            generated=in_memory(rows["ours"]),
+                            control=in_memory(rows[name]),
+                        )
         if self.run.ranks.main:
             shown = {"real": held["references"], "base": base}
             shown |= {f"{c}-{m}": entry.images for c, entries in made.items() for m, entry in entries.items()}
@@ -128,6 +141,7 @@ class Contest:
         methods = {
             name: entry.row.but(
                 local_copies=copies[name].samples if copies else None,
+                paired=entry.paired or None,
                 copied_parts=copies[name].parts if copies else None,
                 labels=entry.labels or None,
                 fields=field_measures(physical, physical.to_fields(entry.images)) if physical else None,

@@ -15,7 +15,6 @@ from farfield.command.facts import SourceFacts
 from farfield.command.measures import Acceptance, Labelled, Selection
 from farfield.core.artifact import Images, Latents, save, write_json
 from farfield.data.picture import as_shown, save_pngs
-from farfield.diffusion.denoiser import Denoiser
 from farfield.study.bench.carrier import Carrier, describe_trip
 from farfield.study.bench.copies import local_copies
 from farfield.study.bench.domain import MOST_REFERENCES, Split, open_domain
@@ -25,8 +24,9 @@ from farfield.study.bench.numerics import model_facts, open_model
 from farfield.study.bench.physical import compare, describe_fields, write_fields
 from farfield.study.bench.run import Run
 from farfield.study.bench.units import units_of
+from farfield.study.unseen.ablation import network_adds, without_network
 from farfield.study.unseen.bandwidth import least_level, search_level, usual_level
-from farfield.study.unseen.calibration import calibrate, calls_each
+from farfield.study.unseen.calibration import calibrate, calls_each, model_gain
 from farfield.study.unseen.proposal import (
     DESCENTS,
     Chooser,
@@ -81,22 +81,25 @@ def expand(settings: Expand, out: Path, *, quiet: bool = False) -> ExpandResult:
     level = next(row.sigma for row in searched if row.chosen) if searched else numerics.sigma
     if settings.sigma == "usual":
         level = usual_level(denoiser)
-    sigmas, batch_size = denoiser.schedule.sigmas(numerics.steps, level), numerics.loading.batch_size
-    flow: Denoiser = denoiser
+    grid, batch_size = denoiser.schedule.sigmas(numerics.steps, level), numerics.loading.batch_size
+    flow, known, sigmas = denoiser, None, grid
     if sampler.calibrate:
-        flow = calibrate(run, denoiser, given, sigmas, batch_size, network=sampler.network, patches=sampler.patches)
+        flow = calibrate(run, denoiser, given, grid, batch_size, network=sampler.network, patches=sampler.patches)
+        known = model_gain(flow)
     if settings.sigma == "usual" and sampler.sampler == "sdedit":
         searched = least_level(run, flow, given, numerics, sampler, domain.finish)
         sigmas = denoiser.schedule.sigmas(numerics.steps, searched[-1].sigma)
     carrier, each = Carrier.of(numerics, flow, sigmas), calls_each(flow, numerics.solver, sigmas)
 
-    latents = carrier.up(run, "latents", given, "inverting")
-    returned = carrier.down(run, "reconstructions", latents, "reconstructing")
-    codec = carrier.codec_limit(run, given, returned)
-    proof = carrier.certify(run, given, latents)
+    latents = trip = codec = proof = None
+    if sampler.sampler not in DESCENTS:
+        latents = carrier.up(run, "latents", given, "inverting")
+        returned = carrier.down(run, "reconstructions", latents, "reconstructing")
+        codec = carrier.codec_limit(run, given, returned)
+        trip = describe_trip(round_trip(given.values, returned.values))
+        proof = carrier.certify(run, given, latents)
 
-    inverted = None if sampler.sampler in DESCENTS else latents
-    producer = Producer(carrier, given, inverted, sampler, domain.finish)
+    producer = Producer(carrier, given, latents, sampler, domain.finish)
     chooser = fit_chooser(run, denoiser, producer, given) if sampler.candidates > 1 else None
     samples = produce(run, producer, chooser, [f"{s:06d}" for s in range(seed, seed + n)])
     drawn = run.store("sampled", Latents).read()
@@ -104,10 +107,16 @@ def expand(settings: Expand, out: Path, *, quiet: bool = False) -> ExpandResult:
     own = Carrier.of(numerics, denoiser, denoiser.schedule.sigmas(numerics.steps))
     base = own.samples(run, "base", samples.keys, "the model's own samples")
 
+    control = None
+    if settings.control and sampler.calibrate and sampler.network:
+        control = without_network(run, denoiser, given, grid, sigmas, numerics, sampler, domain.finish, samples.keys)
+        notes += [control] if isinstance(control, str) else []
+
     sets = {
         "examples": given,
         **domain.held,
         "samples": domain.shown(samples),
+        **({"control": domain.shown(control)} if isinstance(control, Images) else {}),
         "base": Images(base.keys, as_shown(base.values)),
     }
     measures, novelties, nearest = measure(run, denoiser, settings.descriptors.specs, sets, ["samples"], batch_size)
@@ -116,11 +125,12 @@ def expand(settings: Expand, out: Path, *, quiet: bool = False) -> ExpandResult:
     labels = Labels.read(settings.examples, settings.heldout, domain)
     sure: dict[str, Labelled] = {}
     if labels.of:
-        known = {name: sets[name] for name in ("examples", "references", "samples")}
+        seen = {name: sets[name] for name in ("examples", "references", "samples")}
         for label, describe in descriptions(settings.descriptors.specs, sets["references"], batch_size, denoiser):
-            if row := labels.sure(**describe(run, sets=known)):
+            if row := labels.sure(**describe(run, sets=seen)):
                 sure[label] = row
     notes += [labels.note] if labels.note else []
+    adds = network_adds(run, measures, held="references" in sets) if isinstance(control, Images) else None
     fields = compare(physical, samples) if physical else None
     held, real = sets.get("references"), sets.get("real")
     if run.ranks.main:
@@ -131,7 +141,8 @@ def expand(settings: Expand, out: Path, *, quiet: bool = False) -> ExpandResult:
             save_pngs(samples, out / "png", run.provenance)
         if physical:
             write_fields(out, physical, samples, run.provenance)
-        write_json(out / "geometry.json", geometry(latents, drawn))
+        if latents:
+            write_json(out / "geometry.json", geometry(latents, drawn))
     return run.finish(
         ExpandResult(
             model=model_facts(run.request, denoiser),
@@ -147,7 +158,7 @@ def expand(settings: Expand, out: Path, *, quiet: bool = False) -> ExpandResult:
             solver=carrier.method.label,
             network_calls=each[0],
             sigma_search=searched,
-            reconstruction=describe_trip(round_trip(given.values, returned.values)),
+            reconstruction=trip,
             codec=codec,
             latent_certificate=proof,
             acceptance=Acceptance(proposed=proposed, accepted=n, rate=n / proposed),
@@ -165,6 +176,8 @@ def expand(settings: Expand, out: Path, *, quiet: bool = False) -> ExpandResult:
                 fields=fields.samples if fields else None,
                 same_size=real is not None and len(real) == len(samples),
             ),
+            gain=known,
+            adds=adds,
             notes=notes + _notes(settings, sampler, chooser, denoiser.image_shape[0], held is not None),
             evaluations=sampler_calls(sampler, len(given), n, numerics, each),
         )

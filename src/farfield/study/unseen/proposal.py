@@ -15,15 +15,15 @@ from farfield.command.expand import Sampler
 from farfield.command.shared import Solving
 from farfield.core.artifact import Images, Latents
 from farfield.core.error import FarfieldError
-from farfield.core.runtime import Advance, generator
+from farfield.core.runtime import Advance, exact_matmul, generator
 from farfield.data.picture import as_shown
 from farfield.diffusion.denoiser import Denoiser
-from farfield.diffusion.solver import network_calls
-from farfield.study.bench.carrier import Carrier, Finish, as_images, encode, key_seed
+from farfield.diffusion.solver import integrate, network_calls
+from farfield.study.bench.carrier import Carrier, Finish, as_images, encode, key_seed, place
 from farfield.study.bench.run import Run
 from farfield.study.unseen.calibration import calibration_calls
 from farfield.unseen.calibration import CalibratedDenoiser
-from farfield.unseen.inversion import to_latent
+from farfield.unseen.inversion import from_latent, to_latent
 from farfield.unseen.prior import fit_prior
 from farfield.unseen.sampler import LEAST, Limits, Proposal, draw, gaussian, interpolation, patchwork, perturbation
 from farfield.unseen.selection import Witness, choose
@@ -152,7 +152,7 @@ class Producer:
         """One image of each seed, and the latent that it came from."""
         if self.proposal is None:
             latents, parents = self._start(seeds, stream)
-            x = self._flow(parents).stochastic(latents, 1.0, [key_seed(stream, s) for s in seeds], advance)
+            x = self._descend(latents, parents, [key_seed(stream, s) for s in seeds], advance)
         else:
             latents, _ = self.propose(seeds, stream)
             x = self.carrier.decode(latents, advance=advance)
@@ -191,12 +191,16 @@ class Producer:
         z = to_latent(torch.stack(states), level).cpu()
         return Latents(_keys(seeds), z, sigma=self.carrier.sigma), torch.tensor(parents)
 
-    def _flow(self, parents: Tensor) -> Carrier:
-        """The carrier for rows that came from these examples."""
-        carrier = self.carrier
-        if not isinstance(carrier.denoiser, CalibratedDenoiser):
-            return carrier
-        return Carrier(carrier.denoiser.leaving_out(parents), carrier.sigmas, carrier.method, carrier.batch_size)
+    def _descend(self, latents: Latents, parents: Tensor, seeds: Sequence[int], advance: Advance) -> Tensor:
+        """Ancestral steps (eta 1) to the lowest level, and what is clean there: its noise would be grain that no image has."""
+        flow, sigmas = self.carrier.denoiser, self.carrier.sigmas
+        if isinstance(flow, CalibratedDenoiser):
+            flow = flow.leaving_out(parents)
+        z = place(flow, latents.values)
+        with exact_matmul(), torch.no_grad():
+            x = from_latent(z, sigmas[0].to(z))
+            x = integrate(flow, x, sigmas, "euler", eta=1.0, seeds=seeds, callback=lambda step: advance(len(seeds)))
+            return flow.decode(flow(x, sigmas[-1].to(x)))
 
 
 def _keys(seeds: Sequence[int]) -> tuple[str, ...]:
@@ -210,18 +214,31 @@ def fit_chooser(run: Run, frozen: Denoiser, producer: Producer, given: Images) -
     return Chooser(asked, given, producer.pilot(run, "pilot", keys, "pilot"), producer.carrier.batch_size)
 
 
-def produce(run: Run, producer: Producer, chooser: Chooser | None, keys: list[str]) -> Images:
-    """Samples, with the latents they came from written beside them, shard by shard."""
+def produce(
+    run: Run,
+    producer: Producer,
+    chooser: Chooser | None,
+    keys: Sequence[str],
+    within: str = "",
+    label: str = "sampling",
+) -> Images:
+    """Samples, with the latents they came from written beside them, shard by shard.
+
+    Args:
+        within: the folder of the run that both are in, with a slash at its end.
+    """
     batch_size, count = producer.carrier.batch_size, producer.sampler.candidates if chooser else 1
-    sampled = run.store("sampled", Latents)
+    sampled = run.store(f"{within}sampled", Latents)
+
+    places = {key: i for i, key in enumerate(keys)}
 
     def work(part: tuple[str, ...], advance: Advance) -> Images:
         images, latents = producer.make(part, advance, chooser)
-        sampled.write(keys.index(part[0]) // batch_size, latents)
+        sampled.write(places[part[0]] // batch_size, latents)
         return images
 
     steps = producer.carrier.steps * count
-    return run.compute("samples", Images, keys, batch_size, work, "sampling", steps, beside=[sampled]).read()
+    return run.compute(f"{within}samples", Images, keys, batch_size, work, label, steps, beside=[sampled]).read()
 
 
 def repeats(copies: float, sampler: Sampler) -> str | None:
@@ -252,7 +269,7 @@ def sampler_calls(
     up, down = each or (network_calls(numerics.solver, numerics.steps),) * 2
     candidates = sampler.candidates if count > 2 else 1
     if sampler.sampler in DESCENTS:
-        up, down = 0, min(down, numerics.steps)
+        up, down = 0, min(down, numerics.steps + 1)
     calls = {"inversion": count * up, "sampling": n * candidates * down}
     if sampler.calibrate:
         calls["calibration"] = calibration_calls(count, numerics.steps)

@@ -1,0 +1,73 @@
+"""The control of `farfield expand`: the same examples and seeds without the network, which costs no call of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from torch import Tensor
+
+from farfield.audit.contribution import contribution
+from farfield.audit.distribution import kernel_difference
+from farfield.audit.stored import StoredFeatures, in_memory
+from farfield.command.expand import Sampler
+from farfield.command.measures import BySet, NetworkAdds
+from farfield.command.shared import Solving
+from farfield.core.artifact import Features, Images
+from farfield.core.error import FarfieldError
+from farfield.diffusion.denoiser import Denoiser
+from farfield.study.bench.carrier import Carrier, Finish
+from farfield.study.bench.run import Run
+from farfield.study.unseen.calibration import calibrate
+from farfield.study.unseen.proposal import DESCENTS, Producer, produce
+
+
+def without_network(
+    run: Run,
+    denoiser: Denoiser,
+    given: Images,
+    grid: Tensor,
+    sigmas: Tensor,
+    numerics: Solving,
+    sampler: Sampler,
+    finish: Finish | None,
+    keys: Sequence[str],
+) -> Images | str:
+    """Samples of the same keys with a calibration that never asks the network; or why there are none.
+
+    Of each seed the first candidate: a choice among several is made in the network's features.
+
+    Args:
+        grid: that the calibration is for.
+        sigmas: from the samples' level down.
+    """
+    alone = replace(sampler, network=False, candidates=1)
+    name, size = "control/calibration", numerics.loading.batch_size
+    flow = calibrate(run, denoiser, given, grid, size, name, network=False, patches=sampler.patches)
+    carrier, latents = Carrier.of(numerics, flow, sigmas), None
+    if sampler.sampler not in DESCENTS:
+        latents = carrier.up(run, "control/latents", given, "inverting without the network")
+    try:
+        producer = Producer(carrier, given, latents, alone, finish)
+        if producer.accept:
+            producer.propose([int(key) for key in keys], "sampler-0")
+    except FarfieldError as error:
+        return f"What the network adds to the samples is not known: without it {error}"
+    return produce(run, producer, None, keys, "control/", "sampling without the network")
+
+
+def network_adds(run: Run, measures: Mapping[str, BySet], *, held: bool) -> NetworkAdds | None:
+    """The samples beside the control, in every descriptor in which both were measured.
+
+    Args:
+        held: whether images were held out; without any the examples are what is compared with.
+    """
+    distance = {}
+    for label, sets in measures.items():
+        if sets["samples"].kernel_distance and sets["control"].kernel_distance:
+            real, generated, control = (
+                in_memory(StoredFeatures(run.store(f"features/{label}/{name}", Features)))
+                for name in ("references" if held else "examples", "samples", "control")
+            )
+            distance[label] = kernel_difference(real=real, generated=generated, control=control)
+    return contribution(distance, held=held)
