@@ -13,8 +13,8 @@ from farfield.data.subset import choose
 from farfield.diffusion.denoiser import Denoiser
 from farfield.study.bench.carrier import Carrier, Finish
 from farfield.study.bench.run import Run
-from farfield.study.unseen.calibration import calibrate
-from farfield.study.unseen.proposal import DESCENTS, Chooser, Producer
+from farfield.study.unseen.calibration import calibrate, calibration_calls
+from farfield.study.unseen.proposal import DESCENTS, Chooser, Producer, sampler_calls_each
 from farfield.unseen.calibration import LEFT_OUT, CalibratedDenoiser
 
 SEARCHED = (5.0, 10.0, 20.0)
@@ -57,10 +57,10 @@ def least_level(
         keys = [f"{s:06d}" for s in range(PILOT)]
         pilot = producer.pilot(run, f"search/{sigma:g}/pilot", keys, f"trying {sigma:g}")
         copies = float((parts.margins(as_shown(pilot.values)) <= 1).any(1).double().mean()) if parts else 1.0
-        rows.append(
-            SearchedLevel(sigma=carrier.sigma, copies=copies, chosen=parts is not None and copies <= parts.usual)
-        )
-        if rows[-1].chosen:
+        chosen = parts is not None and copies <= parts.usual
+        calls = PILOT * sampler_calls_each(sampler, flow, numerics.solver, carrier.sigmas)[1]
+        rows.append(SearchedLevel(sigma=carrier.sigma, copies=copies, calls=calls, chosen=chosen))
+        if chosen:
             break
     if not rows or not rows[-1].chosen:
         rows.append(SearchedLevel(sigma=top, chosen=True))
@@ -108,10 +108,16 @@ def search_level(
             latents = carrier.up(run, f"search/{sigma:g}/latents", sources, f"searching {sigma:g}, up")
         producer = Producer(carrier, sources, latents, sampler, channel_law(given.values))
         pilot = producer.pilot(run, f"search/{sigma:g}/pilot", keys, f"searching {sigma:g}, down")
-        judge = Chooser(denoiser, others, pilot, batch_size, sources=sources)
-        rows.append((carrier.sigma, judge.discrepancy(), judge.copies))
+        judge = Chooser(denoiser if sampler.network else None, others, pilot, batch_size, sources=sources)
+        up, down = sampler_calls_each(sampler, flow, numerics.solver, sigmas)
+        calls = up * len(sources) + down * len(keys) + judge.calls
+        if sampler.calibrate and sigmas is grids[-1]:
+            calls += calibration_calls(len(sources), carrier.steps)
+        rows.append((carrier.sigma, judge.discrepancy(), judge.copies, calls if sampler.network else 0))
     best = min(rows, key=lambda row: row[1])
-    searched = [SearchedLevel(sigma=s, discrepancy=d, copies=c, chosen=(s, d, c) == best) for s, d, c in rows]
+    searched = [
+        SearchedLevel(sigma=row[0], discrepancy=row[1], copies=row[2], calls=row[3], chosen=row is best) for row in rows
+    ]
     if run.ranks.main:
         write_kept(kept, to_json(searched))
     run.ranks.wait()
