@@ -144,7 +144,9 @@ def test_an_interrupted_run_counts_the_seconds_of_both_parts(root: Path, tmp_pat
     assert after.keys() == json.loads((whole / "cost.json").read_text()).keys()
 
 
-@pytest.mark.parametrize(("name", "sampler"), [("calibration", "sdedit"), ("samples", "sdedit"), ("latents", "patchwork")])
+@pytest.mark.parametrize(
+    ("name", "sampler"), [("calibration", "sdedit"), ("samples", "sdedit"), ("latents", "patchwork")]
+)
 def test_a_shard_that_was_deleted_is_made_again(name: str, sampler: str, root: Path, tmp_path: Path):
     options = ("--sampler", sampler, "--no-control")
     out = run(root, tmp_path / "run", *options)
