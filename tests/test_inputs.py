@@ -15,7 +15,7 @@ from tiny import farfield, picture
 
 from farfield.command.commands import COMMANDS as DECLARED
 from farfield.command.settings import leaves
-from farfield.core.artifact import Images, save
+from farfield.core.artifact import Images, Store, save
 from farfield.data.subset import choose
 from farfield.manifold.edit import Directions
 from farfield.study.bench.run import Run
@@ -26,6 +26,7 @@ COMMANDS: dict[str, str] = {
     "expand heldout": "model examples --heldout held",
     "analyse": "model examples --in-domain held --levels 2 --steps 8 --down-steps 4 --descriptor pixels",
     "gain": "examples model",
+    "blind": "finished",
     "compare": "model examples --heldout held --methods ours --counts 8 -n 8",
     "compare samples": "model examples --heldout held --methods examples --counts 8 -n 4 --samples them=style --steps 1",
     "reconstruct": "model examples",
@@ -59,9 +60,9 @@ NO_SOURCE = {
 }  # fmt: skip
 """Options of text that name no source. What a descriptor's file holds is in the name of its features, see `test_descriptor`."""
 OF_SOURCES = {
-    "analyse": 3, "audit": 4, "compare": 4, "describe": 3, "train-descriptor": 1, "rank": 2, "dimension": 2, "edit": 4,
-    "expand": 3, "gain": 2, "generate": 1, "molrg": 0, "prompt": 3, "reconstruct": 2, "invert": 2, "train": 3, "transfer": 4,
-    "transition": 1, "score rp": 3, "score gl": 3, "score matrix": 1,
+    "analyse": 3, "audit": 4, "blind": 1, "compare": 4, "describe": 3, "train-descriptor": 1, "rank": 2, "dimension": 2,
+    "edit": 4, "expand": 3, "gain": 2, "generate": 1, "molrg": 0, "prompt": 3, "reconstruct": 2, "invert": 2, "train": 3,
+    "transfer": 4, "transition": 1, "score rp": 3, "score gl": 3, "score matrix": 1,
 }  # fmt: skip
 """How many options of each command may name one."""
 
@@ -88,6 +89,9 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copytree(MODELS / "digits-generalizing", folder / "model")
     mask(folder, 0)
     directions(folder, 1.0)
+    quick = ("--examples", 8, "-n", 6, "--sigma", 1, "--steps", 1, "--no-calibrate", "--descriptor", "pixels", "-q")
+    made = farfield("expand", folder / "model", folder / "examples", "-o", folder / "finished", *quick)
+    assert made.code == 0, made.err
     return folder
 
 
@@ -140,12 +144,20 @@ def one(there: Path, name: str) -> None:
     picture(999, 8, 8).convert("L").save(there / name / f"{DRAWN[0]}.png")
 
 
+def turned(there: Path, name: str) -> None:
+    """Other pictures in a finished run."""
+    kept = Store(there / "finished" / name, Images).read()
+    shutil.rmtree(there / "finished" / name)
+    save(Images(kept.keys, -kept.values), there / "finished" / name)
+
+
 CHANGES: dict[str, list[Callable[[Path], None]]] = {
     **{name: [lambda p, n=name: one(p, n)] for name in ("held", "style", "other")},  # type: ignore[misc]
     "examples": [lambda p: one(p, "examples")],
     "them=style": [lambda p: one(p, "style")],
     "model": [model],
     "mask.png": [lambda p: mask(p, 5)],
+    "finished": [lambda p: turned(p, "samples"), lambda p: turned(p, "references")],
     "directions": [lambda p: directions(p, 2.0), lambda p: mask(p, 5)],
 }
 NOT_SEEN = {("edit load", "model")}
@@ -164,7 +176,8 @@ def request(command: str, line: str) -> dict[str, typing.Any]:
 
     name = command.split()[: 2 if command.startswith("score") else 1]
     with patch.object(Run, "_claim", begin), pytest.raises(Begun):
-        said = farfield(*name, *line.split(), "-o", "run", "-q", "--device", "cpu")
+        device = ("--device", "cpu") if name != ["blind"] else ()
+        said = farfield(*name, *line.split(), "-o", "run", "-q", *device)
         raise AssertionError(f"{command} began no run: {said.err}")
     return {f"{i} {k}": v for i, one in enumerate(seen) for k, v in one.items()}
 
