@@ -117,7 +117,7 @@ def test_ctrl_c_and_continued_ends_as_the_unbroken_run(root: Path, tmp_path: Pat
 
 
 def test_a_search_stopped_and_continued_ends_as_the_unbroken_one(root: Path, tmp_path: Path):
-    options = ("--sigma", "auto", "--examples", 8, "--batch-size", 32)
+    options = ("--sigma", "auto", "--examples", 8, "--batch-size", 32, "--no-control")
     with counted() as calls:
         run(root, tmp_path / "whole", *options)
     interrupt(root, tmp_path / "run", round(0.2 * calls[0]), *options)
@@ -194,7 +194,7 @@ class TestImageKDependsOnSeedKOnly:
     @pytest.mark.parametrize("sigma", ["5", "auto"])
     def test_not_on_the_first_seed(self, sigma: str, root: Path, tmp_path: Path):
         """With all images as examples, so that there is no choice of them that the first seed makes."""
-        same = ("--examples", 26, "--sigma", sigma, "--batch-size", 64)
+        same = ("--examples", 26, "--sigma", sigma, "--batch-size", 64, "--no-control")
         from_0 = run(root, tmp_path / "from-0", *same, "--seed", 0, "-n", 4)
         from_2 = run(root, tmp_path / "from-2", *same, "--seed", 2, "-n", 2)
         assert summary(from_0)["sigma_search"] == summary(from_2)["sigma_search"]
