@@ -67,7 +67,7 @@ def test_image_k_depends_on_seed_k_alone(examples: Images):
 
 def test_an_example_s_own_patches_are_no_candidates(examples: Images, tmp_path: Path):
     run = Run(tmp_path / "run", "expand", {}, {}, True)
-    flow = calibrate(run, gaussian(), examples, SCHEDULE.sigmas(4, 20.0), 64, network=False)
+    flow = calibrate(run, gaussian(), examples, SCHEDULE.sigmas(4, 20.0), 64, Sampler(network=False))
     x, level = examples.values[:3].double(), torch.tensor(1.0)
     assert flow.patches is not None
     others = torch.ones(20, dtype=torch.bool)

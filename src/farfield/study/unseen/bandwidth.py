@@ -9,6 +9,7 @@ from farfield.command.result import from_json, to_json
 from farfield.command.shared import Solving
 from farfield.core.artifact import Images, read_kept, write_kept
 from farfield.core.interval import Z95
+from farfield.core.score import Score
 from farfield.data.picture import as_shown, channel_law
 from farfield.data.subset import choose
 from farfield.diffusion.denoiser import Denoiser
@@ -41,8 +42,8 @@ def least_level(
     """The lowest level from which an example, walked down, copies no more than examples copy one another.
 
     The lower the level, the more of an example is left, and the likelier the sample; the higher, the newer. Of a pilot no larger
-    share of the wholes, of the quarters or of the cells may be copies, but for one standard error, than one half of the examples
-    has of the other. Levels are tried from the one where denoising is left with a fifth of what the examples vary by, downwards
+    share of the wholes, of the quarters or of the cells may be copies than one half of the examples has of the other, give or
+    take a standard error of each. Levels are tried from the one where denoising is left with a fifth of what the examples vary by, downwards
     as long as they pass, or upwards until one does. Nothing held out is looked at.
 
     Returns:
@@ -65,7 +66,7 @@ def least_level(
         pilot = producer.pilot(run, f"search/{levels[place]:g}/pilot", keys, f"trying {levels[place]:g}")
         shares = parts.shares(as_shown(pilot.values))
         rows.append(SearchedLevel(sigma=carrier.sigma, copies=max(s.value for s in shares), chosen=False))
-        new = all(s.value - (s.value - (s.low or 0.0)) / Z95 <= most for s, most in zip(shares, usual, strict=True))
+        new = all(_least(share) <= most for share, most in zip(shares, usual, strict=True))
         passed = rows[-1] if new else passed
         step = step or (-1 if new else 1)
         if new != (step < 0):
@@ -79,14 +80,23 @@ def least_level(
     return rows
 
 
+def _least(share: Score) -> float:
+    """A standard error below a share."""
+    return share.value - (share.value - (share.low or 0.0)) / Z95
+
+
 def _usual_copies(given: Images) -> list[float]:
-    """At each scale, the share of parts of one half of the examples that copy the other half's: what is new has so many."""
+    """At each scale, the share of parts of one half of the examples that copy the other half's, and a standard error above it."""
     first, second = (given.select(keys).values for keys in choose(given.keys, len(given) // 2, 0))
     ways = [
         Parts.of(as_shown(known), grids=_grids(given)).shares(as_shown(new))
         for known, new in ((first, second), (second, first))
     ]
-    return [(one.value + other.value) / 2 for one, other in zip(*ways, strict=True)]
+    pairs = [
+        ((one.value + other.value) / 2, max(one.high or 0.0, other.high or 0.0))
+        for one, other in zip(*ways, strict=True)
+    ]
+    return [value + (high - value) / Z95 / 2**0.5 for value, high in pairs]
 
 
 def _grids(given: Images) -> list[int]:
@@ -123,8 +133,7 @@ def search_level(
     grids = [denoiser.schedule.sigmas(max(8, numerics.steps // 2), sigma) for sigma in levels]
     flow: Denoiser = denoiser
     if sampler.calibrate:
-        known = {"network": sampler.network, "patches": sampler.patches}
-        flow = calibrate(run, denoiser, sources, grids[-1], batch_size, "search/calibration", **known)
+        flow = calibrate(run, denoiser, sources, grids[-1], batch_size, sampler, "search/calibration")
     for sigma, sigmas in zip(levels, grids, strict=True):
         carrier = Carrier.of(numerics, flow, sigmas)
         latents = None

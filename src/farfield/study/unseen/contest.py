@@ -182,10 +182,7 @@ class Contest:
         sigmas = self.denoiser.schedule.sigmas(numerics.steps, level)
         flow: Denoiser = self.denoiser
         if settings.calibrate:
-            size = numerics.loading.batch_size
-            flow = calibrate(
-                run, self.denoiser, given, sigmas, size, network=settings.network, patches=settings.patches
-            )
+            flow = calibrate(run, self.denoiser, given, sigmas, numerics.loading.batch_size, settings)
         if settings.sampler == "sdedit":
             searched = least_level(run, flow, given, numerics, settings, self._finish(given))
             sigmas = self.denoiser.schedule.sigmas(numerics.steps, searched[-1].sigma)

@@ -87,9 +87,7 @@ def expand(settings: Expand, out: Path, *, quiet: bool = False) -> ExpandResult:
     flow: Denoiser = denoiser
     known, sigmas = None, grid
     if sampler.calibrate:
-        flow = calibrated = calibrate(
-            run, denoiser, given, grid, batch_size, network=sampler.network, patches=sampler.patches
-        )
+        flow = calibrated = calibrate(run, denoiser, given, grid, batch_size, sampler)
         known = model_gain(calibrated)
     if settings.sigma == "usual" and sampler.sampler == "sdedit":
         searched = least_level(run, flow, given, numerics, sampler, domain.finish)
