@@ -19,16 +19,16 @@ from farfield.command.expand import Sampler
 from farfield.command.measures import Measures, Novelty
 from farfield.command.result import from_json, to_json
 from farfield.command.shared import Solving
-from farfield.core.artifact import Images, Latents, Score, Store
+from farfield.core.artifact import Images, Score, Store
 from farfield.core.error import FarfieldError
 from farfield.diffusion.denoiser import NetworkDenoiser
 from farfield.diffusion.exact import GaussianDenoiser
 from farfield.diffusion.schedule import ContinuousSchedule
 from farfield.diffusion.solver import network_calls
-from farfield.present.compare import _meaning, gains
+from farfield.present.methods import gains, meaning
 from farfield.study.unseen.calibration import calls_each
 from farfield.study.unseen.control import SAMPLERS, mixed, repeated
-from farfield.study.unseen.proposal import sampler_calls
+from farfield.study.unseen.proposal import sampler_calls, sampler_calls_each
 from farfield.unseen.jitter import jitter
 
 QUICK = ("-n", 6, "--steps", 2, "--descriptor", "pixels", "--seed", 3, "-q")
@@ -96,7 +96,7 @@ def test_copies_are_counted_as_such(run):
     [row] = result(run[0]).domains[0].counts
     copied = row.methods["examples"]
     assert copied.novelty["pixels"].copies.value == copied.local_copies.value == 1
-    given = Store(run[0] / "1-images" / "0005-wiener" / "latents", Latents).read().keys
+    given = images(run[0] / "1-images" / "shown" / "5-examples").keys
     made = images(run[0] / "1-images" / "0005-examples" / "samples")
     assert made.keys == tuple(f"{s:06d}" for s in range(3, 9))
     for seed, value in zip(range(3, 9), made.values, strict=True):  # one after the other, to the bit
@@ -127,8 +127,11 @@ def test_calls_of_a_denoiser_that_is_always_asked_are_the_solvers(solver):
     knows = GaussianDenoiser(torch.zeros(2), torch.zeros(2, 0), torch.zeros(0), 1.0, ContinuousSchedule(0.1, 9.0))
     each = calls_each(knows, solver, grid)
     assert each == (network_calls(solver, 3),) * 2
-    most = sampler_calls(Sampler(), 10, 4, Solving(3, solver))
-    assert most == sampler_calls(Sampler(), 10, 4, Solving(3, solver), each)
+    for sampler in (Sampler(), Sampler("patchwork", candidates=3)):
+        most = sampler_calls(sampler, 10, 4, Solving(3, solver))
+        assert most == sampler_calls(
+            sampler, 10, 4, Solving(3, solver), sampler_calls_each(sampler, knows, solver, grid)
+        )
 
 
 def test_controls_differ_from_ours_in_the_network_alone():
@@ -270,9 +273,9 @@ def test_older_runs_are_read_and_their_published_sampler_is_named_rightly(run):
     row.pop("added", None)
     row["methods"] = {"published": {k: v for k, v in row["methods"]["wiener"].items() if k != "sampler"}}
     before = from_json(CompareResult, old).domains[0].counts[0]
-    assert before.added is None and "between two examples" in _meaning("published", before.methods["published"])
+    assert before.added is None and "between two examples" in meaning("published", before.methods["published"])
     now = before.methods["published"].but(sampler=SAMPLERS["published"])
-    assert "a draw of an isotropic Gaussian" in _meaning("published", now)
+    assert "a draw of an isotropic Gaussian" in meaning("published", now)
 
 
 def test_the_defaults_have_every_control():

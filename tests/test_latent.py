@@ -323,10 +323,8 @@ def test_generate_by_name_and_prompt(models, tmp_path):
 
 def test_expand_runs_on_a_latent_model(models, tmp_path):
     images = make_images(tmp_path / "images", 20, 16, 16)
-    out = tmp_path / "run"
-    found = farfield(
-        "expand", models["ldm"], images, "--examples", 6, "-n", 4, "--steps", 4, "--sigma", 5, "-o", out, "-q"
-    )
+    out, options = tmp_path / "run", ("--examples", 6, "-n", 4, "--steps", 4, "--sigma", 5, "--no-control", "-q")
+    found = farfield("expand", models["ldm"], images, "--sampler", "patchwork", "-o", out, *options)
     assert found.code == 0, found.err
     assert Store(out / "samples", Images).read().values.shape == (4, 3, 16, 16)
     assert Store(out / "sampled", Latents).read().values.shape == (4, 3, 8, 8)

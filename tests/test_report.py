@@ -31,6 +31,7 @@ def finished(tmp_path_factory) -> Path:
     make_model(root / "model", (3, 8, 8))
     make_images(root / "images", 32, 8, 8)
     options = ("-n", 6, "--examples", 12, "--sigma", "auto", "--steps", 4, "--candidates", 2, "--device", "cpu", "-q")
+    options += ("--sampler", "patchwork")  # which has all the parts there are
     done = farfield("expand", root / "model", root / "images", *options, "-o", root / "run")
     assert done.code == 0, done.err
     return root / "run"

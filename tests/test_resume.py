@@ -6,6 +6,7 @@ Runs of every command that are killed are in `test_kill`.
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -143,12 +144,16 @@ def test_an_interrupted_run_counts_the_seconds_of_both_parts(root: Path, tmp_pat
     assert after.keys() == json.loads((whole / "cost.json").read_text()).keys()
 
 
-@pytest.mark.parametrize("name", ["latents", "samples"])
-def test_a_shard_that_was_deleted_is_made_again(name: str, root: Path, tmp_path: Path, unbroken: tuple[Path, int]):
-    out = run(root, tmp_path / "run")
+@pytest.mark.parametrize(
+    ("name", "sampler"), [("calibration", "sdedit"), ("samples", "sdedit"), ("latents", "patchwork")]
+)
+def test_a_shard_that_was_deleted_is_made_again(name: str, sampler: str, root: Path, tmp_path: Path):
+    options = ("--sampler", sampler, "--no-control")
+    out = run(root, tmp_path / "run", *options)
+    whole = Path(shutil.copytree(out, tmp_path / "whole"))
     (out / name / "shard-00001.safetensors").unlink()
     (out / "summary.json").unlink()
-    assert differences(run(root, out), unbroken[0]) == []
+    assert differences(run(root, out, *options), whole) == []
 
 
 def samples(out: Path) -> Images:

@@ -17,7 +17,7 @@ from farfield.data.image import load_images
 from farfield.diffusion.denoiser import NetworkDenoiser
 from farfield.diffusion.objective import heldout_loss
 from farfield.diffusion.schedule import DiscreteSchedule, linear_betas
-from farfield.study.unseen.contest import save_tuned
+from farfield.study.unseen.tuned import save_tuned
 from farfield.unseen.tuning import DRAWS, METHODS, Recipe, tune
 
 

@@ -33,7 +33,10 @@ RESERVED: Final = ("real", "base", "model")
 class Tuning(Result):
     """How models are tuned; `unseen.tuning.tune`."""
 
-    budget: Annotated[float, "network calls, training and sampling together, as a multiple of what ours takes at most"]
+    budget: Annotated[
+        float,
+        "network calls, training and sampling together, as a multiple of what ours takes at most, its search aside",
+    ]
     epochs: Annotated[int, "of release"]
     share: Annotated[float, "of the examples, split off for early stopping"]
     patience: Annotated[int, "validations that early stopping waits for"]
@@ -85,7 +88,7 @@ class Compare(Settings):
     tuning_budget: Annotated[
         float,
         Option(
-            "Network calls of a tuned model, as a multiple of what ours takes at most.",
+            "Network calls of a tuned model, as a multiple of what ours takes at most, its search for a level aside.",
             above=0,
             below=math.inf,
             key=None,

@@ -166,8 +166,8 @@ class ExpandResult(Result):
     sigma_asked: Annotated[float | Level, "what was asked"]
     sigma: Annotated[float, "of the latents: the trained level that was used"]
     steps: Annotated[int, "in one direction"]
-    solver: str
-    network_calls: Annotated[int, "an image in one direction"]
+    solver: Annotated[str, "of samplers that walk down with fresh noise euler, whatever was asked"]
+    network_calls: Annotated[int, "an image on its way down"]
     sigma_search: list[SearchedLevel] | None
     reconstruction: Annotated[RoundTrip | None, "null of samplers that invert nothing"]
     codec: Annotated[Codec | None, "of latent models"] = None

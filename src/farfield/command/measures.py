@@ -94,6 +94,9 @@ class SearchedLevel(Result):
         "squared MMD of candidates from one half of the examples to the other half, in the model's features",
     ] = None
     copies: Annotated[float | None, "share of copies among the candidates"] = None
+    calls: Annotated[
+        int, "images through the network in trying it; a calibration of the search's own counts with the last"
+    ] = 0
     chosen: bool
 
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 from torch import Tensor
 
 from farfield.audit.local import SCALES, Parts, scaled, whitened
 from farfield.command.measures import CopiedParts, LocalCopies, Space
 from farfield.core.artifact import Images
-from farfield.data.science import Fields, fill
-from farfield.study.bench.domain import Domain, Physical
+from farfield.data.science import fill
+from farfield.study.bench.domain import Domain
 
 
 def local_copies(domain: Domain, examples: Images, made: Mapping[str, Images]) -> dict[str, LocalCopies]:
@@ -25,32 +26,44 @@ def local_copies(domain: Domain, examples: Images, made: Mapping[str, Images]) -
     floor = parts.copies(held.values) if held else None
     shares: dict[str, list[CopiedParts]] = {name: [] for name in made}
     scales = {name: grid for name, grid in SCALES.items() if grid <= min(examples.values.shape[2:])}
-    for space, sets in _spaces(domain, examples, made).items():
-        known = Parts.of(sets["examples"], grids=list(scales.values()))
-        usual = known.shares(sets["references"]) if held else [None] * len(scales)
-        for name in made:
-            rows = zip(scales, known.shares(sets[name]), usual, strict=True)
-            shares[name] += [CopiedParts(scale=s, space=space, samples=of, floor=real) for s, of, real in rows]
+    for space in _spaces(domain, examples, made):
+        known = Parts.of(space.examples, grids=list(scales.values()))
+        usual = [None] * len(scales) if space.held is None else known.shares(space.held)
+        for name, values in space.made.items():
+            rows = zip(scales, known.shares(values), usual, strict=True)
+            shares[name] += [CopiedParts(scale=s, space=space.name, samples=of, floor=real) for s, of, real in rows]
     return {
         name: LocalCopies(samples=parts.copies(images.values), floor=floor, parts=shares[name])
         for name, images in made.items()
     }
 
 
-def _spaces(domain: Domain, examples: Images, made: Mapping[str, Images]) -> dict[Space, dict[str, Tensor]]:
-    """The values of every set in each space where distances are taken; real fields as they were read, gaps filled."""
-    images = {"examples": examples, **made}
-    if "references" in domain.held:
-        images["references"] = domain.held["references"]
-    spaces: dict[Space, dict[str, Tensor]] = {"pixels": {name: one.values for name, one in images.items()}}
-    if physical := domain.physical:
-        fields = {name: fill(_fields(physical, name, one)) for name, one in images.items()}
-        raw, white = scaled(fields["examples"]), whitened(fields["examples"])
-        spaces["physical units"] = {name: raw(values) for name, values in fields.items()}
-        spaces["whitened units"] = {name: white(values) for name, values in fields.items()}
-    return spaces
+@dataclass(frozen=True)
+class _Values:
+    """The values of every set in a space where distances are taken. A set that was made may have any name."""
+
+    name: Space
+    examples: Tensor
+    held: Tensor | None
+    made: dict[str, Tensor]
+
+    def through(self, name: Space, change: Callable[[Tensor], Tensor]) -> _Values:
+        made = {key: change(values) for key, values in self.made.items()}
+        return _Values(name, change(self.examples), None if self.held is None else change(self.held), made)
 
 
-def _fields(physical: Physical, name: str, images: Images) -> Fields:
-    read = physical.fields.get(name)
-    return physical.to_fields(images) if read is None else read.select(images.keys)
+def _spaces(domain: Domain, examples: Images, made: Mapping[str, Images]) -> list[_Values]:
+    """Pixels; and of physical data both units, where real fields are as they were read, gaps filled."""
+    held = domain.held.get("references")
+    values = {name: images.values for name, images in made.items()}
+    pixels = _Values("pixels", examples.values, held.values if held else None, values)
+    if not (physical := domain.physical):
+        return [pixels]
+    fields = _Values(
+        "physical units",
+        fill(physical.fields["examples"].select(examples.keys)),
+        fill(physical.fields["references"].select(held.keys)) if held else None,
+        {name: fill(physical.to_fields(images)) for name, images in made.items()},
+    )
+    raw, white = scaled(fields.examples), whitened(fields.examples)
+    return [pixels, fields.through("physical units", raw), fields.through("whitened units", white)]

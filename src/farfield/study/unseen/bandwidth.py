@@ -15,8 +15,8 @@ from farfield.data.subset import choose
 from farfield.diffusion.denoiser import Denoiser
 from farfield.study.bench.carrier import Carrier, Finish
 from farfield.study.bench.run import Run
-from farfield.study.unseen.calibration import calibrate
-from farfield.study.unseen.proposal import DESCENTS, Chooser, Producer
+from farfield.study.unseen.calibration import calibrate, calibration_calls
+from farfield.study.unseen.proposal import DESCENTS, Chooser, Producer, sampler_calls_each
 from farfield.unseen.calibration import LEFT_OUT, CalibratedDenoiser
 
 SEARCHED = (5.0, 10.0, 20.0)
@@ -43,8 +43,8 @@ def least_level(
 
     The lower the level, the more of an example is left, and the likelier the sample; the higher, the newer. Of a pilot no larger
     share of the wholes, of the quarters or of the cells may be copies than one half of the examples has of the other, give or
-    take a standard error of each. Levels are tried from the one where denoising is left with a fifth of what the examples vary by, downwards
-    as long as they pass, or upwards until one does. Nothing held out is looked at.
+    take a standard error of each. Levels are tried from the one where denoising is left with a fifth of what the examples
+    vary by, downwards as long as they pass, or upwards until one does. Nothing held out is looked at.
 
     Returns:
         A row for each level that was tried, the chosen one last.
@@ -65,7 +65,8 @@ def least_level(
         producer = Producer(carrier, given, None, sampler, finish)
         pilot = producer.pilot(run, f"search/{levels[place]:g}/pilot", keys, f"trying {levels[place]:g}")
         shares = parts.shares(as_shown(pilot.values))
-        rows.append(SearchedLevel(sigma=carrier.sigma, copies=max(s.value for s in shares), chosen=False))
+        calls = PILOT * sampler_calls_each(sampler, flow, numerics.solver, carrier.sigmas)[1]
+        rows.append(SearchedLevel(sigma=carrier.sigma, copies=max(s.value for s in shares), calls=calls, chosen=False))
         new = all(_least(share) <= most for share, most in zip(shares, usual, strict=True))
         passed = rows[-1] if new else passed
         step = step or (-1 if new else 1)
@@ -141,10 +142,16 @@ def search_level(
             latents = carrier.up(run, f"search/{sigma:g}/latents", sources, f"searching {sigma:g}, up")
         producer = Producer(carrier, sources, latents, sampler, channel_law(given.values))
         pilot = producer.pilot(run, f"search/{sigma:g}/pilot", keys, f"searching {sigma:g}, down")
-        judge = Chooser(denoiser, others, pilot, batch_size, sources=sources)
-        rows.append((carrier.sigma, judge.discrepancy(), judge.copies))
+        judge = Chooser(denoiser if sampler.network else None, others, pilot, batch_size, sources=sources)
+        up, down = sampler_calls_each(sampler, flow, numerics.solver, sigmas)
+        calls = up * len(sources) + down * len(keys) + judge.calls
+        if sampler.calibrate and sigmas is grids[-1]:
+            calls += calibration_calls(len(sources), carrier.steps)
+        rows.append((carrier.sigma, judge.discrepancy(), judge.copies, calls if sampler.network else 0))
     best = min(rows, key=lambda row: row[1])
-    searched = [SearchedLevel(sigma=s, discrepancy=d, copies=c, chosen=(s, d, c) == best) for s, d, c in rows]
+    searched = [
+        SearchedLevel(sigma=row[0], discrepancy=row[1], copies=row[2], calls=row[3], chosen=row is best) for row in rows
+    ]
     if run.ranks.main:
         write_kept(kept, to_json(searched))
     run.ranks.wait()

@@ -165,13 +165,19 @@ class _Witness(Denoiser):
 
 def calls_each(denoiser: Denoiser, solver: str, sigmas: Tensor) -> tuple[int, int]:
     """Network calls an image, up a grid and down: a calibrated denoiser does not ask where the network has no weight."""
-    counts = []
-    for grid in (sigmas.flip(0), sigmas):
-        witness = _Witness()
+    up, down = (_Witness(), _Witness())
+    for witness, grid in ((up, sigmas.flip(0)), (down, sigmas)):
         integrate(witness, torch.zeros(1, 1, dtype=torch.float64), grid, solver)
-        asked = [s for s in witness.levels if not isinstance(denoiser, CalibratedDenoiser) or denoiser.asks(s)]
-        counts.append(len(asked))
-    return counts[0], counts[1]
+    return _asked(denoiser, up.levels), _asked(denoiser, down.levels)
+
+
+def descent_calls(denoiser: Denoiser, sigmas: Tensor) -> int:
+    """Network calls an image of a walk down with fresh noise: one at every level of the grid, the lowest included."""
+    return _asked(denoiser, [float(s) for s in sigmas])
+
+
+def _asked(denoiser: Denoiser, levels: Sequence[float]) -> int:
+    return sum(not isinstance(denoiser, CalibratedDenoiser) or denoiser.asks(s) for s in levels)
 
 
 def calibration_calls(examples: int, steps: int) -> int:

@@ -22,7 +22,8 @@ from farfield.study.bench.measure import identities
 from farfield.study.bench.numerics import model_facts, open_model
 from farfield.study.bench.run import Run
 from farfield.study.bench.units import units_of
-from farfield.study.unseen.contest import TUNINGS, Contest
+from farfield.study.unseen.contest import Contest
+from farfield.study.unseen.tuned import TUNINGS
 
 COUNTS = (10, 30, 100)
 """Numbers of examples, as far as a source holds twice as many."""

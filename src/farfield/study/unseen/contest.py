@@ -6,18 +6,15 @@ import contextlib
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from farfield.audit.advice import added, advise
 from farfield.audit.distribution import kernel_difference
 from farfield.audit.stored import in_memory
-from farfield.checkpoints.load import open_network
-from farfield.checkpoints.native import save_model
 from farfield.command.compare import Compare, ComparedDomain, Count, Entry, RealFields, Tuned
-from farfield.command.measures import Labelled, Measures
+from farfield.command.measures import Labelled, Measures, SearchedLevel
 from farfield.core.artifact import Images, save
 from farfield.core.error import FarfieldError
 from farfield.core.runtime import progress
@@ -36,13 +33,18 @@ from farfield.study.bench.measure import descriptions, newness
 from farfield.study.bench.physical import field_measures
 from farfield.study.bench.run import Inputs, Run
 from farfield.study.unseen.bandwidth import least_level, usual_level
-from farfield.study.unseen.calibration import calibrate, calls_each
+from farfield.study.unseen.calibration import calibrate
 from farfield.study.unseen.control import SAMPLERS, WITHOUT_MODEL, described_by, make, open_foreign
-from farfield.study.unseen.proposal import DESCENTS, Producer, fit_chooser, produce, sampler_calls
-from farfield.unseen.tuning import Method, Recipe, tune
-
-TUNINGS: dict[str, Method] = {"full": "full", "lora": "lora", "norm": "norm", "release": "full"}
-"""Tuned models; ``release`` is the published baseline: all weights, a fixed number of epochs, no early stopping."""
+from farfield.study.unseen.proposal import (
+    DESCENTS,
+    Producer,
+    fit_chooser,
+    produce,
+    sampler_calls,
+    sampler_calls_each,
+)
+from farfield.study.unseen.tuned import recipe_of, save_tuned
+from farfield.unseen.tuning import tune
 
 SHOWN = 8
 """Images of each method kept for the strips of the report."""
@@ -183,6 +185,7 @@ class Contest:
         flow: Denoiser = self.denoiser
         if settings.calibrate:
             flow = calibrate(run, self.denoiser, given, sigmas, numerics.loading.batch_size, settings)
+        searched: list[SearchedLevel] = []
         if settings.sampler == "sdedit":
             searched = least_level(run, flow, given, numerics, settings, self._finish(given))
             sigmas = self.denoiser.schedule.sigmas(numerics.steps, searched[-1].sigma)
@@ -197,13 +200,13 @@ class Contest:
             self.notes.append(f"{name} with {len(given)} examples is left out: {error}")
             return None
         shards = run.store("samples", Images).shards()
+        chooser = None
         with _timed(run, "choice", len(shards) == math.ceil(len(self.keys) / numerics.loading.batch_size)):
-            chooser = None
             if settings.candidates > 1:
                 chooser = fit_chooser(run, self.denoiser, producer, given)
         samples = produce(run, producer, chooser, self.keys)
-        each = calls_each(flow, numerics.solver, sigmas)
-        calls = sampler_calls(settings, len(given), len(self.keys), numerics, each)
+        each = sampler_calls_each(settings, flow, numerics.solver, sigmas)
+        calls = sampler_calls(settings, len(given), len(self.keys), numerics, each, searched=searched, chooser=chooser)
         return self._entry(run, samples, calls, sigma=carrier.sigma, sampler=settings)
 
     def _tuned(self, name: str, given: Images) -> Made:
@@ -211,23 +214,14 @@ class Contest:
         t, count, n = self.tuning, len(given), len(self.keys)
         most = None
         if name != "release":
-            # what ours takes at most: what it does take is not known where it is not among the methods
+            # what ours takes at most, its search aside: what it does take is not known where it is not among the methods
             allowance = sampler_calls(SAMPLERS["ours"], count, n, self.numerics)
             most = max(0, int(t.budget * sum(allowance.values())) - n * self.calls)
         unused = {"budget", "share", "patience"} if most is None else {"epochs"}
         unused |= set() if name == "lora" else {"rank"}
         run = self._folder(name, given, {k: v for k, v in vars(t).items() if k not in unused})
         steps = math.ceil(count / t.batch_size) * t.epochs if most is None else most // (3 * t.batch_size)
-        recipe = Recipe(
-            TUNINGS[name],
-            epochs=t.epochs if most is None else None,
-            batch_size=t.batch_size,
-            learning_rate=t.learning_rate,
-            rank=t.rank,
-            seed=self.settings.seed,
-            patience=None if most is None else t.patience,
-            most_calls=most,
-        )
+        recipe = recipe_of(name, t, self.settings.seed, most)
         if not run.ranks.main:
             run.ranks.wait()
         with progress(f"{name}: tuning on {count}", steps, quiet=run.quiet) as advance:
@@ -280,21 +274,6 @@ class Contest:
     def _finish(self, given: Images) -> Callable[[Tensor], Tensor] | None:
         """The domain's channel law, for every method alike."""
         return channel_law(given.values) if self.domain.finish else None
-
-
-def save_tuned(denoiser: Denoiser, folder: Path, model: str) -> None:
-    """A tuned denoiser as a model folder, which every command takes in place of ``model``.
-
-    Args:
-        model: the name of the model that was tuned; all but its weights is taken from there.
-
-    Raises:
-        FarfieldError: it has no network.
-    """
-    network = getattr(denoiser, "network", None)
-    if not isinstance(network, nn.Module):
-        raise FarfieldError(f"{type(denoiser).__name__}: it has no network; it cannot be written as a folder")
-    save_model(folder, network, open_network(model)[0])
 
 
 def _timed(run: Run, stage: str, done: bool) -> contextlib.AbstractContextManager[None]:

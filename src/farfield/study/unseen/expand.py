@@ -27,7 +27,7 @@ from farfield.study.bench.run import Run
 from farfield.study.bench.units import units_of
 from farfield.study.unseen.ablation import network_adds, without_network
 from farfield.study.unseen.bandwidth import least_level, search_level, usual_level
-from farfield.study.unseen.calibration import calibrate, calls_each, model_gain
+from farfield.study.unseen.calibration import calibrate, model_gain
 from farfield.study.unseen.proposal import (
     DESCENTS,
     Chooser,
@@ -37,6 +37,7 @@ from farfield.study.unseen.proposal import (
     produce,
     repeats,
     sampler_calls,
+    sampler_calls_each,
 )
 from farfield.unseen.calibration import CalibratedDenoiser
 from farfield.unseen.inversion import round_trip
@@ -92,7 +93,7 @@ def expand(settings: Expand, out: Path, *, quiet: bool = False) -> ExpandResult:
     if settings.sigma == "usual" and sampler.sampler == "sdedit":
         searched = least_level(run, flow, given, numerics, sampler, domain.finish)
         sigmas = denoiser.schedule.sigmas(numerics.steps, searched[-1].sigma)
-    carrier, each = Carrier.of(numerics, flow, sigmas), calls_each(flow, numerics.solver, sigmas)
+    carrier, each = Carrier.of(numerics, flow, sigmas), sampler_calls_each(sampler, flow, numerics.solver, sigmas)
 
     latents = trip = codec = proof = None
     if sampler.sampler not in DESCENTS:
@@ -158,8 +159,8 @@ def expand(settings: Expand, out: Path, *, quiet: bool = False) -> ExpandResult:
             sigma_asked=settings.sigma,
             sigma=carrier.sigma,
             steps=carrier.steps,
-            solver=carrier.method.label,
-            network_calls=each[0],
+            solver="euler" if sampler.sampler in DESCENTS else carrier.method.label,
+            network_calls=each[1],
             sigma_search=searched,
             reconstruction=trip,
             codec=codec,
@@ -182,7 +183,7 @@ def expand(settings: Expand, out: Path, *, quiet: bool = False) -> ExpandResult:
             gain=known,
             adds=adds,
             notes=notes + _notes(settings, sampler, chooser, denoiser.image_shape[0], held is not None),
-            evaluations=sampler_calls(sampler, len(given), n, numerics, each),
+            evaluations=sampler_calls(sampler, len(given), n, numerics, each, searched=searched or (), chooser=chooser),
         )
     )
 

@@ -12,6 +12,7 @@ from farfield.audit.descriptor import Descriptor
 from farfield.audit.local import Parts
 from farfield.audit.pixels import Pixels
 from farfield.command.expand import Sampler
+from farfield.command.measures import SearchedLevel
 from farfield.command.shared import Solving
 from farfield.core.artifact import Images, Latents
 from farfield.core.error import FarfieldError
@@ -21,7 +22,7 @@ from farfield.diffusion.denoiser import Denoiser
 from farfield.diffusion.solver import integrate, network_calls
 from farfield.study.bench.carrier import Carrier, Finish, as_images, encode, key_seed, place
 from farfield.study.bench.run import Run
-from farfield.study.unseen.calibration import calibration_calls
+from farfield.study.unseen.calibration import calibration_calls, calls_each, descent_calls
 from farfield.unseen.calibration import CalibratedDenoiser
 from farfield.unseen.inversion import from_latent, to_latent
 from farfield.unseen.prior import fit_prior
@@ -87,9 +88,9 @@ class Chooser:
         self.parts = Parts.of(as_shown((sources or examples).values))
         new = self._margin(shown) > 1
         self.copies = 1 - float(new.double().mean())
-        self.witness = Witness.fit(
-            self._features(as_shown(examples.values)), self._features(shown[new] if bool(new.any()) else shown)
-        )
+        told = shown[new] if bool(new.any()) else shown
+        self.calls = len(examples) + len(told)  # of the network, where it is asked
+        self.witness = Witness.fit(self._features(as_shown(examples.values)), self._features(told))
 
     def choose(self, candidates: Sequence[Tensor], seeds: Sequence[int]) -> Tensor:
         """``[n]`` indices, from c candidates of each of n images: c tensors ``[n, C, H, W]``.
@@ -255,25 +256,43 @@ def repeats(copies: float, sampler: Sampler) -> str | None:
     )
 
 
+def sampler_calls_each(sampler: Sampler, denoiser: Denoiser, solver: str, sigmas: Tensor) -> tuple[int, int]:
+    """Network calls an image, up to a latent and down to a sample; nothing goes up of `DESCENTS`."""
+    if sampler.sampler in DESCENTS:
+        return 0, descent_calls(denoiser, sigmas)
+    return calls_each(denoiser, solver, sigmas)
+
+
 def sampler_calls(
-    sampler: Sampler, count: int, n: int, numerics: Solving, each: tuple[int, int] | None = None
+    sampler: Sampler,
+    count: int,
+    n: int,
+    numerics: Solving,
+    each: tuple[int, int] | None = None,
+    *,
+    searched: Sequence[SearchedLevel] = (),
+    chooser: Chooser | None = None,
 ) -> dict[str, int]:
     """Network calls (one image through the network once) of making ``n`` images from ``count`` examples, by stage.
 
+    Not counted are the two calls with which a chooser finds the network's middle, and what measures and controls ask.
+
     Args:
-        each: those of an image up and down (`study.unseen.calibration.calls_each`); the most that the solver makes, if not
-            given.
+        each: those of an image up and down (`sampler_calls_each`); the most that the solver makes, if not given.
+        searched: the levels that were tried.
+        chooser: of the images; the most that it asks, if not given.
     """
     if not sampler.network:
         return {"inversion": 0, "sampling": 0}
-    up, down = each or (network_calls(numerics.solver, numerics.steps),) * 2
+    most = network_calls(numerics.solver, numerics.steps)
+    up, down = each or ((0, numerics.steps + 1) if sampler.sampler in DESCENTS else (most, most))
     candidates = sampler.candidates if count > 2 else 1
-    if sampler.sampler in DESCENTS:
-        up, down = 0, min(down, numerics.steps + 1)
     calls = {"inversion": count * up, "sampling": n * candidates * down}
     if sampler.calibrate:
         calls["calibration"] = calibration_calls(count, numerics.steps)
     if candidates > 1:
         pilot = max(32, min(150, count))
-        calls["choice"] = pilot * (down + 1) + count + n * candidates
+        calls["choice"] = pilot * down + (chooser.calls if chooser else pilot + count) + n * candidates
+    if searched:
+        calls["search"] = sum(row.calls for row in searched)
     return calls
