@@ -23,7 +23,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache
 from itertools import product
 
 import torch
@@ -32,6 +31,7 @@ from torch import Tensor, nn
 from farfield.core.error import FarfieldError, NonFiniteError
 from farfield.core.runtime import generator, state_dtype
 from farfield.diffusion.denoiser import Denoiser
+from farfield.unseen.cosine import banded, bands, cosine
 from farfield.unseen.patches import Patches
 from farfield.unseen.regression import Choice, Products, choose, left_out_errors, shares, solve
 
@@ -133,7 +133,7 @@ def fit_level(
     count, centre, a = len(asked), examples.to(dtype).mean(0), (1 + sigma**2) ** -0.5
     centred = spread * (clean - centre)  # each around the mean of the others
     given = torch.empty(len(x), (count + 1) * c, *shape[1:], device=x.device)  # single precision: they are the bulk
-    given[:, count * c :] = _cosine(a * (centred + sigma * noise))
+    given[:, count * c :] = cosine(a * (centred + sigma * noise))
     offsets, errors = x.new_zeros(count, *shape), {"mean": centred[:n].square().flatten(1).mean(1)}
     for r, v in enumerate(_velocities(denoiser, patches, asked, x, level, rows, batch_size)):
         if not bool(torch.isfinite(v).all()):
@@ -145,8 +145,8 @@ def fit_level(
             errors["frozen"] = wrong.unflatten(0, (-1, n)).mean(0)
         offsets[r] = v.mean(0)
         others = offsets[r] + (offsets[r] - v.unflatten(0, (-1, n)).mean(0)) / (n - 1)
-        given[:, r * c : (r + 1) * c] = _cosine(v - others[rows])
-    true = _cosine(velocity(centred + sigma * noise, centred, level))
+        given[:, r * c : (r + 1) * c] = cosine(v - others[rows])
+    true = cosine(velocity(centred + sigma * noise, centred, level))
     products = Products.of(given, true, bands(*shape[1:]).to(x.device), n)
 
     first = (0,) if network else ()
@@ -234,12 +234,12 @@ class CalibratedDenoiser(Denoiser):
         i, part = self._between(s)
         offsets, weights = (held[i - 1].lerp(held[i], part) for held in (self.offsets, self.weights))
         a, centred, c = (1 + s**2).rsqrt(), x.to(s) - self.centre, len(self.centre)
-        v = _band(_cosine(a * centred), weights[:, -c:], self.places)
+        v = banded(cosine(a * centred), weights[:, -c:], self.places)
         asked = [r for r in range(len(self.guesses)) if self.used[i - 1][r] or self.used[i][r]]
         guesses = _velocities(self.denoiser, self.patches, [self.guesses[r] for r in asked], x.to(s), s, exclude)
         for r, guess in zip(asked, guesses, strict=True):
-            v = v + _band(_cosine(guess - offsets[r]), weights[:, r * c : (r + 1) * c], self.places)
-        return (self.centre + a**2 * centred - s * a * _cosine(v, back=True)).to(x.dtype)
+            v = v + banded(cosine(guess - offsets[r]), weights[:, r * c : (r + 1) * c], self.places)
+        return (self.centre + a**2 * centred - s * a * cosine(v, back=True)).to(x.dtype)
 
     def asks(self, sigma: float) -> bool:
         """Whether the network is asked at a level."""
@@ -299,40 +299,9 @@ def _velocities(
             yield velocity(x, clean, sigma)
 
 
-def _band(x: Tensor, weights: Tensor, places: Tensor) -> Tensor:
-    """Channels of cosine coefficients ``[B, i, H, W]`` by the matrix ``[bands, i, o]`` of each one's band."""
-    return torch.einsum("nihw,hwio->nohw", x, weights[places])
-
-
 def velocity(x: Tensor, clean: Tensor, sigma: Tensor) -> Tensor:
     r""":math:`v = a n - q x_0` of a noisy image and its clean one, or the network's with what it holds for the clean one."""
     return (x - (1 + sigma**2) * clean) / (sigma * (1 + sigma**2).sqrt())
-
-
-def bands(height: int, width: int) -> Tensor:
-    """Bands of cosine frequencies, half an octave each, numbered from the constant up: ``[H, W]``.
-
-    Frequencies count along the longer side, so that a band is a ring in cycles per pixel whatever the aspect ratio.
-    """
-    y, x = (torch.arange(n, dtype=torch.float64) * (max(height, width) / n) for n in (height, width))
-    radius = (y[:, None] ** 2 + x**2).sqrt()
-    # the small term: a diagonal lies on the border of two bands and must not fall by rounding
-    places: Tensor = (2 * (2 * radius).clamp(min=0.5).log2() + 1e-9).floor().unique(return_inverse=True)[1]
-    return places
-
-
-def _cosine(x: Tensor, back: bool = False) -> Tensor:
-    """The orthonormal cosine transform (DCT-II) of ``[..., H, W]``, or its inverse."""
-    rows, columns = (_basis(n).to(x) for n in x.shape[-2:])
-    return rows.T @ x @ columns if back else rows @ x @ columns.T
-
-
-@cache
-def _basis(n: int) -> Tensor:
-    k = torch.arange(n, dtype=torch.float64)
-    basis = (math.pi / n * k[:, None] * (k + 0.5)).cos() * math.sqrt(2 / n)
-    basis[0] /= math.sqrt(2)
-    return basis
 
 
 def _checked(denoiser: Denoiser, examples: Tensor) -> tuple[int, int, int]:
