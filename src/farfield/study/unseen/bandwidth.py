@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from farfield.audit.local import SCALES, Parts
 from farfield.command.expand import Sampler
 from farfield.command.measures import SearchedLevel
@@ -43,8 +45,8 @@ def least_level(
 
     The lower the level, the more of an example is left, and the likelier the sample; the higher, the newer. Of a pilot no larger
     share of the wholes, of the quarters or of the cells may be copies than one half of the examples has of the other, give or
-    take a standard error of each. Levels are tried from the one where denoising is left with a fifth of what the examples
-    vary by, downwards as long as they pass, or upwards until one does. Nothing held out is looked at.
+    take a standard error of the difference. Levels are tried from the one where denoising is left with a fifth of what the
+    examples vary by, downwards as long as they pass, or upwards until one does. Nothing held out is looked at.
 
     Returns:
         A row for each level that was tried, the chosen one last.
@@ -67,7 +69,8 @@ def least_level(
         shares = parts.shares(as_shown(pilot.values))
         calls = PILOT * sampler_calls_each(sampler, flow, numerics.solver, carrier.sigmas)[1]
         rows.append(SearchedLevel(sigma=carrier.sigma, copies=max(s.value for s in shares), calls=calls, chosen=False))
-        new = all(_least(share) <= most for share, most in zip(shares, usual, strict=True))
+        pairs = zip(shares, usual, strict=True)
+        new = all(share.value - real <= math.hypot(_error(share), error) for share, (real, error) in pairs)
         passed = rows[-1] if new else passed
         step = step or (-1 if new else 1)
         if new != (step < 0):
@@ -81,23 +84,19 @@ def least_level(
     return rows
 
 
-def _least(share: Score) -> float:
-    """A standard error below a share."""
-    return share.value - (share.value - (share.low or 0.0)) / Z95
+def _error(share: Score) -> float:
+    """A standard error of a share, to the side on which it is wider."""
+    return max(share.value - (share.low or 0.0), (share.high or 1.0) - share.value) / Z95
 
 
-def _usual_copies(given: Images) -> list[float]:
-    """At each scale, the share of parts of one half of the examples that copy the other half's, and a standard error above it."""
+def _usual_copies(given: Images) -> list[tuple[float, float]]:
+    """At each scale, the share of parts of one half of the examples that copy the other half's, and its standard error."""
     first, second = (given.select(keys).values for keys in choose(given.keys, len(given) // 2, 0))
     ways = [
         Parts.of(as_shown(known), grids=_grids(given)).shares(as_shown(new))
         for known, new in ((first, second), (second, first))
     ]
-    pairs = [
-        ((one.value + other.value) / 2, max(one.high or 0.0, other.high or 0.0))
-        for one, other in zip(*ways, strict=True)
-    ]
-    return [value + (high - value) / Z95 / 2**0.5 for value, high in pairs]
+    return [((a.value + b.value) / 2, math.hypot(_error(a), _error(b)) / 2) for a, b in zip(*ways, strict=True)]
 
 
 def _grids(given: Images) -> list[int]:
