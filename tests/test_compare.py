@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -11,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from tiny import farfield, make_images, make_model
+from torch import Tensor
 
 from farfield.audit.advice import advise
 from farfield.command.compare import Advice, CompareResult, Count, Entry
@@ -127,6 +130,13 @@ def test_ours_is_what_expand_makes(root, run):
     assert outcome.code == 0, outcome.err
     assert torch.equal(images(out / "samples").values, images(run / "1-images" / "0008-ours" / "samples").values)
     assert torch.equal(images(out / "base").values, images(run / "1-images" / "base").values)
+    # Nothing is inverted, and the level is the first of those that were tried at which copies are no more than usual.
+    told, html = summary(out), (out / "report.html").read_text()
+    assert told["sampler"]["sampler"] == "sdedit" and told["solver"] == "euler"
+    assert told["reconstruction"] is told["latent_certificate"] is told["selection"] is None
+    assert not any((out / name).exists() for name in ("latents", "reconstructions", "geometry.json"))
+    assert told["sigma"] == told["sigma_search"][-1]["sigma"] and told["sigma_search"][-1]["chosen"]
+    assert 'id="search"' in html and 'id="geometry"' not in html
 
 
 def test_the_page_has_advice_curves_strips_and_tables(run):
@@ -136,16 +146,23 @@ def test_the_page_has_advice_curves_strips_and_tables(run):
     assert {p.stem for p in (run / "grids").glob("*.png")} >= {f"1-images-8-{m}" for m in (*METHODS, "examples")}
 
 
-@pytest.mark.parametrize("method", ["ours", "patchwork"])
-def test_calls_are_those_that_the_network_had(root, tmp_path, method):
-    rows = []
+@contextmanager
+def asked() -> Iterator[list[int]]:
+    """How many images the network is asked of, call by call."""
+    rows: list[int] = []
     real = NetworkDenoiser.forward
 
-    def counting(self, x, sigma):
+    def counting(self: NetworkDenoiser, x: Tensor, sigma: Tensor) -> Tensor:
         rows.append(len(x))
         return real(self, x, sigma)
 
     with patch.object(NetworkDenoiser, "forward", counting):
+        yield rows
+
+
+@pytest.mark.parametrize("method", ["ours", "patchwork"])
+def test_calls_are_those_that_the_network_had(root, tmp_path, method):
+    with asked() as rows:
         outcome = compare(root, tmp_path / "run", "--counts", 8, "--methods", method, "--descriptor", "pixels")
     assert outcome.code == 0, outcome.err
     [domain] = summary(tmp_path / "run")["domains"]
@@ -153,6 +170,24 @@ def test_calls_are_those_that_the_network_had(root, tmp_path, method):
     probes = 2 * (method == "patchwork")  # the chooser looks where the network's middle is
     calls = domain["counts"][0]["methods"][method]["calls"]
     assert sum(rows) - base - probes == calls["total"] and ("search" in calls) == (method == "ours")
+
+
+@pytest.mark.parametrize(
+    ("options", "choosers", "stages"),
+    [
+        (("--sigma", 2), 0, {"inversion", "sampling", "calibration"}),
+        (("--sampler", "noise", "--sigma", "auto"), 3, {"inversion", "sampling", "calibration", "search"}),
+        (("--sampler", "noise", "--sigma", "auto", "--no-network"), 0, {"inversion", "sampling"}),
+    ],
+)
+def test_so_are_those_of_expand(root, tmp_path, options, choosers, stages):
+    quick = ("-n", 4, "--steps", 2, "--examples", 8, "--descriptor", "pixels", "--no-patches", "--no-control", "-q")
+    with asked() as rows:
+        outcome = farfield("expand", root / "model", root / "images", "-o", tmp_path / "run", *quick, *options)
+    assert outcome.code == 0, outcome.err
+    told = summary(tmp_path / "run")["evaluations"]
+    base = 4 * 3 + 4  # two steps of the multistep solver are three calls, and one cleans up
+    assert set(told) == stages and sum(rows) - base - 2 * choosers == sum(told.values())
 
 
 def test_methods_can_be_added(root, tmp_path):

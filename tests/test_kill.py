@@ -26,8 +26,8 @@ CONVERT = "dataset convert images OUT --resize 8"
 
 COMMANDS = {
     "expand": "expand model images --examples 10 -n 10 --sigma 5 --steps 2 --batch-size 8 --candidates 2 --descriptor pixels",
-    "expand fields": "expand model fields --examples 6 -n 3 --sigma 5 --steps 2 --batch-size 2 --candidates 1 --no-calibrate "
-    "--descriptor pixels",
+    "expand fields": "expand model fields --examples 6 -n 3 --sampler patchwork --sigma 5 --steps 2 --batch-size 2 "
+    "--no-calibrate --descriptor pixels",
     "analyse": "analyse model images --examples 8 --levels 5 --eta 0 --noise 1 --decoded 2 --down-steps 4 "
     "--steps 4 --symmetry flip",
     "compare": "compare model images --counts 9 --methods ours,published,lora,release -n 9 --steps 2 --batch-size 8 "

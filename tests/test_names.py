@@ -59,7 +59,7 @@ def test_every_key_has_a_seed_and_that_of_text_is_what_it_was() -> None:
 @pytest.mark.parametrize(
     "line",
     [
-        "expand model images --examples 6 -n 4 --steps 4 --no-calibrate --candidates 1 --descriptor pixels",
+        "expand model images --examples 6 -n 4 --steps 2 --sigma 1 --no-calibrate --descriptor pixels",
         "reconstruct model images --method edit-friendly --limit 2 --steps 4",
         "train --data images --heldout images2 --from model --images 16 --batch-size 8 --samples 2",
     ],

@@ -19,7 +19,7 @@ from farfield.study.bench.domain import Domain, Physical, Split, open_domain
 
 fits = pytest.importorskip("astropy.io.fits")
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
-QUICK = ("--steps", 4, "--sigma", 5, "--candidates", 1, "-n", 3, "--descriptor", "pixels", "-q")
+QUICK = ("--steps", 2, "--sigma", 5, "-n", 3, "--no-control", "--no-patches", "--descriptor", "pixels", "-q")
 
 
 def sky(seed: int, side: int = 32) -> np.ndarray:

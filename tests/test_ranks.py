@@ -19,6 +19,21 @@ from farfield.core.artifact import Images, Latents, Store, write_json
 from farfield.study.bench.run import Run
 
 OPTIONS = ("-n", 6, "--steps", 3, "--batch-size", 2, "--sigma", 5, "--examples", 6, "--candidates", 2)
+OPTIONS += ("--sampler", "patchwork")
+DESCENT = (
+    "-n",
+    4,
+    "--steps",
+    2,
+    "--batch-size",
+    16,
+    "--examples",
+    6,
+    "--no-patches",
+    "--no-control",
+    "--device",
+    "cpu",
+)
 
 
 @dataclass(frozen=True)
@@ -97,6 +112,15 @@ def test_the_page_is_named_once(runs: Runs):
 
 def test_progress_is_shown_once(runs: Runs):
     assert runs.said.err.count("sampling: ") == 1
+
+
+def test_a_level_is_searched_by_two_processes_as_by_one(runs: Runs, tmp_path: Path):
+    given = [runs.one.parent / name for name in ("model", "images")]
+    assert farfield("expand", *given, "-o", tmp_path / "one", *DESCENT).code == 0
+    said = two_processes("expand", *given, "-o", tmp_path / "two", *DESCENT)
+    assert said.code == 0, said.err
+    one, two = numbers(summary(tmp_path / "one")), numbers(summary(tmp_path / "two"))
+    assert two == pytest.approx(one, rel=1e-3, abs=1e-4) and any("/sigma_search/0/" in name for name in one)
 
 
 def test_continued_by_one_process_it_is_already_done(runs: Runs):

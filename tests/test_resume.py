@@ -22,7 +22,7 @@ from tiny import differences, farfield, make_images, make_model, numbers, summar
 from farfield.core.artifact import Images, Latents, Store, save
 from farfield.diffusion.denoiser import NetworkDenoiser
 
-BASE = ("-n", 6, "--steps", 3, "--batch-size", 4, "--examples", 6, "--sigma", 5, "--candidates", 2)
+BASE = ("-n", 6, "--steps", 3, "--batch-size", 4, "--examples", 6, "--sigma", 5, "--candidates", 2, "--no-patches")
 """Two shards or more of everything; a later option overrides an earlier one."""
 
 
