@@ -12,7 +12,8 @@ from farfield.core.error import FarfieldError, NonFiniteError
 from farfield.diffusion.denoiser import Denoiser
 from farfield.diffusion.exact import GaussianDenoiser
 from farfield.diffusion.schedule import ContinuousSchedule
-from farfield.unseen.calibration import LEFT_OUT, CalibratedDenoiser, Level, bands, fit_level
+from farfield.unseen.calibration import LEFT_OUT, CalibratedDenoiser, Level, fit_level
+from farfield.unseen.cosine import bands
 from farfield.unseen.patches import Patches
 
 SHAPE = (2, 8, 8)

@@ -74,6 +74,24 @@ def test_rows_do_not_know_of_each_other():
     torch.testing.assert_close(together, apart, rtol=0, atol=1e-12)
 
 
+def test_an_example_is_left_out_with_all_its_symmetric_images():
+    y, x = draw(3, 1, 6, 6), draw(1, 1, 6, 6, seed=1)
+    turned = Patches(torch.cat([y, y.rot90(1, (-2, -1))]), [3, 12], copies=2)
+    others = torch.cat([y[[0, 2]], y[[0, 2]].rot90(1, (-2, -1))])
+    left_out = turned(x, torch.tensor(1.0), exclude=torch.tensor([1]))
+    torch.testing.assert_close(left_out, Patches(others, [3, 12])(x, torch.tensor(1.0)), rtol=0, atol=1e-12)
+    with pytest.raises(FarfieldError, match="3 images; expected a multiple of the 2 copies"):
+        Patches(y, [3], copies=2)
+
+
+def test_patches_of_all_turns_commute_with_turning():
+    y, x = draw(4, 1, 8, 8), draw(2, 1, 8, 8, seed=1)
+    for block, windows in ((1, (3, 5)), (2, (4, 10))):
+        patches = Patches(torch.cat([y.rot90(k, (-2, -1)) for k in range(4)]), windows, block=block, copies=4)
+        turned = patches(x.rot90(1, (-2, -1)), torch.tensor(0.7))
+        torch.testing.assert_close(turned, patches(x, torch.tensor(0.7)).rot90(1, (-2, -1)), rtol=0, atol=1e-9)
+
+
 def test_what_cannot_be_is_refused():
     for bad in ({"windows": []}, {"windows": [1], "block": 2}, {"windows": [3], "reach": -1}):
         with pytest.raises(FarfieldError, match="windows at least as large as a block"):

@@ -82,6 +82,13 @@ class Sampler(Settings):
     patches: Annotated[
         bool, Option("Let the examples' patches take part in the correction.", "--patches/--no-patches")
     ] = True
+    symmetry: Annotated[
+        str | None,
+        Option(
+            "The domain's symmetries, rot90,flip or flip: the examples' symmetric images have patches too.",
+            default="none",
+        ),
+    ] = None
     parents: Annotated[
         int,
         Option(

@@ -21,9 +21,8 @@ candidates for it, and neither it nor its views are in the means that it is held
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache
 from itertools import product
 
 import torch
@@ -32,6 +31,7 @@ from torch import Tensor, nn
 from farfield.core.error import FarfieldError, NonFiniteError
 from farfield.core.runtime import generator, state_dtype
 from farfield.diffusion.denoiser import Denoiser
+from farfield.unseen.cosine import banded, bands, cosine
 from farfield.unseen.patches import Patches
 from farfield.unseen.regression import Choice, Products, choose, left_out_errors, shares, solve
 
@@ -53,12 +53,19 @@ class Level:
         errors: mean squared error a pixel of each example left out, ``[6, n]``, in the order of `LEFT_OUT`; NaN of what there is
             not, as of patches or a network.
         shares: what part of the answer each guess makes, and last the noisy image, ``[bands, R + 1]``.
+        alone: the weights of what is taken without the network, as `weights`; equal to them where none was asked.
     """
 
     offsets: Tensor
     weights: Tensor
     errors: Tensor
     shares: Tensor
+    alone: Tensor
+
+    def without_network(self) -> Level:
+        """The same correction where the first guess, the network's, is not to be had; nothing is known of its shares."""
+        c, unknown = self.offsets.shape[1], torch.full_like(self.shares[:, 1:], torch.nan)
+        return Level(self.offsets[1:], self.alone[:, c:], self.errors, unknown, self.alone[:, c:])
 
     def flat(self) -> Tensor:
         return torch.cat([part.double().flatten().cpu() for part in vars(self).values()])
@@ -72,7 +79,8 @@ class Level:
         """
         c, h, w = shape
         count = int(bands(h, w).max()) + 1
-        sizes = [(guesses, c, h, w), (count, (guesses + 1) * c, c), (len(LEFT_OUT), examples), (count, guesses + 1)]
+        weights = (count, (guesses + 1) * c, c)
+        sizes = [(guesses, c, h, w), weights, (len(LEFT_OUT), examples), (count, guesses + 1), weights]
         lengths = [math.prod(size) for size in sizes]
         if flat.shape != (sum(lengths),):
             raise FarfieldError(
@@ -125,21 +133,20 @@ def fit_level(
     count, centre, a = len(asked), examples.to(dtype).mean(0), (1 + sigma**2) ** -0.5
     centred = spread * (clean - centre)  # each around the mean of the others
     given = torch.empty(len(x), (count + 1) * c, *shape[1:], device=x.device)  # single precision: they are the bulk
-    given[:, count * c :] = _cosine(a * (centred + sigma * noise))
+    given[:, count * c :] = cosine(a * (centred + sigma * noise))
     offsets, errors = x.new_zeros(count, *shape), {"mean": centred[:n].square().flatten(1).mean(1)}
-    for r, guess in enumerate(asked):
-        v = _guess(denoiser, patches, guess, x, level, rows, batch_size)
+    for r, v in enumerate(_velocities(denoiser, patches, asked, x, level, rows, batch_size)):
         if not bool(torch.isfinite(v).all()):
             raise NonFiniteError(
                 f"calibration at sigma {sigma:.4g}: the network's answer became NaN or infinite; use --dtype float32"
             )
-        if not guess:
+        if not asked[r]:
             wrong = (sigma * a * (v - velocity(x, clean, level))).square().flatten(1).mean(1)
             errors["frozen"] = wrong.unflatten(0, (-1, n)).mean(0)
         offsets[r] = v.mean(0)
         others = offsets[r] + (offsets[r] - v.unflatten(0, (-1, n)).mean(0)) / (n - 1)
-        given[:, r * c : (r + 1) * c] = _cosine(v - others[rows])
-    true = _cosine(velocity(centred + sigma * noise, centred, level))
+        given[:, r * c : (r + 1) * c] = cosine(v - others[rows])
+    true = cosine(velocity(centred + sigma * noise, centred, level))
     products = Products.of(given, true, bands(*shape[1:]).to(x.device), n)
 
     first = (0,) if network else ()
@@ -157,10 +164,10 @@ def fit_level(
     chosen = {name: choose(torch.stack([tried[one] for one in group]), group) for name, group in taken.items() if group}
     errors |= {name: left * scale for name, (_, left) in chosen.items()}
     weights = solve(products, chosen["all"][0], count)
+    alone = solve(products, (chosen.get("patches") or chosen["wiener"])[0], count)
     missing = torch.full_like(errors["mean"], torch.nan)
-    return Level(
-        offsets, weights, torch.stack([errors.get(name, missing) for name in LEFT_OUT]), shares(products, weights)
-    )
+    known = torch.stack([errors.get(name, missing) for name in LEFT_OUT])
+    return Level(offsets, weights, known, shares(products, weights), alone)
 
 
 def _choices(sets: list[tuple[int, ...]], doubts: tuple[float, ...], network: bool) -> list[Choice]:
@@ -227,17 +234,22 @@ class CalibratedDenoiser(Denoiser):
         i, part = self._between(s)
         offsets, weights = (held[i - 1].lerp(held[i], part) for held in (self.offsets, self.weights))
         a, centred, c = (1 + s**2).rsqrt(), x.to(s) - self.centre, len(self.centre)
-        v = _band(_cosine(a * centred), weights[:, -c:], self.places)
-        for r, guess in enumerate(self.guesses):
-            if self.used[i - 1][r] or self.used[i][r]:
-                given = _guess(self.denoiser, self.patches, guess, x.to(s), s, exclude) - offsets[r]
-                v = v + _band(_cosine(given), weights[:, r * c : (r + 1) * c], self.places)
-        return (self.centre + a**2 * centred - s * a * _cosine(v, back=True)).to(x.dtype)
+        v = banded(cosine(a * centred), weights[:, -c:], self.places)
+        asked = [r for r in range(len(self.guesses)) if self.used[i - 1][r] or self.used[i][r]]
+        guesses = _velocities(self.denoiser, self.patches, [self.guesses[r] for r in asked], x.to(s), s, exclude)
+        for r, guess in zip(asked, guesses, strict=True):
+            v = v + banded(cosine(guess - offsets[r]), weights[:, r * c : (r + 1) * c], self.places)
+        return (self.centre + a**2 * centred - s * a * cosine(v, back=True)).to(x.dtype)
 
     def asks(self, sigma: float) -> bool:
         """Whether the network is asked at a level."""
         i, _ = self._between(self.levels.new_tensor(sigma))
         return 0 in self.guesses and bool(self.used[i - 1][0] or self.used[i][0])
+
+    def without_network(self) -> CalibratedDenoiser:
+        """The control: what the same fits take where the network is not to be had; it asks the network nothing."""
+        fits = [fit.without_network() for fit in self.fits]
+        return CalibratedDenoiser(self.denoiser, self.centre, self.levels, fits, network=False, patches=self.patches)
 
     def leaving_out(self, examples: Tensor) -> Denoiser:
         """The same for a batch of rows of which each one's example, ``[B]``, is known: its patches are no candidates."""
@@ -267,58 +279,29 @@ def _guesses(network: bool, patches: Patches | None) -> list[int]:
     return [0] * network + list(patches.windows if patches else ())
 
 
-def _guess(
+def _velocities(
     denoiser: Denoiser,
     patches: Patches | None,
-    guess: int,
+    asked: Sequence[int],
     x: Tensor,
     sigma: Tensor,
     exclude: Tensor | None = None,
     batch_size: int | None = None,
-) -> Tensor:
-    """The velocity that one of them says, ``[B, C, H, W]``."""
-    if guess and patches is not None:
-        return velocity(x, patches(x, sigma, [guess], exclude)[0], sigma)
-    with torch.no_grad():
-        return torch.cat(
-            [velocity(part, denoiser(part, sigma).to(part), sigma) for part in x.split(batch_size or len(x))]
-        )
-
-
-def _band(x: Tensor, weights: Tensor, places: Tensor) -> Tensor:
-    """Channels of cosine coefficients ``[B, i, H, W]`` by the matrix ``[bands, i, o]`` of each one's band."""
-    return torch.einsum("nihw,hwio->nohw", x, weights[places])
+) -> Iterator[Tensor]:
+    """The velocity ``[B, C, H, W]`` that each of those asked says, the network first; windows share most of their work."""
+    if 0 in asked:
+        with torch.no_grad():
+            parts = [velocity(part, denoiser(part, sigma).to(part), sigma) for part in x.split(batch_size or len(x))]
+        yield torch.cat(parts)
+    windows = [window for window in asked if window]
+    if patches is not None and windows:
+        for clean in patches(x, sigma, windows, exclude):
+            yield velocity(x, clean, sigma)
 
 
 def velocity(x: Tensor, clean: Tensor, sigma: Tensor) -> Tensor:
     r""":math:`v = a n - q x_0` of a noisy image and its clean one, or the network's with what it holds for the clean one."""
     return (x - (1 + sigma**2) * clean) / (sigma * (1 + sigma**2).sqrt())
-
-
-def bands(height: int, width: int) -> Tensor:
-    """Bands of cosine frequencies, half an octave each, numbered from the constant up: ``[H, W]``.
-
-    Frequencies count along the longer side, so that a band is a ring in cycles per pixel whatever the aspect ratio.
-    """
-    y, x = (torch.arange(n, dtype=torch.float64) * (max(height, width) / n) for n in (height, width))
-    radius = (y[:, None] ** 2 + x**2).sqrt()
-    # the small term: a diagonal lies on the border of two bands and must not fall by rounding
-    places: Tensor = (2 * (2 * radius).clamp(min=0.5).log2() + 1e-9).floor().unique(return_inverse=True)[1]
-    return places
-
-
-def _cosine(x: Tensor, back: bool = False) -> Tensor:
-    """The orthonormal cosine transform (DCT-II) of ``[..., H, W]``, or its inverse."""
-    rows, columns = (_basis(n).to(x) for n in x.shape[-2:])
-    return rows.T @ x @ columns if back else rows @ x @ columns.T
-
-
-@cache
-def _basis(n: int) -> Tensor:
-    k = torch.arange(n, dtype=torch.float64)
-    basis = (math.pi / n * k[:, None] * (k + 0.5)).cos() * math.sqrt(2 / n)
-    basis[0] /= math.sqrt(2)
-    return basis
 
 
 def _checked(denoiser: Denoiser, examples: Tensor) -> tuple[int, int, int]:

@@ -40,10 +40,17 @@ class Patches(nn.Module):
         reach: the largest shift.
         bandwidth: h.
         block: side of the blocks that share weights; 1 gives each pixel its own.
+        copies: how many images of each example there are, one after the other in rounds: a domain's symmetries make more.
     """
 
     def __init__(
-        self, examples: Tensor, windows: Sequence[int], reach: int = 1, bandwidth: float = 0.05, block: int = 1
+        self,
+        examples: Tensor,
+        windows: Sequence[int],
+        reach: int = 1,
+        bandwidth: float = 0.05,
+        block: int = 1,
+        copies: int = 1,
     ):
         super().__init__()
         if examples.ndim != 4 or not len(examples) or not windows or min(windows) < block or block < 1 or reach < 0:
@@ -51,6 +58,11 @@ class Patches(nn.Module):
                 f"patches: expected examples [n, C, H, W], windows at least as large as a block, and a reach of at least 0; "
                 f"found {tuple(examples.shape)}, windows {list(windows)}, blocks of {block}, reach {reach}"
             )
+        if copies < 1 or len(examples) % copies:
+            raise FarfieldError(
+                f"patches: {len(examples)} images; expected a multiple of the {copies} copies of each example"
+            )
+        self.distinct = len(examples) // copies
         self.windows, self.reach, self.bandwidth, self.block = tuple(windows), reach, bandwidth, block
         self.centre = nn.Buffer(examples.mean((0, 2, 3))[:, None, None])  # exponents lose less to rounding around 0
         self.examples = nn.Buffer(functional.pad(examples - self.centre, (reach,) * 4, "replicate"))
@@ -63,7 +75,8 @@ class Patches(nn.Module):
 
         Args:
             windows: some of them; all, if not given.
-            exclude: ``[B]``, the example whose patches are no candidates for each row (leave-one-out); −1 for none.
+            exclude: ``[B]``, the example whose patches are no candidates for each row (leave-one-out), nor those of its
+                copies; −1 for none.
         """
         asked = self.windows if windows is None else tuple(windows)
         answer = x.new_empty(len(asked), *x.shape)
@@ -89,9 +102,8 @@ class Patches(nn.Module):
             for one in sums:
                 scores = (one.pool(product) - one.pool(half)[:, :, None]) * scale
                 if exclude is not None:
-                    own = exclude - first
-                    inside = (own >= 0) & (own < len(shifted))
-                    scores[:, :, inside.nonzero()[:, 0], own[inside]] = -torch.inf
+                    example = torch.arange(first, first + len(shifted), device=scores.device) % self.distinct
+                    scores.masked_fill_(exclude[:, None] == example, -torch.inf)
                 one.add(scores, shifted)
         return torch.stack([one.mean() for one in sums]) + self.centre
 

@@ -15,35 +15,31 @@ from farfield.command.measures import BySet, NetworkAdds
 from farfield.command.shared import Solving
 from farfield.core.artifact import Features, Images
 from farfield.core.error import FarfieldError
-from farfield.diffusion.denoiser import Denoiser
 from farfield.study.bench.carrier import Carrier, Finish
 from farfield.study.bench.run import Run
-from farfield.study.unseen.calibration import calibrate
 from farfield.study.unseen.proposal import DESCENTS, Producer, produce
+from farfield.unseen.calibration import CalibratedDenoiser
 
 
 def without_network(
     run: Run,
-    denoiser: Denoiser,
+    flow: CalibratedDenoiser,
     given: Images,
-    grid: Tensor,
     sigmas: Tensor,
     numerics: Solving,
     sampler: Sampler,
     finish: Finish | None,
     keys: Sequence[str],
 ) -> Images | str:
-    """Samples of the same keys with a calibration that never asks the network; or why there are none.
+    """Samples of the same keys by what the same fits take without the network; or why there are none.
 
     Of each seed the first candidate: a choice among several is made in the network's features.
 
     Args:
-        grid: that the calibration is for.
-        sigmas: from the samples' level down.
+        flow: the calibrated denoiser that made the samples.
+        sigmas: from their level down.
     """
-    alone = replace(sampler, network=False, candidates=1)
-    name, size = "control/calibration", numerics.loading.batch_size
-    flow = calibrate(run, denoiser, given, grid, size, name, network=False, patches=sampler.patches)
+    alone, flow = replace(sampler, network=False, candidates=1), flow.without_network()
     carrier, latents = Carrier.of(numerics, flow, sigmas), None
     if sampler.sampler not in DESCENTS:
         latents = carrier.up(run, "control/latents", given, "inverting without the network")

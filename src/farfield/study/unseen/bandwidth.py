@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from farfield.audit.local import Parts
+import math
+
+from farfield.audit.local import SCALES, Parts
 from farfield.command.expand import Sampler
 from farfield.command.measures import SearchedLevel
 from farfield.command.result import from_json, to_json
 from farfield.command.shared import Solving
 from farfield.core.artifact import Images, read_kept, write_kept
+from farfield.core.interval import Z95
+from farfield.core.score import Score
 from farfield.data.picture import as_shown, channel_law
 from farfield.data.subset import choose
 from farfield.diffusion.denoiser import Denoiser
@@ -22,7 +26,7 @@ SEARCHED = (5.0, 10.0, 20.0)
 
 STARTS = (0.5, 0.75, 1.1, 1.6, 2.4, 3.5, 5.0, 7.5, 11.0)
 """Levels from which `least_level` tries to walk down."""
-PILOT = 48
+PILOT, FEWEST = 48, 8
 
 USUAL = 20.0
 """The level that is taken without a search: with a calibrated denoiser 5, 20 and 40 hardly differ in distance to held-out
@@ -39,35 +43,65 @@ def least_level(
 ) -> list[SearchedLevel]:
     """The lowest level from which an example, walked down, copies no more than examples copy one another.
 
-    The lower the level, the more of an example is left, and the likelier the sample; the higher, the newer. Levels are tried
-    upwards, from the one where denoising is left with a fifth of what the examples vary by, until of a pilot of PILOT samples
-    no larger share has a whole or a quarter that copies an example. Nothing held out is looked at.
+    The lower the level, the more of an example is left, and the likelier the sample; the higher, the newer. Of a pilot no larger
+    share of the wholes, of the quarters or of the cells may be copies than one half of the examples has of the other, give or
+    take a standard error of the difference. Levels are tried from the one where denoising is left with a fifth of what the
+    examples vary by, downwards as long as they pass, or upwards until one does. Nothing held out is looked at.
+
+    Returns:
+        A row for each level that was tried, the chosen one last.
     """
     kept = run.folder / "search.json"
     if (known := read_kept(kept)) is not None:
         searched: list[SearchedLevel] = from_json(list[SearchedLevel], known, str(kept))
         return searched
     top = usual_level(flow)
-    levels = [s for s in STARTS if s < top and _left(flow, s) > 0.2] if len(given) > 2 else []
-    parts = Parts.of(as_shown(given.values)) if levels else None
+    levels = [s for s in STARTS if flow.schedule.sigma_min < s < top] if len(given) >= FEWEST else []
+    parts = Parts.of(as_shown(given.values), grids=_grids(given)) if levels else None
+    usual = _usual_copies(given) if levels else []
+    keys = [f"{s:06d}" for s in range(PILOT)]
     rows: list[SearchedLevel] = []
-    for sigma in levels:
-        carrier = Carrier.of(numerics, flow, flow.schedule.sigmas(numerics.steps, sigma))
+    place, passed, step = next((i for i, s in enumerate(levels) if _left(flow, s) > 0.2), len(levels) - 1), None, 0
+    while parts and 0 <= place < len(levels):
+        carrier = Carrier.of(numerics, flow, flow.schedule.sigmas(numerics.steps, levels[place]))
         producer = Producer(carrier, given, None, sampler, finish)
-        keys = [f"{s:06d}" for s in range(PILOT)]
-        pilot = producer.pilot(run, f"search/{sigma:g}/pilot", keys, f"trying {sigma:g}")
-        copies = float((parts.margins(as_shown(pilot.values)) <= 1).any(1).double().mean()) if parts else 1.0
-        chosen = parts is not None and copies <= parts.usual
+        pilot = producer.pilot(run, f"search/{levels[place]:g}/pilot", keys, f"trying {levels[place]:g}")
+        shares = parts.shares(as_shown(pilot.values))
         calls = PILOT * sampler_calls_each(sampler, flow, numerics.solver, carrier.sigmas)[1]
-        rows.append(SearchedLevel(sigma=carrier.sigma, copies=copies, calls=calls, chosen=chosen))
-        if chosen:
+        rows.append(SearchedLevel(sigma=carrier.sigma, copies=max(s.value for s in shares), calls=calls, chosen=False))
+        pairs = zip(shares, usual, strict=True)
+        new = all(share.value - real <= math.hypot(_error(share), error) for share, (real, error) in pairs)
+        passed = rows[-1] if new else passed
+        step = step or (-1 if new else 1)
+        if new != (step < 0):
             break
-    if not rows or not rows[-1].chosen:
-        rows.append(SearchedLevel(sigma=top, chosen=True))
+        place += step
+    chosen = passed or SearchedLevel(sigma=top, chosen=True)
+    rows = [row for row in rows if row is not passed] + [chosen.but(chosen=True)]
     if run.ranks.main:
         write_kept(kept, to_json(rows))
     run.ranks.wait()
     return rows
+
+
+def _error(share: Score) -> float:
+    """A standard error of a share, to the side on which it is wider."""
+    return max(share.value - (share.low or 0.0), (share.high or 1.0) - share.value) / Z95
+
+
+def _usual_copies(given: Images) -> list[tuple[float, float]]:
+    """At each scale, the share of parts of one half of the examples that copy the other half's, and its standard error."""
+    first, second = (given.select(keys).values for keys in choose(given.keys, len(given) // 2, 0))
+    ways = [
+        Parts.of(as_shown(known), grids=_grids(given)).shares(as_shown(new))
+        for known, new in ((first, second), (second, first))
+    ]
+    return [((a.value + b.value) / 2, math.hypot(_error(a), _error(b)) / 2) for a, b in zip(*ways, strict=True)]
+
+
+def _grids(given: Images) -> list[int]:
+    """Of wholes, quarters and cells those that images of this size have."""
+    return [grid for grid in SCALES.values() if grid <= min(given.values.shape[2:])]
 
 
 def _left(flow: Denoiser, sigma: float) -> float:
@@ -99,8 +133,7 @@ def search_level(
     grids = [denoiser.schedule.sigmas(max(8, numerics.steps // 2), sigma) for sigma in levels]
     flow: Denoiser = denoiser
     if sampler.calibrate:
-        known = {"network": sampler.network, "patches": sampler.patches}
-        flow = calibrate(run, denoiser, sources, grids[-1], batch_size, "search/calibration", **known)
+        flow = calibrate(run, denoiser, sources, grids[-1], batch_size, sampler, "search/calibration")
     for sigma, sigmas in zip(levels, grids, strict=True):
         carrier = Carrier.of(numerics, flow, sigmas)
         latents = None

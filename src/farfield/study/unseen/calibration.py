@@ -9,10 +9,12 @@ from typing import ClassVar, final
 import torch
 from torch import Tensor
 
+from farfield.command.expand import Sampler
 from farfield.command.measures import GainLevel, ModelGain
 from farfield.core.artifact import Artifact, Images
 from farfield.core.interval import mean_score
 from farfield.core.runtime import Advance, exact_matmul
+from farfield.data.symmetry import apply, group, parse
 from farfield.diffusion.denoiser import Denoiser
 from farfield.diffusion.solver import integrate
 from farfield.study.bench.carrier import encode
@@ -41,14 +43,14 @@ def calibrate(
     examples: Images,
     sigmas: Tensor,
     batch_size: int,
+    sampler: Sampler,
     name: str = "calibration",
-    *,
-    network: bool = True,
-    patches: bool = True,
 ) -> CalibratedDenoiser:
-    """The denoiser corrected on the examples for the levels of a decoder's grid ``sigmas``; see `calibrate_at`."""
+    """The denoiser corrected on the examples for the levels of a decoder's grid ``sigmas``, as the sampler has it."""
     levels = denoiser.schedule.sigmas(min(STEPS, len(sigmas) - 1), float(sigmas[0])).flip(0)
-    return calibrate_at(run, denoiser, examples, levels, batch_size, name, network=network, patches=patches)
+    symmetry = parse(sampler.symmetry) if sampler.symmetry else ()
+    asked = sampler.network, sampler.patches, symmetry
+    return calibrate_at(run, denoiser, examples, levels, batch_size, name, *asked)
 
 
 def calibrate_at(
@@ -58,20 +60,21 @@ def calibrate_at(
     levels: Tensor,
     batch_size: int,
     name: str = "calibration",
-    *,
     network: bool = True,
     patches: bool = True,
+    symmetry: Sequence[str] = (),
 ) -> CalibratedDenoiser:
     """The denoiser corrected on the examples at ascending levels.
 
     Args:
         network: False is the control, the same without the frozen network.
         patches: whether the examples' patches may speak too.
+        symmetry: the domain's (`data.symmetry`), whose images of the examples have patches too.
     """
     keys = [f"{i:03d} {float(s):.6g}" for i, s in enumerate(levels)]
     place = {key: i for i, key in enumerate(keys)}
     x0 = encode(denoiser, examples)
-    known = domain_patches(x0) if patches else None
+    known = domain_patches(denoiser, examples, symmetry) if patches else None
 
     def work(part: tuple[str, ...], advance: Advance) -> Corrections:
         rows = []
@@ -99,11 +102,14 @@ def calibrate_at(
     return CalibratedDenoiser(denoiser, x0.mean(0), levels, fits, network=network, patches=known)
 
 
-def domain_patches(x0: Tensor) -> Patches:
-    """Patches of three sizes: a few pixels, a part of the image, and the whole of it."""
+def domain_patches(denoiser: Denoiser, examples: Images, symmetry: Sequence[str] = ()) -> Patches:
+    """Patches of three sizes, of the examples and their symmetric images: a few pixels, a part of the image, and the whole."""
+    members = group(symmetry) if symmetry else ("identity",)
+    x0 = torch.cat([encode(denoiser, Images(examples.keys, apply(examples.values, name))) for name in members])
     side = max(x0.shape[2:])
     block = 1 if side < 24 else max(2, side // 32)
-    return Patches(x0.float(), (2 * block + 1 - block % 2, 5 * block, 2 * side), block=block)
+    windows = (block + 2 * -(-block // 2), 5 * block, 2 * side)  # the margins of a block are the same on its four sides
+    return Patches(x0.float(), windows, block=block, copies=len(members))
 
 
 def model_gain(calibrated: CalibratedDenoiser) -> ModelGain:

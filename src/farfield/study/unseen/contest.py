@@ -184,10 +184,7 @@ class Contest:
         sigmas = self.denoiser.schedule.sigmas(numerics.steps, level)
         flow: Denoiser = self.denoiser
         if settings.calibrate:
-            size = numerics.loading.batch_size
-            flow = calibrate(
-                run, self.denoiser, given, sigmas, size, network=settings.network, patches=settings.patches
-            )
+            flow = calibrate(run, self.denoiser, given, sigmas, numerics.loading.batch_size, settings)
         searched: list[SearchedLevel] = []
         if settings.sampler == "sdedit":
             searched = least_level(run, flow, given, numerics, settings, self._finish(given))

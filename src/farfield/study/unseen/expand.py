@@ -15,6 +15,7 @@ from farfield.command.facts import SourceFacts
 from farfield.command.measures import Acceptance, Labelled, Selection
 from farfield.core.artifact import Images, Latents, save, write_json
 from farfield.data.picture import as_shown, save_pngs
+from farfield.diffusion.denoiser import Denoiser
 from farfield.study.bench.carrier import Carrier, describe_trip
 from farfield.study.bench.copies import local_copies
 from farfield.study.bench.domain import MOST_REFERENCES, Split, open_domain
@@ -38,6 +39,7 @@ from farfield.study.unseen.proposal import (
     sampler_calls,
     sampler_calls_each,
 )
+from farfield.unseen.calibration import CalibratedDenoiser
 from farfield.unseen.inversion import round_trip
 
 
@@ -83,10 +85,11 @@ def expand(settings: Expand, out: Path, *, quiet: bool = False) -> ExpandResult:
     if settings.sigma == "usual":
         level = usual_level(denoiser)
     grid, batch_size = denoiser.schedule.sigmas(numerics.steps, level), numerics.loading.batch_size
-    flow, known, sigmas = denoiser, None, grid
+    flow: Denoiser = denoiser
+    known, sigmas = None, grid
     if sampler.calibrate:
-        flow = calibrate(run, denoiser, given, grid, batch_size, network=sampler.network, patches=sampler.patches)
-        known = model_gain(flow)
+        flow = calibrated = calibrate(run, denoiser, given, grid, batch_size, sampler)
+        known = model_gain(calibrated)
     if settings.sigma == "usual" and sampler.sampler == "sdedit":
         searched = least_level(run, flow, given, numerics, sampler, domain.finish)
         sigmas = denoiser.schedule.sigmas(numerics.steps, searched[-1].sigma)
@@ -109,8 +112,8 @@ def expand(settings: Expand, out: Path, *, quiet: bool = False) -> ExpandResult:
     base = own.samples(run, "base", samples.keys, "the model's own samples")
 
     control = None
-    if settings.control and sampler.calibrate and sampler.network:
-        control = without_network(run, denoiser, given, grid, sigmas, numerics, sampler, domain.finish, samples.keys)
+    if settings.control and sampler.network and isinstance(flow, CalibratedDenoiser):
+        control = without_network(run, flow, given, sigmas, numerics, sampler, domain.finish, samples.keys)
         notes += [control] if isinstance(control, str) else []
 
     sets = {
