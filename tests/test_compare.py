@@ -130,7 +130,7 @@ def test_ours_is_what_expand_makes(root, run):
     assert outcome.code == 0, outcome.err
     assert torch.equal(images(out / "samples").values, images(run / "1-images" / "0008-ours" / "samples").values)
     assert torch.equal(images(out / "base").values, images(run / "1-images" / "base").values)
-    # Nothing is inverted, and the level is the first of those that were tried at which copies are no more than usual.
+    # Nothing is inverted, and the level is the last row of the search.
     told, html = summary(out), (out / "report.html").read_text()
     assert told["sampler"]["sampler"] == "sdedit" and told["solver"] == "euler"
     assert told["reconstruction"] is told["latent_certificate"] is told["selection"] is None

@@ -76,7 +76,8 @@ def least_level(
         if new != (step < 0):
             break
         place += step
-    chosen = passed or SearchedLevel(sigma=top, chosen=True)
+    # without a level that passes the highest, as the model's schedule has it
+    chosen = passed or SearchedLevel(sigma=float(flow.schedule.sigmas(numerics.steps, top)[0]), chosen=True)
     rows = [row for row in rows if row is not passed] + [chosen.but(chosen=True)]
     if run.ranks.main:
         write_kept(kept, to_json(rows))
