@@ -10,11 +10,11 @@ import torch
 from farfield.command.expand import Sampler
 from farfield.command.shared import Solving
 from farfield.core.artifact import Images
-from farfield.diffusion.exact import GaussianDenoiser
+from farfield.diffusion.exact import EmpiricalDenoiser, GaussianDenoiser
 from farfield.diffusion.schedule import ContinuousSchedule
 from farfield.study.bench.carrier import Carrier
 from farfield.study.bench.run import Run
-from farfield.study.unseen.bandwidth import least_level
+from farfield.study.unseen.bandwidth import least_level, settle
 from farfield.study.unseen.calibration import calibrate
 from farfield.study.unseen.proposal import Producer
 
@@ -92,3 +92,20 @@ def test_the_level_is_the_lowest_that_copies_no_more_than_examples_do(examples: 
     )  # an example under noise of its own spread is still itself; of ten times that no more
     again = least_level(run, gaussian(), examples, Solving(steps=100), Sampler("sdedit"), None)
     assert again == rows
+
+
+def test_where_walking_down_makes_nothing_new_patchworks_are_made_and_it_is_said(examples: Images, tmp_path: Path):
+    solving = Solving(steps=4)
+    few = examples.select(examples.keys[:5])
+    sampler, rows, said = settle(
+        Run(tmp_path / "few", "expand", {}, {}, True), gaussian(), few, solving, Sampler(), None
+    )
+    assert (sampler.sampler, sampler.candidates, rows) == ("patchwork", 3, []) and "Fewer than 8 examples" in str(said)
+    memory = EmpiricalDenoiser(examples.values, SCHEDULE)  # which makes the examples themselves from every level
+    run = Run(tmp_path / "memory", "expand", {}, {}, True)
+    sampler, rows, said = settle(run, memory, examples, Solving(steps=20), Sampler(), None)
+    assert sampler.sampler == "patchwork" and "copy more than examples" in str(said)
+    assert rows and all(row.copies == 1 and not row.new and not row.chosen for row in rows)
+    run = Run(tmp_path / "asked", "expand", {}, {}, True)
+    assert settle(run, gaussian(), examples, solving, Sampler("sdedit"), None)[0].sampler == "sdedit"
+    assert settle(run, gaussian(), examples, solving, Sampler("gaussian"), None) == (Sampler("gaussian"), [], None)

@@ -42,14 +42,14 @@ class Sampler(Settings):
     panel: ClassVar[str] = "How new images are drawn"
 
     sampler: Annotated[
-        Literal["sdedit", "noise", "patchwork", "interpolation", "gaussian", "perturbation", "geometric"],
+        Literal["auto", "sdedit", "noise", "patchwork", "interpolation", "gaussian", "perturbation", "geometric"],
         Option(
-            "sdedit: an example under noise, walked down with fresh noise and without its own patches; noise: the same from "
-            "noise alone; patchwork: each place mostly one of several inverted examples; interpolation: between two, on their "
-            "shell; gaussian: draws of the prior; perturbation: of an example towards a draw; geometric: draws accepted by "
-            "distance and angles."
+            "auto: sdedit where that makes new images of the examples, else the best of 3 patchworks; sdedit: an example under "
+            "noise, walked down with fresh noise and without its own patches; noise: the same from noise alone; patchwork: each "
+            "place mostly one of several inverted examples; interpolation: between two, on their shell; gaussian: draws of the "
+            "prior; perturbation: of an example towards a draw; geometric: draws accepted by distance and angles."
         ),
-    ] = "sdedit"
+    ] = "auto"
     prior: Annotated[
         Literal["isotropic", "diagonal", "lowrank"], Option("The law of the examples' latents that is drawn from.")
     ] = "isotropic"

@@ -93,7 +93,8 @@ class SearchedLevel(Result):
         float | None,
         "squared MMD of candidates from one half of the examples to the other half, in the model's features",
     ] = None
-    copies: Annotated[float | None, "share of copies among the candidates"] = None
+    copies: Annotated[float | None, "share of copies among the candidates; of sdedit the largest of the scales'"] = None
+    new: Annotated[bool | None, "of sdedit: whether they copy no more than examples copy one another"] = None
     calls: Annotated[
         int, "images through the network in trying it; a calibration of the search's own counts with the last"
     ] = 0

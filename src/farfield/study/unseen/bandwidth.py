@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 from farfield.audit.local import SCALES, Parts
 from farfield.command.expand import Sampler
@@ -26,7 +27,7 @@ SEARCHED = (5.0, 10.0, 20.0)
 
 STARTS = (0.5, 0.75, 1.1, 1.6, 2.4, 3.5, 5.0, 7.5, 11.0)
 """Levels from which `least_level` tries to walk down."""
-PILOT, FEWEST = 48, 8
+PILOT, FEWEST, CANDIDATES = 48, 8, 3
 
 USUAL = 20.0
 """The level that is taken without a search: with a calibrated denoiser 5, 20 and 40 hardly differ in distance to held-out
@@ -36,6 +37,33 @@ images, and copies are fewest at the higher ones."""
 def usual_level(denoiser: Denoiser) -> float:
     """`USUAL`, or the model's last level where that is lower."""
     return min(USUAL, denoiser.schedule.sigma_max)
+
+
+def settle(
+    run: Run, flow: Denoiser, given: Images, numerics: Solving, sampler: Sampler, finish: Finish | None
+) -> tuple[Sampler, list[SearchedLevel], str | None]:
+    """What ``auto`` and ``sdedit`` come to at the usual level: the sampler, the levels that were tried, and what is to be said.
+
+    ``auto`` is sdedit where it makes new images of these examples at some level, and else patchworks, the best of CANDIDATES.
+    """
+    if sampler.sampler not in ("auto", "sdedit"):
+        return sampler, [], None
+    walking = replace(sampler, sampler="sdedit")
+    searched = least_level(run, flow, given, numerics, walking, finish)
+    if sampler.sampler == "sdedit" or searched[-1].new:
+        return walking, searched, None
+    least = CANDIDATES if len(given) > 2 else 1  # of two there is nothing to tell a copy by
+    mixing = replace(sampler, sampler="patchwork", candidates=max(least, sampler.candidates))
+    rows = [row.but(chosen=False) for row in searched if row.copies is not None]
+    if not rows:
+        said = f"Fewer than {FEWEST} examples tell nothing of copies"
+    else:
+        said = "From every level that was tried, examples that are walked down copy more than examples copy one another"
+    return (
+        mixing,
+        rows,
+        f"{said}: patchworks were made instead, the best of {mixing.candidates} candidates (--sampler auto).",
+    )
 
 
 def least_level(
@@ -49,7 +77,8 @@ def least_level(
     examples vary by, downwards as long as they pass, or upwards until one does. Nothing held out is looked at.
 
     Returns:
-        A row for each level that was tried, the chosen one last.
+        A row for each level that was tried, the chosen one last; where none passes, the one that copies least, or with fewer than
+        FEWEST examples, which tell nothing of copies, the usual level.
     """
     kept = run.folder / "search.json"
     if (known := read_kept(kept)) is not None:
@@ -68,17 +97,19 @@ def least_level(
         pilot = producer.pilot(run, f"search/{levels[place]:g}/pilot", keys, f"trying {levels[place]:g}")
         shares = parts.shares(as_shown(pilot.values))
         calls = PILOT * sampler_calls_each(sampler, flow, numerics.solver, carrier.sigmas)[1]
-        rows.append(SearchedLevel(sigma=carrier.sigma, copies=max(s.value for s in shares), calls=calls, chosen=False))
         pairs = zip(shares, usual, strict=True)
         new = all(share.value - real <= math.hypot(_error(share), error) for share, (real, error) in pairs)
+        copies = max(share.value for share in shares)
+        rows.append(SearchedLevel(sigma=carrier.sigma, copies=copies, new=new, calls=calls, chosen=False))
         passed = rows[-1] if new else passed
         step = step or (-1 if new else 1)
         if new != (step < 0):
             break
         place += step
-    # without a level that passes the highest, as the model's schedule has it
-    chosen = passed or SearchedLevel(sigma=float(flow.schedule.sigmas(numerics.steps, top)[0]), chosen=True)
-    rows = [row for row in rows if row is not passed] + [chosen.but(chosen=True)]
+    last = float(flow.schedule.sigmas(numerics.steps, top)[0])
+    fewest = min(rows, key=lambda row: row.copies or 0.0, default=SearchedLevel(sigma=last, chosen=True))
+    chosen = passed or fewest
+    rows = [row for row in rows if row is not chosen] + [chosen.but(chosen=True)]
     if run.ranks.main:
         write_kept(kept, to_json(rows))
     run.ranks.wait()

@@ -14,7 +14,7 @@ from farfield.audit.advice import added, advise
 from farfield.audit.distribution import kernel_difference
 from farfield.audit.stored import in_memory
 from farfield.command.compare import Compare, ComparedDomain, Count, Entry, RealFields, Tuned
-from farfield.command.measures import Labelled, Measures, SearchedLevel
+from farfield.command.measures import Labelled, Measures
 from farfield.core.artifact import Images, save
 from farfield.core.error import FarfieldError
 from farfield.core.runtime import progress
@@ -32,7 +32,7 @@ from farfield.study.bench.measure import compare as distances
 from farfield.study.bench.measure import descriptions, newness
 from farfield.study.bench.physical import field_measures
 from farfield.study.bench.run import Inputs, Run
-from farfield.study.unseen.bandwidth import least_level, usual_level
+from farfield.study.unseen.bandwidth import CANDIDATES, settle, usual_level
 from farfield.study.unseen.calibration import calibrate
 from farfield.study.unseen.control import SAMPLERS, WITHOUT_MODEL, described_by, make, open_foreign
 from farfield.study.unseen.proposal import (
@@ -185,10 +185,11 @@ class Contest:
         flow: Denoiser = self.denoiser
         if settings.calibrate:
             flow = calibrate(run, self.denoiser, given, sigmas, numerics.loading.batch_size, settings)
-        searched: list[SearchedLevel] = []
-        if settings.sampler == "sdedit":
-            searched = least_level(run, flow, given, numerics, settings, self._finish(given))
-            sigmas = self.denoiser.schedule.sigmas(numerics.steps, searched[-1].sigma)
+        settings, searched, said = settle(run, flow, given, numerics, settings, self._finish(given))
+        self.notes += [f"{name} with {len(given)} examples: {said}"] if said else []
+        sigmas = next(
+            (self.denoiser.schedule.sigmas(numerics.steps, row.sigma) for row in searched if row.chosen), sigmas
+        )
         carrier, latents = Carrier.of(numerics, flow, sigmas), None
         if settings.sampler not in DESCENTS:
             latents = carrier.up(run, "latents", given, f"{name}: inverting")
@@ -215,7 +216,8 @@ class Contest:
         most = None
         if name != "release":
             # what ours takes at most, its search aside: what it does take is not known where it is not among the methods
-            allowance = sampler_calls(SAMPLERS["ours"], count, n, self.numerics)
+            dearest = replace(SAMPLERS["ours"], sampler="patchwork", candidates=CANDIDATES)
+            allowance = sampler_calls(dearest, count, n, self.numerics)
             most = max(0, int(t.budget * sum(allowance.values())) - n * self.calls)
         unused = {"budget", "share", "patience"} if most is None else {"epochs"}
         unused |= set() if name == "lora" else {"rank"}

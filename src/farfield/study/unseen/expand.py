@@ -26,7 +26,7 @@ from farfield.study.bench.physical import compare, describe_fields, write_fields
 from farfield.study.bench.run import Run
 from farfield.study.bench.units import units_of
 from farfield.study.unseen.ablation import network_adds, without_network
-from farfield.study.unseen.bandwidth import least_level, search_level, usual_level
+from farfield.study.unseen.bandwidth import search_level, settle, usual_level
 from farfield.study.unseen.calibration import calibrate, model_gain
 from farfield.study.unseen.proposal import (
     DESCENTS,
@@ -58,6 +58,8 @@ def expand(settings: Expand, out: Path, *, quiet: bool = False) -> ExpandResult:
     )
     given, physical = domain.examples, domain.physical
     check_sampler(sampler, len(given))
+    if sampler.sampler == "auto" and settings.sigma != "usual":
+        sampler = replace(sampler, sampler="sdedit")
     run = Run.of(
         out,
         settings,
@@ -90,9 +92,10 @@ def expand(settings: Expand, out: Path, *, quiet: bool = False) -> ExpandResult:
     if sampler.calibrate:
         flow = calibrated = calibrate(run, denoiser, given, grid, batch_size, sampler)
         known = model_gain(calibrated)
-    if settings.sigma == "usual" and sampler.sampler == "sdedit":
-        searched = least_level(run, flow, given, numerics, sampler, domain.finish)
-        sigmas = denoiser.schedule.sigmas(numerics.steps, searched[-1].sigma)
+    if settings.sigma == "usual":
+        sampler, searched, said = settle(run, flow, given, numerics, sampler, domain.finish)
+        notes += [said] if said else []
+        sigmas = next((denoiser.schedule.sigmas(numerics.steps, row.sigma) for row in searched if row.chosen), grid)
     carrier, each = Carrier.of(numerics, flow, sigmas), sampler_calls_each(sampler, flow, numerics.solver, sigmas)
 
     latents = trip = codec = proof = None
