@@ -74,7 +74,8 @@ def least_level(
     The lower the level, the more of an example is left, and the likelier the sample; the higher, the newer. Of a pilot no larger
     share of the wholes, of the quarters or of the cells may be copies than one half of the examples has of the other, give or
     take a standard error of the difference. Levels are tried from the one where denoising is left with a fifth of what the
-    examples vary by, downwards as long as they pass, or upwards until one does. Nothing held out is looked at.
+    examples vary by, downwards as long as they pass, or upwards until one does or copies more than the one before. Nothing
+    held out is looked at.
 
     Returns:
         A row for each level that was tried, the chosen one last; where none passes, the one that copies least, or with fewer than
@@ -103,8 +104,8 @@ def least_level(
         rows.append(SearchedLevel(sigma=carrier.sigma, copies=copies, new=new, calls=calls, chosen=False))
         passed = rows[-1] if new else passed
         step = step or (-1 if new else 1)
-        if new != (step < 0):
-            break
+        if new != (step < 0) or (len(rows) > 1 and not new and copies > (rows[-2].copies or 0.0)):
+            break  # a higher level that copies more: what it makes is all alike
         place += step
     last = float(flow.schedule.sigmas(numerics.steps, top)[0])
     fewest = min(rows, key=lambda row: row.copies or 0.0, default=SearchedLevel(sigma=last, chosen=True))
