@@ -33,7 +33,7 @@ from farfield.data.bundled import PREFIX
 from farfield.diffusion.denoiser import Denoiser
 from farfield.diffusion.precondition import Family
 
-BUNDLED = ("cifar10-32", "digits-memorizing", "digits-generalizing")
+BUNDLED = ("cifar10-32", "galaxies-64", "digits-memorizing", "digits-generalizing")
 """Models that ship inside the package."""
 
 _DIGESTED = (".json", ".safetensors", ".bin", ".txt")
