@@ -73,9 +73,8 @@ def least_level(
 
     The lower the level, the more of an example is left, and the likelier the sample; the higher, the newer. Of a pilot no larger
     share of the wholes, of the quarters or of the cells may be copies than one half of the examples has of the other, give or
-    take a standard error of the difference. Levels are tried from the one where denoising is left with a fifth of what the
-    examples vary by, downwards as long as they pass, or upwards until one does or copies more than the one before. Nothing
-    held out is looked at.
+    take a standard error of the difference. Levels are tried upwards, from the one where denoising is left with a fifth of what
+    the examples vary by, until one passes or copies more than the one before. Nothing held out is looked at.
 
     Returns:
         A row for each level that was tried, the chosen one last; where none passes, the one that copies least, or with fewer than
@@ -91,25 +90,22 @@ def least_level(
     usual = _usual_copies(given) if levels else []
     keys = [f"{s:06d}" for s in range(PILOT)]
     rows: list[SearchedLevel] = []
-    place, passed, step = next((i for i, s in enumerate(levels) if _left(flow, s) > 0.2), len(levels) - 1), None, 0
-    while parts and 0 <= place < len(levels):
-        carrier = Carrier.of(numerics, flow, flow.schedule.sigmas(numerics.steps, levels[place]))
+    for sigma in (s for s in levels if _left(flow, s) > 0.2):
+        carrier = Carrier.of(numerics, flow, flow.schedule.sigmas(numerics.steps, sigma))
         producer = Producer(carrier, given, None, sampler, finish)
-        pilot = producer.pilot(run, f"search/{levels[place]:g}/pilot", keys, f"trying {levels[place]:g}")
-        shares = parts.shares(as_shown(pilot.values))
+        pilot = producer.pilot(run, f"search/{sigma:g}/pilot", keys, f"trying {sigma:g}")
+        shares = parts.shares(as_shown(pilot.values)) if parts else []
         calls = PILOT * sampler_calls_each(sampler, flow, numerics.solver, carrier.sigmas)[1]
         pairs = zip(shares, usual, strict=True)
         new = all(share.value - real <= math.hypot(_error(share), error) for share, (real, error) in pairs)
         copies = max(share.value for share in shares)
+        worse = bool(rows) and copies > (rows[-1].copies or 0.0)  # what a higher level makes is all alike
         rows.append(SearchedLevel(sigma=carrier.sigma, copies=copies, new=new, calls=calls, chosen=False))
-        passed = rows[-1] if new else passed
-        step = step or (-1 if new else 1)
-        if new != (step < 0) or (len(rows) > 1 and not new and copies > (rows[-2].copies or 0.0)):
-            break  # a higher level that copies more: what it makes is all alike
-        place += step
+        if new or worse:
+            break
     last = float(flow.schedule.sigmas(numerics.steps, top)[0])
     fewest = min(rows, key=lambda row: row.copies or 0.0, default=SearchedLevel(sigma=last, chosen=True))
-    chosen = passed or fewest
+    chosen = next((row for row in rows if row.new), fewest)
     rows = [row for row in rows if row is not chosen] + [chosen.but(chosen=True)]
     if run.ranks.main:
         write_kept(kept, to_json(rows))
