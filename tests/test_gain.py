@@ -12,7 +12,7 @@ from test_calibration import white
 from tiny import farfield, make_images, make_model, summary
 
 from farfield.audit.contribution import contribution
-from farfield.command.measures import GainLevel
+from farfield.command.contribution import GainLevel
 from farfield.core.artifact import Images, Store
 from farfield.core.score import Score
 from farfield.diffusion.denoiser import Denoiser

@@ -240,3 +240,14 @@ def test_the_bundled_galaxies_are_a_mixer_that_denoises():
         answer = denoiser(clean + sigma * noise, torch.tensor(sigma))
         blurs = [torch.nn.functional.avg_pool2d(clean + sigma * noise, k, 1, k // 2) for k in (3, 5, 9, 17)]
         assert float((answer - clean).square().mean()) < min(float((b - clean).square().mean()) for b in blurs)
+
+
+@pytest.mark.parametrize("command", ["gain", "expand"])
+def test_fields_are_read_through_the_models_stretch_whoever_reads_them(model, tmp_path, command):
+    values = np.random.default_rng(0).uniform(0, 1, (8, 8, 8)).astype(np.float32)
+    np.savez(tmp_path / "sky.npz", images=values)
+    words = [tmp_path / "sky.npz", model] if command == "gain" else [model, tmp_path / "sky.npz", *QUICK]
+    assert farfield(command, *words, "-o", tmp_path / "run", "--stretch", "model").code == 0
+    told = summary(tmp_path / "run")
+    physical = told["models"][0]["physical"] if command == "gain" else told["physical"]
+    assert physical["stretch"]["kind"] == "log1p"

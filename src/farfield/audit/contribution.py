@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
-from farfield.command.measures import NetworkAdds
+from farfield.command.contribution import NetworkAdds
 from farfield.core.score import Score
 from farfield.present.words import score
 

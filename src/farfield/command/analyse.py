@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
+from farfield.command.contribution import ModelGain
 from farfield.command.facts import ModelFacts, SourceFacts, Spread
 from farfield.command.likeness import trusted
-from farfield.command.measures import ModelGain, PhysicalFacts, SearchedLevel
+from farfield.command.measures import PhysicalFacts, SearchedLevel
 from farfield.command.option import Option
 from farfield.command.result import Result
 from farfield.command.settings import Settings

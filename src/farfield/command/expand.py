@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
 
+from farfield.command.contribution import ModelGain, NetworkAdds
 from farfield.command.facts import ModelFacts, SourceFacts
 from farfield.command.likeness import Descriptors
 from farfield.command.measures import (
@@ -15,9 +16,7 @@ from farfield.command.measures import (
     FieldSets,
     Labelled,
     LocalCopies,
-    ModelGain,
     Nearest,
-    NetworkAdds,
     Novelty,
     PhysicalFacts,
     RoundTrip,

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated
 
+from farfield.command.contribution import ModelGain
 from farfield.command.facts import ModelFacts, SourceFacts
-from farfield.command.measures import ModelGain, PhysicalFacts
+from farfield.command.measures import PhysicalFacts
 from farfield.command.option import Argument, Option
 from farfield.command.result import Result
 from farfield.command.settings import Settings

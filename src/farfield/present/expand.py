@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from farfield.command.contribution import NetworkAdds
 from farfield.command.expand import ExpandResult
-from farfield.command.measures import NetworkAdds, SearchedLevel
+from farfield.command.measures import SearchedLevel
 from farfield.core.artifact import read_json
 from farfield.present import field, gain, gallery, measured, plot, verdict
 from farfield.present.page import Content, Picture, Section, Table, charts

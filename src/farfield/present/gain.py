@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean
 
+from farfield.command.contribution import GainLevel, ModelGain
 from farfield.command.gain import GainResult
-from farfield.command.measures import GainLevel, ModelGain
 from farfield.core.score import Score
 from farfield.present.curve import Line, curves
 from farfield.present.page import Chart, Content, Section, Table, charts

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from farfield.command.measures import GainLevel
+from farfield.command.contribution import GainLevel
 from farfield.core.score import Score
 from farfield.present.words import level, score, share
 from farfield.unseen.calibration import LEFT_OUT

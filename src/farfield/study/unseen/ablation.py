@@ -10,8 +10,9 @@ from torch import Tensor
 from farfield.audit.contribution import contribution
 from farfield.audit.distribution import kernel_difference
 from farfield.audit.stored import StoredFeatures, in_memory
+from farfield.command.contribution import NetworkAdds
 from farfield.command.expand import Sampler
-from farfield.command.measures import BySet, NetworkAdds
+from farfield.command.measures import BySet
 from farfield.command.shared import Solving
 from farfield.core.artifact import Features, Images
 from farfield.core.error import FarfieldError

@@ -59,11 +59,8 @@ def settle(
         said = f"Fewer than {FEWEST} examples tell nothing of copies"
     else:
         said = "From every level that was tried, examples that are walked down copy more than examples copy one another"
-    return (
-        mixing,
-        rows,
-        f"{said}: patchworks were made instead, the best of {mixing.candidates} candidates (--sampler auto).",
-    )
+    chosen = f", the best of {mixing.candidates} candidates" if mixing.candidates > 1 else ""
+    return mixing, rows, f"{said}: patchworks were made instead{chosen} (--sampler auto)."
 
 
 def least_level(

@@ -9,8 +9,8 @@ from typing import ClassVar, final
 import torch
 from torch import Tensor
 
+from farfield.command.contribution import GainLevel, ModelGain
 from farfield.command.expand import Sampler
-from farfield.command.measures import GainLevel, ModelGain
 from farfield.core.artifact import Artifact, Images
 from farfield.core.interval import mean_score
 from farfield.core.runtime import Advance, exact_matmul

@@ -25,6 +25,7 @@ from farfield.study.bench.domain import Domain, Split, check_spread, open_source
 from farfield.study.bench.numerics import load_model, model_facts
 from farfield.study.bench.physical import describe_fields
 from farfield.study.bench.run import Run
+from farfield.study.bench.units import units_of
 from farfield.study.unseen.calibration import VIEWS, calibrate_at, model_gain, overall_gain
 from farfield.unseen.calibration import CalibratedDenoiser, fit_level
 from farfield.unseen.gain import advise, counts, headline, rank
@@ -99,7 +100,11 @@ def _examples(settings: Gain, denoiser: Denoiser) -> Domain:
     """The same examples for every model, at its own size; those that `farfield expand` would take of pictures."""
     source, split = settings.examples, Split(settings.count, seed=settings.seed)
     domain = open_source(
-        source, denoiser.image_shape, settings.reading, draw=lambda keys: split.examples(keys, source)[0]
+        source,
+        denoiser.image_shape,
+        settings.reading,
+        draw=lambda keys: split.examples(keys, source)[0],
+        units=units_of(denoiser),
     )
     if len(domain.examples) < 2:
         raise FarfieldError(f"{source}: only {len(domain.examples)} examples can be read; expected at least 2")
