@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -119,6 +120,24 @@ def test_a_control_is_expand_without_the_network(root, run):
     assert done.code == 0, done.err
     assert torch.equal(images(out / "samples").values, images(run[0] / "1-images" / "0005-wiener" / "samples").values)
     assert sum(json.loads((out / "summary.json").read_text())["evaluations"].values()) == 0
+
+
+def test_a_control_goes_the_way_that_ours_came_to(root):
+    done = compare(root, root / "way", "--counts", 10, "--methods", "patches,ours")
+    assert done.code == 0, done.err
+    made = root / "way" / "1-images"
+    ours, patches = (result(root / "way").domains[0].counts[0].methods[name] for name in ("ours", "patches"))
+    assert patches.sampler == replace(ours.sampler, network=False) and patches.sigma == ours.sigma
+    assert list(made.glob("*/search.json")) == [made / "0010-ours" / "search.json"]  # searched once
+    done = farfield("expand", root / "model", root / "images", "-o", root / "whole", *QUICK, "--examples", 10)
+    assert done.code == 0, done.err
+    pairs = zip(
+        images(root / "whole" / "control" / "samples").values,
+        images(made / "0010-patches" / "samples").values,
+        strict=True,
+    )
+    # expand's control takes the first candidate of each seed, and so do most here
+    assert sum(torch.equal(alone, control) for alone, control in pairs) >= 2
 
 
 @pytest.mark.parametrize("solver", ["euler", "heun", "midpoint", "multistep"])

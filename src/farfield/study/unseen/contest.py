@@ -14,7 +14,8 @@ from farfield.audit.advice import added, advise
 from farfield.audit.distribution import kernel_difference
 from farfield.audit.stored import in_memory
 from farfield.command.compare import Compare, ComparedDomain, Count, Entry, RealFields, Tuned
-from farfield.command.measures import Labelled, Measures
+from farfield.command.expand import Sampler
+from farfield.command.measures import Labelled, Measures, SearchedLevel
 from farfield.core.artifact import Images, save
 from farfield.core.error import FarfieldError
 from farfield.core.runtime import progress
@@ -61,6 +62,17 @@ class Made:
     paired: dict[str, Score] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Way:
+    """How a sampler goes about some examples: what it asks, how it starts, the levels that it tried, what is to be said."""
+
+    run: Run
+    flow: Denoiser
+    sampler: Sampler
+    searched: list[SearchedLevel]
+    said: str | None
+
+
 class Contest:
     """The methods on one domain, in a folder of its own."""
 
@@ -73,6 +85,7 @@ class Contest:
         self.keys = [f"{s:06d}" for s in range(settings.seed, settings.seed + settings.n)]
         self.last = denoiser.schedule.sigmas(self.numerics.steps)  # the grid from the model's last level
         self.calls = network_calls(self.numerics.solver, self.numerics.steps)
+        self.gone: dict[tuple[str, int], Way] = {}
         self.notes = list(domain.notes)
         for name, images in self.foreign.items():
             if len(images) < settings.n:
@@ -176,20 +189,12 @@ class Contest:
 
     def _sampled(self, name: str, given: Images) -> Made | None:
         """From the frozen model; None where the sampler cannot serve these examples, which is noted."""
-        settings, numerics = SAMPLERS[name], self.numerics
-        if len(given) < 3:  # nothing to tell a copy by
-            settings = replace(settings, candidates=1)
-        run = self._folder(name, given, settings.request())
+        numerics, way = self.numerics, self._ways(name, given)
+        run, flow, settings = way.run, way.flow, way.sampler
+        self.notes += [f"{name} with {len(given)} examples: {way.said}"] if way.said else []
         level = usual_level(self.denoiser) if settings.calibrate else None
+        level = next((row.sigma for row in way.searched if row.chosen), level)
         sigmas = self.denoiser.schedule.sigmas(numerics.steps, level)
-        flow: Denoiser = self.denoiser
-        if settings.calibrate:
-            flow = calibrate(run, self.denoiser, given, sigmas, numerics.loading.batch_size, settings)
-        settings, searched, said = settle(run, flow, given, numerics, settings, self._finish(given))
-        self.notes += [f"{name} with {len(given)} examples: {said}"] if said else []
-        sigmas = next(
-            (self.denoiser.schedule.sigmas(numerics.steps, row.sigma) for row in searched if row.chosen), sigmas
-        )
         carrier, latents = Carrier.of(numerics, flow, sigmas), None
         if settings.sampler not in DESCENTS:
             latents = carrier.up(run, "latents", given, f"{name}: inverting")
@@ -207,8 +212,33 @@ class Contest:
                 chooser = fit_chooser(run, self.denoiser, producer, given)
         samples = produce(run, producer, chooser, self.keys)
         each = sampler_calls_each(settings, flow, numerics.solver, sigmas)
-        calls = sampler_calls(settings, len(given), len(self.keys), numerics, each, searched=searched, chooser=chooser)
+        paid = way.searched if name == "ours" else []
+        calls = sampler_calls(settings, len(given), len(self.keys), numerics, each, searched=paid, chooser=chooser)
         return self._entry(run, samples, calls, sigma=carrier.sigma, sampler=settings)
+
+    def _ways(self, name: str, given: Images) -> Way:
+        """How a sampler goes about these examples; a control goes the way of ours, where that is among the methods."""
+        if (name, len(given)) in self.gone:
+            return self.gone[name, len(given)]
+        settings, numerics = SAMPLERS[name], self.numerics
+        if len(given) < 3:  # nothing to tell a copy by
+            settings = replace(settings, candidates=1)
+        run, flow = self._folder(name, given, settings.request()), self.denoiser
+        searched, said = list[SearchedLevel](), None
+        follows = settings.sampler == "auto" and name != "ours" and "ours" in self.settings.chosen
+        if follows:
+            ours = self._ways("ours", given)
+            searched, settings = (
+                ours.searched,
+                replace(ours.sampler, network=settings.network, patches=settings.patches),
+            )
+        if settings.calibrate:
+            sigmas = flow.schedule.sigmas(numerics.steps, usual_level(flow))
+            flow = calibrate(run, flow, given, sigmas, numerics.loading.batch_size, settings)
+        if not follows:
+            settings, searched, said = settle(run, flow, given, numerics, settings, self._finish(given))
+        self.gone[name, len(given)] = Way(run, flow, settings, searched, said)
+        return self.gone[name, len(given)]
 
     def _tuned(self, name: str, given: Images) -> Made:
         """From a model tuned on the examples."""

@@ -1,8 +1,9 @@
 """Methods of `farfield compare` that train nothing: samplers by name, controls without a model, samples made elsewhere.
 
-The controls answer what a model is needed for. ``wiener`` and ``patches`` are ours to the letter without the network: what is
-left calibrates to the examples' Wiener filter, and to that with their patches. ``pixels`` mixes the pictures as ours mixes
-latents, the same parents in the same places for the same seed. ``examples`` shows what copies score.
+The controls answer what a model is needed for. ``wiener`` and ``patches`` are ours without the network, in the way and from
+the level that ours came to: what is left calibrates to the examples' Wiener filter, and to that with their patches.
+``pixels`` mixes the pictures as ours mixes latents, the same parents in the same places for the same seed. ``examples`` shows
+what copies score.
 """
 
 from __future__ import annotations
