@@ -28,7 +28,7 @@ from farfield.diffusion.schedule import ContinuousSchedule
 from farfield.diffusion.solver import network_calls
 from farfield.present.methods import gains, meaning
 from farfield.study.unseen.calibration import calls_each
-from farfield.study.unseen.control import SAMPLERS, mixed, repeated
+from farfield.study.unseen.control import PARENTS, SAMPLERS, WITHOUT_MODEL, mixed, repeated
 from farfield.study.unseen.proposal import sampler_calls, sampler_calls_each
 from farfield.unseen.jitter import jitter
 
@@ -138,6 +138,16 @@ def test_a_control_goes_the_way_that_ours_came_to(root):
     )
     # expand's control takes the first candidate of each seed, and so do most here
     assert sum(torch.equal(alone, control) for alone, control in pairs) >= 2
+
+
+def test_the_parent_that_is_told_is_the_one_that_was_changed():
+    """Of flat examples, far apart in shade, each image is nearest to the one that it was made from."""
+    shades = torch.linspace(-0.8, 0.8, 5, dtype=torch.float64)
+    flat, seeds = shades[:, None, None, None].expand(5, 3, 8, 8), range(40)
+    for name in ("augment", "examples"):
+        made = (WITHOUT_MODEL[name](flat, seeds).mean((1, 2, 3)) - shades[:, None]).abs().argmin(0).tolist()
+        told = PARENTS[name](5, seeds)
+        assert set(told) == {*range(5)} and sum(a == b for a, b in zip(made, told, strict=True)) >= 36
 
 
 @pytest.mark.parametrize("solver", ["euler", "heun", "midpoint", "multistep"])

@@ -39,6 +39,16 @@ def test_it_is_as_right_and_as_sure_as_the_posterior_of_two_gaussians():
     assert found.samples.value < 0.02 and found.classes == 2 and found.commonest == 0.5
 
 
+def test_what_samples_teach_is_tried_on_real_images():
+    """As right as examples where they follow the same law; as often wrong where their classes are exchanged."""
+    (x, labels), (real, real_labels), (made, of) = two(600, 3.0, 0), two(2000, 3.0, 1), two(600, 3.0, 2)
+    known = {"examples": x, "labels": labels, "real": real, "real_labels": real_labels, "samples": made}
+    taught = sureness(**known, sample_labels=of).taught
+    assert taught is not None and taught.n == 2000 and taught.value == pytest.approx(below(1.5), abs=0.02)
+    assert sureness(**known, sample_labels=1 - of).taught.value == pytest.approx(1 - taught.value, abs=1e-3)
+    assert sureness(**known, sample_labels=of.where(of == 1, -1)).taught is None is sureness(**known).taught
+
+
 def test_no_relation_is_no_confidence():
     x, labels = two(60, 0.0, 0, d=200)
     told = Classifier.fit(x, labels).probabilities(two(300, 0.0, 1, d=200)[0])

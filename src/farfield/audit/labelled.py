@@ -79,12 +79,17 @@ def sureness(
     real: Features | Tensor,
     real_labels: Tensor,
     samples: Features | Tensor,
+    sample_labels: Tensor | None = None,
 ) -> Labelled:
     """The share of samples that a classifier of the examples is sure of, beside that of held-out real images.
+
+    Where samples have classes too, a classifier that they alone teach is tried on the real images: train on synthetic, test on
+    real (Esteban, Hyland, Rätsch, arXiv 1706.02633), beside the accuracy of the one that the examples teach.
 
     Args:
         examples, real, samples: features ``[., d]`` of one descriptor.
         labels, real_labels: classes of examples and of real images, whole numbers from 0.
+        sample_labels: classes of the samples in the same numbers, −1 for a sample of none.
 
     Raises:
         FarfieldError: as of `Classifier.fit`, or an empty set.
@@ -98,7 +103,17 @@ def sureness(
         commonest=float(real_labels.bincount().max()) / len(real_labels),
         samples=_sure(made),
         real=_sure(told),
+        taught=None if sample_labels is None else _taught(samples, sample_labels, real, real_labels),
     )
+
+
+def _taught(samples: Features | Tensor, labels: Tensor, real: Features | Tensor, real_labels: Tensor) -> Score | None:
+    """How often a classifier of samples is right on real images; None where they are of fewer than two classes."""
+    known = labels >= 0
+    if len(labels[known].unique()) < 2:
+        return None
+    right = Classifier.fit(rows(samples, "samples")[known], labels[known]).probabilities(real).argmax(1) == real_labels
+    return proportion(int(right.sum()), len(right))
 
 
 def _sure(probabilities: Tensor) -> Score:

@@ -140,6 +140,11 @@ class Labelled(Result):
     commonest: Annotated[float, "share of the commonest class among these: the accuracy of guessing"]
     samples: Annotated[Score, "share of samples of which one class has a probability above 0.9"]
     real: Annotated[Score, "the same of held-out real images"]
+    taught: Annotated[
+        Score | None,
+        "accuracy on held-out real images of a classifier that is taught by the samples alone, each in the class of the example "
+        "that it was made from; null where samples are of several examples",
+    ] = None
 
 
 class StandingRow(Result):

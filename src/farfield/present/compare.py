@@ -160,11 +160,18 @@ def labels_table(row: Count) -> Table | None:
     if not sure:
         return None
     first = next(iter(sure.values()))
-    lines: list[list[Any]] = [[titled(name), *(one.samples for one in rows.values())] for name, rows in sure.items()]
-    lines.append([TITLES["real"], *(one.real for one in first.values())])
-    lines.append(["right on held-out images", *(one.accuracy for one in first.values())])
-    title = f"{number(row.count)} examples, share of images that a classifier of their classes is more than 0.9 sure of"
-    return Table(["", *(f"{d} features" for d in first)], lines, title, [i for i, n in enumerate(sure) if n == "ours"])
+    lines: list[list[Any]] = [
+        [titled(name), *(part for one in rows.values() for part in (one.samples, one.taught))]
+        for name, rows in sure.items()
+    ]
+    lines.append([TITLES["real"], *(part for one in first.values() for part in (one.real, one.accuracy))])
+    title = (
+        f"{number(row.count)} examples: share of images that a classifier of their classes is more than 0.9 sure of; and how "
+        "often one that is taught by a method's images, each in the class of the example that it was made from, is right on "
+        "held-out ones (beside the one that the examples teach)"
+    )
+    columns = ["", *(part for d in first for part in (f"sure, {d} features", f"right, {d} features"))]
+    return Table(columns, lines, title, [i for i, n in enumerate(sure) if n == "ours"])
 
 
 def fields_table(domain: ComparedDomain, row: Count) -> Table | None:

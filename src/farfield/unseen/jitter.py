@@ -41,8 +41,17 @@ def jitter(examples: Tensor, seeds: Sequence[int]) -> Tensor:
     return torch.stack([_changed(examples, generator(seed, "jitter")) for seed in seeds])
 
 
+def jittered(n: int, seeds: Sequence[int]) -> list[int]:
+    """Of n examples, the one that `jitter` changes for each seed."""
+    return [_drawn(n, generator(seed, "jitter")) for seed in seeds]
+
+
+def _drawn(n: int, g: torch.Generator) -> int:
+    return int(torch.randint(n, (), generator=g))
+
+
 def _changed(examples: Tensor, g: torch.Generator) -> Tensor:
-    x = examples[int(torch.randint(len(examples), (), generator=g))].double()
+    x = examples[_drawn(len(examples), g)].double()
     area, across, down, mirror, contrast, brightness = torch.rand(6, generator=g, dtype=torch.float64).tolist()
     side = (SMALLEST + (1 - SMALLEST) * area) ** 0.5
     # sampling places run from -1 to 1 across the image

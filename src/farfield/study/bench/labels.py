@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -51,8 +51,12 @@ class Labels:
             }
         )
 
-    def sure(self, examples: Features, references: Features, samples: Features) -> Labelled | None:
+    def sure(
+        self, examples: Features, references: Features, samples: Features, parents: Sequence[str] | None = None
+    ) -> Labelled | None:
         """`audit.labelled.sureness` in the classes of at least `LEAST` of these examples.
+
+        ``parents`` are the keys of the examples that samples were made from, one each, where that is so.
 
         None of fewer than two such classes, and where they leave out more than half of the examples, as where names begin
         otherwise each: those are no classes.
@@ -69,10 +73,14 @@ class Labels:
         theirs, real_labels = chosen(self.of.get("references", {}))
         if len(kept) < 2 or 2 * len(ours) < len(examples) or len(theirs) < LEAST_HELD:
             return None
+        made = None
+        if parents is not None:
+            made = torch.tensor([place.get(given.get(key, -1), -1) for key in parents])
         return sureness(
             examples=examples.select(ours),
             labels=labels,
             real=references.select(theirs),
             real_labels=real_labels,
             samples=samples,
+            sample_labels=made,
         )

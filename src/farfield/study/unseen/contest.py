@@ -14,8 +14,7 @@ from farfield.audit.advice import added, advise
 from farfield.audit.distribution import kernel_difference
 from farfield.audit.stored import in_memory
 from farfield.command.compare import Compare, ComparedDomain, Count, Entry, RealFields, Tuned
-from farfield.command.expand import Sampler
-from farfield.command.measures import Labelled, Measures, SearchedLevel
+from farfield.command.measures import Labelled, Measures
 from farfield.core.artifact import Images, save
 from farfield.core.error import FarfieldError
 from farfield.core.runtime import progress
@@ -33,9 +32,8 @@ from farfield.study.bench.measure import compare as distances
 from farfield.study.bench.measure import descriptions, newness
 from farfield.study.bench.physical import field_measures
 from farfield.study.bench.run import Inputs, Run
-from farfield.study.unseen.bandwidth import CANDIDATES, settle, usual_level
-from farfield.study.unseen.calibration import calibrate
-from farfield.study.unseen.control import SAMPLERS, WITHOUT_MODEL, described_by, make, open_foreign
+from farfield.study.unseen.bandwidth import CANDIDATES
+from farfield.study.unseen.control import PARENTS, SAMPLERS, WITHOUT_MODEL, described_by, make, open_foreign
 from farfield.study.unseen.proposal import (
     DESCENTS,
     Producer,
@@ -45,6 +43,7 @@ from farfield.study.unseen.proposal import (
     sampler_calls_each,
 )
 from farfield.study.unseen.tuned import recipe_of, save_tuned
+from farfield.study.unseen.way import Way, begin
 from farfield.unseen.tuning import tune
 
 SHOWN = 8
@@ -58,19 +57,9 @@ class Made:
     run: Run
     images: Images
     row: Entry
+    parents: list[str] | None = None
     labels: dict[str, Labelled] = field(default_factory=dict)
     paired: dict[str, Score] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Way:
-    """How a sampler goes about some examples: what it asks, how it starts, the levels that it tried, what is to be said."""
-
-    run: Run
-    flow: Denoiser
-    sampler: Sampler
-    searched: list[SearchedLevel]
-    said: str | None
 
 
 class Contest:
@@ -121,7 +110,7 @@ class Contest:
                     scores = distances(known["references"], {"samples": rows[name]})["samples"]
                     entry.row.measures[label] = scores
                     entry.row.novelty[label] = newness(rows[name], examples, known["references"])[0]
-                    if sure := labels.sure(examples, known["references"], rows[name]):
+                    if sure := labels.sure(examples, known["references"], rows[name], entry.parents):
                         entry.labels[label] = sure
                     if "ours" in rows and name not in ("ours", *self.foreign) and scores.kernel_distance:
                         entry.paired[label] = kernel_difference(
@@ -185,23 +174,22 @@ class Contest:
     def _without_model(self, name: str, given: Images) -> Made:
         """From the pictures alone."""
         run, size = self._folder(name, given, described_by(name)), self.numerics.loading.batch_size
-        return self._entry(run, make(run, name, given, self.keys, size, self._finish(given)), {})
+        of = PARENTS[name](len(given), self._seeds) if name in PARENTS else None
+        return self._entry(run, make(run, name, given, self.keys, size, self._finish(given)), {}, given, of)
 
     def _sampled(self, name: str, given: Images) -> Made | None:
         """From the frozen model; None where the sampler cannot serve these examples, which is noted."""
-        numerics, way = self.numerics, self._ways(name, given)
+        numerics, way = self.numerics, self._way_of(name, given)
         run, flow, settings = way.run, way.flow, way.sampler
         self.notes += [f"{name} with {len(given)} examples: {way.said}"] if way.said else []
-        level = usual_level(self.denoiser) if settings.calibrate else None
-        level = next((row.sigma for row in way.searched if row.chosen), level)
-        sigmas = self.denoiser.schedule.sigmas(numerics.steps, level)
+        sigmas = self.denoiser.schedule.sigmas(numerics.steps, way.sigma)
         carrier, latents = Carrier.of(numerics, flow, sigmas), None
         if settings.sampler not in DESCENTS:
             latents = carrier.up(run, "latents", given, f"{name}: inverting")
         try:
             producer = Producer(carrier, given, latents, settings, self._finish(given))
             if producer.accept:
-                producer.propose([int(k) for k in self.keys], "sampler-0")
+                producer.propose(self._seeds, "sampler-0")
         except FarfieldError as error:
             self.notes.append(f"{name} with {len(given)} examples is left out: {error}")
             return None
@@ -214,30 +202,21 @@ class Contest:
         each = sampler_calls_each(settings, flow, numerics.solver, sigmas)
         paid = way.searched if name == "ours" else []
         calls = sampler_calls(settings, len(given), len(self.keys), numerics, each, searched=paid, chooser=chooser)
-        return self._entry(run, samples, calls, sigma=carrier.sigma, sampler=settings)
+        of = producer.parents(self._seeds)
+        return self._entry(run, samples, calls, given, of, sigma=carrier.sigma, sampler=settings)
 
-    def _ways(self, name: str, given: Images) -> Way:
+    def _way_of(self, name: str, given: Images) -> Way:
         """How a sampler goes about these examples; a control goes the way of ours, where that is among the methods."""
-        if (name, len(given)) in self.gone:
-            return self.gone[name, len(given)]
-        settings, numerics = SAMPLERS[name], self.numerics
-        if len(given) < 3:  # nothing to tell a copy by
-            settings = replace(settings, candidates=1)
-        run, flow = self._folder(name, given, settings.request()), self.denoiser
-        searched, said = list[SearchedLevel](), None
-        follows = settings.sampler == "auto" and name != "ours" and "ours" in self.settings.chosen
-        if follows:
-            ours = self._ways("ours", given)
-            searched, settings = (
-                ours.searched,
-                replace(ours.sampler, network=settings.network, patches=settings.patches),
+        if (name, len(given)) not in self.gone:
+            settings = SAMPLERS[name]
+            if len(given) < 3:  # nothing to tell a copy by
+                settings = replace(settings, candidates=1)
+            run = self._folder(name, given, settings.request())
+            follows = settings.sampler == "auto" and name != "ours" and "ours" in self.settings.chosen
+            ours = self._way_of("ours", given) if follows else None
+            self.gone[name, len(given)] = begin(
+                run, self.denoiser, given, self.numerics, settings, self._finish(given), ours
             )
-        if settings.calibrate:
-            sigmas = flow.schedule.sigmas(numerics.steps, usual_level(flow))
-            flow = calibrate(run, flow, given, sigmas, numerics.loading.batch_size, settings)
-        if not follows:
-            settings, searched, said = settle(run, flow, given, numerics, settings, self._finish(given))
-        self.gone[name, len(given)] = Way(run, flow, settings, searched, said)
         return self.gone[name, len(given)]
 
     def _tuned(self, name: str, given: Images) -> Made:
@@ -283,6 +262,8 @@ class Contest:
         run: Run,
         images: Images,
         calls: dict[str, int],
+        given: Images | None = None,
+        parents: Sequence[int] | None = None,
         *,
         tuning: Tuned | None = None,
         **facts: Any,
@@ -297,11 +278,16 @@ class Contest:
             measures={},
             novelty={},
         )
-        return Made(run, self.domain.shown(images), row)
+        keys = [given.keys[i] for i in parents] if given and parents is not None else None
+        return Made(run, self.domain.shown(images), row, keys)
 
     def _folder(self, name: str, given: Images, settings: dict[str, Any], inputs: Inputs | None = None) -> Run:
         request, folder = {**self.request, "method": name, **settings}, self.run.folder / f"{len(given):04d}-{name}"
         return Run(folder, "compare", request, {"examples": given, **(inputs or {})}, self.run.quiet)
+
+    @property
+    def _seeds(self) -> list[int]:
+        return [int(key) for key in self.keys]
 
     def _finish(self, given: Images) -> Callable[[Tensor], Tensor] | None:
         """The domain's channel law, for every method alike."""

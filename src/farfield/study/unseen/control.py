@@ -25,7 +25,7 @@ from farfield.data.image import list_keys, load_images
 from farfield.study.bench.carrier import Finish, as_images
 from farfield.study.bench.domain import Domain, Physical
 from farfield.study.bench.run import Run
-from farfield.unseen.jitter import jitter
+from farfield.unseen.jitter import jitter, jittered
 from farfield.unseen.sampler import draw, patchwork
 
 OURS = Sampler()
@@ -56,8 +56,16 @@ def mixed(examples: Tensor, seeds: Sequence[int]) -> Tensor:
 
 def repeated(examples: Tensor, seeds: Sequence[int]) -> Tensor:
     """The examples, one after the other."""
-    return examples[[seed % len(examples) for seed in seeds]]
+    return examples[repeats(len(examples), seeds)]
 
+
+def repeats(n: int, seeds: Sequence[int]) -> list[int]:
+    """Of n examples, the one that `repeated` gives for each seed."""
+    return [seed % n for seed in seeds]
+
+
+PARENTS: dict[str, Callable[[int, Sequence[int]], list[int]]] = {"augment": jittered, "examples": repeats}
+"""Which of n examples an image of each seed is made from, of methods that make one of one."""
 
 WITHOUT_MODEL: dict[str, Make] = {"pixels": mixed, "augment": jitter, "examples": repeated}
 """Methods that are made of the pictures alone."""

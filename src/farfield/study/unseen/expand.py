@@ -131,10 +131,12 @@ def expand(settings: Expand, out: Path, *, quiet: bool = False) -> ExpandResult:
     local = local_copies(domain, given, {"samples": sets["samples"]})["samples"] if len(given) > 2 else None
     labels = Labels.read(settings.examples, settings.heldout, domain)
     sure: dict[str, Labelled] = {}
+    made_from = producer.parents([int(key) for key in samples.keys])
+    of = None if made_from is None else [given.keys[i] for i in made_from]
     if labels.of:
         seen = {name: sets[name] for name in ("examples", "references", "samples")}
         for label, describe in descriptions(settings.descriptors.specs, sets["references"], batch_size, denoiser):
-            if row := labels.sure(**describe(run, sets=seen)):
+            if row := labels.sure(**describe(run, sets=seen), parents=of):
                 sure[label] = row
     notes += [labels.note] if labels.note else []
     adds = network_adds(run, measures, held="references" in sets) if isinstance(control, Images) else None

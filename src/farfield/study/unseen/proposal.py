@@ -149,6 +149,12 @@ class Producer:
         drawn = draw(self.proposal, seeds, self.accept, stream=stream)
         return Latents(_keys(seeds), drawn.latents, sigma=self.carrier.sigma), int(drawn.proposed.sum())
 
+    def parents(self, seeds: Sequence[int]) -> list[int] | None:
+        """The number of the example that an image of each seed is made from; None where it is made from none, or from several."""
+        if self.sampler.sampler != "sdedit" or self.sampler.candidates > 1:
+            return None
+        return [int(n) for n in self._start(seeds, "sampler-0")[1]]
+
     def candidate(self, seeds: Sequence[int], stream: str, advance: Advance) -> tuple[Images, Latents]:
         """One image of each seed, and the latent that it came from."""
         if self.proposal is None:
