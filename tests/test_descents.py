@@ -49,7 +49,7 @@ def test_the_lower_the_level_the_more_is_left_of_an_example(examples: Images):
     for sigma in (0.2, 0.5, 2.0):
         one = producer(examples, "sdedit", sigma)
         made, _ = one.candidate(range(400), "a", lambda n: None)
-        parents = examples.values[one._start(range(400), "a")[1]]
+        parents = examples.values[one._start(range(400), "a")[1][:, 0]]
         moved, given = made.values - 0.5, parents - 0.5
         assert float((moved * given).mean() / 0.25) == pytest.approx(0.25 / (0.25 + sigma**2), abs=0.05)
         assert float(moved.std()) == pytest.approx(0.5, abs=0.03)
@@ -82,7 +82,7 @@ def test_an_example_s_own_patches_are_no_candidates(examples: Images, tmp_path: 
 def test_the_level_is_the_lowest_that_copies_no_more_than_examples_do(examples: Images, tmp_path: Path):
     run = Run(tmp_path / "run", "expand", {}, {}, True)
     rows = least_level(run, gaussian(), examples, Solving(steps=100), Sampler("sdedit"), None)
-    assert [row.chosen for row in rows] == [False] * (len(rows) - 1) + [True]
+    assert [row.new for row in rows] == [False] * (len(rows) - 1) + [True] and rows[-1].discrepancy is not None
     chosen = rows[-1]
     for row in rows[:-1]:  # every lower level that was tried failed, and copies more
         assert row.copies is not None and chosen.copies is not None

@@ -27,7 +27,7 @@ def test_whole_windows_without_shifts_are_the_empirical_denoiser():
 def test_means_are_those_of_the_definition(block, windows, monkeypatch):
     """Pixel by pixel, in plain loops; also when few patches are looked at at once."""
     y, x, reach, h = draw(5, 2, 6, 7), draw(3, 2, 6, 7, seed=1), 1, 0.1
-    exclude = torch.tensor([0, -1, 2])
+    exclude = torch.tensor([[0, 3], [-1, -1], [2, 2]])  # two examples, none, and one
     patches = Patches(y, windows, reach, h, block)
     got = patches(x, SIGMAS, exclude=exclude)
     monkeypatch.setattr(module, "CELLS", 200)
@@ -42,7 +42,7 @@ def test_means_are_those_of_the_definition(block, windows, monkeypatch):
                     for v in u
                 )
                 total, weight = torch.zeros(2, dtype=torch.float64), 0.0
-                for j in (j for j in range(5) if j != exclude[b]):
+                for j in (j for j in range(5) if j not in exclude[b].tolist()):
                     for down in range(3):
                         for right in range(3):
                             shifted = padded[j, :, down : down + 6, right : right + 7]

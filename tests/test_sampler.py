@@ -2,9 +2,11 @@ import pytest
 import torch
 
 from farfield.core.error import FarfieldError
+from farfield.core.runtime import generator
 from farfield.unseen.geometry import norms
+from farfield.unseen.patchwork import Mixing, patchwork, starts, turns
 from farfield.unseen.prior import IsotropicPrior, fit_prior
-from farfield.unseen.sampler import Limits, draw, gaussian, interpolation, patchwork, perturbation
+from farfield.unseen.sampler import Limits, draw, gaussian, interpolation, perturbation
 
 F64 = torch.float64
 
@@ -63,7 +65,6 @@ def test_limits_accept_the_law_they_come_from_and_refuse_others():
     limits = Limits.of(z)
     assert sum(limits.accepts(v, z) for v in domain(50, seed=9)) >= 47
     too_wide = IsotropicPrior(z.mean(0), 1.2)
-    from farfield.core.runtime import generator
 
     assert not any(limits.accepts(v, z) for v in too_wide.sample([generator(s) for s in range(20)]))
     assert not limits.accepts(z.mean(0), z)
@@ -171,3 +172,28 @@ def test_what_no_patchwork_can_be_made_of():
         patchwork(torch.zeros(3, 1, 4, 4), reach=0)
     with pytest.raises(FarfieldError, match="at least 2 examples to mix"):
         patchwork(torch.zeros(3, 1, 4, 4), parents=1)
+
+
+def test_every_example_has_its_turn():
+    """Of each n seeds every example is each of the parents once; which, a seed decides alone, and of a block not the same."""
+    for parents in (1, 2, 5):
+        rows = turns(5, range(20), parents, "a")
+        for block in rows.split(5):
+            assert all(sorted(column.tolist()) == [*range(5)] for column in block.T)
+        assert all(len(set(row)) == parents for row in rows.tolist())
+        assert torch.equal(turns(5, [13], parents, "a")[0], rows[13])
+        assert len({tuple(block.flatten().tolist()) for block in rows.split(5)}) > 1
+        assert not torch.equal(turns(5, range(20), parents, "b"), rows)
+
+
+def test_an_image_starts_from_an_example_or_from_several_mixed():
+    x = torch.randn(6, 2, 8, 8, generator=torch.Generator().manual_seed(0))
+    made, of = starts(x, [3, 8], parents=1, reach=0.1, stream="a")
+    assert torch.equal(made, x[of[:, 0]].double())
+    made, of = starts(x, [3, 8], parents=3, reach=0.1, stream="a")
+    assert torch.equal(made[1], Mixing(x, reach=0.1, parents=3)(of[1].tolist(), generator(8, "a")))
+    others = [k for k in range(6) if k not in of[0].tolist()]
+    changed = x.clone()
+    changed[others] = changed[others].flip(0)  # of the others an image takes their mean alone
+    torch.testing.assert_close(starts(changed, [3], parents=3, reach=0.1, stream="a")[0][0], made[0])
+    assert starts(x[:2], [0], parents=4, reach=0.1, stream="a")[1].shape == (1, 2)

@@ -43,10 +43,11 @@ class Sampler(Settings):
     sampler: Annotated[
         Literal["auto", "sdedit", "noise", "patchwork", "interpolation", "gaussian", "perturbation", "geometric"],
         Option(
-            "auto: sdedit where that makes new images of the examples, else the best of 3 patchworks; sdedit: an example under "
-            "noise, walked down with fresh noise and without its own patches; noise: the same from noise alone; patchwork: each "
-            "place mostly one of several inverted examples; interpolation: between two, on their shell; gaussian: draws of the "
-            "prior; perturbation: of an example towards a draw; geometric: draws accepted by distance and angles."
+            "auto: sdedit where that makes new images of the examples, else the best of 3 patchworks; sdedit: an example, or "
+            "several mixed place by place, under noise, walked down with fresh noise and without their own patches; noise: the "
+            "same from noise alone; patchwork: each place mostly one of several inverted examples; interpolation: between two, "
+            "on their shell; gaussian: draws of the prior; perturbation: of an example towards a draw; geometric: draws "
+            "accepted by distance and angles."
         ),
     ] = "auto"
     prior: Annotated[
@@ -69,7 +70,7 @@ class Sampler(Settings):
     ] = 1
     reach: Annotated[
         float,
-        Option("A place of a patchwork keeps to one example over this part of the image's side.", above=0, most=1),
+        Option("Where examples are mixed, a place keeps to one over this part of the image's side.", above=0, most=1),
     ] = 1 / 16
     calibrate: Annotated[
         bool, Option("Correct the frozen denoiser on the examples, in closed form.", "--calibrate/--no-calibrate")
@@ -89,11 +90,18 @@ class Sampler(Settings):
         ),
     ] = None
     parents: Annotated[
-        int,
+        int | None,
         Option(
-            "A patchwork mixes so many examples: more where the page finds copies, as of textures and fields.", least=2
+            "Mix so many examples in an image: more where the page finds copies, as of textures and fields.",
+            least=1,
+            default="2; of sdedit 1 or 2, whichever comes nearer to the examples, and at a --sigma of yours 1",
         ),
-    ] = 2
+    ] = None
+
+    @property
+    def mixed(self) -> int:
+        """How many examples make one image."""
+        return self.parents or (2 if self.sampler == "patchwork" else 1)
 
     def check(self) -> None:
         if not 1 <= len(self.t) <= 2 or self.t[0] > self.t[-1]:

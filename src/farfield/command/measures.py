@@ -37,12 +37,14 @@ class Certificate(Result):
 
 
 class SearchedLevel(Result):
-    """A noise level that was tried; `study.unseen.bandwidth.search_level`."""
+    """A noise level that was tried; `study.unseen.bandwidth`."""
 
     sigma: float
+    parents: Annotated[int | None, "of sdedit: how many examples an image is made from"] = None
     discrepancy: Annotated[
         float | None,
-        "squared MMD of candidates from one half of the examples to the other half, in the model's features",
+        "squared MMD in the model's features: of candidates from one half of the examples to the other half; of sdedit, of the "
+        "candidates of the lowest level at which they are new to the examples",
     ] = None
     copies: Annotated[float | None, "share of copies among the candidates; of sdedit the largest of the scales'"] = None
     new: Annotated[bool | None, "of sdedit: whether they copy no more than examples copy one another"] = None

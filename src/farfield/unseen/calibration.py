@@ -229,7 +229,7 @@ class CalibratedDenoiser(Denoiser):
         return self.denoise(x, level)
 
     def denoise(self, x: Tensor, level: Tensor, exclude: Tensor | None = None) -> Tensor:
-        """All rows at one level; of the examples ``exclude [B]`` the patches are no candidates."""
+        """All rows at one level; of the examples ``exclude [B] or [B, K]`` the patches are no candidates."""
         s = level.flatten()[0].to(self.levels)
         i, part = self._between(s)
         offsets, weights = (held[i - 1].lerp(held[i], part) for held in (self.offsets, self.weights))
@@ -252,7 +252,7 @@ class CalibratedDenoiser(Denoiser):
         return CalibratedDenoiser(self.denoiser, self.centre, self.levels, fits, network=False, patches=self.patches)
 
     def leaving_out(self, examples: Tensor) -> Denoiser:
-        """The same for a batch of rows of which each one's example, ``[B]``, is known: its patches are no candidates."""
+        """The same for a batch of rows of which the examples are known, ``[B, K]``: their patches are no candidates."""
         return _LeavingOut(self, examples) if self.patches else self
 
     def _between(self, sigma: Tensor) -> tuple[int, Tensor]:

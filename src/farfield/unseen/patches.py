@@ -75,8 +75,8 @@ class Patches(nn.Module):
 
         Args:
             windows: some of them; all, if not given.
-            exclude: ``[B]``, the example whose patches are no candidates for each row (leave-one-out), nor those of its
-                copies; −1 for none.
+            exclude: ``[B]`` or ``[B, K]``, the examples whose patches are no candidates for each row (leave-one-out), nor
+                those of their copies; −1 for none.
         """
         asked = self.windows if windows is None else tuple(windows)
         answer = x.new_empty(len(asked), *x.shape)
@@ -103,7 +103,8 @@ class Patches(nn.Module):
                 scores = (one.pool(product) - one.pool(half)[:, :, None]) * scale
                 if exclude is not None:
                     example = torch.arange(first, first + len(shifted), device=scores.device) % self.distinct
-                    scores.masked_fill_(exclude[:, None] == example, -torch.inf)
+                    out = (exclude.reshape(len(exclude), -1, 1) == example).any(1)
+                    scores.masked_fill_(out, -torch.inf)
                 one.add(scores, shifted)
         return torch.stack([one.mean() for one in sums]) + self.centre
 

@@ -6,8 +6,8 @@ examples' latents, two of them, a and b, stand at nearly right angles on one she
 - `gaussian` draws from a fitted prior;
 - `interpolation` goes from a to b (or to a draw of the prior) on the shell, :math:`m + slerp(a - m, b - m, t)`;
 - `perturbation` turns a by a small angle towards a draw of the prior;
-- `patchwork` goes from a to b by another angle at every place of the image, so that each place keeps the shell's length
-  and is mostly one example's.
+- `unseen.patchwork` goes from a to b by another angle at every place of the image, so that each place keeps the shell's
+  length and is mostly one example's.
 
 Without the centring (the published form, arXiv 2310.09213) the midpoint also stretches m by up to √2 and leaves the
 domain.
@@ -25,6 +25,7 @@ from torch import Tensor
 from farfield.core.error import FarfieldError
 from farfield.core.runtime import generator
 from farfield.unseen.geometry import angles, apex_angles, distances, slerp
+from farfield.unseen.patchwork import two
 from farfield.unseen.prior import Prior
 
 LEAST = 4
@@ -59,7 +60,7 @@ def interpolation(
     mean = z.mean(0) if centre else torch.zeros_like(z[0])
 
     def propose(g: torch.Generator) -> Tensor:
-        i, j = _two(len(z), g)
+        i, j = two(len(z), g)
         other = z[j] if partner is None else partner.sample([g])[0]
         at = low + (high - low) * float(torch.rand((), generator=g))
         return mean + slerp(z[i] - mean, other - mean, at)
@@ -70,59 +71,6 @@ def interpolation(
 def perturbation(latents: Tensor, prior: Prior, *, t: float | tuple[float, float] = 0.25) -> Proposal:
     """An example turned towards a draw of the prior: `interpolation` with a random partner and a small ``t``."""
     return interpolation(latents, t=t, partner=prior)
-
-
-def patchwork(latents: Tensor, *, reach: float = 1 / 16, parents: int = 2) -> Proposal:
-    r"""Examples mixed place by place: :math:`m + \sum_k w_k (a_k - m)` with smooth weights, :math:`\sum_k w_k^2 = 1`.
-
-    Of two, :math:`w = (\cos\theta, \sin\theta)` with :math:`\theta = \frac\pi2 \Phi(h)` uniform in 0 … π/2 at every place; of
-    more, :math:`w_k \propto e^{3 h_k}`. Each h is unit Gaussian noise blurred by a Gaussian of width ``reach`` × the shorter
-    side. A blend of whole images shows all of them everywhere; here each place shows mostly one, and the network joins them.
-
-    Half of a patchwork of two is one of them. Where examples stand equally far apart, as fields without a common centre do,
-    it is nearer to that one than examples are to one another; of K it has a K-th.
-
-    Args:
-        latents: the examples', ``[n, C, H, W]``, n at least 2.
-        reach: over what part of the image's shorter side a place keeps to one example.
-        parents: how many examples are mixed; all n, where there are fewer.
-    """
-    if latents.ndim != 4 or len(latents) < 2:
-        raise FarfieldError(f"patchwork: expected at least 2 latents [n, C, H, W], found {tuple(latents.shape)}")
-    if not 0 < reach <= 1:
-        raise FarfieldError(f"reach {reach:g}: expected a part of the image's side, above 0 and at most 1")
-    if parents < 2:
-        raise FarfieldError(f"parents {parents}: expected at least 2 examples to mix")
-    z = latents.double()
-    mean = z.mean(0)
-    height, width = z.shape[-2:]
-    size, side = (2 * height, 2 * width), min(height, width)  # doubled: opposite borders know nothing of each other
-    y = torch.fft.fftfreq(size[0], 1 / side, dtype=torch.float64)
-    x = torch.fft.rfftfreq(size[1], 1 / side, dtype=torch.float64)
-    blur = (-2 * (math.pi * reach) ** 2 * (y[:, None] ** 2 + x**2)).exp()
-    spread = torch.fft.irfft2(blur, s=size).norm()
-
-    count = min(parents, len(z))
-
-    def smooth(n: int, g: torch.Generator) -> Tensor:
-        white = torch.randn(n, *size, generator=g, dtype=torch.float64)
-        return torch.fft.irfft2(torch.fft.rfft2(white) * blur, s=size)[:, :height, :width] / spread
-
-    def propose(g: torch.Generator) -> Tensor:
-        if count == 2:
-            chosen = list(_two(len(z), g))
-            angle = math.pi / 2 * torch.special.ndtr(smooth(1, g)[0])
-            weights = torch.stack([angle.cos(), angle.sin()])
-        else:
-            chosen = torch.randperm(len(z), generator=g)[:count].tolist()
-            raised = (3 * smooth(count, g)).exp()
-            weights = raised / raised.square().sum(0).sqrt()
-        weights = weights.to(z.device)
-        # Around their own mean n examples are shorter by 1 - 1/n and correlated by -1/n: given back, but not to nothing.
-        length = (1 - weights.sum(0).square() / len(z)).clamp(min=0.25).sqrt()
-        return mean + (weights[:, None] * (z[chosen] - mean)).sum(0) / length
-
-    return propose
 
 
 @dataclass(frozen=True)
@@ -228,10 +176,3 @@ def _stand(z: Tensor, others: Tensor) -> tuple[float, float, float]:
         float(angles(z[None], others).mean()),
         float(apex_angles(z, others).mean()),
     )
-
-
-def _two(n: int, g: torch.Generator) -> tuple[int, int]:
-    """Two different places among n, uniformly."""
-    i = int(torch.randint(n, (), generator=g))
-    j = int(torch.randint(n - 1, (), generator=g))
-    return i, j + (j >= i)

@@ -125,7 +125,7 @@ def analyse(settings: Analyse, out: Path, *, quiet: bool = False) -> AnalyseResu
     curves: list[Descended] = []
     for level in levels:
         curves += judge.rows(level, descend(run, ladder, mine[level].select(keys), etas, shares))
-    searched = search_level(run, denoiser, given, numerics, Sampler())
+    searched = search_level(run, denoiser, given, numerics, Sampler("sdedit"))
     with run.stage("symmetry"):
         turned = symmetry_of(run, ladder, given, mine, symmetries, seed) if symmetries else None
     if run.ranks.main:

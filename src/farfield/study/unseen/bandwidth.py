@@ -27,6 +27,8 @@ SEARCHED = (5.0, 10.0, 20.0)
 
 STARTS = (0.5, 0.75, 1.1, 1.6, 2.4, 3.5, 5.0, 7.5, 11.0)
 """Levels from which `least_level` tries to walk down."""
+STARTED = (1, 2)
+"""How many examples are mixed to start from."""
 PILOT, FEWEST, CANDIDATES = 48, 8, 3
 
 USUAL = 20.0
@@ -44,44 +46,64 @@ def settle(
 ) -> tuple[Sampler, list[SearchedLevel], str | None]:
     """What ``auto`` and ``sdedit`` come to at the usual level: the sampler, the levels that were tried, and what is to be said.
 
-    ``auto`` is sdedit where it makes new images of these examples at some level, and else patchworks, the best of CANDIDATES.
+    Sdedit starts from an example or from two that are mixed: each from its `least_level`, and of those at which the samples are
+    new the one that comes nearer to the examples in the model's features. ``auto`` is sdedit where one of the two makes new
+    images, and else patchworks, the best of CANDIDATES. Nothing held out is looked at.
     """
     if sampler.sampler not in ("auto", "sdedit"):
         return sampler, [], None
-    walking = replace(sampler, sampler="sdedit")
-    searched = least_level(run, flow, given, numerics, walking, finish)
-    if sampler.sampler == "sdedit" or searched[-1].new:
-        return walking, searched, None
+    searched = _searched(run, flow, given, numerics, sampler, finish)
+    chosen = next((row for row in searched if row.chosen), None)
+    if chosen and (sampler.sampler == "sdedit" or chosen.new):
+        return replace(sampler, sampler="sdedit", parents=chosen.parents), searched, None
     least = CANDIDATES if len(given) > 2 else 1  # of two there is nothing to tell a copy by
-    mixing = replace(sampler, sampler="patchwork", candidates=max(least, sampler.candidates))
+    most = max(2, sampler.parents or 2)
+    mixing = replace(sampler, sampler="patchwork", parents=most, candidates=max(least, sampler.candidates))
     rows = [row.but(chosen=False) for row in searched if row.copies is not None]
     if not rows:
         said = f"Fewer than {FEWEST} examples tell nothing of copies"
     else:
         said = "From every level that was tried, examples that are walked down copy more than examples copy one another"
-    chosen = f", the best of {mixing.candidates} candidates" if mixing.candidates > 1 else ""
-    return mixing, rows, f"{said}: patchworks were made instead{chosen} (--sampler auto)."
+    best = f", the best of {mixing.candidates} candidates" if mixing.candidates > 1 else ""
+    return mixing, rows, f"{said}: patchworks were made instead{best} (--sampler auto)."
+
+
+def _searched(
+    run: Run, flow: Denoiser, given: Images, numerics: Solving, sampler: Sampler, finish: Finish | None
+) -> list[SearchedLevel]:
+    """All levels that were tried, of all starts, one of them chosen."""
+    kept = run.folder / "search.json"
+    if (known := read_kept(kept)) is not None:
+        searched: list[SearchedLevel] = from_json(list[SearchedLevel], known, str(kept))
+        return searched
+    rows: list[SearchedLevel] = []
+    for parents in [sampler.parents] if sampler.parents else STARTED:
+        walking = replace(sampler, sampler="sdedit", parents=parents, candidates=1)
+        rows += least_level(run, flow, given, numerics, walking, finish)
+    best = min((row for row in rows if row.new), key=lambda row: row.discrepancy or 0.0, default=None)
+    best = best or min(rows, key=lambda row: row.copies or 0.0)
+    rows = [row for row in rows if row is not best] + [best.but(chosen=True)]
+    if run.ranks.main:
+        write_kept(kept, to_json(rows))
+    run.ranks.wait()
+    return rows
 
 
 def least_level(
     run: Run, flow: Denoiser, given: Images, numerics: Solving, sampler: Sampler, finish: Finish | None
 ) -> list[SearchedLevel]:
-    """The lowest level from which an example, walked down, copies no more than examples copy one another.
+    """The lowest level from which examples, walked down, copy no more than examples copy one another.
 
     The lower the level, the more of an example is left, and the likelier the sample; the higher, the newer. Of a pilot no larger
     share of the wholes, of the quarters or of the cells may be copies than one half of the examples has of the other, give or
     take a standard error of the difference. Levels are tried upwards, from the one where denoising is left with a fifth of what
-    the examples vary by, until one passes or copies more than the one before. Nothing held out is looked at.
+    the examples vary by, until one passes or copies more than the one before.
 
     Returns:
-        A row for each level that was tried, the chosen one last; where none passes, the one that copies least, or with fewer than
-        FEWEST examples, which tell nothing of copies, the usual level.
+        A row for each level that was tried, ``new`` and with its discrepancy the one that passes; with fewer than FEWEST
+        examples, which tell nothing of copies, the usual level alone.
     """
-    kept = run.folder / "search.json"
-    if (known := read_kept(kept)) is not None:
-        searched: list[SearchedLevel] = from_json(list[SearchedLevel], known, str(kept))
-        return searched
-    top = usual_level(flow)
+    top, tried = usual_level(flow), f"search/{sampler.mixed}"
     levels = [s for s in STARTS if flow.schedule.sigma_min < s < top] if len(given) >= FEWEST else []
     parts = Parts.of(as_shown(given.values), grids=_grids(given)) if levels else None
     usual = _usual_copies(given) if levels else []
@@ -90,24 +112,33 @@ def least_level(
     for sigma in (s for s in levels if _left(flow, s) > 0.2):
         carrier = Carrier.of(numerics, flow, flow.schedule.sigmas(numerics.steps, sigma))
         producer = Producer(carrier, given, None, sampler, finish)
-        pilot = producer.pilot(run, f"search/{sigma:g}/pilot", keys, f"trying {sigma:g}")
+        pilot = producer.pilot(run, f"{tried}-{sigma:g}/pilot", keys, f"trying {sigma:g} of {sampler.mixed}")
         shares = parts.shares(as_shown(pilot.values)) if parts else []
         calls = PILOT * sampler_calls_each(sampler, flow, numerics.solver, carrier.sigmas)[1]
         pairs = zip(shares, usual, strict=True)
         new = all(share.value - real <= math.hypot(_error(share), error) for share, (real, error) in pairs)
         copies = max(share.value for share in shares)
         worse = bool(rows) and copies > (rows[-1].copies or 0.0)  # what a higher level makes is all alike
-        rows.append(SearchedLevel(sigma=carrier.sigma, copies=copies, new=new, calls=calls, chosen=False))
+        apart = None
+        if new:
+            asked = flow.denoiser if isinstance(flow, CalibratedDenoiser) and sampler.network else None
+            judge = Chooser(asked, given, pilot, numerics.loading.batch_size)
+            apart, calls = judge.discrepancy(), calls + (judge.calls if sampler.network else 0)
+        rows.append(
+            SearchedLevel(
+                sigma=carrier.sigma,
+                parents=sampler.mixed,
+                discrepancy=apart,
+                copies=copies,
+                new=new,
+                calls=calls,
+                chosen=False,
+            )
+        )
         if new or worse:
             break
     last = float(flow.schedule.sigmas(numerics.steps, top)[0])
-    fewest = min(rows, key=lambda row: row.copies or 0.0, default=SearchedLevel(sigma=last, chosen=True))
-    chosen = next((row for row in rows if row.new), fewest)
-    rows = [row for row in rows if row is not chosen] + [chosen.but(chosen=True)]
-    if run.ranks.main:
-        write_kept(kept, to_json(rows))
-    run.ranks.wait()
-    return rows
+    return rows or [SearchedLevel(sigma=last, parents=sampler.mixed, chosen=False)]
 
 
 def _error(share: Score) -> float:

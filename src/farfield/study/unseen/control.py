@@ -2,7 +2,7 @@
 
 The controls answer what a model is needed for. ``wiener`` and ``patches`` are ours without the network, in the way and from
 the level that ours came to: what is left calibrates to the examples' Wiener filter, and to that with their patches.
-``pixels`` mixes the pictures as ours mixes latents, the same parents in the same places for the same seed. ``examples`` shows
+``pixels`` is what ours starts from where it mixes two, the same parents in the same places for the same seed. ``examples`` shows
 what copies score.
 """
 
@@ -26,7 +26,7 @@ from farfield.study.bench.carrier import Finish, as_images
 from farfield.study.bench.domain import Domain, Physical
 from farfield.study.bench.run import Run
 from farfield.unseen.jitter import jitter, jittered
-from farfield.unseen.sampler import draw, patchwork
+from farfield.unseen.patchwork import starts
 
 OURS = Sampler()
 SAMPLERS: dict[str, Sampler] = {
@@ -49,9 +49,8 @@ Make = Callable[[Tensor, Sequence[int]], Tensor]
 
 
 def mixed(examples: Tensor, seeds: Sequence[int]) -> Tensor:
-    """Patchworks of the pictures: what ours makes of latents, at level 0."""
-    mix = patchwork(examples, reach=OURS.reach, parents=OURS.parents)
-    return draw(mix, seeds, stream="sampler-0").latents
+    """Patchworks of the pictures: what ours starts from where it mixes, without noise."""
+    return starts(examples, seeds, parents=2, reach=OURS.reach, stream="sampler-0")[0]
 
 
 def repeated(examples: Tensor, seeds: Sequence[int]) -> Tensor:
@@ -74,7 +73,7 @@ WITHOUT_MODEL: dict[str, Make] = {"pixels": mixed, "augment": jitter, "examples"
 def described_by(name: str) -> dict[str, Any]:
     """What a request says of a method beside its name."""
     if name == "pixels":
-        return {"reach": OURS.reach, "parents": OURS.parents}
+        return {"reach": OURS.reach, "parents": 2}
     return SAMPLERS[name].request() if name in SAMPLERS else {}
 
 

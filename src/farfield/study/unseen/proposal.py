@@ -25,8 +25,9 @@ from farfield.study.bench.run import Run
 from farfield.study.unseen.calibration import calibration_calls, calls_each, descent_calls
 from farfield.unseen.calibration import CalibratedDenoiser
 from farfield.unseen.inversion import from_latent, to_latent
+from farfield.unseen.patchwork import patchwork, starts, turns
 from farfield.unseen.prior import fit_prior
-from farfield.unseen.sampler import LEAST, Limits, Proposal, draw, gaussian, interpolation, patchwork, perturbation
+from farfield.unseen.sampler import LEAST, Limits, Proposal, draw, gaussian, interpolation, perturbation
 from farfield.unseen.selection import Witness, choose
 
 DESCENTS = ("sdedit", "noise")
@@ -38,10 +39,10 @@ BARREN = 0.2
 
 def check_sampler(sampler: Sampler, examples: int) -> None:
     """Refuse what so few examples cannot serve, before a folder is begun with it."""
-    if sampler.sampler == "patchwork" and sampler.parents > max(examples, 2):
-        raise FarfieldError(
-            f"--parents {sampler.parents}: a patchwork of more than the {examples} examples; give fewer"
-        )
+    if sampler.mixed > max(examples, 2):
+        raise FarfieldError(f"--parents {sampler.mixed}: more than the {examples} examples; give fewer")
+    if sampler.sampler == "patchwork" and sampler.mixed < 2:
+        raise FarfieldError("--parents 1: a patchwork mixes at least 2 examples; give more, or --sampler sdedit")
     if sampler.sampler == "geometric" and examples < LEAST:
         raise FarfieldError(
             f"--sampler geometric: expected at least {LEAST} examples to derive its limits from, found {examples}; use "
@@ -53,7 +54,7 @@ def proposal_of(sampler: Sampler, latents: Tensor) -> tuple[Proposal, Callable[[
     """The proposal that a sampler makes of a domain's latents, and the geometry that may refuse it."""
     t = (sampler.t[0], sampler.t[-1])
     if sampler.sampler == "patchwork":
-        return patchwork(latents, reach=sampler.reach, parents=sampler.parents), None
+        return patchwork(latents, reach=sampler.reach, parents=sampler.mixed), None
     if sampler.sampler == "interpolation":
         partner = fit_prior(sampler.prior, latents) if sampler.partner == "prior" else None
         return interpolation(latents, t=t, centre=sampler.centre, partner=partner), None
@@ -62,6 +63,8 @@ def proposal_of(sampler: Sampler, latents: Tensor) -> tuple[Proposal, Callable[[
         return perturbation(latents, prior, t=t), None
     if sampler.sampler == "gaussian":
         return gaussian(prior), None
+    if sampler.sampler != "geometric":
+        raise FarfieldError(f"--sampler {sampler.sampler}: makes no latents from latents; this is a fault of farfield")
     limits = Limits.of(latents)
     return gaussian(prior), lambda z: limits.accepts(z, latents)
 
@@ -151,9 +154,9 @@ class Producer:
 
     def parents(self, seeds: Sequence[int]) -> list[int] | None:
         """The number of the example that an image of each seed is made from; None where it is made from none, or from several."""
-        if self.sampler.sampler != "sdedit" or self.sampler.candidates > 1:
+        if self.sampler.sampler != "sdedit" or self.sampler.candidates > 1 or self.sampler.mixed > 1:
             return None
-        return [int(n) for n in self._start(seeds, "sampler-0")[1]]
+        return turns(len(self.x0), seeds, 1, "sampler-0")[:, 0].tolist()
 
     def candidate(self, seeds: Sequence[int], stream: str, advance: Advance) -> tuple[Images, Latents]:
         """One image of each seed, and the latent that it came from."""
@@ -186,17 +189,18 @@ class Producer:
         return Images(keys, values), Latents(keys, z, sigma=self.carrier.sigma)
 
     def _start(self, seeds: Sequence[int], stream: str) -> tuple[Latents, Tensor]:
-        """Examples under noise, or noise around their mean; and the numbers of the examples, −1 for none."""
+        """Examples or patchworks of them under noise, or noise around their mean; and the examples' numbers, −1 for none."""
         level = self.x0.new_tensor(self.carrier.sigma)
-        states, parents = [], []
-        for seed in seeds:
-            g = generator(seed, stream)
-            parent = int(torch.randint(len(self.x0), (), generator=g)) if self.sampler.sampler == "sdedit" else -1
-            noise = torch.randn(self.x0.shape[1:], generator=g, dtype=torch.float64).to(self.x0)
-            states.append((self.x0.mean(0) if parent < 0 else self.x0[parent]) + level * noise)
-            parents.append(parent)
-        z = to_latent(torch.stack(states), level).cpu()
-        return Latents(_keys(seeds), z, sigma=self.carrier.sigma), torch.tensor(parents)
+        if self.sampler.sampler == "sdedit":
+            mixed, of = starts(self.x0, seeds, parents=self.sampler.mixed, reach=self.sampler.reach, stream=stream)
+        else:
+            mixed, of = self.x0.mean(0).expand(len(seeds), *self.x0.shape[1:]), torch.full((len(seeds), 1), -1)
+        fresh = [
+            torch.randn(self.x0.shape[1:], generator=generator(s, f"{stream}-noise"), dtype=torch.float64)
+            for s in seeds
+        ]
+        z = to_latent(mixed.to(self.x0) + level * torch.stack(fresh).to(self.x0), level).cpu()
+        return Latents(_keys(seeds), z, sigma=self.carrier.sigma), of
 
     def _descend(self, latents: Latents, parents: Tensor, seeds: Sequence[int], advance: Advance) -> Tensor:
         """Ancestral steps (eta 1) to the lowest level, and what is clean there: its noise would be grain that no image has."""
@@ -254,7 +258,7 @@ def repeats(copies: float, sampler: Sampler) -> str | None:
     if barren <= BARREN:
         return None
     advice = "Give more --candidates, or another --sampler."
-    if sampler.sampler == "patchwork" and sampler.parents < 4:
+    if sampler.sampler == "patchwork" and sampler.mixed < 4:
         advice = "Mix more examples (--parents 4), or give more --candidates."
     return (
         f"{copies:.0%} of the candidates repeat an example, as a whole or in a quarter: of the seeds about {barren:.0%} have "
