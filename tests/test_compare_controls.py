@@ -114,6 +114,19 @@ def test_samples_made_elsewhere_are_measured_as_they_lie(root, run):
     assert "copies of an example (%)" in html and not any("theirs" in note for note in domain.notes)
 
 
+def test_a_method_is_shown_blindly_beside_held_out_images(run, tmp_path):
+    one = run[0] / "1-images" / "0005-pixels"
+    done = farfield("blind", one, "-o", tmp_path / "page", "-q")
+    assert done.code == 0, done.err
+    truth = json.loads((tmp_path / "page" / "truth.json").read_text()).values()
+    made = [told["key"] for told in truth if told["kind"] == "made"]
+    real = {told["key"] for told in truth if told["kind"] == "real"}
+    given = images(run[0] / "1-images" / "shown" / "5-examples").keys
+    assert sorted(made) == list(images(one / "samples").keys) and len(real) == 6 and not real & {*given}
+    done = farfield("blind", run[0], "-o", tmp_path / "whole", "-q")
+    assert done.code == 2 and "give the folder of one, as" in done.err and "0005-wiener" in done.err
+
+
 def test_a_control_is_expand_without_the_network(root, run):
     out, options = root / "expand", ("--examples", 5, "--no-network", "--no-patches")
     done = farfield("expand", root / "model", root / "images", "-o", out, *QUICK, *options)

@@ -25,7 +25,13 @@ LEAST: Final = 6
 class Blind(Settings):
     """Real or made? A page that shows held-out and new images of a run unnamed; then, what the answers given there are worth."""
 
-    run: Annotated[Path, Argument("A finished run of `farfield expand` that held images out.", key=None)]
+    run: Annotated[
+        Path,
+        Argument(
+            "A finished run of `farfield expand` that held images out, or a method's folder in one of `farfield compare`.",
+            key=None,
+        ),
+    ]
     n: Annotated[
         int | None,
         Option(

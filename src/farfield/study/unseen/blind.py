@@ -6,12 +6,14 @@ and written by one PNG encoder without a word beside the pixels. Examples are ne
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
 from farfield.audit.discrimination import discriminate
 from farfield.command.blind import LEAST, USUAL, Blind, BlindResult, Kind
+from farfield.command.compare import CompareResult
 from farfield.command.expand import ExpandResult
 from farfield.command.result import from_json
 from farfield.core.artifact import Images, read_json, read_kept, save, write_bytes, write_json, write_kept
@@ -30,8 +32,8 @@ FAMILY = "farfield blind"
 
 def blind(settings: Blind, out: Path, *, quiet: bool = False) -> BlindResult:
     """Draw pictures of both kinds and write the page that asks; score the answers, where there are any."""
-    summary = _expanded(settings.run)
-    real, made = _sets(settings.run)
+    origin = _origin(settings.run)
+    real, made = _sets(settings.run, origin)
     half = _half(settings, len(real), len(made))
     truth, pictures = draw(real, made, half, settings.seed)
     given = _read(settings.answers, pictures) if settings.answers else None
@@ -39,19 +41,17 @@ def blind(settings: Blind, out: Path, *, quiet: bool = False) -> BlindResult:
     if run.ranks.main:
         save(pictures, out / "pictures")
         write_json(out / "truth.json", {number: {"kind": kind, "key": key} for number, (kind, key) in truth.items()})
-        write_bytes(
-            out / "blind.html", page(pictures, pictures.digest(), summary.examples.source).encode(errors="replace")
-        )
+        write_bytes(out / "blind.html", page(pictures, pictures.digest(), origin.domain).encode(errors="replace"))
     answers = _keep(run, given)
     return run.finish(
         BlindResult(
             run=str(settings.run),
-            model=summary.model.name,
-            domain=summary.examples.source,
+            model=origin.model,
+            domain=origin.domain,
             n=2 * half,
             pictures=pictures.digest(),
             answered=discriminate({number: kind for number, (kind, _) in truth.items()}, answers) if answers else None,
-            notes=_notes(summary, pictures.shape[0]),
+            notes=_notes(origin, pictures.shape[0]),
         )
     )
 
@@ -74,23 +74,49 @@ def draw(real: Images, made: Images, half: int, seed: int) -> tuple[dict[str, tu
     return truth, Images(tuple(truth), as_shown(law(values) if law else values))
 
 
-def _expanded(folder: Path) -> ExpandResult:
-    """The summary of a finished run of `farfield expand`."""
-    path = finished(folder)
+@dataclass(frozen=True)
+class Origin:
+    """What made the pictures: the model and its domain, and where the images of both kinds are kept."""
+
+    model: str
+    domain: str
+    masked: bool
+    real: Path
+    made: Path
+
+
+def _origin(folder: Path) -> Origin:
+    """Of a finished run of `farfield expand`, or of a method's folder in one of `farfield compare`."""
+    method = not (folder / "summary.json").is_file() and (folder.parent.parent / "summary.json").is_file()
+    path = finished(folder.parent.parent if method else folder)
     summary = read_json(path)
     command = summary.get("command") if isinstance(summary, dict) else None
+    if command == "compare":
+        contest: CompareResult = from_json(CompareResult, summary, str(path))
+        domains = {domain.folder: domain for domain in contest.domains}
+        if method and folder.parent.name in domains:
+            real, made = folder.parent / "references", folder / "samples"
+            domain = domains[folder.parent.name]
+            return Origin(contest.model.name, domain.source, domain.fields is not None, real, made)
+        first = (
+            path.parent / contest.domains[0].folder / f"{contest.domains[0].counts[-1].count:04d}-{contest.methods[0]}"
+        )
+        raise FarfieldError(
+            f"{folder}: a run of `farfield compare`, of several methods; give the folder of one, as {first}"
+        )
     if command != "expand":
         raise FarfieldError(
             f"{folder}: a run of `farfield {command}`, which does not keep held-out images beside new ones; expected one of "
-            "`farfield expand`"
+            "`farfield expand`, or a method's folder in one of `farfield compare`"
         )
     result: ExpandResult = from_json(ExpandResult, summary, str(path))
-    return result
+    masked = bool(result.physical and result.physical.masked)
+    return Origin(result.model.name, result.examples.source, masked, folder / "references", folder / "samples")
 
 
-def _sets(folder: Path) -> tuple[Images, Images]:
+def _sets(folder: Path, origin: Origin) -> tuple[Images, Images]:
     """Held-out and new images of a run."""
-    real, made = kept(folder / "references"), kept(folder / "samples")
+    real, made = kept(origin.real), kept(origin.made)
     if real is None:
         raise FarfieldError(
             f"{folder}: a run without held-out images, and the examples cannot be shown as real, for the sampler saw them; "
@@ -150,10 +176,10 @@ def _keep(run: Run, given: dict[str, Kind] | None) -> dict[str, Kind] | None:
     return given or before
 
 
-def _notes(summary: ExpandResult, channels: int) -> list[str]:
+def _notes(origin: Origin, channels: int) -> list[str]:
     """What may give a picture away, and what is not seen of it."""
     notes = []
-    if summary.physical and summary.physical.masked:
+    if origin.masked:
         notes.append(
             "Masked pixels of real fields are filled with the median: where one sees that, it may give them away."
         )

@@ -48,6 +48,8 @@ from farfield.unseen.tuning import tune
 
 SHOWN = 8
 """Images of each method kept for the strips of the report."""
+KEPT = 64
+"""Held-out images that are kept, to be shown beside a method's."""
 
 
 @dataclass(frozen=True)
@@ -124,6 +126,7 @@ class Contest:
             shown |= {f"{c}-examples": images for c, images in given.items()}  # in place of the method of that name
             for name, images in shown.items():
                 save(images.select(images.keys[:SHOWN]), self.run.folder / "shown" / name)
+            save(held["references"].select(held["references"].keys[:KEPT]), self.run.folder / "references")
         physical = self.domain.physical
         return ComparedDomain(
             source=source,
