@@ -41,6 +41,8 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--images", type=int, default=8, help="round_trip: galaxies (%(default)s)")
     parser.add_argument("--calls", type=int, nargs="+", default=[12, 24, 32, 48, 96], help="round_trip: there and back")
     parser.add_argument("--reference", type=int, default=400, help="round_trip: reference steps (%(default)s)")
+    parser.add_argument("--examples", type=int, default=100, help="sample: of the new domain (%(default)s)")
+    parser.add_argument("--made", type=int, default=32, help="sample: new images at once (%(default)s)")
     parser.add_argument("--points", type=int, default=8192, help="empirical: data points (%(default)s)")
     parser.add_argument("--batch", type=int, default=64, help="empirical: images denoised at once (%(default)s)")
     parser.add_argument("--queries", type=int, default=10_000, help="search: vectors looked up (%(default)s)")
@@ -80,6 +82,13 @@ def run_round_trip(options: argparse.Namespace) -> tuple[Figures, str]:
     from benchmarks.round_trip import measure, show
 
     figures = measure(options.images, sorted(options.calls), options.reference)
+    return figures, show(figures)
+
+
+def run_sample(options: argparse.Namespace) -> tuple[Figures, str]:
+    from benchmarks.sample import measure, show
+
+    figures = measure(options.examples, options.made, min(options.repetitions, 3))
     return figures, show(figures)
 
 
@@ -156,6 +165,7 @@ def time_runs(command: list[str], repetitions: int) -> list[float]:
 
 PARTS: dict[str, Callable[[argparse.Namespace], tuple[Figures, str]]] = {
     "round_trip": run_round_trip,
+    "sample": run_sample,
     "empirical": run_empirical,
     "search": run_search,
     "training": run_training,

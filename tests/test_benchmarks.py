@@ -51,6 +51,16 @@ def test_round_trip_spends_the_same_calls_on_every_method(tmp_path):
 
 
 @pytest.mark.slow
+def test_what_a_sample_costs_is_counted(tmp_path):
+    figures, out = run(tmp_path, "sample", "--examples", "10", "--made", "4", "--repetitions", "1")
+    rows = {row["way"]: row for row in figures["sample"]["rows"]}
+    assert (
+        rows["ours without the network"]["calls"] == 0 < rows["ours"]["calls"] < rows["patchwork, best of 3"]["calls"]
+    )
+    assert all(row["seconds"] > 0 and row["way"] in out for row in rows.values())
+
+
+@pytest.mark.slow
 def test_an_audit_holds_little_of_each_training_image(tmp_path):
     """Less than the 3,072 bytes that it has where it is stored; libraries and blocks of fixed size are the rest."""
     figures, out = run(tmp_path, "memory", "--audited", "12000", "24000")
