@@ -31,6 +31,8 @@ NETWORKS = {
     "adm-heads": (Flags(multipliers=(1, 1, 2, 3), attention=(2, 4), heads=4, classes=3), "guided"),
     "adm-heads-new-order": (Flags(multipliers=(1, 3), attention=(1, 2), heads=4, order="new"), "guided"),
     "adm-heads-one-place": (Flags(heads=4), "unet2d"),
+    "adm-heads-upsample": (Flags(multipliers=(1, 2), attention=(1, 2), heads=4, heads_upsample=2), "guided"),
+    "improved-heads-upsample": (Flags(heads=1, heads_upsample=4, order="new", resample="conv"), "guided"),
     "half-the-width": (Flags(64, (0.5, 1, 1, 2), attention=(4, 8), head_channels=32), "guided"),
     "wide-first": (Flags(multipliers=(2, 1, 3), head_channels=32, order="new"), "guided"),
     "gray": (Flags(channels=1, blocks=2, head_channels=64, learned=False), "unet2d"),
@@ -115,6 +117,7 @@ def test_networks_are_the_published_function(name, tmp_path):
     want = answer(flags, weights(flags), x, time, label)
     found = read_architecture(tree_of(layout(flags)).root, path)
     heads = {"heads": flags.heads or 1, "head_channels": flags.head_channels, "order": flags.order}
+    heads["heads_upsample"] = flags.heads_upsample
     ours = from_config(found.config(**heads))
     ours.load_state_dict(weights(flags))
     for network in (checkpoint.network(), ours):
@@ -222,6 +225,27 @@ def test_what_a_file_does_not_say_is_asked_once():
     assert single == {"size", "schedule", "steps"}  # of one head there is but one order
 
 
+def test_heads_on_the_way_up_are_asked_for_with_the_others(tmp_path):
+    """Names and shapes do not tell ``num_heads_upsample``, and the answers differ a lot."""
+    flags = Flags(attention=(1, 2), heads=4, heads_upsample=1)
+    (question,) = [q for q in read(tree_of(layout(flags)), {}, None).questions if q.name == "heads"]
+    assert "num_heads_upsample" in question.ask and "heads_upsample=N" in question.ask
+    told = {f.what: f for f in read(tree_of(layout(flags)), {"heads": 4}, None).findings}
+    assert told["heads_upsample"].value == 4 and "not said in the file" in told["heads_upsample"].why
+    path = saved(tmp_path, flags)
+    x, time, _ = inputs(flags)
+    same = {k: v for k, v in flags.answers().items() if k != "heads_upsample"}
+    right, wrong = (open_checkpoint(path, a).network()(x, time).detach() for a in (flags.answers(), same))
+    assert float((right - wrong).norm() / right.norm()) > 0.03
+    for flags, answers, said in (
+        (Flags(head_channels=32), {"head_channels": 32}, "heads are 32 channels wide"),
+        (Flags(attention=()), {"heads": 2}, "no attention on the way up"),
+        (Flags(heads=4), {"heads": 4, "heads_upsample": 3}, "expected a divisor of each"),
+    ):
+        with pytest.raises(FarfieldError, match=said):
+            read(tree_of(layout(flags)), {"heads_upsample": 2, **answers}, None)
+
+
 def test_open_questions_stop_a_model_until_they_are_answered(tmp_path):
     flags = Flags(head_channels=32)
     path = saved(tmp_path, flags)
@@ -275,7 +299,9 @@ def test_the_average_comes_first_and_the_network_on_request(tmp_path):
         open_checkpoint(tmp_path / "one.pt", part="ema")
 
 
-@pytest.mark.parametrize("prefix", ["", "module.", "_orig_mod.", "model.", "model._orig_mod.module.", "net.diffusion."])
+@pytest.mark.parametrize(
+    "prefix", ["", "module._orig_mod.", "_orig_mod.", "model.", "unet.", "model._orig_mod.module.", "net.diffusion."]
+)
 def test_the_words_of_wrappers_are_taken_off(prefix, tmp_path):
     flags = Flags(heads=1)
     state = {f"{prefix}{k}": v for k, v in weights(flags, 1).items()}

@@ -15,8 +15,9 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
+from farfield.checkpoints.average import choose
 from farfield.checkpoints.checkpoint import Answers, Checkpoint, Finding, Question
-from farfield.checkpoints.file.stored import State, Tree
+from farfield.checkpoints.file.stored import Tree
 from farfield.checkpoints.guided_architecture import FIRST, Architecture, read_architecture
 from farfield.checkpoints.guided_published import PUBLISHED, alike, published
 from farfield.checkpoints.guided_unet2d import obstacle, unet2d_config, unet2d_weights
@@ -25,8 +26,10 @@ from farfield.checkpoints.native import Blueprint
 from farfield.checkpoints.wrapped import networks
 from farfield.core.error import FarfieldError
 
-ANSWERS: Final = ("size", "schedule", "steps", "rescale", "heads", "head_channels", "order", "prediction")
-"""All that can be answered; ``prediction`` is never asked for."""
+ANSWERS: Final = (
+    "size", "schedule", "steps", "rescale", "heads", "head_channels", "heads_upsample", "order", "prediction",
+)  # fmt: skip
+"""All that can be answered; ``heads_upsample`` is asked for together with ``heads``, ``prediction`` never."""
 
 _PREDICTIONS: Final = {"epsilon": "epsilon", "sample": "sample", "v": "v_prediction"}
 _SIDES: Final = {
@@ -43,7 +46,7 @@ _STEPS: Final = (20, 100_000)
 
 def recognises(tree: Tree) -> bool:
     """Whether there are weights by this family's names; those of its models that denoise nothing are refused by `read`."""
-    return bool(_candidates(tree))
+    return bool(networks(tree.root, FIRST))
 
 
 def read(tree: Tree, answers: Answers, part: str | None) -> Checkpoint:
@@ -57,7 +60,7 @@ def read(tree: Tree, answers: Answers, part: str | None) -> Checkpoint:
         FarfieldError: its weights are not those of one network that denoises; no such part; an answer that cannot be.
     """
     path = tree.path
-    place, state = _chosen(tree, part)
+    state, _, place = choose(tree, FIRST, part)
     built = read_architecture(state, path)
     counts = Counter[torch.dtype]()
     for tensor in state.values():
@@ -70,13 +73,19 @@ def read(tree: Tree, answers: Answers, part: str | None) -> Checkpoint:
     likely = _likely(built, path, parameters)
     size, scheduler = _size(built, asked, likely), _scheduler(built, asked, likely)
     heads, head_channels = _heads(built, asked, likely)
+    heads_upsample = _heads_upsample(built, asked, heads, head_channels)
     order = "legacy"  # of a single head both are the same
-    if any((width // head_channels if head_channels else heads) > 1 for width in built.attended):
+    if any((width // head_channels if head_channels else max(heads, heads_upsample)) > 1 for width in built.attended):
         order = asked.settle(_question("order", likely, ("legacy", "new")))
 
-    unfit = obstacle(built, heads, head_channels)
+    unfit = obstacle(built, heads, head_channels, heads_upsample)
     network = (
-        built.config(heads=heads, head_channels=head_channels, order=order)
+        built.config(
+            heads=heads,
+            head_channels=head_channels,
+            order=order,
+            **({"heads_upsample": heads_upsample} if heads_upsample not in (0, heads) else {}),
+        )
         if unfit
         else unet2d_config(built, size, heads, head_channels)
     )
@@ -102,24 +111,6 @@ def read(tree: Tree, answers: Answers, part: str | None) -> Checkpoint:
         tuple(findings),
         tuple(asked.questions),
     )
-
-
-def _candidates(tree: Tree) -> dict[str, State]:
-    """The state dicts of this family in a file, by their places."""
-    return {**networks(tree.root, FIRST)}
-
-
-def _chosen(tree: Tree, part: str | None) -> tuple[str, State]:
-    candidates = _candidates(tree)
-    averages = [place for place in candidates if "ema" in place.lower()]
-    others = [place for place in candidates if place not in averages]
-    named = {name: places[0] for name, places in (("ema", averages), ("net", others)) if places}
-    chosen = next(iter(named)) if part is None else part
-    if chosen not in named:
-        raise FarfieldError(
-            f"{tree.path}: no network {part!r}; it holds {', '.join(named)}, leave @{part} out or choose another"
-        )
-    return named[chosen], candidates[named[chosen]]
 
 
 def _likely(built: Architecture, path: Path, parameters: int) -> dict[str, tuple[Any, str]]:
@@ -170,8 +161,10 @@ _ASK: Final = {
     "schedule": "schedule of the noise",
     "steps": "number of time steps",
     "rescale": "whether time steps are told to the network as if there were 1000",
-    "heads": "number of attention heads at every level, or head_channels=N if their width is fixed",
+    "heads": "number of attention heads at every level, or head_channels=N if their width is fixed; if it is another on the "
+    "way up (num_heads_upsample), heads_upsample=N too",
     "head_channels": "channels of an attention head, or heads=N if their number is fixed",
+    "heads_upsample": "number of attention heads on the way up (num_heads_upsample)",
     "order": "order of queries, keys and values: the three of each head (legacy), or all heads of each (new)",
     "prediction": "what the network answers",
 }
@@ -204,6 +197,28 @@ def _heads(built: Architecture, asked: Inquiry, likely: dict[str, tuple[Any, str
             "a divisor of each"
         )
     return (value, 0) if name == "heads" else (1, value)
+
+
+def _heads_upsample(built: Architecture, asked: Inquiry, heads: int, head_channels: int) -> int:
+    """The number of heads on the way up; 0 where there is no such choice: their width is fixed, or there are none."""
+    name, widths = "heads_upsample", [w for i, w in enumerate(built.widths) if 2**i in built.attention]
+    if name not in asked.answers:
+        if head_channels or not widths:
+            return 0
+        if all(q.name != "heads" for q in asked.questions):
+            why = "as everywhere, which is the default of the original code; not said in the file"
+            asked.findings.append(Finding(name, heads, why))
+        return heads
+    if head_channels or not widths:
+        why = f"heads are {head_channels} channels wide" if head_channels else "there is no attention on the way up"
+        raise FarfieldError(f"{asked.path}: {name}={asked.answers[name]}: {why}; leave it out")
+    value: int = asked.settle(Question(name, _ASK[name], heads))
+    if any(width % value for width in widths):
+        raise FarfieldError(
+            f"{asked.path}: {name}={value}: attention is over {', '.join(map(str, sorted(set(widths))))} channels there; "
+            "expected a divisor of each"
+        )
+    return value
 
 
 def _scheduler(built: Architecture, asked: Inquiry, likely: dict[str, tuple[Any, str]]) -> dict[str, Any]:

@@ -36,6 +36,7 @@ ALTERNATIVES: Final[dict[str, tuple[Any, ...]]] = {
     "order": ("legacy", "new"),
     "heads": (1, 2, 4, 8),
     "head_channels": (32, 64, 128),
+    "heads_upsample": (1, 2, 4, 8),
 }
 """Answers of which each gives another network of the same weights."""
 
