@@ -204,13 +204,13 @@ def read_weights(folder: Path, dtype: torch.dtype) -> dict[str, Tensor]:
     return weights
 
 
-def stored_weights(folder: Path, stem: str = _STEM) -> dict[str, Stored]:
+def stored_weights(folder: Path, *stems: str) -> dict[str, Stored]:
     """The tensors of a folder as ``save_pretrained`` writes it, still on disk.
 
     Full precision goes before half, safetensors before torch's files.
 
     Args:
-        stem: the files' name without variant, number and ending.
+        stems: the files' name without variant, number and ending, as diffusers has it if not given; the first goes first.
 
     Raises:
         FarfieldError: no weights, a shard is missing, or a file is damaged.
@@ -218,7 +218,7 @@ def stored_weights(folder: Path, stem: str = _STEM) -> dict[str, Stored]:
     from farfield.checkpoints.file.tree import open_tree
 
     tensors: dict[str, Stored] = {}
-    for path in _weight_files(folder, stem):
+    for path in _weight_files(folder, stems or (_STEM,)):
         root = open_tree(path).root
         if not isinstance(root, dict) or not all(isinstance(v, Stored) for v in root.values()):
             raise FarfieldError(
@@ -228,17 +228,18 @@ def stored_weights(folder: Path, stem: str = _STEM) -> dict[str, Stored]:
     return tensors
 
 
-def _weight_files(folder: Path, stem: str) -> list[Path]:
+def _weight_files(folder: Path, stems: Sequence[str]) -> list[Path]:
     for variant in ("", ".fp16", ".bf16"):
         for ending in ("safetensors", "bin"):
-            whole, index = folder / f"{stem}{variant}.{ending}", folder / f"{stem}.{ending}.index{variant}.json"
-            if whole.is_file():
-                return [whole]
-            if index.is_file():
-                return _shards(index)
+            for stem in stems:
+                whole, index = folder / f"{stem}{variant}.{ending}", folder / f"{stem}.{ending}.index{variant}.json"
+                if whole.is_file():
+                    return [whole]
+                if index.is_file():
+                    return _shards(index)
     raise FarfieldError(
-        f"{folder}: no weights; expected {stem}.safetensors, or {stem}.bin, whole or in shards with their index; download "
-        "the model again"
+        f"{folder}: no weights; expected {stems[0]}.safetensors, or {stems[-1]}.bin, whole or in shards with their index; "
+        "download the model again"
     )
 
 

@@ -230,6 +230,7 @@ def _of_folder(model: str, folder: Path, part: str | None, answers: Answers) -> 
             findings += (Finding("units", str(plan.units), "of a picture's -1 to 1; model.json says so"),)
     elif latent.is_latent(folder):
         plan, image_shape = latent.read_plan(folder)
+        latent.check_parts(folder)
         family, stored = "latent diffusion", hub.stored_weights(folder / "unet")
         findings = (Finding("pictures", image_shape, "an autoencoder stands between them and the network"),)
     else:
