@@ -15,6 +15,7 @@ from edm_files import (
     write_snapshot,
     write_training_state,
 )
+from tiny import farfield
 from torch import nn
 from torch.nn import functional
 
@@ -379,3 +380,22 @@ def test_a_label_is_a_row_of_the_published_map(tmp_path):
     assert not torch.equal(denoiser(x, sigma), load_denoiser(str(path), label=1)(x, sigma))
     with pytest.raises(FarfieldError, match="expected a label from 0 to 2, found None"):
         load_denoiser(str(path))
+    with pytest.raises(FarfieldError, match="from 0 to 2, found -1; it was trained without label dropout"):
+        load_denoiser(str(path), label=-1)
+
+
+def test_a_model_trained_with_label_dropout_is_read_without_a_class_too(tmp_path):
+    """Label -1 is the answer to a row of zeros: the unconditional reading of the same network, by option too."""
+    config, network = tiny(classes=3, label_dropout=0.1)
+    path = write_snapshot(tmp_path / "m.pkl", saved_model("EDMPrecond", network, config, labels=3))
+    check(path, "EDMPrecond", network, -1)
+    x, sigma = torch.randn(2, 3, 8, 8), torch.tensor(0.7)
+    none = load_denoiser(str(path), label=-1)
+    zeros = network.eval()(x / (0.7**2 + 0.25) ** 0.5, torch.tensor([0.7]).log() / 4, None)
+    torch.testing.assert_close(none.network(x / (0.7**2 + 0.25) ** 0.5, torch.tensor([0.7]).log() / 4), zeros)
+    assert not torch.equal(none(x, sigma), load_denoiser(str(path), label=0)(x, sigma))
+    with pytest.raises(FarfieldError, match="from 0 to 2, or -1 for none of them, found -2"):
+        load_denoiser(str(path), label=-2)
+    made = farfield("generate", path, "--seeds", "0", "--steps", "2", "--label", "-1", "-o", tmp_path / "run")
+    assert made.code == 0, made.err
+    assert "label -1" in farfield("inspect", path).out

@@ -84,7 +84,11 @@ def _read(tree: Tree, part: str | None) -> Checkpoint:
         Finding("network", inner.title, f"named by the file; {_levels(config)}; the source beside it is not looked at"),
         Finding("dropout", config["dropout"], "an argument of the network, for training alone"),
         _if(config["augment_dim"], "augmentation", "numbers it was told in training; zeros here, nothing is moved"),
-        _if(config["label_dropout"], "label dropout", "share of labels left out in training; label -1 is none"),
+        _if(
+            config["label_dropout"],
+            "label dropout",
+            "share of labels left out in training; --label -1 is none of the classes",
+        ),
         _if(args["use_fp16"], "half precision", "its own code runs it so (use_fp16); float32 here unless asked"),
         _if(bool(silent), "no attention", "where ADM is narrower than a head; zeros stand for it in ours"),
         _steps(outer, args) if family == "iddpm" else None,
