@@ -11,6 +11,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from farfield.checkpoints.file.stored import State, Stored, Tree
+from farfield.checkpoints.kind import ONE_STEP
+from farfield.checkpoints.recognised import UnreadError
 from farfield.checkpoints.wrapped import networks
 from farfield.core.error import FarfieldError
 
@@ -18,6 +20,8 @@ _WORDS: Final = ("ema", "swa", "shadow", "averag", "avg")
 """What places of averages are called, or parts of that."""
 _OTHERWISE: Final = ("online", "current", "raw", "schema")
 """What stands beside an average, even below its name: ``online_model`` of ema-pytorch, Lightning's ``current_model_state``."""
+_GENERATOR: Final = re.compile(r"(^|[._])(generator|discriminator|G_ema|G|D|fake_score|real_score)([._]|$)")
+"""Where one-step generators are kept, and what they are trained with."""
 _DEPTH: Final = 5
 """How deep lists are looked for."""
 
@@ -36,7 +40,8 @@ def choose(tree: Tree, marks: Sequence[str], part: str | None) -> tuple[State, s
         part: ``ema``, ``net``, or a place in the file; if not given the average, or else the only network.
 
     Raises:
-        FarfieldError: no such part, several that are meant as well, or an average whose tensors are not this network's.
+        FarfieldError: a one-step generator, no such part, several that are meant as well, or an average whose tensors are not
+            this network's.
     """
     held: dict[str, State] = {**networks(tree.root, marks)}
     averages = [place for place in held if is_average(place)]
@@ -61,6 +66,8 @@ def choose(tree: Tree, marks: Sequence[str], part: str | None) -> tuple[State, s
         what = "several networks" if part is None else f"no network {part!r}"
         raise FarfieldError(f"{tree.path}: {what}; it holds {', '.join(named)}: choose one as FILE@NAME")
     place = named[chosen]
+    if _GENERATOR.search(place):
+        raise UnreadError(tree.path, ONE_STEP, [] if place not in held else held[place].values())
     return held[place] if place in held else fitting[place], chosen, place
 
 

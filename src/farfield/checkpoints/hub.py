@@ -21,6 +21,7 @@ from farfield.checkpoints.assembly import assemble, check_runs, first_line
 from farfield.checkpoints.file.stored import Stored
 from farfield.checkpoints.native import Blueprint
 from farfield.checkpoints.parts import NETWORK, average_folder, network_folder, scheduler_file
+from farfield.checkpoints.recognised import refuse_folder, refuse_title
 from farfield.checkpoints.scheduler import VE
 from farfield.checkpoints.scheduler import scheduled as scheduled
 from farfield.checkpoints.wrapped import alone
@@ -91,11 +92,13 @@ def read_plan(folder: Path, part: str | None = None, levels: dict[str, Any] | No
     Raises:
         FarfieldError: a part is missing, damaged, or of a kind that is not read here.
     """
+    refuse_folder(folder)
     _check_index(folder)
     network = network_folder(folder, part)
     config = read_config(network / "config.json")
     kind = config.get("_class_name")
     if kind != "UNet2DModel":
+        refuse_title(kind, folder)
         raise FarfieldError(
             f"{folder}: its network is {kind}; expected UNet2DModel (unconditional or class-conditional, in pixels)"
         )
@@ -116,6 +119,7 @@ def _check_index(folder: Path) -> None:
     if not (folder / "model_index.json").is_file():
         return
     index = read_config(folder / "model_index.json")
+    refuse_title(index.get("_class_name"), folder)
     for part, named in index.items():
         if part.startswith("_") or not isinstance(named, list) or named[:1] == [None]:
             continue

@@ -22,6 +22,7 @@ from farfield.checkpoints import stable_parts, text_to_image
 from farfield.checkpoints.assembly import check_runs
 from farfield.checkpoints.hub import download, read_config, stored_weights
 from farfield.checkpoints.native import Blueprint
+from farfield.checkpoints.recognised import refuse_title
 from farfield.checkpoints.stable_parts import STEMS, network_config, read_network
 from farfield.core.error import FarfieldError, FarfieldWarning
 from farfield.diffusion.codec import Codec
@@ -197,6 +198,7 @@ def _classes(folder: Path) -> tuple[str, dict[str, str]]:
     index = read_config(folder / "model_index.json")
     kind = index.get("_class_name")
     if kind not in _PARTS:
+        refuse_title(kind, folder)
         raise FarfieldError(f"{folder}: its pipeline is {kind}; of latent diffusion {' and '.join(_PARTS)} are read")
     classes = {}
     for part, expected in _PARTS[kind].items():

@@ -18,6 +18,7 @@ from torch import Tensor
 from farfield.checkpoints.assembly import first_line
 from farfield.checkpoints.hub import download, read_config
 from farfield.checkpoints.no_code import refuse_code
+from farfield.checkpoints.recognised import refuse_title
 from farfield.checkpoints.stable_parts import quietly, read_network, read_words
 from farfield.core.artifact import file_digest
 from farfield.core.error import FarfieldError
@@ -160,6 +161,7 @@ def _check(folder: Path) -> None:
     index = read_config(folder / "model_index.json")
     kind = index.get("_class_name")
     if kind != "StableDiffusionPipeline":
+        refuse_title(kind, folder)
         raise FarfieldError(f"{folder}: its pipeline is {kind}; expected StableDiffusionPipeline (text to image)")
     if strange := [p for p in PARTS if (index.get(p) or [None])[0] not in ("diffusers", "transformers")]:
         raise FarfieldError(

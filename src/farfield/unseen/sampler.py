@@ -11,7 +11,7 @@ examples' latents, two of them, a and b, stand at nearly right angles on one she
 
 The published form (arXiv 2310.09213) goes around the origin: its midpoint also stretches m by up to √2 and leaves the domain.
 The paper describes it between two examples. The code released with it goes from an example to a draw of the domain's Gaussian,
-and the length linearly from the one's to the other's; `interpolation` with ``centre=False`` and a ``partner`` is that to the letter.
+and the length linearly from the one's to the other's: `interpolation` with ``centre=False`` and a ``partner``.
 """
 
 from __future__ import annotations

@@ -197,7 +197,7 @@ def _unread(model: str, path: Path, error: UnreadError) -> Description:
         architecture="not rebuilt here",
         network={},
         parameters=error.parameters,
-        dtype=str(error.dtype).removeprefix("torch."),
+        dtype=str(error.dtype).removeprefix("torch.") if error.dtype else "no kind",
         size=path.stat().st_size,
         prediction=unknown,
         schedule={"levels": unknown, "sigma_min": None, "sigma_max": None, "steps": None},
@@ -207,7 +207,7 @@ def _unread(model: str, path: Path, error: UnreadError) -> Description:
         sha256=None,
         licence=licence_of(model, path),
         findings=(
-            Finding("family", error.kind.name, "names of its weights"),
+            Finding("family", error.kind.name, "names in it, of weights, parts or classes"),
             Finding("to measure it", error.kind.advice, ""),
         ),
         questions=(),

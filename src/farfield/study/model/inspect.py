@@ -68,6 +68,8 @@ def _described(model: Description) -> Iterator[str]:
         ("sha256", model.sha256 or "not computed (--hash)"),
         ("licence", model.licence or "not known here"),
     ]
+    if not model.shape:
+        yield f"{model.path}: {model.family}; " + "".join(f.value for f in model.findings if f.what == "to measure it")
     yield table(["", ""], rows)
     if model.findings:
         yield table(["found", "value", "because"], [(f.what, _value(f.value), f.why) for f in model.findings])
