@@ -448,6 +448,17 @@ def test_a_text_encoder_is_read_from_any_file_that_is_written(models, form, tmp_
         safe.with_name("model.safetensors.index.json").write_text(json.dumps({"weight_map": halves}))
     else:
         save_file(weights, safe.with_name("model.fp16.safetensors" if form[:4] == "fp16" else safe.name))
+    if form == "bin":
+
+        class Bad:
+            def __reduce__(self):
+                return Path.touch, (tmp_path / "executed",)
+
+        bad = shutil.copytree(folder, tmp_path / "bad")
+        torch.save({**weights, "text_model.final_layer_norm.bias": Bad()}, bad / "text_encoder" / "pytorch_model.bin")
+        with pytest.raises(FarfieldError, match=r"pytorch_model\.bin"):
+            latent.embed(bad, ["dust"])
+        assert not (tmp_path / "executed").exists()
     close = {"rtol": 2e-3, "atol": 2e-3} if form.startswith("fp16") else {"rtol": 0, "atol": 0}
     torch.testing.assert_close(latent.embed(folder, ["dust"]), latent.embed(models["stable"], ["dust"]), **close)
     assert farfield("inspect", folder).code == 0

@@ -33,6 +33,8 @@ from farfield.core.error import FarfieldError
 
 _OF_OPTIMIZERS: Final = frozenset(("exp_avg", "exp_avg_sq", "max_exp_avg_sq", "momentum_buffer", "square_avg", "step"))
 """What optimizers keep of each weight."""
+_LONGEST: Final = 250
+"""Characters of a name that is looked at; those of networks have some 100."""
 
 
 class UnreadError(FarfieldError):
@@ -61,9 +63,9 @@ def refuse(tree: Tree, kinds: tuple[Kind, ...] = KINDS) -> None:
         UnreadError: it is.
     """
     for _, state in states(tree.root):
-        named = bare(state)
+        lines = _lines(state)
         for kind in kinds:
-            if all(any(_bears(mark, name, t) for name, t in named.items()) for mark in kind.marks):
+            if all(_bears(mark, lines) for mark in kind.marks):
                 raise UnreadError(tree.path, kind, state.values())
 
 
@@ -123,9 +125,15 @@ def refuse_folder(folder: Path) -> None:
         )
 
 
-def _bears(mark: Mark, name: str, tensor: Stored) -> bool:
-    pattern, dimensions = mark if isinstance(mark, tuple) else (mark, len(tensor.shape))
-    return len(tensor.shape) == dimensions and re.fullmatch(pattern, name) is not None
+def _lines(state: Mapping[str, Stored]) -> str:
+    """The names in a state dict, and how many dimensions each weight has, a line each; names that no network has are left out."""
+    named = ((name, len(tensor.shape)) for name, tensor in bare(state).items())
+    return "\n".join(f"{name}\t{n}" for name, n in named if len(name) <= _LONGEST and name.isprintable())
+
+
+def _bears(mark: Mark, lines: str) -> bool:
+    pattern, dimensions = mark if isinstance(mark, tuple) else (mark, r"\d+")
+    return re.search(rf"^(?:{pattern})\t{dimensions}$", lines, re.MULTILINE) is not None
 
 
 def _tensors(made: Made) -> Iterable[Stored]:
