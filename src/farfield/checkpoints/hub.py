@@ -159,6 +159,11 @@ def _check_network(config: dict[str, Any], scheduler: Any, name: str) -> None:
     sides = [size] if isinstance(size, int) else size
     if not isinstance(sides, list) or len(sides) > 2 or not all(isinstance(s, int) and s > 0 for s in sides):
         raise FarfieldError(f"{name}: sample_size {size!r}; expected a number, or [height, width]")
+    if isinstance(channels, int) and isinstance(answers, int) and channels == 2 * answers:
+        raise FarfieldError(
+            f"{name}: sees {channels} channels and answers {answers}: a super-resolution model, which is shown a small image "
+            "beside the noisy one; expected a model of images alone"
+        )
     if not isinstance(channels, int) or answers not in (channels, 2 * channels):
         raise FarfieldError(
             f"{name}: {channels} channels in and {answers} out; expected as many, or twice as many (learned variance), of "

@@ -63,7 +63,12 @@ def average_folder(folder: Path) -> Path | None:
     """The folder of the moving average beside ``unet``; None where there is none."""
     if not (folder / NETWORK).is_dir():
         return None
-    return next((folder / name for name in AVERAGES if (folder / name / "config.json").is_file()), None)
+    return next((folder / name for name in AVERAGES if _holds_network(folder / name)), None)
+
+
+def _holds_network(folder: Path) -> bool:
+    """Whether there is a network, or its weights alone: `network_folder` then says what is missing."""
+    return any(f.name == "config.json" or f.suffix in (".safetensors", ".bin") for f in folder.glob("*"))
 
 
 def scheduler_file(folder: Path) -> Path:
