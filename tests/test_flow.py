@@ -3,12 +3,13 @@
 import argparse
 import itertools
 import json
+import math
 
 import diffusers
 import pytest
 import torch
 from guided_files import Flags, answer, weights
-from test_inspect import SHAPE, exact, tried, truth  # noqa: F401
+from test_inspect import SHAPE, exact, inspect, tried, truth, vp  # noqa: F401
 from test_scheduler import Wave, noisy, told
 from tiny import farfield
 from torch import nn
@@ -29,6 +30,7 @@ from farfield.diffusion.schedule import DiscreteSchedule, FlowSchedule, Scaled, 
 from farfield.diffusion.solver import integrate
 from farfield.networks.build import from_config
 from farfield.networks.unet2d import SampleOnly
+from farfield.study.model.check import _configured
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array:DeprecationWarning")  # of diffusers' own use of numpy
 
@@ -54,16 +56,19 @@ UNSAID = Flags(learned=False, scale_shift=False, resample="conv", heads=4)
 class Velocity(nn.Module):
     """The flow of data of a known law, from its conditional mean: x_t and the time are those of the papers."""
 
-    def __init__(self, law, toward="noise", scale=1.0):
+    def __init__(self, law, toward="noise", scale=1.0, path="straight"):
         super().__init__()
-        self.law, self.toward, self.scale = law, toward, scale
+        self.law, self.toward, self.scale, self.path = law, toward, scale, path
 
     def forward(self, x_t, time):
         told = time.double() / self.scale
         t = (told if self.toward == "noise" else 1 - told)[:, None, None, None]  # 1 at the noise
-        mean = self.law(x_t.double() / (1 - t), (t / (1 - t)).flatten())
-        noise = (x_t - (1 - t) * mean) / t
-        return noise - mean if self.toward == "noise" else mean - noise
+        turn = torch.pi / 2
+        keep, share = (1 - t, t) if self.path == "straight" else ((turn * t).cos(), (turn * t).sin())
+        mean = self.law(x_t.double() / keep, (share / keep).flatten())
+        noise = (x_t - keep * mean) / share
+        velocity = noise - mean if self.path == "straight" else turn * (keep * noise - share * mean)  # d x_t / dt
+        return velocity if self.toward == "noise" else -velocity
 
 
 def gaussian():
@@ -83,6 +88,18 @@ def test_the_velocity_of_gaussian_data_gives_its_posterior_mean(toward, scale):
     closed = ((2 * t - 1) / (t**2 + (1 - t) ** 2) * (1 - t) * model.schedule.sign)[:, None, None, None] * x
     torch.testing.assert_close(u, closed, rtol=1e-9, atol=1e-9)
     torch.testing.assert_close(model.weight(sigma), 1 / t**2)
+
+
+@pytest.mark.parametrize("toward", ["noise", "data"])
+def test_the_curved_path_has_its_own_coordinate(toward, exact):  # noqa: F811
+    law, _ = exact
+    model = NetworkDenoiser(Velocity(law, toward, 1.0, "curved"), FlowSchedule(toward, path="curved"), SHAPE, "flow")
+    t = torch.tensor([0.001, 0.3, 0.5, 0.9, 0.999], dtype=torch.float64)
+    sigma = (torch.pi / 2 * t).tan()
+    torch.testing.assert_close(model.schedule.time(sigma), t if toward == "noise" else 1 - t)
+    assert model.schedule.bounds == pytest.approx((float(sigma[0]), float(sigma[-1])))
+    x = torch.randn(5, *SHAPE, dtype=torch.float64) * (1 + sigma**2).sqrt()[:, None, None, None]
+    torch.testing.assert_close(model(x, sigma), law(x, sigma), rtol=1e-9, atol=1e-9)
 
 
 @pytest.mark.parametrize(("toward", "scale"), WAYS)
@@ -115,6 +132,8 @@ def test_the_schedule_ends_below_pure_noise_and_says_so():
     for wrong in ({"toward": "images"}, {"scale": 0.0}, {"t_max": 1.0}, {"t_min": 0.5, "t_max": 0.4}):
         with pytest.raises(FarfieldError, match="expected noise or data, a positive number, and 0 < t_min < t_max < 1"):
             FlowSchedule(**wrong)
+    with pytest.raises(FarfieldError, match="flow on a 'wavy' path"):
+        FlowSchedule(path="wavy")
 
 
 def test_training_times_are_normal_in_their_logit():
@@ -193,6 +212,11 @@ def test_a_file_that_may_be_a_flow_is_not_read_until_it_is_said(tmp_path):
     want = x_t - t * answer(UNSAID, weights(UNSAID), x_t, torch.tensor([1000 * t]))
     got = noise(x_t / (1 - t), torch.tensor(t / (1 - t)))
     torch.testing.assert_close(got, want, rtol=1e-5, atol=1e-5)
+    path = open_checkpoint(tmp_path / "m.pt", {**said, **flow.TOWARD_DATA, "path": "curved"}).denoiser()
+    u = answer(UNSAID, weights(UNSAID), x_t, torch.tensor([1 - 1 / math.pi]))  # toward the data, at the angle 0.5
+    want = math.cos(0.5) * x_t + math.sin(0.5) * u * 2 / math.pi
+    got = path(x_t / math.cos(0.5), torch.tensor(math.tan(0.5)))
+    torch.testing.assert_close(got, want, rtol=1e-5, atol=1e-5)
     learned = {q.name for q in open_checkpoint_of(Flags(), tmp_path).questions}
     assert "prediction" not in learned  # no flow has a learned variance
 
@@ -228,13 +252,24 @@ def test_a_flow_that_is_misread_is_flagged_by_name(toward, scale, taken, exact):
 
 
 def test_what_is_no_flow_is_flagged_by_name(exact):  # noqa: F811
-    from test_inspect import LINEAR, vp
-
     law, x0 = exact
     found = tried(NetworkDenoiser(vp(law, "epsilon"), FlowSchedule("data"), SHAPE, "flow"), x0)
     assert found.verdict == "misread" and found.better.changes == {"schedule": "linear", "prediction": "epsilon"}
     right = tried(NetworkDenoiser(Velocity(law, "data"), FlowSchedule("data"), SHAPE, "flow"), x0)
-    assert right.verdict == "understood" and LINEAR.open_end is False
+    assert right.verdict == "understood"
+
+
+def test_a_path_that_is_misread_is_flagged_by_name(exact):  # noqa: F811
+    law, x0 = exact
+    curved = Velocity(law, "data", 1.0, "curved")
+    for schedule, prediction, changes in (
+        (FlowSchedule("data"), "flow", {"path": "curved"}),
+        (DiscreteSchedule(linear_betas()), "epsilon", {"prediction": "flow", "direction": "data", "time_scale": "1"}),
+    ):
+        found = tried(NetworkDenoiser(curved, schedule, SHAPE, prediction), x0)
+        assert found.verdict == "misread" and found.better.changes == {**changes, "path": "curved"}
+    straight = NetworkDenoiser(Velocity(law, "data"), FlowSchedule("data", path="curved"), SHAPE, "flow")
+    assert tried(straight, x0).better.changes == {"path": "straight"}
 
 
 FLOWING = {"use_flow_sigmas": True, "prediction_type": "flow_prediction"}
@@ -298,10 +333,14 @@ def test_other_configurations_are_refused(config, said):
         scheduled(Wave(), config, (2, 3, 3))
 
 
+def small_unet():
+    kinds = {"down_block_types": ("DownBlock2D",) * 2, "up_block_types": ("UpBlock2D",) * 2}
+    return diffusers.UNet2DModel(8, 1, 1, block_out_channels=(8, 16), norm_num_groups=4, layers_per_block=1, **kinds)
+
+
 def test_a_folder_without_a_scheduler_may_be_said_to_be_a_flow(tmp_path):
     torch.manual_seed(0)
-    kinds = {"down_block_types": ("DownBlock2D",) * 2, "up_block_types": ("UpBlock2D",) * 2}
-    unet = diffusers.UNet2DModel(8, 1, 1, block_out_channels=(8, 16), norm_num_groups=4, layers_per_block=1, **kinds)
+    unet = small_unet()
     unet.save_pretrained(tmp_path / "m")
     said = farfield(
         "inspect", tmp_path / "m", "--set", "prediction=flow", "--set", "direction=noise", "--set", "time_scale=1000"
@@ -338,12 +377,41 @@ def test_a_flow_trained_as_torchcfm_does_is_read_as_one(tmp_path):
     torch.save({"net_model": state, "ema_model": state, "sched": {}, "optim": {}, "step": 50}, tmp_path / "m.pt")
     asked = {"size": 8, "heads": 1}
     sigmas = torch.tensor([0.1, 1.0, 10.0], dtype=torch.float64)
-    ratios = {}
-    for said in ({}, {"prediction": "epsilon", "schedule": "linear", "steps": 1000}):
-        model = open_checkpoint(tmp_path / "m.pt", {**asked, **said}).denoiser()
-        found = examine([Readings(("as read",), lambda model=model: [Reading({}, model)])], data[:32], sigmas)
-        ratios[model.prediction] = found.present.ratio
-    assert ratios["flow"].high < 0.9 and ratios["epsilon"].low > 3
+    model = open_checkpoint(tmp_path / "m.pt", asked).denoiser()
+    found = examine([Readings(("as read",), lambda: [Reading({}, model)])], data[:32], sigmas)
+    assert found.verdict == "understood" and found.present.ratio.high < 0.9
+    torch.save(state, tmp_path / "bare.pt")  # nothing says now what it is
+    keep = {**asked, "prediction": "epsilon", "schedule": "linear", "steps": 1000}
+    told = [f"{k}={v}" for k, v in keep.items()]
+    wrong = inspect(str(tmp_path / "bare.pt"), answers=told, checked=True, data="digits", limit=16, quiet=True).checked
+    assert wrong.sanity.verdict == "misread" and wrong.sanity.present.ratio.low > 3
+    assert (
+        "--set prediction=flow --set direction=data --set time_scale=" in wrong.sentences[0]
+    )  # it hardly heeds its time yet
+
+
+def test_a_converted_flow_is_no_pipeline_of_diffusers(tmp_path):
+    """A DDPMPipeline would hold its network, but not say what it is."""
+    torch.manual_seed(0)
+    small_unet().save_pretrained(tmp_path / "m/unet")
+    diffusers.UniPCMultistepScheduler(**FLOWING, flow_shift=2.0).save_pretrained(tmp_path / "m/scheduler")
+    assert farfield("convert", tmp_path / "m", tmp_path / "out").code == 0
+    one, other = (load_denoiser(str(tmp_path / name)) for name in ("m", "out"))
+    x = torch.randn(1, 1, 8, 8)
+    torch.testing.assert_close(one(x, torch.tensor(2.0)), other(x, torch.tensor(2.0)), rtol=1e-5, atol=1e-5)
+    assert one.schedule.sigma_max == other.schedule.sigma_max == pytest.approx(2 * 999)
+
+
+def test_the_remedy_for_a_folder_is_what_its_configuration_would_say():
+    changes = {"prediction": "flow", "direction": "data", "time_scale": "1"}
+    flowing = "_class_name FlowMatchEulerDiscreteScheduler, num_train_timesteps 1000, invert_sigmas true, timestep_scale 0.001"
+    assert ", ".join(_configured(changes, "epsilon")) == flowing
+    assert list(_configured({"direction": "noise"}, "flow")) == ["invert_sigmas false"]
+    assert list(_configured({"schedule": "linear", "prediction": "v"}, "flow")) == [
+        "_class_name DDPMScheduler",
+        "beta_schedule linear",
+        "prediction_type v_prediction",
+    ]
 
 
 def test_a_flow_is_trained_like_every_other_family(tmp_path):

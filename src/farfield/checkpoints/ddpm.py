@@ -139,7 +139,7 @@ def _inquiry(built: Architecture, answers: Answers, path: Path) -> Inquiry:
     published = PUBLISHED.get((built.multipliers, built.attention))
     known = {**_PUBLISHED_ANSWERS, **({} if published is None else {"size": published})}
     inquiry = Inquiry(path, answers, known, "as published files of this family have it; this one does not say it")
-    inquiry.refuse_others((*_PUBLISHED_ANSWERS, "size", "beta_start", "beta_end", *flow.ASKED))
+    inquiry.refuse_others((*_PUBLISHED_ANSWERS, "size", "beta_start", "beta_end", *flow.ANSWERS))
     return inquiry
 
 

@@ -1,8 +1,8 @@
 r"""Flow matching in files and configurations of other codes: by what it is known, and what must be asked of it.
 
-Straight paths alone, :math:`x_t = (1 - t)\,x_0 + t\,n`, whose velocity the network answers (`schedule.FlowSchedule`). Such a
-network may have the names and shapes of one that predicts the noise, and nothing in its weights tells the two apart; what is
-kept beside the weights may. Of torchcfm's paths the curved one (``si``) is not read.
+The network answers the velocity of a path, mostly a straight one, :math:`x_t = (1 - t)\,x_0 + t\,n` (`schedule.FlowSchedule`).
+It may have the names and shapes of one that predicts the noise, and nothing in its weights tells the two apart; what is kept
+beside the weights may. Which path it is no file says; it is never asked for, and can be answered.
 """
 
 from __future__ import annotations
@@ -10,19 +10,20 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 from farfield.checkpoints.checkpoint import Question
 from farfield.checkpoints.file.stored import Made, Stored, Tree, states
 from farfield.checkpoints.inquiry import Inquiry
 from farfield.checkpoints.wrapped import bare
 from farfield.core.error import FarfieldError
-from farfield.diffusion.schedule import FlowSchedule, Toward
+from farfield.diffusion.schedule import FlowSchedule, Path, Toward
 
 FLOW: Final = "flow"
 """The answer to what a network predicts."""
 ASKED: Final = ("direction", "time_scale")
 """What is asked of a flow besides."""
+ANSWERS: Final = (*ASKED, "path")
 SCHEDULERS: Final = ("FlowMatchEulerDiscreteScheduler", "FlowMatchHeunDiscreteScheduler")
 PREDICTION: Final = "flow_prediction"
 """What diffusers' other schedulers call it, where ``use_flow_sigmas`` is set."""
@@ -45,6 +46,8 @@ _SCALE: Final = Question(
     (),
     "as in torchcfm and Meta's flow_matching; 1000 in diffusers",
 )
+
+_PATH: Final = Question("path", "the path from images to noise", "straight", get_args(Path))
 
 
 @dataclass(frozen=True)
@@ -114,16 +117,18 @@ def averaged(state: Mapping[str, Stored]) -> dict[str, Stored]:
 def asked(inquiry: Inquiry) -> dict[str, Any]:
     """The configuration of a scheduler of diffusers for a network that is a flow, as answers have it, or likely ones."""
     direction, scale = inquiry.settle(_DIRECTION), inquiry.settle(_SCALE)
-    return configuration(direction, scale)
+    inquiry.learn({"path": "straight"}, "the usual one, not said in the file; the other is path=curved")
+    return configuration(direction, scale, inquiry.settle(_PATH))
 
 
-def configuration(direction: str, time_scale: float) -> dict[str, Any]:
-    """The configuration of a FlowMatchEulerDiscreteScheduler; ``timestep_scale`` is ours, as for other schedulers."""
+def configuration(direction: str, time_scale: float, path: str = "straight") -> dict[str, Any]:
+    """The configuration of a FlowMatchEulerDiscreteScheduler; ``timestep_scale`` and ``path`` are ours."""
     return {
         "_class_name": SCHEDULERS[0],
         "num_train_timesteps": _STEPS,
         **({"invert_sigmas": True} if direction == "data" else {}),
         **({"timestep_scale": time_scale / _STEPS} if time_scale != _STEPS else {}),
+        **({"path": path} if path != "straight" else {}),
     }
 
 
@@ -154,4 +159,4 @@ def schedule(config: Mapping[str, Any], name: str) -> FlowSchedule:
         shift = 1.0
     low, high = shift / (steps - 1), shift * (steps - 1)
     toward: Toward = "data" if config.get("invert_sigmas") else "noise"
-    return FlowSchedule(toward, steps * scale, low / (1 + low), high / (1 + high))
+    return FlowSchedule(toward, steps * scale, low / (1 + low), high / (1 + high), path=config.get("path", "straight"))

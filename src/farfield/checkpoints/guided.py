@@ -26,7 +26,17 @@ from farfield.checkpoints.native import Blueprint
 from farfield.checkpoints.wrapped import networks
 from farfield.core.error import FarfieldError
 
-ANSWERS: Final = ("size", "schedule", "steps", "rescale", "heads", "head_channels", "order", "prediction", *flow.ASKED)
+ANSWERS: Final = (
+    "size",
+    "schedule",
+    "steps",
+    "rescale",
+    "heads",
+    "head_channels",
+    "order",
+    "prediction",
+    *flow.ANSWERS,
+)
 """All that can be answered."""
 
 _PREDICTIONS: Final = {"epsilon": "epsilon", "sample": "sample", "v": "v_prediction"}

@@ -97,7 +97,7 @@ def asked(folder: Path, answers: Answers) -> tuple[dict[str, Any], tuple[Questio
         FarfieldError: an answer to what is no question, or one that cannot be.
     """
     inquiry = Inquiry(folder, answers, {}, "")
-    inquiry.refuse_others((*(q.name for q in _QUESTIONS), *flow.ASKED))
+    inquiry.refuse_others((*(q.name for q in _QUESTIONS), *flow.ANSWERS))
     if answers.get("prediction") == flow.FLOW:
         inquiry.settle(_PREDICTION)
         config = flow.asked(inquiry)

@@ -18,11 +18,13 @@ prediction   what F is                      :math:`c_{skip}`        :math:`c_{ou
 ===========  =============================  ======================  ===============================  =================
 
 A flow's :math:`x_t = (1 - t)\,x_0 + t\,n` is :math:`b x` with :math:`b = 1 - t = 1/(1 + \sigma)`, so that
-:math:`D = x_t - t F`; where its time runs toward the data (`FlowSchedule`), F is the negative, :math:`x_0 - n`.
+:math:`D = x_t - t F`; where its time runs toward the data (`FlowSchedule`), F is the negative, :math:`x_0 - n`. On the curved
+path F is :math:`\pi/2` times that of ``v``.
 """
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from itertools import chain
 from typing import Literal, get_args
@@ -126,8 +128,11 @@ class NetworkDenoiser(Denoiser):
             d, v = self.sigma_data, sigma**2 + self.sigma_data**2
             return d**2 / v, sigma * d * v.rsqrt(), v.rsqrt()
         if isinstance(self.schedule, FlowSchedule) and self.prediction == "flow":
-            b = 1 / (1 + sigma)
-            return b, -self.schedule.sign * sigma * b, b
+            sign, b = self.schedule.sign, 1 / (1 + sigma)
+            if self.schedule.path == "straight":
+                return b, -sign * sigma * b, b
+            a = (1 + sigma**2).rsqrt()
+            return a**2, -sign * sigma * a * 2 / math.pi, a
         a = (1 + sigma**2).rsqrt()
         if self.prediction in ("epsilon", "score"):
             return one, -sigma if self.prediction == "epsilon" else sigma**2 * a, a
@@ -139,8 +144,6 @@ class NetworkDenoiser(Denoiser):
         """
         if self.prediction == "edm":
             return (sigma**2 + self.sigma_data**2) / (sigma * self.sigma_data) ** 2
-        if self.prediction == "flow":
-            return (1 + 1 / sigma) ** 2
         return 1 + sigma**-2 if self.prediction == "v" else self.scaling(sigma)[1] ** -2
 
 

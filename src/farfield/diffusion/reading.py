@@ -19,6 +19,7 @@ from farfield.diffusion.schedule import (
     ContinuousSchedule,
     DiscreteSchedule,
     FlowSchedule,
+    Path,
     Schedule,
     Toward,
     VESchedule,
@@ -162,20 +163,24 @@ def schedules(now: Schedule) -> list[tuple[dict[str, str], DiscreteSchedule]]:
 
 
 def flows(now: Schedule) -> list[tuple[dict[str, str], FlowSchedule]]:
-    """The ways to read a network as a flow that are not the present one, and what they are called."""
-    ways = [(toward, scale) for toward in get_args(Toward) for scale in TIME_SCALES]
-    if not isinstance(now, FlowSchedule):
-        return [(_named(toward, scale), FlowSchedule(toward, scale)) for toward, scale in ways]
-    present = _named(now.toward, now.scale)
-    ways += [(toward, now.scale) for toward in get_args(Toward) if now.scale not in TIME_SCALES]
-    low, high = (s / (1 + s) for s in now.bounds)
-    others = [(_named(toward, scale), FlowSchedule(toward, scale, low, high)) for toward, scale in ways]
-    changes = [({k: v for k, v in named.items() if present[k] != v}, flow) for named, flow in others]
+    """The ways to read a network as a flow that are not the present one, and what they are called.
+
+    The curved path is tried as those who train on it tell their networks, or as the present one is told.
+    """
+    current = now if isinstance(now, FlowSchedule) else None
+    scales = {*TIME_SCALES, *([current.scale] if current else [])}
+    ways: list[tuple[Toward, float, Path]] = [
+        (w, scale, "straight") for w in get_args(Toward) for scale in sorted(scales)
+    ]
+    ways.append((current.toward, current.scale, "curved") if current else ("data", 1.0, "curved"))
+    usual = _named(current) if current else {"path": "straight"}
+    found = [FlowSchedule(toward, scale, path=path) for toward, scale, path in ways]
+    changes = [({k: v for k, v in _named(flow).items() if usual.get(k) != v}, flow) for flow in found]
     return [(changed, flow) for changed, flow in changes if changed]
 
 
-def _named(toward: Toward, scale: float) -> dict[str, str]:
-    return {"prediction": "flow", "direction": toward, "time_scale": f"{scale:g}"}
+def _named(flow: FlowSchedule) -> dict[str, str]:
+    return {"prediction": "flow", "direction": flow.toward, "time_scale": f"{flow.scale:g}", "path": flow.path}
 
 
 def _linear(steps: int) -> Tensor:

@@ -181,7 +181,7 @@ def _remedy(better: Tried, description: Description) -> str:
 def _configured(changes: Mapping[str, str], prediction: str) -> Iterator[str]:
     """Changes of a model, read now as one of this prediction, as those of a scheduler's configuration."""
     if changes.get("prediction") == flow.FLOW:
-        config = flow.configuration(changes["direction"], float(changes["time_scale"]))
+        config = flow.configuration(changes["direction"], float(changes["time_scale"]), changes.get("path", "straight"))
         yield from (f"{k} {str(v).lower() if isinstance(v, bool) else v}" for k, v in config.items())
         return
     if prediction == flow.FLOW and "prediction" in changes:

@@ -316,7 +316,7 @@ def _levels(plan: Blueprint, denoiser: NetworkDenoiser) -> str:
     if isinstance(schedule, FlowSchedule):
         told = "t, which is 1 at the noise" if schedule.toward == "noise" else "1 - t, which is 1 at the data"
         scale = f", times {schedule.scale:g}" if schedule.scale != 1 else ""
-        return f"continuous, of straight paths, told as {told}{scale}"
+        return f"continuous, of {schedule.path} paths, told as {told}{scale}"
     if isinstance(schedule, TimeSchedule):
         return f"continuous, of the VP SDE of constant rate, told as t/{schedule.t_max:g}"
     return (
