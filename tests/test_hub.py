@@ -240,7 +240,10 @@ BREAK = {
     "no weights": (lambda m: (m / "unet/diffusion_pytorch_model.safetensors").unlink(), "no weights"),
     "no size": (lambda m: damaged(m, "unet/config.json", sample_size=None), "no sample_size"),
     "a size of nothing": (lambda m: damaged(m, "unet/config.json", sample_size=[8, 0]), r"sample_size \[8, 0\]"),
-    "more channels in than out": (lambda m: damaged(m, "unet/config.json", in_channels=6), "answers 3: a super-resolution model"),
+    "more channels in than out": (
+        lambda m: damaged(m, "unet/config.json", in_channels=6),
+        "answers 3: a super-resolution model",
+    ),
     "text for a number": (lambda m: damaged(m, "unet/config.json", in_channels="3"), "3 channels in"),
     "other levels": (lambda m: damaged(m, "unet/config.json", layers_per_block=2), "its weights are not those"),
     "no network at all": (lambda m: damaged(m, "unet/config.json", norm_num_groups=5), "not the configuration"),

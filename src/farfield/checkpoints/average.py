@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
+from farfield.checkpoints import flow
 from farfield.checkpoints.file.stored import State, Stored, Tree
 from farfield.checkpoints.kind import ONE_STEP
 from farfield.checkpoints.recognised import UnreadError
@@ -43,7 +44,7 @@ def choose(tree: Tree, marks: Sequence[str], part: str | None) -> tuple[State, s
         FarfieldError: a one-step generator, no such part, several that are meant as well, or an average whose tensors are not
             this network's.
     """
-    held: dict[str, State] = {**networks(tree.root, marks)}
+    held: dict[str, State] = {**networks(tree.root, marks), **dict(flow.averages(tree, marks))}
     averages = [place for place in held if is_average(place)]
     if not averages and isinstance(tree.root, list | tuple) and len(held) > 1:
         averages = [list(held)[-1]]  # DDIM's training states: network, optimizer, epoch, step, moving average
