@@ -32,6 +32,7 @@ class Flags:
     heads: int = 0
     head_channels: int = 0
     order: str = "legacy"
+    heads_upsample: int = 0
 
     @property
     def widths(self) -> list[int]:
@@ -43,7 +44,9 @@ class Flags:
 
     def answers(self) -> dict[str, object]:
         heads = {"head_channels": self.head_channels} if self.head_channels else {"heads": self.heads or 1}
-        return {"size": 2 * self.factor, "schedule": "linear", "steps": 1000, "order": self.order, **heads}
+        heads |= {"heads_upsample": self.heads_upsample} if self.heads_upsample else {}
+        told = {} if self.learned else {"prediction": "epsilon"}
+        return {"size": 2 * self.factor, "schedule": "linear", "steps": 1000, "order": self.order, **heads, **told}
 
 
 def layout(flags: Flags) -> Shapes:
@@ -151,6 +154,7 @@ def answer(flags: Flags, state: State, x: Tensor, time: Tensor, label: Tensor | 
     def attention(name: str, x: Tensor) -> Tensor:
         b, c, h, w = x.shape
         heads = c // flags.head_channels if flags.head_channels else flags.heads or 1
+        heads = flags.heads_upsample or heads if name.startswith("output_blocks") else heads
         rows = state[f"{name}.qkv.weight"][:, :, 0] @ apply(f"{name}.norm", x).reshape(b, c, h * w)
         rows = (rows + state[f"{name}.qkv.bias"][:, None]).transpose(1, 2)  # [b, pixels, 3c]
         per = c // heads

@@ -88,6 +88,8 @@ def valid() -> dict[str, bytes]:
         "a safetensors file": save(state),
         "a file of arrays": mixer_files.stream(mixer_files.arrays()),
         "a guided-diffusion file": _compact(guided_files.layout(guided_files.Flags())),
+        "a training state with a list": _listed(ddpm_files.shapes(ddpm_files.Flags())),
+        "an EDM2 pickle": pickled({"ema": Saved("Precond", edm().state)}, 4),
         "an original DDPM file": _compact(
             {k: tuple(v.shape) for k, v in ddpm_files.random_state(ddpm_files.Flags()).items()}
         ),
@@ -98,6 +100,17 @@ def _compact(shapes: dict[str, tuple[int, ...]]) -> bytes:
     """A state dict in which all tensors are the beginning of one."""
     one, out = torch.zeros(max(map(prod, shapes.values())), dtype=torch.float16), io.BytesIO()
     torch.save({name: one[: prod(shape)].view(shape) for name, shape in shapes.items()}, out)
+    return out.getvalue()
+
+
+def _listed(shapes: dict[str, tuple[int, ...]]) -> bytes:
+    """A network and its average as torch_ema keeps it, of tensors that are the beginning of one."""
+    one, out = torch.zeros(max(map(prod, shapes.values())), dtype=torch.float16), io.BytesIO()
+    sizes = {
+        f"{name}.{kind}": s for name, shape in shapes.items() for kind, s in (("weight", shape), ("bias", shape[:1]))
+    }
+    state = {name: one[: prod(size)].view(size) for name, size in sizes.items()}
+    torch.save({"model": state, "ema": {"decay": 0.9, "shadow_params": list(state.values())}, "step": 7}, out)
     return out.getvalue()
 
 
@@ -214,6 +227,18 @@ def strangers() -> dict[str, bytes]:
         "EDM's object without modules": Saved("EDMPrecond", {**state, "_modules": {}}),
         "EDM's object with a number for a module": Saved("EDMPrecond", {**state, "_modules": {"model": 5}}),
         "EDM's object around itself": Saved("EDMPrecond", {**state, "_modules": {"model": ema}}),
+        "EDM2's object without state": {"ema": Saved("Precond", None), "encoder": Saved("StabilityVAEEncoder", 5)},
+        "EDM2's object around itself": {"ema": Saved("Precond", {"_modules": {"model": ema}})},
+        "a GAN of numbers": {"G": Saved("Generator", 5), "D": Saved("Discriminator", []), "G_ema": ema},
+        "a loss of a name that is none": {"ema": Saved("EDMPrecond", {}), "loss_fn": Saved("Loss\n" * 99, state)},
+        "an average of numbers": {"ema": {"shadow_params": [5, None, "a"], "decay": 0.9}},
+        "an average of averages": {"shadow_params": [{"shadow_params": [{"ema": [torch.zeros(1)] * 3}]}] * 3},
+        "an average of everything": {"model": {"w": torch.zeros(2)}, "ema": [torch.zeros(2)] * 500},
+        "moments of nothing": {"param_groups": 7, "state": [torch.zeros(1)]},
+        "names that are hard to tell": {
+            "conv.proj.embed." * 60 + f"x{i}": torch.zeros(1, 1, 1, 1, 1) for i in range(40)
+        },
+        "names of many kinds": {f"{'lora_' * 40}\t5\n": torch.zeros(1), "a.lora_A\n.x": torch.zeros(1, 1)},
     }
     arguments = {
         "img_resolution": (10**9, -8, "8", None, 7.5, [8], True),

@@ -110,6 +110,16 @@ def test_a_file_that_leaves_its_size_open_asks_for_it_once(tmp_path):
     assert [q.likely for q in open_checkpoint(without).questions] == [16]
 
 
+@pytest.mark.parametrize("change", [{"width": 32}, {"blocks": 1}, {"channels": 1}, {"convolved": False}], ids=str)
+def test_multipliers_alone_do_not_tell_the_size(change, tmp_path):
+    """The published network at 32 pixels has attention on the second of four levels; so has another at 64."""
+    flags = replace(CIFAR10, **{"width": 32, "size": 64, "attention": (32,), **change})
+    state = {f"{k}.weight": Stored(v, torch.float32, None) for k, v in shapes(flags).items()}
+    state |= {f"{k}.bias": Stored(v[:1], torch.float32, None) for k, v in shapes(flags).items()}
+    (question,) = ddpm.read(Tree(tmp_path / "model.ckpt", "torch", state), {}, None).questions
+    assert question.name == "size"
+
+
 A, B = random_state(Flags(), 1), random_state(Flags(), 2)
 
 
@@ -117,6 +127,8 @@ def behind(prefix, state):
     return {f"{prefix}{name}": value for name, value in state.items()}
 
 
+ONE = torch.tensor(1)
+LISTED = {"decay": 0.999, "num_updates": 7, "shadow_params": list(B.values()), "collected_params": None}
 OPTIMIZER = {"state": {0: {"step": 3, "exp_avg": torch.zeros(4)}}, "param_groups": [{"lr": 2e-4, "params": [0]}]}
 
 
@@ -135,6 +147,12 @@ OPTIMIZER = {"state": {0: {"step": 3, "exp_avg": torch.zeros(4)}}, "param_groups
         ({"state_dict": {**behind("model.", A), **behind("ema.", B)}, "epoch": 3}, {None: B, "ema": B, "net": A}),
         ({"ema": {"shadow": B}}, {None: B, "ema": B}),
         ({**A, "logvar": torch.zeros(1000)}, {None: A}),
+        ({"model": A, "ema": LISTED, "optimizer": OPTIMIZER, "step": 7}, {None: B, "ema": B, "net": A}),
+        ({"model": behind("module.", A), "ema_state": LISTED}, {None: B, "ema": B, "net": A}),
+        ({"optimizer_states": [{"ema": list(B.values())}], "state_dict": A}, {None: B, "ema": B, "net": A}),
+        (behind("online_model.", A) | behind("ema_model.", B) | {"initted": ONE, "step": ONE}, {None: B, "net": A}),
+        ({"ema": behind("online_model.", A) | behind("ema_model.", B) | {"step": ONE}}, {None: B, "net": A}),
+        ({"model": A, "swa_model": {"n_averaged": ONE, **behind("module.", B)}}, {None: B, "ema": B, "net": A}),
     ],
     ids=[
         "plain",
@@ -149,6 +167,12 @@ OPTIMIZER = {"state": {0: {"step": 3, "exp_avg": torch.zeros(4)}}, "param_groups
         "both prefixes",
         "ema alone",
         "logvar",
+        "torch_ema, score_sde",
+        "diffusers' EMAModel",
+        "NeMo",
+        "ema-pytorch",
+        "ema-pytorch under a name",
+        "AveragedModel",
     ],
 )
 def test_containers(tmp_path, content, parts):
@@ -169,6 +193,21 @@ def test_several_networks_of_which_none_is_the_average_are_asked_for(tmp_path):
     with pytest.raises(FarfieldError, match="several networks; it holds old, new"):
         open_checkpoint(path, {"size": 8})
     assert torch.equal(open_checkpoint(path, {"size": 8}, "new").weights()["unet.conv_in.weight"], B["conv_in.weight"])
+
+
+def test_an_average_without_names_that_is_not_the_networks_is_never_passed_over(tmp_path):
+    path = written(tmp_path / "model.pt", {"model": A, "ema": {"shadow_params": list(B.values())[1:]}})
+    with pytest.raises(FarfieldError, match=r"its moving average ema\.shadow_params is 143 tensors .* with @net"):
+        open_checkpoint(path, {"size": 8})
+    assert torch.equal(open_checkpoint(path, {"size": 8}, "net").weights()["unet.conv_in.weight"], A["conv_in.weight"])
+
+
+def test_of_two_averages_none_is_taken_unasked(tmp_path):
+    path = written(tmp_path / "model.pt", {"net": A, "ema_0.99": dict(A), "ema_0.9999": B})
+    with pytest.raises(FarfieldError, match=r"several networks; it holds ema_0\.99, ema_0\.9999, net: choose one"):
+        open_checkpoint(path, {"size": 8})
+    found = open_checkpoint(path, {"size": 8}, "ema_0.9999").weights()
+    assert torch.equal(found["unet.conv_in.weight"], B["conv_in.weight"])
 
 
 def test_half_precision_files_are_widened(tmp_path):
@@ -206,7 +245,7 @@ def test_other_levels_and_answers(tmp_path):
         ({"size": "big"}, "size='big'"),
         ({"size": 8, "steps": 1}, "1 steps"),
         ({"size": 8, "schedule": "steep"}, "linear, quad, cosine, sigmoid"),
-        ({"size": 8, "prediction": "flow"}, "epsilon, sample, v"),
+        ({"size": 8, "prediction": "wave"}, "epsilon, sample, v, flow"),
         ({"size": 8, "beta_end": "nan"}, "beta_end < 1"),
         ({"size": 8, "beta_end": [0.02]}, "beta_end="),
         ({"size": 8, "heads": 4}, "an answer to heads"),

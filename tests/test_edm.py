@@ -15,11 +15,12 @@ from edm_files import (
     write_snapshot,
     write_training_state,
 )
+from tiny import farfield
 from torch import nn
 from torch.nn import functional
 
 from farfield.checkpoints.edm_arguments import configuration, preconditioning
-from farfield.checkpoints.foreign import open_checkpoint
+from farfield.checkpoints.foreign import keep_answers, open_checkpoint
 from farfield.checkpoints.load import load_denoiser
 from farfield.checkpoints.persistent import Module
 from farfield.core.error import FarfieldError
@@ -136,8 +137,9 @@ def test_which_network_of_a_file(tmp_path):
     check(both, "EDMPrecond", network)
     check(both, "EDMPrecond", other, name=f"{both}@net")
     check(write_training_state(tmp_path / "state.pt", net), "EDMPrecond", other)
-    check(write_pickle(tmp_path / "bare.pkl", ema), "EDMPrecond", network)
-    check(write_pickle(tmp_path / "easy.pkl", EasyDict(ema=ema)), "EDMPrecond", network)
+    for name, root in (("bare.pkl", ema), ("easy.pkl", EasyDict(ema=ema))):  # which says nothing of a training
+        keep_answers(tmp_path / name, {"kind": "denoiser"})
+        check(write_pickle(tmp_path / name, root), "EDMPrecond", network)
     with pytest.raises(FarfieldError, match=r"no network 'raw'; it holds ema \(EDMPrecond\), loss_fn \(EDMLoss\), net"):
         open_checkpoint(both, part="raw")
     with pytest.raises(FarfieldError, match="found class EDMLoss, expected one of EDMPrecond"):
@@ -255,8 +257,8 @@ def network_titled(title):
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (titled("Precond"), "found class Precond, expected one of EDMPrecond, VPPrecond, VEPrecond, iDDPMPrecond"),
-        (titled("Generator"), "found class Generator"),
+        (titled("Precond"), "a network of EDM2"),
+        (titled("Generator"), "of a GAN, which denoises nothing"),
         (network_titled("UNet"), "found a network of class UNet, expected SongUNet or DhariwalUNet"),
         (network_titled("DhariwalUNet"), "tensors are not those of the network"),
         (outer("img_resolution", -8), "img_resolution: expected a whole number from 1 to 16384, found -8"),
@@ -379,3 +381,22 @@ def test_a_label_is_a_row_of_the_published_map(tmp_path):
     assert not torch.equal(denoiser(x, sigma), load_denoiser(str(path), label=1)(x, sigma))
     with pytest.raises(FarfieldError, match="expected a label from 0 to 2, found None"):
         load_denoiser(str(path))
+    with pytest.raises(FarfieldError, match="from 0 to 2, found -1; it was trained without label dropout"):
+        load_denoiser(str(path), label=-1)
+
+
+def test_a_model_trained_with_label_dropout_is_read_without_a_class_too(tmp_path):
+    """Label -1 is the answer to a row of zeros: the unconditional reading of the same network, by option too."""
+    config, network = tiny(classes=3, label_dropout=0.1)
+    path = write_snapshot(tmp_path / "m.pkl", saved_model("EDMPrecond", network, config, labels=3))
+    check(path, "EDMPrecond", network, -1)
+    x, sigma = torch.randn(2, 3, 8, 8), torch.tensor(0.7)
+    none = load_denoiser(str(path), label=-1)
+    zeros = network.eval()(x / (0.7**2 + 0.25) ** 0.5, torch.tensor([0.7]).log() / 4, None)
+    torch.testing.assert_close(none.network(x / (0.7**2 + 0.25) ** 0.5, torch.tensor([0.7]).log() / 4), zeros)
+    assert not torch.equal(none(x, sigma), load_denoiser(str(path), label=0)(x, sigma))
+    with pytest.raises(FarfieldError, match="from 0 to 2, or -1 for none of them, found -2"):
+        load_denoiser(str(path), label=-2)
+    made = farfield("generate", path, "--seeds", "0", "--steps", "2", "--label", "-1", "-o", tmp_path / "run")
+    assert made.code == 0, made.err
+    assert "label -1" in farfield("inspect", path).out

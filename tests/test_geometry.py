@@ -15,6 +15,7 @@ from farfield.unseen.geometry import (
     slerp,
     triangle_angles,
 )
+from farfield.unseen.sampler import interpolation
 
 
 def draws(n, d, shift=0.0, scale=1.0, seed=0):
@@ -61,6 +62,26 @@ def test_slerp_stays_on_the_shell_where_lerp_leaves_it():
     assert 4 * float(angles(a[None], quarter[None])) == pytest.approx(float(angles(a[None], b[None])), abs=1e-6)
     assert torch.allclose(slerp(a, b, 0.0), a) and torch.allclose(slerp(a, b, 1.0), b)
     assert torch.allclose(slerp(a, a * (1 + 1e-9), 0.5), a, atol=1e-6)
+
+
+def test_the_published_interpolation_moves_lengths_linearly_and_ends_at_a_draw():
+    """The release's form, written out: unit vectors by slerp, lengths by lerp, the other end a draw of the domain's law."""
+    z = draws(2, 500, scale=3) * torch.tensor([[1.0], [4.0]])
+    other = draws(1, 500, scale=9, seed=5)
+
+    class Law:
+        def sample(self, generators):
+            return other
+
+    for seed in range(4):
+        made = interpolation(z, t=0.25, centre=False, partner=Law())(torch.Generator().manual_seed(seed))
+        a = min(z, key=lambda end: float((made / made.norm() - end / end.norm()).norm()))
+        u, v = a / a.norm(), other[0] / other.norm()
+        angle = math.acos(float(u @ v))
+        way = (math.sin(0.75 * angle) * u + math.sin(0.25 * angle) * v) / math.sin(angle)
+        assert torch.allclose(made, (0.75 * a.norm() + 0.25 * other.norm()) * way, rtol=1e-9, atol=1e-9)
+    around = interpolation(z, t=0.25, partner=Law())(torch.Generator().manual_seed(0))
+    assert not torch.allclose(around.norm(), made.norm(), rtol=1e-3)
 
 
 def test_slerp_of_raw_latents_scales_a_shared_mean_and_centred_slerp_does_not():

@@ -31,6 +31,8 @@ NETWORKS = {
     "adm-heads": (Flags(multipliers=(1, 1, 2, 3), attention=(2, 4), heads=4, classes=3), "guided"),
     "adm-heads-new-order": (Flags(multipliers=(1, 3), attention=(1, 2), heads=4, order="new"), "guided"),
     "adm-heads-one-place": (Flags(heads=4), "unet2d"),
+    "adm-heads-upsample": (Flags(multipliers=(1, 2), attention=(1, 2), heads=4, heads_upsample=2), "guided"),
+    "improved-heads-upsample": (Flags(heads=1, heads_upsample=4, order="new", resample="conv"), "guided"),
     "half-the-width": (Flags(64, (0.5, 1, 1, 2), attention=(4, 8), head_channels=32), "guided"),
     "wide-first": (Flags(multipliers=(2, 1, 3), head_channels=32, order="new"), "guided"),
     "gray": (Flags(channels=1, blocks=2, head_channels=64, learned=False), "unet2d"),
@@ -76,6 +78,10 @@ PRESETS = {
         Flags(128, (1, 1, 2, 2, 4, 4), 2, (16,), scale_shift=False, resample="conv"),
         (113_676_678, 256, "unet2d"),
     ),
+    "otcfm_cifar10_weights_step_400000.pt": (
+        Flags(128, (1, 2, 2, 2), 2, (2,), learned=False, scale_shift=False, resample="conv", head_channels=64),
+        (35_746_307, 32, "unet2d"),
+    ),
     "ffhq_p2.pt": (Flags(128, (1, 1, 2, 2, 4, 4), 1, (16,), head_channels=64), (93_563_910, 256, "unet2d")),
 }
 
@@ -115,6 +121,7 @@ def test_networks_are_the_published_function(name, tmp_path):
     want = answer(flags, weights(flags), x, time, label)
     found = read_architecture(tree_of(layout(flags)).root, path)
     heads = {"heads": flags.heads or 1, "head_channels": flags.head_channels, "order": flags.order}
+    heads["heads_upsample"] = flags.heads_upsample
     ours = from_config(found.config(**heads))
     ours.load_state_dict(weights(flags))
     for network in (checkpoint.network(), ours):
@@ -187,12 +194,15 @@ def test_published_files_are_known_and_have_the_published_sizes(name):
     assert checkpoint.questions == ()
     assert (checkpoint.plan.shape, checkpoint.plan.classes) == ((3, size, size), flags.classes)
     assert checkpoint.plan.network["kind"] == kind
-    assert any("published" in f.why for f in checkpoint.findings if f.what == "schedule")
+    assert any("published" in f.why for f in checkpoint.findings if f.what in ("schedule", "direction"))
     with torch.device("meta"):
         network = from_config(checkpoint.plan.network)
     assert sum(p.numel() for p in network.parameters()) == count
     cosine = name.startswith(("64x64", "imagenet64", "cifar10"))
     scheduler = checkpoint.plan.scheduler
+    if "cifar10_weights" in name:
+        assert scheduler["_class_name"] == "FlowMatchEulerDiscreteScheduler" and scheduler["invert_sigmas"]
+        return
     assert (scheduler["beta_schedule"] == "squaredcos_cap_v2") == cosine
     assert scheduler["num_train_timesteps"] == (4000 if name.startswith(("imagenet64", "cifar10")) else 1000)
     assert scheduler.get("timestep_scale", 1) == (0.25 if "64_uncond" in name or "cifar10" in name else 1)
@@ -220,6 +230,27 @@ def test_what_a_file_does_not_say_is_asked_once():
     }  # fmt: skip
     single = {q.name for q in read(tree_of(layout(Flags())), {"heads": 1}, None).questions}
     assert single == {"size", "schedule", "steps"}  # of one head there is but one order
+
+
+def test_heads_on_the_way_up_are_asked_for_with_the_others(tmp_path):
+    """Names and shapes do not tell ``num_heads_upsample``, and the answers differ a lot."""
+    flags = Flags(attention=(1, 2), heads=4, heads_upsample=1)
+    (question,) = [q for q in read(tree_of(layout(flags)), {}, None).questions if q.name == "heads"]
+    assert "num_heads_upsample" in question.ask and "heads_upsample=N" in question.ask
+    told = {f.what: f for f in read(tree_of(layout(flags)), {"heads": 4}, None).findings}
+    assert told["heads_upsample"].value == 4 and "not said in the file" in told["heads_upsample"].why
+    path = saved(tmp_path, flags)
+    x, time, _ = inputs(flags)
+    same = {k: v for k, v in flags.answers().items() if k != "heads_upsample"}
+    right, wrong = (open_checkpoint(path, a).network()(x, time).detach() for a in (flags.answers(), same))
+    assert float((right - wrong).norm() / right.norm()) > 0.03
+    for flags, answers, said in (
+        (Flags(head_channels=32), {"head_channels": 32}, "heads are 32 channels wide"),
+        (Flags(attention=()), {"heads": 2}, "no attention on the way up"),
+        (Flags(heads=4), {"heads": 4, "heads_upsample": 3}, "expected a divisor of each"),
+    ):
+        with pytest.raises(FarfieldError, match=said):
+            read(tree_of(layout(flags)), {"heads_upsample": 2, **answers}, None)
 
 
 def test_open_questions_stop_a_model_until_they_are_answered(tmp_path):
@@ -275,7 +306,9 @@ def test_the_average_comes_first_and_the_network_on_request(tmp_path):
         open_checkpoint(tmp_path / "one.pt", part="ema")
 
 
-@pytest.mark.parametrize("prefix", ["", "module.", "_orig_mod.", "model.", "model._orig_mod.module.", "net.diffusion."])
+@pytest.mark.parametrize(
+    "prefix", ["", "module._orig_mod.", "_orig_mod.", "model.", "unet.", "model._orig_mod.module.", "net.diffusion."]
+)
 def test_the_words_of_wrappers_are_taken_off(prefix, tmp_path):
     flags = Flags(heads=1)
     state = {f"{prefix}{k}": v for k, v in weights(flags, 1).items()}
@@ -336,7 +369,7 @@ def test_the_network_of_latent_diffusion_is_no_model_of_pixels(tmp_path):
         ({"head_channels": 48}, "a divisor of each"),
         ({"heads": 4, "head_channels": 64}, "the one that is fixed"),
         ({"heads": 2, "order": "old"}, "one of legacy, new"),
-        ({"prediction": "score"}, "epsilon, sample, v"),
+        ({"prediction": "score"}, "epsilon, sample, v, flow"),
         ({"colour": "blue"}, "an answer to colour"),
     ],
 )

@@ -240,7 +240,10 @@ BREAK = {
     "no weights": (lambda m: (m / "unet/diffusion_pytorch_model.safetensors").unlink(), "no weights"),
     "no size": (lambda m: damaged(m, "unet/config.json", sample_size=None), "no sample_size"),
     "a size of nothing": (lambda m: damaged(m, "unet/config.json", sample_size=[8, 0]), r"sample_size \[8, 0\]"),
-    "more channels in than out": (lambda m: damaged(m, "unet/config.json", in_channels=6), "6 channels in and 3 out"),
+    "more channels in than out": (
+        lambda m: damaged(m, "unet/config.json", in_channels=6),
+        "answers 3: a super-resolution model",
+    ),
     "text for a number": (lambda m: damaged(m, "unet/config.json", in_channels="3"), "3 channels in"),
     "other levels": (lambda m: damaged(m, "unet/config.json", layers_per_block=2), "its weights are not those"),
     "no network at all": (lambda m: damaged(m, "unet/config.json", norm_num_groups=5), "not the configuration"),
@@ -416,6 +419,15 @@ def test_the_average_beside_a_network_is_taken_and_said(tmp_path):
         load_denoiser(f"{name}@best")
     told = farfield("inspect", name, "--json")
     assert json.loads(told.out)["findings"][0]["value"] == "unet_ema"
+
+
+def test_an_average_whose_configuration_is_missing_is_not_passed_over(tmp_path):
+    network = checkpoint(tmp_path)
+    (tmp_path / "unet_ema" / "config.json").unlink()
+    with pytest.raises(FarfieldError, match=r"unet_ema/config\.json: missing"):
+        load_denoiser(str(tmp_path))
+    taken = load_denoiser(f"{tmp_path}@net").network.unet
+    assert torch.equal(taken.conv_in.weight, network.conv_in.weight)
 
 
 def test_a_scheduler_that_is_missing_is_answered_for_once(tmp_path):

@@ -426,6 +426,57 @@ def test_weights_of_torch_are_read_as_data_alone(models, tmp_path):
     assert not (tmp_path / "executed").exists()
 
 
+@pytest.mark.parametrize("form", ["bin", "fp16.safetensors", "fp16.bin", "shards", "old names"])
+def test_a_text_encoder_is_read_from_any_file_that_is_written(models, form, tmp_path):
+    """The published ones are torch's files or in half precision as often as not; they are data either way."""
+    from farfield.checkpoints.text_to_image import digest, load_text_to_image
+
+    folder = shutil.copytree(models["stable"], tmp_path / "m")
+    safe = folder / "text_encoder" / "model.safetensors"
+    weights = load_file(safe)
+    safe.unlink()
+    if form.startswith("fp16"):
+        weights = {k: v.half() for k, v in weights.items()}
+    if form == "old names":
+        weights["text_model.embeddings.position_ids"] = torch.arange(16)[None]
+    if form.endswith("bin"):
+        torch.save(weights, safe.with_name(f"pytorch_model.{form}"))
+    elif form == "shards":
+        halves = {name: f"model-0000{1 + i % 2}-of-00002.safetensors" for i, name in enumerate(sorted(weights))}
+        for file in set(halves.values()):
+            save_file({k: v for k, v in weights.items() if halves[k] == file}, safe.with_name(file))
+        safe.with_name("model.safetensors.index.json").write_text(json.dumps({"weight_map": halves}))
+    else:
+        save_file(weights, safe.with_name("model.fp16.safetensors" if form[:4] == "fp16" else safe.name))
+    if form == "bin":
+
+        class Bad:
+            def __reduce__(self):
+                return Path.touch, (tmp_path / "executed",)
+
+        bad = shutil.copytree(folder, tmp_path / "bad")
+        torch.save({**weights, "text_model.final_layer_norm.bias": Bad()}, bad / "text_encoder" / "pytorch_model.bin")
+        with pytest.raises(FarfieldError, match=r"pytorch_model\.bin"):
+            latent.embed(bad, ["dust"])
+        assert not (tmp_path / "executed").exists()
+    close = {"rtol": 2e-3, "atol": 2e-3} if form.startswith("fp16") else {"rtol": 0, "atol": 0}
+    torch.testing.assert_close(latent.embed(folder, ["dust"]), latent.embed(models["stable"], ["dust"]), **close)
+    assert farfield("inspect", folder).code == 0
+    if form in ("bin", "shards"):
+        images = [load_text_to_image(str(f))(["dust"], [0], 1) for f in (folder, models["stable"])]
+        assert torch.equal(*images)
+        assert digest(str(folder)) != digest(str(models["stable"]))
+
+
+def test_what_inspect_calls_fine_has_all_its_weights(models, tmp_path):
+    folder = shutil.copytree(models["stable"], tmp_path / "m")
+    (folder / "text_encoder" / "model.safetensors").unlink()
+    told = farfield("inspect", folder)
+    assert told.code == 2 and "expected model.safetensors, or pytorch_model.bin" in told.err
+    with pytest.raises(FarfieldError, match=r"expected model.safetensors, or pytorch_model.bin"):
+        load_latent(folder)
+
+
 def test_what_a_model_does_not_read_is_refused(models, tmp_path):
     pixels = make_model(tmp_path / "pixels")
     for name, says in ((models["ldm"], "reads no prompt"), (pixels, "reads no prompt")):

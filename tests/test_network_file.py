@@ -5,6 +5,7 @@ import json
 import shutil
 import zipfile
 from collections import OrderedDict
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,6 +16,8 @@ from torch.nn import functional
 
 from farfield.audit.descriptor import IMAGENET_MEAN, IMAGENET_STD
 from farfield.audit.named import identity, open_descriptor
+from farfield.audit.sscd import SSCD
+from farfield.checkpoints.card import SSCD as SSCD_CARD
 from farfield.checkpoints.file.script_file import is_script, read_script
 from farfield.core import note
 from farfield.core.error import FarfieldError
@@ -123,17 +126,31 @@ def as_sscd_sees(images):
 @pytest.mark.parametrize(("p", "groups"), [(3.0, 1), (2.0, 4)])
 def test_sscd_is_rebuilt_from_its_archive(p, groups, tmp_path):
     network = shaken(Published(p, groups=groups))
-    path = archived(network, tmp_path / "sscd.torchscript.pt")
+    path = archived(network, tmp_path / ("sscd_disc_large.pt" if groups > 1 else "sscd.torchscript.pt"))
     with note.kept() as said:
         descriptor = open_descriptor(f"sscd:{path}")
     with torch.no_grad():
         expected = torch.jit.load(str(path))(as_sscd_sees(pictures()))
     assert torch.allclose(descriptor(pictures()), expected, atol=1e-5)
     assert expected.std(0).max() > 1e-3  # the images do not all give one vector
-    assert descriptor.default_threshold == 0.6
+    assert descriptor.default_threshold == (
+        0.6 if groups > 1 else None
+    )  # published for the ResNeXt of disc_large alone
     assert descriptor.name == f"sscd-{hashlib.sha256(path.read_bytes()).hexdigest()[:12]}-320"
     assert said == [f"{path}: read as the weights of SSCD; the program beside them is not run"]
     assert open_descriptor(str(path)).name == identity(f"sscd:{path}") == descriptor.name
+
+
+def test_the_published_threshold_is_of_the_file_that_it_was_published_for(tmp_path, monkeypatch):
+    """0.75 of disc_mixup by its authors, 0.6 of disc_large in arXiv 2310.05264: neither of the other's cosines."""
+    weights = shaken(Published(3.0)).state_dict()
+    other, mixup = tmp_path / "sscd_disc_blur.pt", tmp_path / "sscd_disc_mixup.classy.pt"
+    for path in (other, mixup):
+        torch.save(weights, path)
+    assert (SSCD(other).default_threshold, SSCD(mixup).default_threshold) == (None, 0.75)
+    published = replace(SSCD_CARD, sha256=hashlib.sha256(other.read_bytes()).hexdigest())
+    monkeypatch.setattr("farfield.checkpoints.card.SSCD", published)
+    assert SSCD(other).default_threshold == 0.75
 
 
 def test_sscd_under_all_its_published_names(tmp_path):

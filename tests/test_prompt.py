@@ -217,12 +217,15 @@ def broken(pipeline: Path, to: Path, change: str) -> Path:
         shutil.rmtree(folder / change)
     elif change == "pickled":
         weights = folder / "unet" / "diffusion_pytorch_model.safetensors"
-        weights.rename(weights.with_suffix(".bin"))
+        weights.with_suffix(".bin").write_bytes(b"\x80\x02cos\nsystem\n.")
+        weights.unlink()
     elif change == "truncated":
         weights = folder / "unet" / "diffusion_pytorch_model.safetensors"
         weights.write_bytes(weights.read_bytes()[:500])
     elif change == "foreign code":
         index["unet"] = ["my_unet", "MyUNet"]
+    elif change == "foreign scheduler":
+        index["scheduler"] = ["diffusers", "DiffusionPipeline"]
     elif change == "another pipeline":
         index["_class_name"] = "StableDiffusionXLPipeline"
     (folder / "model_index.json").write_text(json.dumps(index))
@@ -235,8 +238,9 @@ def broken(pipeline: Path, to: Path, change: str) -> Path:
         ("vae", "vae missing"),
         ("tokenizer", "tokenizer missing"),
         ("scheduler", "scheduler missing"),
-        ("pickled", "no safetensors weights in unet"),
-        ("truncated", "cannot be read"),
+        ("pickled", "diffusion_pytorch_model.bin: "),
+        ("foreign scheduler", "expected one of diffusers' schedulers"),
+        ("truncated", "damaged"),
         ("foreign code", "not run"),
         ("another pipeline", "StableDiffusionXLPipeline"),
     ],
@@ -269,11 +273,11 @@ def test_bad_input_is_one_line(pipeline, tmp_path, options, says):
 
 
 def test_a_folder_without_a_pipeline_or_without_transformers(pipeline, tmp_path, monkeypatch):
-    from farfield.checkpoints import text_to_image
+    from farfield.checkpoints import stable_parts, text_to_image
 
     for name, says in ((tmp_path, "model_index.json"), ("nowhere", "no such folder")):
         with pytest.raises(FarfieldError, match=says):
             text_to_image.load_text_to_image(str(name))
-    monkeypatch.setattr(text_to_image.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(stable_parts.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(FarfieldError, match="pip install transformers"):
         text_to_image.load_text_to_image(str(pipeline))

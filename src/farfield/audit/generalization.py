@@ -58,8 +58,8 @@ class Ratios:
 def generalization(samples: Neighbours, threshold: float, held_out: Neighbours | None = None) -> Generalization:
     """The generalization score: the share of samples whose nearest training image is no more alike than the threshold.
 
-    GL = 1 - P(max over training images of the cosine > threshold), with 0.6 for SSCD (Zhang et al. 2023, arXiv
-    2310.05264). Wilson's intervals, given the training images.
+    GL = 1 - P(max over training images of the cosine > threshold), with 0.6 for SSCD's disc_large (Zhang et al. 2023,
+    arXiv 2310.05264). Wilson's intervals, given the training images.
 
     Args:
         samples: the samples' neighbours among the training images, as vectors of unit length.

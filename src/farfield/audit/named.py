@@ -25,7 +25,11 @@ from farfield.core.download import cache_folder, file_sha256, recorded_sha256
 from farfield.core.error import FarfieldError
 from farfield.diffusion.denoiser import Denoiser
 
-PUBLISHED: Final = {"sscd": (SSCD, cards.SSCD), "inception": (Inception, cards.INCEPTION)}
+PUBLISHED: Final = {
+    "sscd": (SSCD, cards.SSCD),
+    "sscd-large": (SSCD, cards.SSCD_LARGE),
+    "inception": (Inception, cards.INCEPTION),
+}
 """Of a word: the descriptor, and the card of its published file."""
 
 WORDS: Final = ("pixels", "model", "copy", *PUBLISHED, *FAMILIES)
@@ -45,7 +49,7 @@ def open_descriptor(
 
     Args:
         spec: ``pixels`` (needs ``references``); ``model`` (needs ``denoiser``); ``copy``, the bundled copy detector, or
-            ``copy:FOLDER``, one that was trained; ``sscd`` or ``inception`` as `farfield fetch` left it, or
+            ``copy:FOLDER``, one that was trained; ``sscd``, ``sscd-large`` or ``inception`` as `farfield fetch` left it, or
             ``sscd:FILE``; ``dinov2`` or ``clip``, each also with a local folder or a hub id after a colon; the path of a
             file with the weights of a known network (`audit.network_file`); or ``trust:FILE``, a TorchScript program
             that is run and can do whatever the user can (`audit.script`).

@@ -28,7 +28,8 @@ A = TypeVar("A", bound=Keyed)
 def rp(first: Features, second: Features, threshold: float, common: bool = False) -> Score:
     """The reproducibility score: the share of same-seed pairs whose cosine is above the threshold.
 
-    RP = P(similarity(x1, x2) > threshold), with 0.6 for SSCD (Zhang et al. 2023, arXiv 2310.05264). Wilson's interval.
+    RP = P(similarity(x1, x2) > threshold), with 0.6 for SSCD's disc_large (Zhang et al. 2023, arXiv
+    2310.05264). Wilson's interval.
 
     Args:
         first, second: ``[n, d]``.

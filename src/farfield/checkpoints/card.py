@@ -54,6 +54,12 @@ SSCD: Final = Card(
     "CC BY-NC 4.0: not for commercial use",
     "9f26bd4c848cc19b73d2ae92eea6e04886f61a7b764ceb7a13aeee62e6a6db56",
 )
+SSCD_LARGE: Final = Card(
+    "sscd-large",
+    "https://dl.fbaipublicfiles.com/sscd-copy-detection/sscd_disc_large.torchscript.pt",
+    "copy-detection descriptor, ResNeXt-101 on DISC (arXiv 2202.10261), with which arXiv 2310.05264 measures",
+    "CC BY-NC 4.0: not for commercial use",
+)
 INCEPTION: Final = Card(
     "inception",
     "https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/pt_inception-2015-12-05-6726825d.pth",
@@ -85,6 +91,7 @@ def _google(name: str, about: str) -> Card:
 
 CARDS: Final[tuple[Card, ...]] = (
     SSCD,
+    SSCD_LARGE,
     INCEPTION,
     _edm("edm-cifar10-32x32-uncond-vp", "EDM, DDPM++, CIFAR-10"),
     _edm("edm-cifar10-32x32-uncond-ve", "EDM, NCSN++, CIFAR-10"),

@@ -7,7 +7,6 @@ the file as they are, under a name, or in DDIM's list of network, optimizer, epo
 from __future__ import annotations
 
 import math
-import re
 from collections import Counter
 from pathlib import Path
 from typing import Any, Final
@@ -15,6 +14,8 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
+from farfield.checkpoints import flow
+from farfield.checkpoints.average import choose
 from farfield.checkpoints.checkpoint import Answers, Checkpoint, Finding, Question
 from farfield.checkpoints.ddpm_unet2d import (
     LEFT_OUT,
@@ -26,18 +27,18 @@ from farfield.checkpoints.ddpm_unet2d import (
     linear,
     resampling,
 )
-from farfield.checkpoints.file.stored import State, Tree
+from farfield.checkpoints.file.stored import Tree
 from farfield.checkpoints.inquiry import Inquiry
 from farfield.checkpoints.native import Blueprint
 from farfield.checkpoints.wrapped import networks
 from farfield.core.error import FarfieldError
 
-PUBLISHED: Final[dict[tuple[tuple[int, ...], tuple[int, ...]], int]] = {
-    ((1, 2, 2, 2), (1,)): 32,
-    ((1, 2, 2, 2, 4), (2,)): 64,
-    ((1, 1, 2, 2, 4, 4), (4,)): 256,
+PUBLISHED: Final = {
+    Architecture(128, (1, 2, 2, 2), 2, (1,), (3, 3), True): 32,
+    Architecture(128, (1, 2, 2, 2, 4), 2, (2,), (3, 3), True): 64,
+    Architecture(128, (1, 1, 2, 2, 4, 4), 2, (4,), (3, 3), True): 256,
 }
-"""The size of the published networks (CIFAR-10; CelebA; LSUN and CelebA-HQ), by multipliers and levels with attention."""
+"""The size of the published networks (CIFAR-10; CelebA; LSUN and CelebA-HQ); of any other it is asked for."""
 
 _MARKS: Final = ("temb.dense.0.weight", "conv_in.weight", "mid.block_1.conv1.weight", "conv_out.weight")
 _SCHEDULES: Final = {
@@ -61,7 +62,7 @@ _MOST_STEPS: Final = 100_000
 
 
 def recognises(tree: Tree) -> bool:
-    return bool(_candidates(tree))
+    return bool(networks(tree.root, _MARKS))
 
 
 def read(tree: Tree, answers: Answers, part: str | None) -> Checkpoint:
@@ -69,14 +70,14 @@ def read(tree: Tree, answers: Answers, part: str | None) -> Checkpoint:
 
     Args:
         answers: ``size``, ``steps``, ``schedule`` (linear, quad, cosine, sigmoid), ``beta_start``, ``beta_end``,
-            ``prediction`` (epsilon, sample, v).
+            ``prediction`` (epsilon, sample, v, flow; and of a flow ``direction``, ``time_scale``).
         part: ``ema`` or ``net``, of a file that holds both.
 
     Raises:
         FarfieldError: weights are missing, of other shapes, or of a variant that is not read here; no such part; an answer
             that cannot be.
     """
-    state, which = _choose(tree, part)
+    state, chosen, place = choose(tree, _MARKS, part)
     built = infer(state, tree.path)
     known = dict(layout(built))
     check(state, known, tree.path)
@@ -85,7 +86,7 @@ def read(tree: Tree, answers: Answers, part: str | None) -> Checkpoint:
     size = _size(built, inquiry)
     scheduler = _scheduler(inquiry)
     findings = [
-        Finding("part", which, "its place in the file"),
+        Finding("part", f"{chosen} ({place or 'the whole file'})", "its place in the file"),
         Finding("network", str(built), "names and shapes of the weights; one head of attention, 32 groups"),
         *(Finding(name, "left out", "it takes no part in the mean") for name in state if name in LEFT_OUT),
         *inquiry.findings,
@@ -111,34 +112,11 @@ def read(tree: Tree, answers: Answers, part: str | None) -> Checkpoint:
     )
 
 
-def _candidates(tree: Tree) -> dict[str, State]:
-    """The state dicts of this family in a file by their places."""
-    return {**networks(tree.root, _MARKS)}
-
-
-def _choose(tree: Tree, part: str | None) -> tuple[State, str]:
-    """The weights that are asked for, and which these are."""
-    candidates = _candidates(tree)
-    average = next((place for place in candidates if re.search("ema|shadow|averag", place.lower())), None)
-    if average is None and isinstance(tree.root, list | tuple) and len(candidates) > 1:
-        average = list(candidates)[-1]  # DDIM's training states: network, optimizer, epoch, step, moving average
-    others = [place for place in candidates if place != average]
-    named = {} if average is None else {"ema": average}
-    named |= {"net": others[0]} if len(others) == 1 else {place: place for place in others}
-    chosen = next((name for name in ("ema", "net") if name in named), None) if part is None else part
-    if chosen not in named:
-        raise FarfieldError(
-            f"{tree.path}: {'several networks' if part is None else f'no network {part!r}'}; it holds {', '.join(named)}: "
-            "choose one as FILE@NAME"
-        )
-    return candidates[named[chosen]], f"{chosen} ({named[chosen] or 'the whole file'})"
-
-
 def _inquiry(built: Architecture, answers: Answers, path: Path) -> Inquiry:
-    published = PUBLISHED.get((built.multipliers, built.attention))
+    published = PUBLISHED.get(built)
     known = {**_PUBLISHED_ANSWERS, **({} if published is None else {"size": published})}
     inquiry = Inquiry(path, answers, known, "as published files of this family have it; this one does not say it")
-    inquiry.refuse_others((*_PUBLISHED_ANSWERS, "size", "beta_start", "beta_end"))
+    inquiry.refuse_others((*_PUBLISHED_ANSWERS, "size", "beta_start", "beta_end", *flow.ANSWERS))
     return inquiry
 
 
@@ -159,9 +137,12 @@ def _size(built: Architecture, inquiry: Inquiry) -> int:
 
 def _scheduler(inquiry: Inquiry) -> dict[str, Any]:
     """The configuration of a diffusers scheduler."""
+    answers = (*_PREDICTIONS, flow.FLOW)
+    prediction = inquiry.settle(Question("prediction", "what it answers with", "epsilon", answers))
+    if prediction == flow.FLOW:
+        return flow.asked(inquiry)
     steps = int(inquiry.settle(Question("steps", "how many noise levels it was trained at", 1000)))
     schedule = inquiry.settle(Question("schedule", "how their betas are spaced", "linear", tuple(_SCHEDULES)))
-    prediction = inquiry.settle(Question("prediction", "what it answers with", "epsilon", tuple(_PREDICTIONS)))
     start, end = _beta(inquiry, "beta_start", 1e-4), _beta(inquiry, "beta_end", 0.02)
     if not 2 <= steps <= _MOST_STEPS or not 0 < start <= end < 1:
         raise FarfieldError(

@@ -19,23 +19,35 @@ The inner class is ``SongUNet`` (DDPM++, NCSN++) or ``DhariwalUNet`` (ADM).
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
 
-from farfield.checkpoints.checkpoint import Answers, Checkpoint, Finding
+from farfield.checkpoints.card import card_of_file
+from farfield.checkpoints.checkpoint import Answers, Checkpoint, Finding, Question
 from farfield.checkpoints.edm_arguments import configuration, preconditioning
 from farfield.checkpoints.file.stored import Stored, Tree
+from farfield.checkpoints.inquiry import Inquiry
+from farfield.checkpoints.kind import ONE_STEP
 from farfield.checkpoints.native import Blueprint
 from farfield.checkpoints.persistent import Module, class_of, objects, opened, pairs
+from farfield.checkpoints.recognised import UnreadError
 from farfield.core.error import FarfieldError
 from farfield.diffusion.precondition import Family
 from farfield.diffusion.schedule import DiscreteSchedule, cosine_betas
 from farfield.networks.build import from_config
 from farfield.networks.layers import Block
+
+_BESIDE: Final = frozenset(("loss_fn", "dataset_kwargs", "augment_pipe", "optimizer_state"))
+"""What EDM's training keeps beside a network."""
+_DISTILLED: Final = re.compile(
+    r"snapshot-\d+\.\d+-|(^|[^a-z])(sid|dmd|distill\w*|one_?-?step|generator)([^a-z]|$)", re.I
+)
+"""Names of files of distillations."""
 
 
 def recognises(tree: Tree) -> bool:
@@ -44,21 +56,24 @@ def recognises(tree: Tree) -> bool:
 
 
 def read(tree: Tree, answers: Answers, part: str | None) -> Checkpoint:
-    """The model in the file; such a file says everything, and needs no answers.
+    """The model in the file; such a file says everything, but whether it denoises if nothing of its training is left.
 
     Args:
+        answers: ``kind``, ``denoiser`` or ``generator``.
         part: the name of a network in the file; if not given ``ema``, or else ``net``, or else the first.
 
     Raises:
         FarfieldError: no such part, a class that is not EDM's, arguments that cannot be, or weights of another network.
     """
     try:
-        return _read(tree, part)
+        return _read(tree, answers, part)
+    except UnreadError:
+        raise
     except FarfieldError as error:
         raise FarfieldError(f"{tree.path}: {error}") from error
 
 
-def _read(tree: Tree, part: str | None) -> Checkpoint:
+def _read(tree: Tree, answers: Answers, part: str | None) -> Checkpoint:
     held = objects(tree.root)
     holds = ", ".join(f"{name[:40] or 'one object'} ({class_of(made)})" for name, made in list(held.items())[:8])
     chosen = next(name for name in ("ema", "net", *held) if name in held) if part is None else part
@@ -78,13 +93,18 @@ def _read(tree: Tree, part: str | None) -> Checkpoint:
 
     family, levels = _family(outer.title, args)
     side = args["img_resolution"]
+    asked = _denoises(tree, answers)
     findings = [
         Finding("class", outer.title, f"named by the file, which holds {holds}"),
         Finding("part", chosen, "the moving average (ema) comes first") if chosen else None,
         Finding("network", inner.title, f"named by the file; {_levels(config)}; the source beside it is not looked at"),
         Finding("dropout", config["dropout"], "an argument of the network, for training alone"),
         _if(config["augment_dim"], "augmentation", "numbers it was told in training; zeros here, nothing is moved"),
-        _if(config["label_dropout"], "label dropout", "share of labels left out in training; label -1 is none"),
+        _if(
+            config["label_dropout"],
+            "label dropout",
+            "share of labels left out in training; --label -1 is none of the classes",
+        ),
         _if(args["use_fp16"], "half precision", "its own code runs it so (use_fp16); float32 here unless asked"),
         _if(bool(silent), "no attention", "where ADM is narrower than a head; zeros stand for it in ours"),
         _steps(outer, args) if family == "iddpm" else None,
@@ -103,8 +123,30 @@ def _read(tree: Tree, part: str | None) -> Checkpoint:
         weights,
         sum(math.prod(t.shape) for t in weighty),
         Counter(t.dtype for t in weighty).most_common(1)[0][0],
-        tuple(finding for finding in findings if finding),
+        (*(finding for finding in findings if finding), *asked.findings),
+        tuple(asked.questions),
     )
+
+
+def _denoises(tree: Tree, answers: Answers) -> Inquiry:
+    """Whether it is a denoiser, where the file does not tell: a generator distilled from one is of the same classes.
+
+    EDM's training leaves its loss, its data or its optimizer beside the network; distillations (SiD) leave the generator alone.
+
+    Raises:
+        UnreadError: it is answered to be a generator.
+    """
+    known = {"kind": "denoiser"} if card_of_file(tree.path) else {}
+    asked = Inquiry(tree.path, answers, known, "so published, by the name of the file")
+    if not _BESIDE & pairs(tree.root).keys():
+        likely = "generator" if _DISTILLED.search(tree.path.name) else "denoiser"
+        question = (
+            "whether it denoises, or makes an image in one step (distilled); the file says nothing of its training"
+        )
+        kind = asked.settle(Question("kind", question, likely, ("denoiser", "generator")))
+        if kind == "generator" and not asked.questions:
+            raise UnreadError(tree.path, ONE_STEP)
+    return asked
 
 
 def _if(value: Any, what: str, why: str) -> Finding | None:

@@ -33,6 +33,7 @@ def open_checkpoint(
     answers = {**(kept_answers(path) if kept else {}), **(answers or {})}
     tree = open_tree(path)
     if edm.recognises(tree):
+        recognised.refuse_objects(tree)
         return edm.read(tree, answers, part)
     if mixer.recognises(tree):
         return mixer.read(tree, answers, part)
@@ -40,6 +41,7 @@ def open_checkpoint(
     for family in (guided, ddpm):
         if family.recognises(tree):
             return family.read(tree, answers, part)
+    recognised.refuse_others(tree)
     raise FarfieldError(
         f"{path}: its contents are data, but of no network that is known here; expected a pickle of EDM, the weights of "
         "guided-diffusion, improved-diffusion or the original DDPM, or a score network of galaxygrad"

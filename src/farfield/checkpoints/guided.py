@@ -15,8 +15,10 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
+from farfield.checkpoints import flow
+from farfield.checkpoints.average import choose
 from farfield.checkpoints.checkpoint import Answers, Checkpoint, Finding, Question
-from farfield.checkpoints.file.stored import State, Tree
+from farfield.checkpoints.file.stored import Tree
 from farfield.checkpoints.guided_architecture import FIRST, Architecture, read_architecture
 from farfield.checkpoints.guided_published import PUBLISHED, alike, published
 from farfield.checkpoints.guided_unet2d import obstacle, unet2d_config, unet2d_weights
@@ -25,8 +27,19 @@ from farfield.checkpoints.native import Blueprint
 from farfield.checkpoints.wrapped import networks
 from farfield.core.error import FarfieldError
 
-ANSWERS: Final = ("size", "schedule", "steps", "rescale", "heads", "head_channels", "order", "prediction")
-"""All that can be answered; ``prediction`` is never asked for."""
+ANSWERS: Final = (
+    "size",
+    "schedule",
+    "steps",
+    "rescale",
+    "heads",
+    "head_channels",
+    "heads_upsample",
+    "order",
+    "prediction",
+    *flow.ANSWERS,
+)
+"""All that can be answered; ``heads_upsample`` is asked for together with ``heads``."""
 
 _PREDICTIONS: Final = {"epsilon": "epsilon", "sample": "sample", "v": "v_prediction"}
 _SIDES: Final = {
@@ -43,7 +56,7 @@ _STEPS: Final = (20, 100_000)
 
 def recognises(tree: Tree) -> bool:
     """Whether there are weights by this family's names; those of its models that denoise nothing are refused by `read`."""
-    return bool(_candidates(tree))
+    return bool(networks(tree.root, FIRST))
 
 
 def read(tree: Tree, answers: Answers, part: str | None) -> Checkpoint:
@@ -57,26 +70,34 @@ def read(tree: Tree, answers: Answers, part: str | None) -> Checkpoint:
         FarfieldError: its weights are not those of one network that denoises; no such part; an answer that cannot be.
     """
     path = tree.path
-    place, state = _chosen(tree, part)
+    state, _, place = choose(tree, FIRST, part)
     built = read_architecture(state, path)
     counts = Counter[torch.dtype]()
     for tensor in state.values():
         counts[tensor.dtype] += math.prod(tensor.shape)
     parameters = counts.total()
 
-    card = published(path.name, parameters)
+    card, code = published(path.name, parameters), flow.code(tree)
     asked = Inquiry(path, answers, card.answers if card else {}, f"flags that {path.name} was published with")
     asked.refuse_others(ANSWERS)
-    likely = _likely(built, path, parameters)
-    size, scheduler = _size(built, asked, likely), _scheduler(built, asked, likely)
+    if code is not None:
+        asked.learn(flow.TOWARD_DATA, code.why)
+    likely = _likely(built, path, parameters, code)
+    size, scheduler = _size(built, asked, likely), _scheduler(built, asked, likely, card is not None)
     heads, head_channels = _heads(built, asked, likely)
+    heads_upsample = _heads_upsample(built, asked, heads, head_channels)
     order = "legacy"  # of a single head both are the same
-    if any((width // head_channels if head_channels else heads) > 1 for width in built.attended):
+    if any((width // head_channels if head_channels else max(heads, heads_upsample)) > 1 for width in built.attended):
         order = asked.settle(_question("order", likely, ("legacy", "new")))
 
-    unfit = obstacle(built, heads, head_channels)
+    unfit = obstacle(built, heads, head_channels, heads_upsample)
     network = (
-        built.config(heads=heads, head_channels=head_channels, order=order)
+        built.config(
+            heads=heads,
+            head_channels=head_channels,
+            order=order,
+            **({"heads_upsample": heads_upsample} if heads_upsample not in (0, heads) else {}),
+        )
         if unfit
         else unet2d_config(built, size, heads, head_channels)
     )
@@ -104,25 +125,7 @@ def read(tree: Tree, answers: Answers, part: str | None) -> Checkpoint:
     )
 
 
-def _candidates(tree: Tree) -> dict[str, State]:
-    """The state dicts of this family in a file, by their places."""
-    return {**networks(tree.root, FIRST)}
-
-
-def _chosen(tree: Tree, part: str | None) -> tuple[str, State]:
-    candidates = _candidates(tree)
-    averages = [place for place in candidates if "ema" in place.lower()]
-    others = [place for place in candidates if place not in averages]
-    named = {name: places[0] for name, places in (("ema", averages), ("net", others)) if places}
-    chosen = next(iter(named)) if part is None else part
-    if chosen not in named:
-        raise FarfieldError(
-            f"{tree.path}: no network {part!r}; it holds {', '.join(named)}, leave @{part} out or choose another"
-        )
-    return named[chosen], candidates[named[chosen]]
-
-
-def _likely(built: Architecture, path: Path, parameters: int) -> dict[str, tuple[Any, str]]:
+def _likely(built: Architecture, path: Path, parameters: int, code: flow.Code | None) -> dict[str, tuple[Any, str]]:
     """The usual answers, and why they are."""
     default = "the default of the original code"
     mostly = built.resample == "resnet" and all(width % 64 == 0 for width in built.attended)
@@ -132,9 +135,11 @@ def _likely(built: Architecture, path: Path, parameters: int) -> dict[str, tuple
         "steps": (1000, default),
         "rescale": (built.resample == "conv", f"{default}: yes in improved-diffusion, no in guided-diffusion"),
         "order": ("legacy", default),
-        "prediction": ("epsilon", default),
+        "prediction": ("epsilon", f"{default}; flow if torchcfm's, Meta's flow_matching or the like trained it"),
         **({"head_channels": (64, "as in most published files")} if mostly else {"heads": (heads, default)}),
     }
+    if code is not None:
+        likely |= {key: (value, f"as {code.name} has it") for key, value in code.likely.items() if key in likely}
     if twin := alike(parameters):
         name, known = twin
         likely.pop("head_channels" if "heads" in known.answers else "heads", None)
@@ -170,8 +175,10 @@ _ASK: Final = {
     "schedule": "schedule of the noise",
     "steps": "number of time steps",
     "rescale": "whether time steps are told to the network as if there were 1000",
-    "heads": "number of attention heads at every level, or head_channels=N if their width is fixed",
+    "heads": "number of attention heads at every level, or head_channels=N if their width is fixed; if it is another on the "
+    "way up (num_heads_upsample), heads_upsample=N too",
     "head_channels": "channels of an attention head, or heads=N if their number is fixed",
+    "heads_upsample": "number of attention heads on the way up (num_heads_upsample)",
     "order": "order of queries, keys and values: the three of each head (legacy), or all heads of each (new)",
     "prediction": "what the network answers",
 }
@@ -206,22 +213,42 @@ def _heads(built: Architecture, asked: Inquiry, likely: dict[str, tuple[Any, str
     return (value, 0) if name == "heads" else (1, value)
 
 
-def _scheduler(built: Architecture, asked: Inquiry, likely: dict[str, tuple[Any, str]]) -> dict[str, Any]:
+def _heads_upsample(built: Architecture, asked: Inquiry, heads: int, head_channels: int) -> int:
+    """The number of heads on the way up; 0 where there is no such choice: their width is fixed, or there are none."""
+    name, widths = "heads_upsample", [w for i, w in enumerate(built.widths) if 2**i in built.attention]
+    if name not in asked.answers:
+        if head_channels or not widths:
+            return 0
+        if all(q.name != "heads" for q in asked.questions):
+            why = "as everywhere, which is the default of the original code; not said in the file"
+            asked.findings.append(Finding(name, heads, why))
+        return heads
+    if head_channels or not widths:
+        why = f"heads are {head_channels} channels wide" if head_channels else "there is no attention on the way up"
+        raise FarfieldError(f"{asked.path}: {name}={asked.answers[name]}: {why}; leave it out")
+    value: int = asked.settle(Question(name, _ASK[name], heads))
+    if any(width % value for width in widths):
+        raise FarfieldError(
+            f"{asked.path}: {name}={value}: attention is over {', '.join(map(str, sorted(set(widths))))} channels there; "
+            "expected a divisor of each"
+        )
+    return value
+
+
+def _scheduler(built: Architecture, asked: Inquiry, likely: dict[str, tuple[Any, str]], carded: bool) -> dict[str, Any]:
     """The configuration of a diffusers scheduler, and how time steps are told.
 
     The linear betas are those of 1,000 steps from 0.0001 to 0.02, made smaller as the steps are more.
     """
+    prediction = _prediction(built, asked, likely, carded)
+    if prediction == flow.FLOW:
+        return flow.asked(asked)
     schedule = asked.settle(_question("schedule", likely, ("linear", "cosine")))
     steps = asked.settle(_question("steps", likely))
     low, high = _STEPS
     if not low <= steps <= high:
         raise FarfieldError(f"{asked.path}: steps={steps}; expected {low} to {high:,}, mostly 1000 or 4000")
     rescaled = steps != 1000 and asked.settle(_question("rescale", likely, (True, False)))
-    prediction = "epsilon"
-    if "prediction" in asked.answers:
-        prediction = asked.settle(_question("prediction", likely, tuple(_PREDICTIONS)))
-    else:
-        asked.findings.append(Finding("prediction", prediction, "what the original code trains; not said in the file"))
     return {
         "num_train_timesteps": steps,
         **(
@@ -233,6 +260,16 @@ def _scheduler(built: Architecture, asked: Inquiry, likely: dict[str, tuple[Any,
         "variance_type": "learned_range" if built.learned_variance else "fixed_large",
         **({"timestep_scale": 1000 / steps} if rescaled else {}),
     }
+
+
+def _prediction(built: Architecture, asked: Inquiry, likely: dict[str, tuple[Any, str]], carded: bool) -> str:
+    """What the network answers: asked for, unless it is known; no flow has a learned variance."""
+    if "prediction" not in asked.answers and "prediction" not in asked.known and (carded or built.learned_variance):
+        why = "what the original code trains" + (", with the learned variance" if built.learned_variance else "")
+        asked.findings.append(Finding("prediction", "epsilon", f"{why}; not said in the file"))
+        return "epsilon"
+    prediction: str = asked.settle(_question("prediction", likely, (*_PREDICTIONS, flow.FLOW)))
+    return prediction
 
 
 def _architecture(built: Architecture) -> list[Finding]:

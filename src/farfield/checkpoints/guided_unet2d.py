@@ -26,12 +26,14 @@ _PARTS = {
 """What the parts of residual blocks, attentions and changes of size are called: here, there."""
 
 
-def obstacle(built: Architecture, heads: int, head_channels: int) -> str | None:
+def obstacle(built: Architecture, heads: int, head_channels: int, heads_upsample: int = 0) -> str | None:
     """Why a UNet2DModel cannot hold such a network; None where it can."""
     if built.resample == "pool":
         return "its changes of size have no weights"
     if built.widths[0] != built.model_channels:
         return f"its first level has {built.widths[0]} channels, but the time step's embedding {built.model_channels}"
+    if heads_upsample not in (0, heads):
+        return f"it has {heads_upsample} heads on the way up, and {heads} elsewhere"
     if not head_channels and heads > 1 and len(built.attended) > 1:
         return f"its {heads} heads differ in width from level to level"
     return None

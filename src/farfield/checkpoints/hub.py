@@ -21,6 +21,7 @@ from farfield.checkpoints.assembly import assemble, check_runs, first_line
 from farfield.checkpoints.file.stored import Stored
 from farfield.checkpoints.native import Blueprint
 from farfield.checkpoints.parts import NETWORK, average_folder, network_folder, scheduler_file
+from farfield.checkpoints.recognised import refuse_folder, refuse_title
 from farfield.checkpoints.scheduler import VE
 from farfield.checkpoints.scheduler import scheduled as scheduled
 from farfield.checkpoints.wrapped import alone
@@ -91,11 +92,13 @@ def read_plan(folder: Path, part: str | None = None, levels: dict[str, Any] | No
     Raises:
         FarfieldError: a part is missing, damaged, or of a kind that is not read here.
     """
+    refuse_folder(folder)
     _check_index(folder)
     network = network_folder(folder, part)
     config = read_config(network / "config.json")
     kind = config.get("_class_name")
     if kind != "UNet2DModel":
+        refuse_title(kind, folder)
         raise FarfieldError(
             f"{folder}: its network is {kind}; expected UNet2DModel (unconditional or class-conditional, in pixels)"
         )
@@ -116,6 +119,7 @@ def _check_index(folder: Path) -> None:
     if not (folder / "model_index.json").is_file():
         return
     index = read_config(folder / "model_index.json")
+    refuse_title(index.get("_class_name"), folder)
     for part, named in index.items():
         if part.startswith("_") or not isinstance(named, list) or named[:1] == [None]:
             continue
@@ -155,6 +159,11 @@ def _check_network(config: dict[str, Any], scheduler: Any, name: str) -> None:
     sides = [size] if isinstance(size, int) else size
     if not isinstance(sides, list) or len(sides) > 2 or not all(isinstance(s, int) and s > 0 for s in sides):
         raise FarfieldError(f"{name}: sample_size {size!r}; expected a number, or [height, width]")
+    if isinstance(channels, int) and isinstance(answers, int) and channels == 2 * answers:
+        raise FarfieldError(
+            f"{name}: sees {channels} channels and answers {answers}: a super-resolution model, which is shown a small image "
+            "beside the noisy one; expected a model of images alone"
+        )
     if not isinstance(channels, int) or answers not in (channels, 2 * channels):
         raise FarfieldError(
             f"{name}: {channels} channels in and {answers} out; expected as many, or twice as many (learned variance), of "
@@ -204,13 +213,13 @@ def read_weights(folder: Path, dtype: torch.dtype) -> dict[str, Tensor]:
     return weights
 
 
-def stored_weights(folder: Path, stem: str = _STEM) -> dict[str, Stored]:
+def stored_weights(folder: Path, *stems: str) -> dict[str, Stored]:
     """The tensors of a folder as ``save_pretrained`` writes it, still on disk.
 
     Full precision goes before half, safetensors before torch's files.
 
     Args:
-        stem: the files' name without variant, number and ending.
+        stems: the files' name without variant, number and ending, as diffusers has it if not given; the first goes first.
 
     Raises:
         FarfieldError: no weights, a shard is missing, or a file is damaged.
@@ -218,7 +227,7 @@ def stored_weights(folder: Path, stem: str = _STEM) -> dict[str, Stored]:
     from farfield.checkpoints.file.tree import open_tree
 
     tensors: dict[str, Stored] = {}
-    for path in _weight_files(folder, stem):
+    for path in _weight_files(folder, stems or (_STEM,)):
         root = open_tree(path).root
         if not isinstance(root, dict) or not all(isinstance(v, Stored) for v in root.values()):
             raise FarfieldError(
@@ -228,17 +237,18 @@ def stored_weights(folder: Path, stem: str = _STEM) -> dict[str, Stored]:
     return tensors
 
 
-def _weight_files(folder: Path, stem: str) -> list[Path]:
+def _weight_files(folder: Path, stems: Sequence[str]) -> list[Path]:
     for variant in ("", ".fp16", ".bf16"):
         for ending in ("safetensors", "bin"):
-            whole, index = folder / f"{stem}{variant}.{ending}", folder / f"{stem}.{ending}.index{variant}.json"
-            if whole.is_file():
-                return [whole]
-            if index.is_file():
-                return _shards(index)
+            for stem in stems:
+                whole, index = folder / f"{stem}{variant}.{ending}", folder / f"{stem}.{ending}.index{variant}.json"
+                if whole.is_file():
+                    return [whole]
+                if index.is_file():
+                    return _shards(index)
     raise FarfieldError(
-        f"{folder}: no weights; expected {stem}.safetensors, or {stem}.bin, whole or in shards with their index; download "
-        "the model again"
+        f"{folder}: no weights; expected {stems[0]}.safetensors, or {stems[-1]}.bin, whole or in shards with their index; "
+        "download the model again"
     )
 
 

@@ -10,7 +10,6 @@ what differs between a step up and the same step down, and images no longer come
 
 from __future__ import annotations
 
-import importlib.util
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -19,12 +18,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from farfield.checkpoints import text_to_image
-from farfield.checkpoints.assembly import assemble, check_runs, first_line
-from farfield.checkpoints.hub import read_config, read_weights
+from farfield.checkpoints import stable_parts, text_to_image
+from farfield.checkpoints.assembly import check_runs
+from farfield.checkpoints.hub import download, read_config, stored_weights
 from farfield.checkpoints.native import Blueprint
-from farfield.checkpoints.no_code import refuse_code
-from farfield.core.error import FarfieldError, FarfieldWarning, missing
+from farfield.checkpoints.recognised import refuse_title
+from farfield.checkpoints.stable_parts import STEMS, network_config, read_network
+from farfield.core.error import FarfieldError, FarfieldWarning
 from farfield.diffusion.codec import Codec
 from farfield.diffusion.denoiser import Denoiser
 from farfield.networks.unet2d import SampleOnly
@@ -63,6 +63,27 @@ def wanted(folder: Path) -> tuple[str, ...]:
     return "model_index.json", *(f"{p}/{f}" for p in ("unet", "vqvae") for f in files), "scheduler/*.json"
 
 
+def fetch(name: str, folder: Path) -> Path:
+    """The folder of a latent model's hub id with all that is read of it.
+
+    Args:
+        folder: the same with its ``model_index.json`` at least.
+    """
+    files = wanted(folder)
+    return text_to_image.download_whole(name, files) if files == text_to_image.WANTED else download(name, files)
+
+
+def check_parts(folder: Path) -> None:
+    """That each part's weights are there, in a file that is read; their numbers are not looked at.
+
+    Raises:
+        FarfieldError: they are not, or a file is damaged.
+    """
+    for part in _classes(folder)[1]:
+        if part != "tokenizer":
+            stored_weights(folder / part, *STEMS.get(part, ()))
+
+
 def read_plan(folder: Path) -> tuple[Blueprint, tuple[int, ...]]:
     """All of a latent pipeline but its weights, and the shape (C, H, W) of its pictures.
 
@@ -70,7 +91,7 @@ def read_plan(folder: Path) -> tuple[Blueprint, tuple[int, ...]]:
         FarfieldError: another pipeline, or a part missing or unfit.
     """
     kind, classes = _classes(folder)
-    network, coder = (_config(folder, part) for part in ("unet", _CODER[kind]))
+    network, coder = (network_config(folder, part) for part in ("unet", _CODER[kind]))
     size, channels = network.get("sample_size"), network["in_channels"]
     if size is None:
         raise FarfieldError(f"{folder}: unet/config.json has no sample_size; write the latents' size in training there")
@@ -115,12 +136,12 @@ def load_latent(
     plan.check_label(label, str(folder))
     if kind == UNCONDITIONAL and (prompt is not None or guidance != 1):
         raise FarfieldError(f"{folder}: an unconditional model, which reads no prompt; leave prompt and guidance out")
-    unet = _part(folder, "unet", classes, dtype)
+    unet = read_network(folder, "unet", classes["unet"], dtype)
     network: nn.Module = SampleOnly(unet)
     if kind == STABLE:
         prompts = [prompt or ""] if guidance == 1 else ["", prompt or ""]
         network = Prompted(unet, embed(folder, prompts).to(dtype), guidance)
-    coder = _part(folder, _CODER[kind], classes, torch.promote_types(dtype, torch.float32))
+    coder = read_network(folder, _CODER[kind], classes[_CODER[kind]], torch.promote_types(dtype, torch.float32))
     check_runs(network, plan.shape, plan.classes, str(folder / "unet" / "config.json"))
     denoiser = plan.denoiser(network, label)
     denoiser.codec = Codec(
@@ -160,49 +181,16 @@ def embed(folder: Path, prompts: Sequence[str]) -> Tensor:
     Raises:
         FarfieldError: transformers is not installed, or the text encoder cannot be read.
     """
-    if importlib.util.find_spec("transformers") is None:
-        raise missing(f"{folder}: its text encoder", "transformers")
-    for part in ("tokenizer", "text_encoder"):
-        refuse_code(folder / part)
-    with text_to_image.quietly():
-        from transformers import CLIPTextModel, CLIPTokenizer
-
-        try:
-            tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer", local_files_only=True)
-            loaded: Any = CLIPTextModel.from_pretrained(
-                folder / "text_encoder", local_files_only=True, use_safetensors=True, output_loading_info=True
-            )
-            encoder, info = loaded
-            if info["missing_keys"]:  # which would be left at random
-                raise ValueError(f"no weights of {min(info['missing_keys'])}")
-        except Exception as error:  # transformers raises whatever its parts raise
-            raise FarfieldError(
-                f"{folder}: its tokenizer or text_encoder cannot be read ({first_line(error)}); download them again"
-            ) from error
+    tokenizer, encoder = stable_parts.read_words(folder)
+    with stable_parts.quietly():
         for prompt in prompts:
             tokens = tokenizer(prompt).input_ids
             if rest := tokenizer.decode(tokens[tokenizer.model_max_length - 1 : -1]).strip():
                 warnings.warn(FarfieldWarning(f"prompt {prompt!r}: too long, {rest!r} is not read"), stacklevel=3)
         tokens = tokenizer(list(prompts), padding="max_length", truncation=True, return_tensors="pt")
     mask = tokens.attention_mask if getattr(encoder.config, "use_attention_mask", False) else None
-    states: Tensor = encoder.float()(tokens.input_ids, attention_mask=mask).last_hidden_state
+    states: Tensor = encoder(tokens.input_ids, attention_mask=mask).last_hidden_state
     return states
-
-
-def _part(folder: Path, part: str, classes: Mapping[str, str], dtype: torch.dtype) -> Any:
-    """A network of diffusers with exactly the weights of its folder; diffusers itself leaves missing ones at random."""
-    import diffusers
-
-    weights = read_weights(folder / part, dtype)
-    try:
-        config = _config(folder, part)
-        network: Any = assemble(lambda: getattr(diffusers, classes[part]).from_config(config), weights)
-    except Exception as error:  # diffusers raises whatever its parts raise
-        raise FarfieldError(
-            f"{folder / part}: its config.json and weights are not those of a {classes[part]} ({first_line(error)}); download "
-            "them again"
-        ) from error
-    return network
 
 
 def _classes(folder: Path) -> tuple[str, dict[str, str]]:
@@ -210,6 +198,7 @@ def _classes(folder: Path) -> tuple[str, dict[str, str]]:
     index = read_config(folder / "model_index.json")
     kind = index.get("_class_name")
     if kind not in _PARTS:
+        refuse_title(kind, folder)
         raise FarfieldError(f"{folder}: its pipeline is {kind}; of latent diffusion {' and '.join(_PARTS)} are read")
     classes = {}
     for part, expected in _PARTS[kind].items():
@@ -221,13 +210,6 @@ def _classes(folder: Path) -> tuple[str, dict[str, str]]:
             )
         classes[part] = named[-1]
     return kind, classes
-
-
-def _config(folder: Path, part: str) -> dict[str, Any]:
-    config = read_config(folder / part / "config.json")
-    if missing := [k for k in ("in_channels", "block_out_channels") if k not in config]:
-        raise FarfieldError(f"{folder / part / 'config.json'}: {' and '.join(missing)} missing; download it again")
-    return config
 
 
 def _factor(coder: Mapping[str, Any]) -> int:

@@ -14,7 +14,7 @@ from torch import nn
 
 from farfield.checkpoints.card import find_card
 from farfield.checkpoints.empirical import is_empirical, load_empirical, open_points
-from farfield.checkpoints.latent import is_latent, load_latent, wanted
+from farfield.checkpoints.latent import fetch, is_latent, load_latent
 from farfield.checkpoints.mixer_published import installed, is_published
 from farfield.checkpoints.native import (
     Blueprint,
@@ -73,7 +73,7 @@ def locate(name: str) -> Path:
         from farfield.checkpoints.hub import download
 
         folder = download(name, ("model_index.json",))
-        return download(name, wanted(folder)) if is_latent(folder) else download(name)
+        return fetch(name, folder) if is_latent(folder) else download(name)
     raise FarfieldError(
         f"model {name!r}: no such folder; expected {', '.join(BUNDLED)}, the folder of a training or of a diffusers pipeline, a "
         "hub id such as google/ddpm-cifar10-32, a checkpoint file, a name of `farfield fetch`, "

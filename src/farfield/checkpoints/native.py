@@ -67,12 +67,18 @@ class Blueprint:
     units: Units | None = None
 
     def check_label(self, label: int | None, name: str) -> None:
-        """Refuse a class for a model without, and none for one with."""
+        """Refuse a class for a model without, and none for one with; -1 is no class, of a model that was trained with that too.
+
+        Networks of EDM's are, where a share of their labels was dropped (``label_dropout``).
+        """
         if not self.classes and label is not None:
             raise FarfieldError(f"{name}: a label was given, but this model is unconditional; leave it out")
-        if self.classes and (label is None or not 0 <= label < self.classes):
+        null = bool(self.network.get("label_dropout"))
+        if self.classes and (label is None or not -null <= label < self.classes):
+            none = ", or -1 for none of them" if null else ""
+            why = "; it was trained without label dropout, and knows no images without a class" if label == -1 else ""
             raise FarfieldError(
-                f"{name}: class-conditional; expected a label from 0 to {self.classes - 1}, found {label}"
+                f"{name}: class-conditional; expected a label from 0 to {self.classes - 1}{none}, found {label}{why}"
             )
 
     def denoiser(self, network: nn.Module, label: int | None = None) -> NetworkDenoiser | Rescaled:
@@ -95,11 +101,12 @@ class Blueprint:
         if self.network.get("kind") != "unet2d" or self.units is not None:
             return None
         if self.family is None:
+            from farfield.checkpoints.flow import is_flow
             from farfield.checkpoints.scheduler import DISCRETE
 
             scheduler = self.scheduler or {}  # a DDPMPipeline tells its network the time step, and as it is
             discrete = scheduler.get("_class_name", "DDPMScheduler") in DISCRETE and "timestep_scale" not in scheduler
-            return self.scheduler if discrete else None
+            return self.scheduler if discrete and not is_flow(scheduler) else None
         return None if self.levels else _SCHEDULERS.get(self.family)
 
 

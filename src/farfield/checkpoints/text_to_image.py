@@ -1,30 +1,32 @@
 """Stable Diffusion folders and hub ids: a prompt and seeds become images, the baseline of a model that knows words.
 
 The folder is diffusers' layout of a StableDiffusionPipeline: ``unet``, ``vae``, ``text_encoder``, ``tokenizer``,
-``scheduler``. Weights are read from safetensors only, so nothing of it is executed. The safety checker is left out: it is
-a filter for the public, replaces what it doubts by black pictures, and a measurement must not be filtered.
+``scheduler``. Its weights are read as data (`stable_parts`), so nothing of it is executed. The safety checker is left out: it
+is a filter for the public, replaces what it doubts by black pictures, and a measurement must not be filtered.
 """
 
 from __future__ import annotations
 
-import contextlib
-import importlib.util
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, final
 
 import torch
 from torch import Tensor
 
+from farfield.checkpoints.assembly import first_line
 from farfield.checkpoints.hub import download, read_config
 from farfield.checkpoints.no_code import refuse_code
+from farfield.checkpoints.recognised import refuse_title
+from farfield.checkpoints.stable_parts import quietly, read_network, read_words
 from farfield.core.artifact import file_digest
-from farfield.core.error import FarfieldError, missing
+from farfield.core.error import FarfieldError
 from farfield.core.runtime import generator
 
 PARTS = ("unet", "vae", "text_encoder", "tokenizer", "scheduler")
 WEIGHTS = ("unet", "vae", "text_encoder")
+_CLASSES = {"unet": "UNet2DConditionModel", "vae": "AutoencoderKL"}
 
 WANTED = (
     "model_index.json",
@@ -93,18 +95,27 @@ def locate(name: str) -> Path:
     if path.is_dir():
         return path
     if not path.exists() and re.fullmatch(r"[A-Za-z0-9][\w.-]*/[\w.-]+", name):
-        return download(name, WANTED)
+        return download_whole(name, WANTED)
     raise FarfieldError(
         f"text-to-image model {name!r}: no such folder; expected a Stable Diffusion folder (model_index.json, "
         f"{', '.join(PARTS)}) or a hub id"
     )
 
 
+def download_whole(name: str, files: Sequence[str]) -> Path:
+    """The folder of a hub id; torch's files too, for those of Stable Diffusion that lack safetensors."""
+    folder = download(name, files)
+    bare = [part for part in WEIGHTS if (folder / part).is_dir() and not any((folder / part).glob("*.safetensors"))]
+    return download(name, (*files, *(f"{part}/*.bin" for part in bare))) if bare else folder
+
+
 def digest(name: str) -> str:
     """sha256 of everything that the images depend on: weights, configurations and vocabulary."""
     folder = locate(name)
+    files = [p for part in PARTS for p in (folder / part).glob("*")]
+    safe = {p.parent for p in files if p.suffix == ".safetensors"}
     kinds = (".json", ".safetensors", ".txt")
-    return file_digest(p for part in PARTS for p in (folder / part).glob("*") if p.suffix in kinds)
+    return file_digest(p for p in files if p.suffix in kinds or (p.suffix == ".bin" and p.parent not in safe))
 
 
 def load_text_to_image(
@@ -113,51 +124,36 @@ def load_text_to_image(
     """The pipeline of a folder or hub id, frozen, on a device.
 
     Raises:
-        FarfieldError: transformers is not installed; a part is missing, damaged, or of another kind; no safetensors.
+        FarfieldError: transformers is not installed; a part is missing, damaged, or of another kind.
     """
     folder = locate(name)
     _check(folder)
-    if importlib.util.find_spec("transformers") is None:
-        raise missing(f"{name}: its text encoder", "transformers")
-    try:
-        with quietly():
-            from diffusers import StableDiffusionPipeline
+    tokenizer, encoder = read_words(folder)
+    vae, unet = (read_network(folder, part, _CLASSES[part], dtype) for part in ("vae", "unet"))
+    with quietly():
+        import diffusers
 
-            pipeline = StableDiffusionPipeline.from_pretrained(
-                folder,
-                torch_dtype=dtype,
-                use_safetensors=True,
-                local_files_only=True,
+        try:
+            title = read_config(folder / "model_index.json")["scheduler"][-1]
+            scheduler = getattr(diffusers, str(title)).from_pretrained(folder / "scheduler", local_files_only=True)
+            pipeline: Any = diffusers.StableDiffusionPipeline(
+                vae=vae,
+                text_encoder=encoder.to(dtype),
+                tokenizer=tokenizer,
+                unet=unet,
+                scheduler=scheduler,
                 safety_checker=None,
                 feature_extractor=None,
                 image_encoder=None,
                 requires_safety_checker=False,
             )
-    except Exception as error:  # diffusers and transformers raise whatever their parts raise
-        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise FarfieldError(f"{folder}: the pipeline cannot be read ({first}); download it again") from error
+        except Exception as error:  # diffusers raises whatever its parts raise
+            raise FarfieldError(
+                f"{folder}: the pipeline cannot be read ({first_line(error)}); download it again"
+            ) from error
     for part in WEIGHTS:
         getattr(pipeline, part).eval().requires_grad_(False)
     return TextToImage(pipeline.to(device))
-
-
-@contextlib.contextmanager
-def quietly() -> Iterator[None]:
-    """Without the libraries' own bars and messages; what matters of these is said by this package."""
-    from diffusers.utils import logging as ours
-    from transformers.utils import logging as theirs
-
-    before = [(log, log.get_verbosity(), log.is_progress_bar_enabled()) for log in (ours, theirs)]
-    for log, _, _ in before:
-        log.set_verbosity_error()
-        log.disable_progress_bar()
-    try:
-        yield
-    finally:
-        for log, verbosity, bars in before:
-            log.set_verbosity(verbosity)
-            if bars:
-                log.enable_progress_bar()
 
 
 def _check(folder: Path) -> None:
@@ -165,18 +161,16 @@ def _check(folder: Path) -> None:
     index = read_config(folder / "model_index.json")
     kind = index.get("_class_name")
     if kind != "StableDiffusionPipeline":
+        refuse_title(kind, folder)
         raise FarfieldError(f"{folder}: its pipeline is {kind}; expected StableDiffusionPipeline (text to image)")
     if strange := [p for p in PARTS if (index.get(p) or [None])[0] not in ("diffusers", "transformers")]:
         raise FarfieldError(
             f"{folder}: {', '.join(strange)} in model_index.json: expected a class of diffusers or transformers; code "
             "that comes with a model is not run"
         )
+    if not str(index["scheduler"][-1]).endswith("Scheduler"):
+        raise FarfieldError(f"{folder}: its scheduler is {index['scheduler']}; expected one of diffusers' schedulers")
     if missing := [part for part in PARTS if not (folder / part).is_dir()]:
         raise FarfieldError(f"{folder}: {', '.join(missing)} missing; expected the folders {', '.join(PARTS)}")
     for part in PARTS:  # older releases of diffusers run a part's own diffusers.py
         refuse_code(folder / part)
-    if bare := [part for part in WEIGHTS if not any((folder / part).glob("*.safetensors"))]:
-        raise FarfieldError(
-            f"{folder}: no safetensors weights in {', '.join(bare)}; pickled ones are not read, convert them with "
-            "`pipeline.save_pretrained(folder, safe_serialization=True)`"
-        )

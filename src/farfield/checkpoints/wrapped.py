@@ -18,6 +18,8 @@ WRAPPERS: Final = frozenset(
     ("module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module", "_forward_module")
 )
 """Words of DataParallel, ``torch.compile``, FSDP, activation checkpointing and Fabric; no network here has parts of such name."""
+COUNT: Final = "n_averaged"
+"""What ``torch.optim.swa_utils`` keeps beside the network that it averages."""
 _MOST: Final = 8
 """Networks that are looked at in one state dict."""
 
@@ -58,6 +60,6 @@ def networks(root: Any, marks: Sequence[str]) -> dict[str, dict[str, Stored]]:
             by_place[where] = {
                 name.removeprefix(prefix): value
                 for name, value in named.items()
-                if name.startswith(prefix) and not name.startswith(tuple(within))
+                if name.startswith(prefix) and not name.startswith(tuple(within)) and name != COUNT
             }
     return by_place

@@ -50,9 +50,9 @@ class Analyse(Settings):
     ] = None
     decoded: Annotated[int, Option("How many examples are decoded again in every way.", least=1)] = 24
     down_steps: Annotated[int, Option("Steps of a decoding from the last level; fewer from lower ones.", least=4)] = 14
-    descriptor: Annotated[str, Option("pixels, model, copy, sscd, inception, dinov2, clip, or a network's file.")] = (
-        "model"
-    )
+    descriptor: Annotated[
+        str, Option("pixels, model, copy, sscd, sscd-large, inception, dinov2, clip, or a network's file.")
+    ] = "model"
     trust: Trust = ()
     reading: Reading = Reading()
     numerics: Solving = Solving()

@@ -71,8 +71,8 @@ class Compare(Settings):
             f"Some of {', '.join(SAMPLED + TUNED)}, with commas between. wiener and patches are ours without the network; "
             "patchwork, inverted examples mixed place by place, the best of 3; "
             "pixels, patchworks of the pictures themselves; augment, the examples cropped, flipped and brightened; published, "
-            "the interpolation as its authors' code has it (towards a draw of the domain's Gaussian); described, as their "
-            "paper says it (between two examples).",
+            "the interpolation as its authors' code has it (towards a draw of the domain's Gaussian, lengths linearly between); "
+            "described, as their paper says it (between two examples).",
             key=None,
         ),
     ] = "ours,wiener,patches,pixels,augment,examples,published,geometric,full,lora,release"

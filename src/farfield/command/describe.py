@@ -20,8 +20,8 @@ class Describe(Settings):
     descriptor: Annotated[
         str,
         Option(
-            "copy, pixels, model, sscd, inception, dinov2, clip (each of the last four also with :PATH), copy:FOLDER, or a "
-            "network's file."
+            "copy, pixels, model, sscd, sscd-large, inception, dinov2, clip (each of the last five also with :PATH), "
+            "copy:FOLDER, or a network's file."
         ),
     ] = "copy"
     trust: Trust = ()

@@ -11,7 +11,7 @@ from farfield.command.option import Option
 from farfield.command.result import Result
 from farfield.command.settings import Settings
 from farfield.command.shared import Compute, Model, SolverKind
-from farfield.command.text import as_range, show_range
+from farfield.command.text import as_labels, as_range, show_range
 from farfield.core.error import FarfieldError
 from farfield.core.seeds import LARGEST
 
@@ -46,11 +46,12 @@ class Sampling(Settings):
     labels: Annotated[
         tuple[int, ...],
         Option(
-            "Class of all images; of several (0-9), seed k gets that at k modulo n.",
+            "Class of all images; of several (0-9), seed k gets that at k modulo n; -1 is none, if the model was trained with "
+            "label dropout.",
             "--label",
             "--labels",
-            least=0,
-            read=as_range,
+            least=-1,
+            read=as_labels,
             show=show_range,
         ),
     ] = ()
@@ -60,6 +61,8 @@ class Sampling(Settings):
             raise FarfieldError(
                 f"--eta {self.eta:g} and --churn {self.churn:g}: both put noise in; leave one of the two out"
             )
+        if -1 in self.labels and len(self.labels) > 1:
+            raise FarfieldError("--labels -1 with others: expected it alone; it is no class")
         if self.churn_min > self.churn_max:
             raise FarfieldError(f"--churn-min {self.churn_min:g}: expected at most --churn-max, {self.churn_max:g}")
 

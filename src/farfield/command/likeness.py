@@ -40,8 +40,8 @@ class Descriptors(Settings):
         tuple[str, ...],
         Option(
             "pixels (small and whitened on the references), copy (the bundled network that finds copies of pictures), model "
-            "(the frozen model's own features, in which expand also chooses), sscd, inception, dinov2, clip, or a network's "
-            "file; may be repeated.",
+            "(the frozen model's own features, in which expand also chooses), sscd, sscd-large, inception, dinov2, clip, or a "
+            "network's file; may be repeated.",
             "--descriptor",
         ),
     ] = ("pixels", "copy")
@@ -62,7 +62,9 @@ class Likeness(Settings):
 
     panel: ClassVar[str] = "When two images are alike"
 
-    descriptor: Annotated[str, Option("copy, sscd, inception, dinov2, clip, pixels, or a network's file.")] = "copy"
+    descriptor: Annotated[
+        str, Option("copy, sscd, sscd-large, inception, dinov2, clip, pixels, or a network's file.")
+    ] = "copy"
     trust: Trust = ()
     threshold: Annotated[
         float | None,

@@ -36,7 +36,9 @@ Seed = Annotated[int, Option("Of all that is drawn at random.", least=0, most=LA
 BatchSize = Annotated[int, Option("Images at a time; also the most that an interruption loses.", least=1)]
 DeviceName = Annotated[str, Option("auto, cpu, cuda, cuda:N or mps.", key=None)]
 Dtype = Annotated[str, Option("Precision of the network: float32, bfloat16, float16 or float64.")]
-Label = Annotated[int | None, Option("Class, for a class-conditional model.")]
+Label = Annotated[
+    int | None, Option("Class, for a class-conditional model; -1 is none, if it was trained with label dropout.")
+]
 Sigma = Annotated[float | None, Option("Noise level of the latents.", default="the model's last level")]
 Steps = Annotated[int, Option("Steps of the solver, each way.", least=1)]
 SolverKind = Literal["euler", "ddim", "heun", "midpoint", "multistep"]

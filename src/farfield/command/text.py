@@ -64,6 +64,11 @@ def as_range(text: str, name: str) -> tuple[int, ...]:
     return tuple(parse_numbers(text, name))
 
 
+def as_labels(text: str, name: str) -> tuple[int, ...]:
+    """Classes as `as_range` has them, or -1: none of them."""
+    return (-1,) if text.strip() == "-1" else as_range(text, name)
+
+
 def show_range(numbers: Sequence[int]) -> str:
     return show_numbers(numbers)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
@@ -56,6 +57,11 @@ class Schedule(ABC):
     def sigma_max(self) -> float:
         """The highest trained level."""
 
+    @property
+    def open_end(self) -> bool:
+        r"""Whether it was trained on pure noise too: :math:`\sigma = \infty`, no level. `sigma_max` is the last below it."""
+        return False
+
     @abstractmethod
     def time(self, sigma: Tensor) -> Tensor:
         """What the network is given for a level: same shape as ``sigma``, float64 where the device has it."""
@@ -67,9 +73,10 @@ class Schedule(ABC):
     def check(self, sigma: float) -> float:
         """The level itself, or an error when the model was not trained there."""
         if not self.sigma_min * (1 - 1e-6) <= sigma <= self.sigma_max * (1 + 1e-6):
+            beyond = ", and above these pure noise alone, which is no level" if self.open_end else ""
             raise FarfieldError(
                 f"sigma {sigma:g}: out of range, this model knows the levels {self.sigma_min:.4g} to "
-                f"{self.sigma_max:.4g}"
+                f"{self.sigma_max:.4g}{beyond}"
             )
         return sigma
 
@@ -155,6 +162,65 @@ class TimeSchedule(Bounded):
         return torch.log1p(sigma.to(state_dtype(sigma.device)) ** 2) / self.t_max
 
 
+Toward = Literal["noise", "data"]
+"""What a flow's time 1 is."""
+Path = Literal["straight", "curved"]
+
+
+class FlowSchedule(Bounded):
+    r"""Flow matching's straight paths, :math:`x_t = (1 - t)\,x_0 + t\,n` (arXiv 2210.02747, 2209.03003), in our coordinate.
+
+    :math:`x = x_t / (1 - t)` and :math:`\sigma = t / (1 - t)`, both exactly; a step of Euler's in t is one in sigma. A time
+    that is normal in its logit (arXiv 2403.03206) is a sigma that is normal in its logarithm. Pure noise, t = 1, has no
+    sigma: the schedule ends at the last trained t below it.
+
+    The curved path, :math:`x_t = \cos(\pi t / 2)\,x_0 + \sin(\pi t / 2)\,n` (arXiv 2209.15571), has
+    :math:`\sigma = \tan(\pi t / 2)` and :math:`x = x_t / \cos(\pi t / 2)`.
+
+    Args:
+        toward: ``noise``: the network is told t, which is 1 at the noise; ``data``: 1 - t, which is 1 at the data.
+        scale: and that times this.
+        t_min, t_max: the ends in t, which is 1 at the noise in any case.
+        rho: exponent of the Karras grid. Over these six decades of sigma 20 has 0.4 to 0.7 of the error that 7 has, in images
+            and in latents (digits, 12 to 48 steps).
+        path: ``straight`` or ``curved``.
+    """
+
+    def __init__(
+        self,
+        toward: Toward = "noise",
+        scale: float = 1.0,
+        t_min: float = 1e-3,
+        t_max: float = 0.999,
+        rho: float = 20.0,
+        path: Path = "straight",
+    ):
+        if toward not in get_args(Toward) or not 0 < scale < math.inf or not 0 < t_min < t_max < 1:
+            raise FarfieldError(
+                f"flow toward {toward!r}, told its time times {scale:g}, from {t_min:g} to {t_max:g}: expected noise or data, a "
+                "positive number, and 0 < t_min < t_max < 1"
+            )
+        if path not in get_args(Path):
+            raise FarfieldError(f"flow on a {path!r} path: expected one of {', '.join(get_args(Path))}")
+        self.toward, self.scale, self.rho, self.path = toward, scale, rho, path
+        low, high = (t / (1 - t) if path == "straight" else math.tan(math.pi / 2 * t) for t in (t_min, t_max))
+        self.bounds = low, high
+
+    @property
+    def open_end(self) -> bool:
+        return True
+
+    @property
+    def sign(self) -> int:
+        """Of dt along the time that the network is told."""
+        return 1 if self.toward == "noise" else -1
+
+    def time(self, sigma: Tensor) -> Tensor:
+        s = sigma.to(state_dtype(sigma.device))
+        s = s if self.toward == "noise" else 1 / s  # of 1 - t, on either path
+        return self.scale * (s / (1 + s) if self.path == "straight" else s.atan() * 2 / math.pi)
+
+
 class Scaled(Schedule):
     """The levels of a model whose own numbers are ``factor`` times those of pictures (`diffusion.units`): its own over that."""
 
@@ -168,6 +234,10 @@ class Scaled(Schedule):
     @property
     def sigma_max(self) -> float:
         return self.inner.sigma_max / self.factor
+
+    @property
+    def open_end(self) -> bool:
+        return self.inner.open_end
 
     def time(self, sigma: Tensor) -> Tensor:
         return self.inner.time(sigma * self.factor)
@@ -199,6 +269,7 @@ class DiscreteSchedule(Schedule):
             raise FarfieldError(f"betas: expected at least two values in (0, 1], found shape {tuple(betas.shape)}")
         signal = torch.cumprod(1 - betas, 0)
         self.levels = ((1 - signal) / signal).sqrt()[signal > 1e-10]
+        self.cut = len(self.levels) < len(betas)
         self.rho, self.scale = rho, scale
 
     @property
@@ -208,6 +279,10 @@ class DiscreteSchedule(Schedule):
     @property
     def sigma_max(self) -> float:
         return float(self.levels[-1])
+
+    @property
+    def open_end(self) -> bool:
+        return self.cut
 
     def time(self, sigma: Tensor) -> Tensor:
         dtype = state_dtype(sigma.device)

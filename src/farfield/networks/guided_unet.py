@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 import torch
@@ -56,6 +56,7 @@ class GuidedUNet(nn.Module):
         order: of the rows that give queries, keys and values: ``legacy``, the three for each head; ``new``, the heads for
             each of the three.
         dropout: share of activations dropped in training.
+        heads_upsample: of the attentions on the way up, if these have another number; 0 if they do not.
 
     Raises:
         FarfieldError: no such order or way to resample, or widths that cannot be divided so.
@@ -76,6 +77,7 @@ class GuidedUNet(nn.Module):
         head_channels: int = 0,
         order: Order = "legacy",
         dropout: float = 0.0,
+        heads_upsample: int = 0,
     ):
         super().__init__()
         _check(model_channels, widths, order, resample)
@@ -103,6 +105,7 @@ class GuidedUNet(nn.Module):
             [_Residual(width, width, style), _Attention(width, style), _Residual(width, width, style)]
         )
 
+        style = replace(style, heads=heads_upsample or heads)
         self.output_blocks = nn.ModuleList()
         for i, after in reversed(list(enumerate(widths))):
             for k in range(num_res_blocks + 1):

@@ -84,6 +84,11 @@ class SSCDNet(nn.Module):
             setattr(self, f"layer{stage}", blocks)
         self.fc = nn.Linear(width, len(state["fc.weight"]))
 
+    @property
+    def grouped(self) -> bool:
+        """Whether it is a ResNeXt."""
+        return any(isinstance(part, nn.Conv2d) and part.groups > 1 for part in self.modules())
+
     def forward(self, x: Tensor) -> Tensor:
         x = functional.relu(self.bn1(self.conv1(x)))
         x = functional.max_pool2d(x, 3, 2, padding=1)

@@ -71,23 +71,24 @@ def lengths_and_angles(z: Tensor, generator: torch.Generator, triangles: int) ->
     }
 
 
-def slerp(a: Tensor, b: Tensor, t: float | Tensor) -> Tensor:
+def slerp(a: Tensor, b: Tensor, t: float | Tensor, *, linear: bool = False) -> Tensor:
     r"""Spherical interpolation of two latents, :math:`\frac{\sin((1-t)\omega) a + \sin(t\omega) b}{\sin\omega}`.
 
     The direction moves along the great circle and the length geometrically from \|a\| to \|b\|, so that two vectors of
-    one shell stay on it. (The published form weights the raw vectors; it is the same for equal lengths.) Nearly
-    parallel vectors are interpolated linearly.
+    one shell stay on it. The code released with arXiv 2310.09213 moves the length linearly; for equal lengths all are the
+    same. Nearly parallel vectors are interpolated linearly.
 
     Args:
         a, b: one latent each, any shape.
         t: 0 gives a, 1 gives b.
+        linear: the length goes linearly, :math:`(1 - t) |a| + t |b|`.
     """
     la, lb = a.norm(), b.norm()
     if float(la) == 0 or float(lb) == 0:
         return a + t * (b - a)
     u, v = a / la, b / lb
     omega = (u * v).sum().clamp(-1, 1).acos()
-    length = la ** (1 - t) * lb**t
+    length = (1 - t) * la + t * lb if linear else la ** (1 - t) * lb**t
     if float(omega) < 1e-6:
         direction = u + t * (v - u)
         return length * direction / direction.norm()

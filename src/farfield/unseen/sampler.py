@@ -9,8 +9,9 @@ examples' latents, two of them, a and b, stand at nearly right angles on one she
 - `unseen.patchwork` goes from a to b by another angle at every place of the image, so that each place keeps the shell's
   length and is mostly one example's.
 
-Without the centring (the published form, arXiv 2310.09213) the midpoint also stretches m by up to √2 and leaves the
-domain.
+The published form (arXiv 2310.09213) goes around the origin: its midpoint also stretches m by up to √2 and leaves the domain.
+The paper describes it between two examples. The code released with it goes from an example to a draw of the domain's Gaussian,
+and the length linearly from the one's to the other's: `interpolation` with ``centre=False`` and a ``partner``.
 """
 
 from __future__ import annotations
@@ -48,8 +49,10 @@ def interpolation(
     Args:
         latents: the examples', ``[n, *shape]``, n at least 2.
         t: place between the two, 0 to 1; a pair (low, high) draws it uniformly from there.
-        centre: slerp around the mean of the examples' latents; False is the published form, around the origin.
-        partner: the prior to draw the other end from; None takes a second example.
+        centre: slerp around the mean of the examples' latents; False is the published form, around the origin and with lengths
+            that go linearly.
+        partner: the prior to draw the other end from, as the released code does; None takes a second example, as the paper
+            describes it.
     """
     low, high = (t, t) if isinstance(t, int | float) else t
     if len(latents) < 2:
@@ -63,7 +66,7 @@ def interpolation(
         i, j = two(len(z), g)
         other = z[j] if partner is None else partner.sample([g])[0]
         at = low + (high - low) * float(torch.rand((), generator=g))
-        return mean + slerp(z[i] - mean, other - mean, at)
+        return mean + slerp(z[i] - mean, other - mean, at, linear=not centre)
 
     return propose
 

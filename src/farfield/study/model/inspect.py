@@ -53,6 +53,7 @@ def _described(model: Description) -> Iterator[str]:
     levels = schedule["levels"]
     if schedule["sigma_min"] is not None:
         levels += f"; noise levels {schedule['sigma_min']:.4g} to {schedule['sigma_max']:.4g}"
+        levels += " (pure noise, which it was trained on too, is no level)" if schedule["open_end"] else ""
     rows = [
         ("model", f"{model.model} ({model.path})" if str(model.path) != model.model else model.model),
         ("family", model.family),
@@ -68,6 +69,8 @@ def _described(model: Description) -> Iterator[str]:
         ("sha256", model.sha256 or "not computed (--hash)"),
         ("licence", model.licence or "not known here"),
     ]
+    if not model.shape:
+        yield f"{model.path}: {model.family}; " + "".join(f.value for f in model.findings if f.what == "to measure it")
     yield table(["", ""], rows)
     if model.findings:
         yield table(["found", "value", "because"], [(f.what, _value(f.value), f.why) for f in model.findings])

@@ -39,8 +39,11 @@ SAMPLERS: dict[str, Sampler] = {
     "geometric": Sampler("geometric", candidates=1, calibrate=False),
     "gaussian": Sampler("gaussian", candidates=1, calibrate=False),
 }
-"""Ours as `farfield expand` has it, and without the network; the samplers of arXiv 2310.09213, the interpolation as its authors'
-code has it and as the paper describes it, and plain draws of an isotropic Gaussian, at the model's last level."""
+"""Ours as `farfield expand` has it, and without the network; the samplers of arXiv 2310.09213; draws of a Gaussian.
+
+Those of the paper are at the model's last level, uncalibrated. ``published`` is the interpolation as its authors' code has it: at
+the middle, from an example to a draw of the domain's Gaussian, around the origin, the length linearly between theirs.
+``described`` is that between two examples, as the paper says it."""
 
 LEAST = 4
 """Samples made elsewhere, fewer than which nothing is measured on."""
