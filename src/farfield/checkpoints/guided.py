@@ -132,6 +132,11 @@ def _chosen(tree: Tree, part: str | None) -> tuple[str, State]:
         raise FarfieldError(
             f"{tree.path}: no network {part!r}; it holds {', '.join(named)}, leave @{part} out or choose another"
         )
+    if not candidates[named[chosen]]:
+        raise FarfieldError(
+            f"{tree.path}: averages beside its weights, but not as many, or not of their shapes or in their order; expected one "
+            "of each weight; @net takes the weights themselves"
+        )
     return named[chosen], candidates[named[chosen]]
 
 
