@@ -22,11 +22,12 @@ from farfield.core.error import FarfieldError
 from farfield.data.dataset import open_dataset
 from farfield.diffusion.denoiser import NetworkDenoiser
 from farfield.diffusion.exact import GaussianDenoiser
+from farfield.diffusion.flow import FlowSchedule
 from farfield.diffusion.objective import levels_at
 from farfield.diffusion.precondition import precondition
 from farfield.diffusion.reading import Reading, Readings
 from farfield.diffusion.sanity import examine
-from farfield.diffusion.schedule import DiscreteSchedule, FlowSchedule, Scaled, linear_betas
+from farfield.diffusion.schedule import DiscreteSchedule, Scaled, linear_betas
 from farfield.diffusion.solver import integrate
 from farfield.networks.build import from_config
 from farfield.networks.unet2d import SampleOnly
@@ -194,6 +195,16 @@ def test_files_of_flow_matching_are_no_ddpms(container, tmp_path):
     assert_read_rightly(load_denoiser(str(tmp_path / "out")), weights(UNSAID, 2))
 
 
+def test_averages_that_are_not_those_of_the_weights_are_not_passed_over(tmp_path):
+    held = torch.load(meta(tmp_path / "m.pt"), weights_only=False)
+    held["model"].popitem()
+    torch.save(held, tmp_path / "m.pt")
+    asked = {"size": 4, "heads": 4, "order": "legacy"}
+    with pytest.raises(FarfieldError, match="expected one of each weight; @net takes the weights themselves"):
+        open_checkpoint(tmp_path / "m.pt", asked)
+    assert_read_rightly(open_checkpoint(tmp_path / "m.pt", asked, "net").denoiser(), weights(UNSAID, 1))
+
+
 def test_a_discrete_flow_is_refused_by_name(tmp_path):
     with pytest.raises(FarfieldError, match="a discrete flow"):
         open_checkpoint(meta(tmp_path / "m.pt", discrete=True))
@@ -226,7 +237,7 @@ def open_checkpoint_of(flags, folder):
     return open_checkpoint(folder / "other.pt")
 
 
-def test_averages_that_are_not_those_of_the_weights_are_left_alone():
+def test_averages_stand_in_the_order_of_their_weights():
     state = {"model.a": torch.zeros(2, 3), "model.b": torch.zeros(3), "shadow_params.0": torch.ones(2, 3)}
     assert flow.averaged(state) == {}
     assert flow.averaged({**state, "shadow_params.1": torch.ones(4)}) == {}

@@ -67,6 +67,11 @@ def choose(tree: Tree, marks: Sequence[str], part: str | None) -> tuple[State, s
         what = "several networks" if part is None else f"no network {part!r}"
         raise FarfieldError(f"{tree.path}: {what}; it holds {', '.join(named)}: choose one as FILE@NAME")
     place = named[chosen]
+    if place in held and not held[place]:
+        raise FarfieldError(
+            f"{tree.path}: averages beside its weights, but not as many, or not of their shapes or in their order; expected one "
+            "of each weight; @net takes the weights themselves"
+        )
     if _GENERATOR.search(place):
         raise UnreadError(tree.path, ONE_STEP, [] if place not in held else held[place].values())
     return held[place] if place in held else fitting[place], chosen, place

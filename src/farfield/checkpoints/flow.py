@@ -1,6 +1,6 @@
 r"""Flow matching in files and configurations of other codes: by what it is known, and what must be asked of it.
 
-The network answers the velocity of a path, mostly a straight one, :math:`x_t = (1 - t)\,x_0 + t\,n` (`schedule.FlowSchedule`).
+The network answers the velocity of a path, mostly a straight one, :math:`x_t = (1 - t)\,x_0 + t\,n` (`diffusion.flow`).
 It may have the names and shapes of one that predicts the noise, and nothing in its weights tells the two apart; what is kept
 beside the weights may. Which path it is no file says; it is never asked for, and can be answered.
 """
@@ -17,19 +17,21 @@ from farfield.checkpoints.file.stored import Made, Stored, Tree, states
 from farfield.checkpoints.inquiry import Inquiry
 from farfield.checkpoints.wrapped import bare
 from farfield.core.error import FarfieldError
-from farfield.diffusion.schedule import FlowSchedule, Path, Toward
+from farfield.diffusion.flow import FlowSchedule, Path, Toward
 
 FLOW: Final = "flow"
 """The answer to what a network predicts."""
 ASKED: Final = ("direction", "time_scale")
 """What is asked of a flow besides."""
 ANSWERS: Final = (*ASKED, "path")
+"""All that can be answered."""
 SCHEDULERS: Final = ("FlowMatchEulerDiscreteScheduler", "FlowMatchHeunDiscreteScheduler")
 PREDICTION: Final = "flow_prediction"
 """What diffusers' other schedulers call it, where ``use_flow_sigmas`` is set."""
 
 TOWARD_DATA: Final = {"prediction": FLOW, "direction": "data", "time_scale": 1}
 """Of torchcfm, Meta's flow_matching, SiT."""
+_SHADOW: Final = "shadow_params."
 _STEPS: Final = 1000
 _MOST_STEPS: Final = 100_000
 _DIRECTION: Final = Question(
@@ -46,7 +48,6 @@ _SCALE: Final = Question(
     (),
     "as in torchcfm and Meta's flow_matching; 1000 in diffusers",
 )
-
 _PATH: Final = Question("path", "the path from images to noise", "straight", get_args(Path))
 
 
@@ -92,23 +93,25 @@ def code(tree: Tree) -> Code | None:
 
 
 def averages(tree: Tree, marks: Sequence[str]) -> Iterator[tuple[str, dict[str, Stored]]]:
-    """The averages in a file that `averaged` finds and that have all of these names, with their places."""
-    for place, state in states(tree.root):
-        found = averaged(bare(state))
-        if all(mark in found for mark in marks):
-            yield f"ema ({place + '.' if place else ''}shadow_params)", found
+    """Averages beside the weights of a network with all of these names, by their places; {} of such as cannot be told apart."""
+    for place, kept in states(tree.root):
+        state = bare(kept)
+        if all(f"model.{mark}" in state for mark in marks) and any(name.startswith(_SHADOW) for name in state):
+            ordered = tree.kind != "safetensors"  # which sorts its names
+            yield f"ema ({place + '.' if place else ''}shadow_params)", averaged(state) if ordered else {}
 
 
 def averaged(state: Mapping[str, Stored]) -> dict[str, Stored]:
-    """The averages in the state dict of a module around ``model``, under the names of their weights; {} without them.
+    """The averages in the state dict of a module around ``model``, under the names of their weights.
 
-    Meta's flow_matching keeps them so: ``shadow_params.0``, … stand in the order of the weights of ``model``.
+    Meta's flow_matching keeps them so: ``shadow_params.0``, … stand in the order of the weights of ``model``. If they are not as
+    many as these and of the same shapes: {}.
     """
     weights = [name for name in state if name.startswith("model.")]
-    shadows = [f"shadow_params.{i}" for i in range(len(weights))]
-    if not weights or any(name not in state for name in shadows) or f"shadow_params.{len(weights)}" in state:
+    shadows = [name for name in state if name.startswith(_SHADOW)]
+    if {f"{_SHADOW}{i}" for i in range(len(weights))} != set(shadows):
         return {}
-    pairs = {name: state[shadow] for name, shadow in zip(weights, shadows, strict=True)}
+    pairs = {name: state[f"{_SHADOW}{i}"] for i, name in enumerate(weights)}
     if any(state[name].shape != average.shape for name, average in pairs.items()):
         return {}
     return {name.removeprefix("model."): average for name, average in pairs.items()}

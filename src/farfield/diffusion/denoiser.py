@@ -34,7 +34,8 @@ from torch import Tensor, nn
 
 from farfield.core.error import FarfieldError
 from farfield.diffusion.codec import Codec
-from farfield.diffusion.schedule import FlowSchedule, Schedule
+from farfield.diffusion.flow import FlowSchedule
+from farfield.diffusion.schedule import Schedule
 
 Prediction = Literal["epsilon", "sample", "v", "edm", "ve", "score", "flow"]
 

@@ -18,7 +18,8 @@ from torch import Tensor
 from farfield.core.error import FarfieldError
 from farfield.core.runtime import generator
 from farfield.diffusion.denoiser import Denoiser, column
-from farfield.diffusion.schedule import DiscreteSchedule, FlowSchedule, Scaled, Schedule, VESchedule, VPSchedule
+from farfield.diffusion.flow import FlowSchedule
+from farfield.diffusion.schedule import DiscreteSchedule, Scaled, Schedule, VESchedule, VPSchedule
 
 LOG_MEAN, LOG_STD = -1.2, 1.2
 """EDM's law of training levels, :math:`\\ln \\sigma \\sim N(-1.2, 1.2^2)` (arXiv 2206.00364, table 1)."""

@@ -28,10 +28,10 @@ from torch import nn
 
 from farfield.core.error import FarfieldError
 from farfield.diffusion.denoiser import NetworkDenoiser, Prediction
+from farfield.diffusion.flow import FlowSchedule
 from farfield.diffusion.schedule import (
     ContinuousSchedule,
     DiscreteSchedule,
-    FlowSchedule,
     Schedule,
     TimeSchedule,
     VESchedule,

@@ -15,13 +15,11 @@ from torch import Tensor, nn
 
 from farfield.core.error import FarfieldError
 from farfield.diffusion.denoiser import Denoiser, NetworkDenoiser, Prediction
+from farfield.diffusion.flow import FlowSchedule, Path, Toward
 from farfield.diffusion.schedule import (
     ContinuousSchedule,
     DiscreteSchedule,
-    FlowSchedule,
-    Path,
     Schedule,
-    Toward,
     VESchedule,
     cosine_betas,
     linear_betas,

@@ -24,7 +24,8 @@ from farfield.checkpoints.wrapped import alone
 from farfield.core.download import file_sha256, recorded_sha256
 from farfield.core.error import FarfieldError
 from farfield.diffusion.denoiser import NetworkDenoiser
-from farfield.diffusion.schedule import ContinuousSchedule, DiscreteSchedule, FlowSchedule, TimeSchedule, VPSchedule
+from farfield.diffusion.flow import FlowSchedule
+from farfield.diffusion.schedule import ContinuousSchedule, DiscreteSchedule, TimeSchedule, VPSchedule
 from farfield.networks.unet2d import SampleOnly
 from farfield.networks.words import in_words
 
