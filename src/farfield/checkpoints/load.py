@@ -14,6 +14,7 @@ from torch import nn
 
 from farfield.checkpoints.card import find_card
 from farfield.checkpoints.empirical import is_empirical, load_empirical, open_points
+from farfield.checkpoints.given import WAYS, given_digest, given_model, is_given
 from farfield.checkpoints.latent import is_latent, load_latent, wanted
 from farfield.checkpoints.mixer_published import installed, is_published
 from farfield.checkpoints.native import (
@@ -50,6 +51,10 @@ def locate(name: str) -> Path:
     """
     if is_empirical(name):
         raise FarfieldError(f"model {name!r}: the denoiser of a data set has no network; expected a model with weights")
+    if is_given(name):
+        raise FarfieldError(
+            f"model {name!r}: a module of your own has no file, which this needs; expected a model that has one"
+        )
     path = Path(name).expanduser()
     if is_bundled(name):
         return Path(str(files("farfield") / "models" / name.removeprefix(PREFIX)))
@@ -77,7 +82,7 @@ def locate(name: str) -> Path:
     raise FarfieldError(
         f"model {name!r}: no such folder; expected {', '.join(BUNDLED)}, the folder of a training or of a diffusers pipeline, a "
         "hub id such as google/ddpm-cifar10-32, a checkpoint file, a name of `farfield fetch`, "
-        "galaxygrad:hsc-64, or empirical:DATA"
+        f"galaxygrad:hsc-64, or empirical:DATA; or {WAYS}"
     )
 
 
@@ -85,6 +90,20 @@ def is_bundled(name: str) -> bool:
     """Whether a name means a bundled model: with `PREFIX`, or where no path of that name is there."""
     bare = name.removeprefix(PREFIX)
     return bare in BUNDLED and (name != bare or not Path(name).expanduser().exists())
+
+
+def bundled_models() -> dict[str, str]:
+    """What each bundled model is, as the head of its card says."""
+    cards = {name: files("farfield") / "models" / name / "README.md" for name in BUNDLED}
+    return {name: _heading(card.read_text(encoding="utf-8")) for name, card in cards.items()}
+
+
+def _heading(card: str) -> str:
+    """The first sentence of a card that is no title."""
+    lines = [line.strip() for line in card.splitlines()]
+    start = next(i for i, line in enumerate(lines) if line.startswith("# ")) + 1
+    paragraph = " ".join(lines[start:]).strip().partition("  ")[0]
+    return paragraph.partition(". ")[0].rstrip(".")
 
 
 def split_name(name: str) -> tuple[str, str | None]:
@@ -101,6 +120,8 @@ def load_denoiser(
     """The denoiser of a model's name, frozen, on a device; that of a data set computes in float64 where it matters."""
     if is_empirical(name):
         return load_empirical(name, label=label).to(device)
+    if is_given(name):
+        return given_model(name, device=device, dtype=dtype, label=label)
     bare, part = split_name(name)
     folder = locate(bare)
     if folder.is_file():
@@ -150,6 +171,8 @@ def model_digest(name: str) -> str:
     """sha256 of a model's weights and configurations, or of the data set that it is the denoiser of."""
     if is_empirical(name):
         return open_points(name).digest()
+    if is_given(name):
+        return given_digest(name)
     bare, part = split_name(name)
     path = locate(bare)
     if path.is_file():

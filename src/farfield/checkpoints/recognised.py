@@ -11,10 +11,14 @@ from typing import Final
 import torch
 
 from farfield.checkpoints.file.stored import Stored, Tree, states
+from farfield.checkpoints.given import WAYS
 from farfield.checkpoints.wrapped import bare
 from farfield.core.error import FarfieldError
 
-_IMAGES: Final = "make images with its own code, and give those to `farfield score` or `farfield audit`"
+_IMAGES: Final = (
+    "make images with its own code, and give those to `farfield score` or `farfield audit`; or take that code's network as "
+    f"{WAYS}"
+)
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from farfield.command.convert import Convert
 from farfield.command.dataset import DatasetConvert, DatasetScan
 from farfield.command.describe import Describe, DescribeResult, TrainDescriptor, TrainDescriptorResult
 from farfield.command.dimension import Dimension, DimensionResult
+from farfield.command.distances import Distances, DistancesResult
 from farfield.command.edit import Edit, EditResult
 from farfield.command.expand import Expand, ExpandResult
 from farfield.command.fetch import Domains, Fetch, Report
@@ -90,6 +91,7 @@ _ALL = (
     Command(Describe, DescribeResult, "bench.features:describe"),
     Command(TrainDescriptor, TrainDescriptorResult, "audit.copy_training:train_descriptor", runs="descriptor"),
     Command(Dimension, DimensionResult, "manifold.dimension", "dimension"),
+    Command(Distances, DistancesResult, "audit.distances", "distances"),
     Command(Edit, EditResult, "manifold.edit", "edit"),
     Command(Expand, ExpandResult, "unseen.expand", "expand"),
     Command(Fetch, None, "model.fetch"),

@@ -25,6 +25,7 @@ from farfield.core.json_file import parse_json
 from farfield.core.note import say
 from farfield.data import budget
 from farfield.data.field_file import ENDINGS as FIELDS
+from farfield.data.held import held, is_array_name
 from farfield.data.picture import some
 
 PICTURES = (
@@ -92,7 +93,11 @@ class Survey:
 
 def existing(source: str | Path) -> Path:
     """The path of a source, which must be there; of a pattern (``folder/**/*.png``) the path as it is."""
+    if (given := held(source)) is not None:
+        return given
     path = Path(source).expanduser()
+    if not path.exists() and is_array_name(source):
+        raise FarfieldError(f"{source}: an array that was given from Python; give it there again, with the same call")
     if not path.exists() and _pattern(path) is None:
         kinds = "an image file, a folder of images, a zip of images or an npz"
         raise FarfieldError(f"{source}: expected {kinds}, found nothing there; check the path")

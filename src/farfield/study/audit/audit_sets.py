@@ -9,6 +9,7 @@ import numpy as np
 
 from farfield.audit.generalization import row_digests
 from farfield.checkpoints.empirical import is_empirical
+from farfield.checkpoints.given import is_given
 from farfield.checkpoints.load import is_bundled
 from farfield.checkpoints.mixer_published import is_published
 from farfield.core.artifact import read_json
@@ -82,6 +83,7 @@ def _holds_model(name: str) -> bool:
     return (
         is_bundled(name)
         or is_empirical(name)
+        or is_given(name)
         or is_published(name)
         or any((folder / part).exists() for part in MODEL_PARTS)
     )
