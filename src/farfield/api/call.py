@@ -23,7 +23,7 @@ from farfield.command.option import Leaf
 from farfield.command.result import Result
 from farfield.command.settings import Settings, help_of, leaves
 from farfield.core.error import FarfieldError, FarfieldNote, FarfieldWarning
-from farfield.core.terminal import tell
+from farfield.core.terminal import plain
 
 BY_PLACE: Final = "heldout"
 """An option that may also stand by its place, behind the arguments."""
@@ -39,18 +39,18 @@ def function(command: Command) -> Callable[..., Any]:
     Without ``out`` nothing is left on disk once what it returns is gone.
     """
     fields = leaves(command.settings)
-    run = {"out": None, "quiet": False} if command.result is not None else {}
+    run: dict[str, Any] = {"out": None, "quiet": False} if command.result is not None else {}
     signature = signature_of(fields, run)
     name = command.name.replace(" ", "_").replace("-", "_")
 
     def called(*arguments: Any, **options: Any) -> Any:
         bound = bind(f"farfield.{name}", signature, fields, arguments, options, also=run)
-        out, quiet = bound.pop("out", None), bool(bound.pop("quiet", False))
+        out, quiet = (bound.pop(word, run[word]) for word in run) if run else (None, False)
         with told(), given(fields, bound) as values:
             if command.result is None:
                 found = command.load_study()(command.settings.of(**values))
                 return Text(found) if isinstance(found, str) else found
-            return _run(command, values, None if out is None else Path(out), quiet)
+            return _run(command, values, None if out is None else Path(out), bool(quiet))
 
     called.__name__ = called.__qualname__ = name
     called.__module__ = "farfield"
@@ -118,17 +118,19 @@ def given(fields: tuple[Leaf, ...], bound: Mapping[str, Any]) -> Iterator[dict[s
 @contextlib.contextmanager
 def told() -> Iterator[None]:
     """What is said of data and models in one line each, without the place in our code."""
-    with warnings.catch_warnings():
-        shown = warnings.showwarning
+    usual = warnings.formatwarning
 
-        def heard(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
-            if issubclass(category, FarfieldWarning | FarfieldNote):
-                tell(f"farfield: {message}")
-            else:
-                shown(message, category, *where, **more)
+    def formatted(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> str:
+        if issubclass(category, FarfieldWarning | FarfieldNote):
+            return f"farfield: {plain(str(message))}\n"
+        return usual(message, category, *where, **more)
 
-        warnings.showwarning = heard
-        yield
+    with warnings.catch_warnings():  # what was said in an earlier call is said again
+        warnings.formatwarning = formatted
+        try:
+            yield
+        finally:
+            warnings.formatwarning = usual
 
 
 def _run(command: Command, values: dict[str, Any], out: Path | None, quiet: bool) -> Any:

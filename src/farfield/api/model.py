@@ -110,8 +110,8 @@ def decode(model: Any, latents: Any, **options: Any) -> Images:
     Args:
         model: a name, or a denoiser.
         latents: what `farfield.invert` returned, its ``latents``, or an array [n, *shape] with its noise level as ``sigma=``.
-        options: ``sigma``, ``steps``, ``solver``, ``batch_size``, ``device``, ``dtype`` and ``label``, as of `farfield.invert`; of a
-            run its own, if not given.
+        options: ``sigma``, ``steps``, ``solver``, ``batch_size``, ``device``, ``dtype`` and ``label``, as of `farfield.invert`;
+            a run has its own.
 
     Raises:
         FarfieldError: latents of another shape, of no level or of two, or of a method that keeps more than them.

@@ -123,7 +123,7 @@ def own_schedule(prediction: str, betas: Any = None, alphas_cumprod: Any = None,
         schedule = DiscreteSchedule(numbers)
     else:
         signal = numbers if named == ["alphas_cumprod"] else 1 / (1 + numbers**2)
-        if not bool(((signal > 0) & (signal < 1)).all()) or not bool((signal.diff() < 0).all()):
+        if not bool(((signal >= 0) & (signal < 1)).all()) or not bool((signal.diff() < 0).all()):
             way = "falling, between 0 and 1" if named == ["alphas_cumprod"] else "rising, above 0"
             raise FarfieldError(f"{named[0]}: expected a number for each time step from the first on, {way}")
         schedule = DiscreteSchedule(1 - signal / torch.cat([signal.new_ones(1), signal[:-1]]))

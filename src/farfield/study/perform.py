@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import inspect
 import json
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from farfield.command.commands import Command
 from farfield.command.result import Result
-from farfield.command.settings import Settings, help_of, leaves
+from farfield.command.settings import Settings
 from farfield.command.shared import Printing
 from farfield.core import note
 
@@ -52,31 +50,3 @@ def perform(command: Command, settings: Settings, out: Path | None = None, *, qu
 
     page, lines = draw(folder, command)
     return Done(result, [*lines, str(page)])
-
-
-def function(command: Command) -> Callable[..., Any]:
-    """The command as a function: arguments in their order, options by name, with its result as what is returned."""
-    fields = leaves(command.settings)
-    names = [leaf.name for leaf in fields if leaf.argument]
-
-    def called(*arguments: Any, **options: Any) -> Any:
-        bound = signature.bind(*arguments, **options).arguments
-        run = {name: bound.pop(name, None) for name in ("out", "quiet") if command.result is not None}
-        return perform(command, command.settings.of(**bound), run.get("out"), quiet=bool(run.get("quiet"))).result
-
-    parameters = [
-        inspect.Parameter(
-            leaf.name,
-            inspect.Parameter.POSITIONAL_OR_KEYWORD if leaf.argument else inspect.Parameter.KEYWORD_ONLY,
-            default=inspect.Parameter.empty if leaf.required else leaf.default,
-            annotation=leaf.kind,
-        )
-        for leaf in sorted(fields, key=lambda leaf: (leaf.name not in names, not leaf.required))
-    ]
-    if command.result is not None:
-        for name, default in (("out", Path(command.folder)), ("quiet", False)):
-            parameters.append(inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default))
-    signature = inspect.Signature(parameters)
-    called.__name__, called.__doc__ = command.name.replace(" ", "_"), help_of(command.settings)
-    called.__signature__ = signature  # type: ignore[attr-defined]
-    return called

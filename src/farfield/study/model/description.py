@@ -214,6 +214,7 @@ def _of_own(model: str) -> Description:
             "sigma_min": schedule.sigma_min,
             "sigma_max": schedule.sigma_max,
             "steps": steps,
+            "open_end": getattr(schedule, "open_end", False),
         },
         shape=denoiser.shape,
         image_shape=denoiser.image_shape,
