@@ -75,10 +75,8 @@ def bind(
     known = {**_spellings(fields), **dict.fromkeys(also, "")}
     if strange := [option for option in options if option not in known]:
         near = difflib.get_close_matches(strange[0], known, 1)
-        hint = f"did you mean {near[0]}?" if near else "it takes"
-        raise OptionError(
-            f"{name}: no option {strange[0]!r}; {hint}" + ("" if near else f" {', '.join(signature.parameters)}")
-        )
+        hint = f"did you mean {near[0]}?" if near else f"it takes {', '.join(signature.parameters) or 'none'}"
+        raise OptionError(f"{name}: no option {strange[0]!r}; {hint}")
     named = {known[option] or option: value for option, value in options.items()}
     if len(named) < len(options):
         raise OptionError(f"{name}: one option by two names: {', '.join(sorted(options))}")

@@ -205,7 +205,7 @@ def _settle(network: Called, shape: tuple[int, ...], schedule: Schedule, label: 
 
 def _numbers(values: Any, name: str) -> Tensor:
     try:
-        numbers = torch.as_tensor(values).detach().cpu().double().flatten()
+        numbers = torch.as_tensor(values, dtype=torch.float64).detach().cpu().flatten()
     except (TypeError, ValueError, RuntimeError) as error:
         raise FarfieldError(f"{name}: expected numbers, found {type(values).__name__}") from error
     if len(numbers) < 2 or not bool(numbers.isfinite().all()):

@@ -30,6 +30,7 @@ from farfield.diffusion.reading import Reading, Readings, readings
 from farfield.diffusion.sanity import MATTERS, Sanity, Tried, examine, first_look, levels
 from farfield.diffusion.schedule import DiscreteSchedule
 from farfield.diffusion.units import Rescaled
+from farfield.present.words import short
 from farfield.study.bench.numerics import load_model
 from farfield.study.model.description import Description, describe
 
@@ -123,7 +124,8 @@ def check_own(denoiser: Denoiser, data: str | None = None) -> None:
     with warnings.catch_warnings():
         if data is None:  # how the bundled pictures are brought to size is nobody's concern
             warnings.simplefilter("ignore", FarfieldNote)
-        source, sanity = tried(denoiser, groups, data, quiet=True)
+        found, sanity = tried(denoiser, groups, data, quiet=True)
+        source = short(found)
     present, better = sanity.present, _plainest(sanity)
     far = "of the error of the best multiple of the noisy image"
     if better is not None:
