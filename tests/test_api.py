@@ -26,6 +26,7 @@ from farfield.data.samples import open_samples
 from farfield.data.source import open_collection
 
 GUIDE = Path(__file__).parents[1] / "docs" / "python.md"
+README = GUIDE.parents[1] / "README.md"
 TASKS = re.findall(r"```python\n(.*?)```", GUIDE.read_text(), re.S)
 MODEL = "digits-generalizing"
 
@@ -164,6 +165,22 @@ def test_a_failed_run_leaves_nothing(tmp_path):
     with pytest.raises(FarfieldError):
         farfield.rank(MODEL, images=np.zeros((3, 8, 8, 1), dtype=np.uint8), sigmas=[1e9], quiet=True)
     assert temporary() == before
+
+
+def test_the_example_of_the_readme_runs(tmp_path, monkeypatch):
+    """Its first block, with the smallest model and a few images."""
+    monkeypatch.chdir(tmp_path)
+    code = re.findall(r"```python\n(.*?)```", README.read_text(), re.S)[0]
+    for word, small in (
+        ("cifar10-32", MODEL),
+        ('"hubble"', "images"),
+        ("n=16", "n=8, steps=4, count=12, sigma=1.0, control=False"),
+    ):
+        assert word in code
+        code = code.replace(word, small)
+    exec(compile(code, README.name, "exec"), {"images": farfield.open_images("digits", limit=60)})
+    with Image.open("galaxies.png") as picture:
+        assert picture.size[0] > 8
 
 
 @pytest.mark.parametrize("task", range(len(TASKS)))

@@ -201,6 +201,23 @@ def test_the_recipe_is_a_model_for_the_functions(recipe):
     assert found.model.name.startswith("DDPM-")
 
 
+def test_the_example_of_the_readme_runs(recipe, tmp_path, monkeypatch):
+    """Its second block, with the recipe's network and images."""
+    monkeypatch.chdir(tmp_path)
+    code = re.findall(r"```python\n(.*?)```", (GUIDE.parents[1] / "README.md").read_text(), re.S)[1]
+    for word, ours in (
+        ("(3, 32, 32)", "(1, 8, 8)"),
+        ('"linear"', "network.betas"),
+        ('"training/"', "images[:100]"),
+        ('"heldout/"', "images[100:300]"),
+        ("generate(mine)", "generate(mine, seeds=range(16), steps=4)"),
+    ):
+        assert word in code
+        code = code.replace(word, ours)
+    exec(code, names := {"farfield": front, "network": recipe["network"], "images": recipe["images"]})
+    assert names["copies"].samples.n == names["apart"].generated.n == 16
+
+
 def test_a_wrong_reading_is_named(recipe):
     network = recipe["network"]
     right = {"betas": network.betas, "prediction": "epsilon", "data": "digits"}
