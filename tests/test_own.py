@@ -151,6 +151,8 @@ def test_a_wrapped_module_is_a_frozen_copy_named_by_its_content():
             and loaded.network.module.weight.dtype == torch.float64 != model.network.module.weight.dtype
         )
         assert given_digest(name) == content_digest(model)
+        with pytest.raises(FarfieldError, match="a label was given, but it was made without one"):
+            load_denoiser(name, label=1)
         with pytest.raises(FarfieldError, match="a module of your own has no file"):
             from farfield.checkpoints.load import open_network
 

@@ -80,8 +80,11 @@ def given_model(
     denoiser = copy.deepcopy(_opened(name)[0])
     if label is not None:
         inner = next((m for m in denoiser.modules() if "label" in vars(m)), None)
-        if inner is None:
-            raise FarfieldError(f"model {name}: a label was given, but it has no classes; leave --label out")
+        if inner is None or inner.label is None:
+            raise FarfieldError(
+                f"model {name}: a label was given, but it was made without one; leave --label out, or give farfield.wrap or "
+                "farfield.load a label"
+            )
         inner.label = label  # type: ignore[assignment]
     network = getattr(denoiser, "network", None)
     if isinstance(network, nn.Module):
