@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from docs.generate import WAY, results, with_lines
+from docs.generate import WAY, results, stub, with_lines
 from farfield.command.commands import COMMANDS
 from farfield.command.settings import leaves
 
@@ -27,6 +27,10 @@ OPTIONS["transition"] |= OPTIONS["train"]  # which it gives on
 
 def test_the_keys_of_results_are_as_they_are_declared():
     assert (ROOT / "docs" / "results.md").read_text() == results() + "\n", "give `make docs`"
+
+
+def test_the_types_of_functions_are_as_they_are_declared():
+    assert (ROOT / "src" / "farfield" / "__init__.pyi").read_text() == stub(), "give `make docs`"
 
 
 def test_the_functions_behind_keys_are_there():

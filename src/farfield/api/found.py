@@ -9,7 +9,7 @@ import shutil
 import weakref
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Generic, TypeVar
 
 import numpy as np
 
@@ -21,11 +21,13 @@ from farfield.core.json_file import parse_json
 from farfield.core.provenance import Provenance
 from farfield.core.tensor_file import open_tensors
 
+R = TypeVar("R", bound=Result)
+
 SHOWN: Final = ("samples", "edits", "decoded", "reconstructions", "images")
 """Sets of images of which the first that there is stands for a run."""
 
 
-class Found:
+class Found(Generic[R]):
     """A run that is finished.
 
     The fields of its result are attributes, and so are its arrays that have no field's name: ``run.measures``, ``run.samples``.
@@ -37,7 +39,7 @@ class Found:
         folder: where the run lies; a temporary one is deleted with this object.
     """
 
-    def __init__(self, command: Command, result: Result, folder: Path, temporary: Path | None = None):
+    def __init__(self, command: Command, result: R, folder: Path, temporary: Path | None = None):
         self.command, self.result, self.folder = command, result, folder
         self.arrays: Mapping[str, Artifact] = Arrays(folder)
         if temporary is not None:

@@ -177,7 +177,7 @@ def _latents(value: Any) -> Latents:
     return Latents(tuple(positions(len(value))), torch.as_tensor(value), sigma=0.0)
 
 
-def _settled(run: Found) -> dict[str, Any]:
+def _settled(run: Found[Any]) -> dict[str, Any]:
     """How the latents of a run came up.
 
     Raises:
@@ -187,4 +187,4 @@ def _settled(run: Found) -> dict[str, Any]:
         raise FarfieldError(
             f"latents of the method {method}: farfield.reconstruct brings them back, with what it keeps beside"
         )
-    return {"steps": run.result.steps, "solver": run.result.solver}  # type: ignore[attr-defined]
+    return {"steps": run.result.steps, "solver": run.result.solver}
