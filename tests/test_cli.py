@@ -124,7 +124,7 @@ BAD = {
     "unknown device": option("--device", "gpu", "device 'gpu'", "cpu"),
     "device that holds nothing": option("--device", "meta", "device 'meta'", "cpu"),
     "device beyond the last": option("--device", "cuda:99", "device 'cuda:99'"),
-    "unknown dtype": option("--dtype", "float8", "dtype 'float8'", "bfloat16"),
+    "unknown dtype": option("--dtype", "float8", "--dtype float8", "bfloat16"),
     "unknown descriptor": option("--descriptor", "squeezenet", "squeezenet", "pixels"),
     # models
     "unknown model": Bad(("no-such-model", "cifar10-32"), model="no-such-model"),

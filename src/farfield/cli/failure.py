@@ -9,7 +9,7 @@ from typing import Final
 
 from farfield.core.error import FarfieldError, MachineError
 
-TRACEBACK: Final = "FARFIELD_TRACEBACK"
+DEBUG: Final = "FARFIELD_DEBUG"
 """Set in the environment, an error that nobody foresaw shows where it came from."""
 
 _INPUT: Final = (errno.ENOENT, errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.ELOOP, errno.EINVAL)
@@ -35,8 +35,8 @@ def failure(error: Exception) -> tuple[str, int]:
             2 if error.errno in _INPUT else 1,
         )
     return (
-        f"{type(error).__name__} in {_place(error)}: {_first(error)}. Nobody foresaw this; what is done is kept. "
-        f"{TRACEBACK}=1 before the command shows where it came from, for a report of it",
+        f"unexpected: {type(error).__name__} in {_place(error)}: {_first(error)}; what is done is kept (run with {DEBUG}=1 for "
+        "the traceback)",
         1,
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ def work(command: Command, given: dict[str, Any], out: Path | None, as_json: boo
     """Do a command, and say from the main process what it found or where its result is."""
     settings = command.settings.of(**given)
     from farfield.study.perform import perform
+
+    gc.enable()
 
     done = perform(command, settings, out, quiet=quiet)
     lines = done.lines

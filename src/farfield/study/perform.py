@@ -31,6 +31,9 @@ def perform(command: Command, settings: Settings, out: Path | None = None, *, qu
     Args:
         out: the run folder, of a command that has one.
     """
+    from farfield.study.look import look
+
+    look(settings)
     study = command.load_study()
     if command.result is None:
         result = study(settings)
