@@ -316,16 +316,16 @@ class TestOutputFolder:
     @pytest.mark.parametrize(
         ("flag", "value", "name"),
         [
-            ("-n", 3, "n "),
-            ("--seed", 1, "seed"),
-            ("--steps", 5, "steps"),
-            ("--sigma", 6, "sigma"),
-            ("--sampler", "gaussian", "sampler"),
-            ("--candidates", 2, "candidates"),
-            ("--descriptor", "pixels", "descriptors"),
-            ("--solver", "heun", "solver"),
-            ("--dtype", "float64", "dtype"),
-            ("--t", "0.3", "t "),
+            ("-n", 3, "-n was 2, now 3"),
+            ("--seed", 1, "--seed was 0, now 1"),
+            ("--steps", 5, "--steps was 4, now 5"),
+            ("--sigma", 6, "--sigma was 5"),
+            ("--sampler", "gaussian", "--sampler was "),
+            ("--candidates", 2, "--candidates was 1, now 2"),
+            ("--descriptor", "pixels", "--descriptor was "),
+            ("--solver", "heun", "--solver was multistep, now heun"),
+            ("--dtype", "float64", "--dtype was "),
+            ("--t", "0.3", "--t was "),
         ],
     )
     def test_a_run_with_other_settings(self, flag: str, value: object, name: str, root: Path, finished: Path):

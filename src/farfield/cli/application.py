@@ -10,6 +10,7 @@ import typer
 from typer.core import TyperGroup
 
 from farfield import __version__
+from farfield.cli.config import expanded
 from farfield.cli.derive import add
 from farfield.command.commands import COMMANDS
 from farfield.core.terminal import echo, plain, tell
@@ -18,9 +19,9 @@ from farfield.core.terminal import echo, plain, tell
 class Commands(TyperGroup):
     """All commands."""
 
-    def make_context(self, *args: Any, **extra: Any) -> Any:
+    def make_context(self, info_name: Any, args: list[str], parent: Any = None, **extra: Any) -> Any:
         with _quoted():
-            return super().make_context(*args, **extra)
+            return super().make_context(info_name, expanded(args) if parent is None else args, parent, **extra)
 
     def invoke(self, ctx: Any) -> Any:
         try:

@@ -39,6 +39,7 @@ def _function(command: Command, parameters: list[inspect.Parameter], rest: bool)
 
         out, as_json = given.pop("out_", None), given.pop("json_", False)
         quiet = given.pop("quiet_", False)
+        given.pop("config_", None)  # `cli.config` has put what it says on the command line
         for leaf in leaves(command.settings):
             if leaf.option.rest:
                 given[leaf.name] = tuple(given.pop("context").args)
@@ -93,11 +94,21 @@ def _former(leaf: Leaf) -> inspect.Parameter:
 
 def _of_a_run(command: Command) -> list[inspect.Parameter]:
     """What every command with a run folder takes besides."""
-    out = typer.Option("-o", "--out", help="The run folder; the same command continues it.", rich_help_panel=RUN)
+    out = typer.Option(
+        "-o",
+        "--out",
+        help=f"The run folder; the same command continues it. \\[default: {command.folder}, or the next that is free]",
+        show_default=False,
+        rich_help_panel=RUN,
+    )
+    config = typer.Option(
+        "--config", metavar="FILE", help="Options from a TOML file; those given here win.", rich_help_panel=RUN
+    )
     as_json = typer.Option("--json", help="Print summary.json on standard output.", rich_help_panel=RUN)
     quiet = typer.Option("-q", "--quiet", help="No progress bars.", rich_help_panel=RUN)
     return [
-        _keyword("out_", Annotated[Path, out], Path(command.folder)),
+        _keyword("out_", Annotated[Path | None, out], None),
+        _keyword("config_", Annotated[str | None, config], None),
         _keyword("json_", Annotated[bool, as_json], False),
         _keyword("quiet_", Annotated[bool, quiet], False),
     ]

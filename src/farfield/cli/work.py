@@ -20,7 +20,7 @@ def work(command: Command, given: dict[str, Any], out: Path | None, as_json: boo
 
     done = perform(command, settings, out, quiet=quiet)
     lines = done.lines
-    if lines and as_json and out is not None and isinstance(done.result, Result):
-        lines = [(out / "summary.json").read_text()]
+    if lines and as_json and done.folder is not None and isinstance(done.result, Result):
+        lines = [(done.folder / "summary.json").read_text()]
     for line in lines:
         echo(line)

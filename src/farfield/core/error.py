@@ -11,6 +11,10 @@ class MachineError(FarfieldError):
     """The machine could not do it: a full disk, a folder deleted under a run. Exit code 1; the same command goes on."""
 
 
+class OtherRunError(FarfieldError):
+    """A folder holds a run of other settings or data."""
+
+
 class DamagedError(FarfieldError):
     """A file of ours does not hold what was written; whoever can make it again does."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,14 +15,19 @@ from farfield.command.result import Result
 from farfield.command.settings import Settings, help_of, leaves
 from farfield.command.shared import Printing
 from farfield.core import note
+from farfield.core.error import OtherRunError
+from farfield.core.run_folder import check_place, is_free
+from farfield.core.terminal import tell
+from farfield.study.folder import usable
 
 
 @dataclass(frozen=True)
 class Done:
-    """What a command ends with: its result, and the lines to print, from the main process alone."""
+    """What a command ends with: its result, the lines to print, from the main process alone, and the run's folder."""
 
     result: Any
     lines: list[str]
+    folder: Path | None = None
 
 
 @note.kept()
@@ -29,32 +35,46 @@ def perform(command: Command, settings: Settings, out: Path | None = None, *, qu
     """Do what the settings say; of a command with a page, write that too.
 
     Args:
-        out: the run folder, of a command that has one.
+        out: the run folder, of a command that has one; the next free one, or that of the same settings, if not given.
     """
     from farfield.study.look import look
 
     look(settings)
-    study = command.load_study()
     if command.result is None:
-        result = study(settings)
+        result = command.load_study()(settings)
         as_json = getattr(settings, "printing", Printing()).as_json
         return Done(result, [json.dumps(result.to_json(), indent=1, default=str) if as_json else str(result)])
-    folder = Path(out or command.folder)
-    result = study(settings, folder, quiet=quiet)
+    result, folder = _run(command, settings, out, quiet)
     from farfield.core.runtime import Ranks
 
     main = Ranks.current().main
     if not isinstance(result, Result):  # nothing was finished: lines to print
-        return Done(result, result if main else [])
+        return Done(result, result if main else [], folder)
     written = command.load_page()
     if written is None or not main:
-        return Done(result, [str(folder)] if main else [])
+        return Done(result, [str(folder)] if main else [], folder)
     if not command.drawn:
-        return Done(result, [*written(folder, result).lines, str(folder)])
+        return Done(result, [*written(folder, result).lines, str(folder)], folder)
     from farfield.present.report import draw
 
     page, lines = draw(folder, command)
-    return Done(result, [*lines, str(page)])
+    return Done(result, [*lines, str(page)], folder)
+
+
+def _run(command: Command, settings: Settings, out: Path | None, quiet: bool) -> tuple[Any, Path]:
+    """A run's result and folder."""
+    if out is not None:
+        check_place(out)
+        return command.load_study()(settings, out, quiet=quiet), out
+    for folder in usable(base := Path(command.folder), settings):
+        if folder != base and os.environ.get("RANK", "0") == "0":
+            tell(f"farfield: {base} holds another run; this one goes to {folder}")
+        try:
+            return command.load_study()(settings, folder, quiet=quiet), folder
+        except OtherRunError:  # the same settings on other data
+            if is_free(folder) or os.environ.get("WORLD_SIZE", "1") != "1":
+                raise
+    raise AssertionError("there is always a folder that is free")
 
 
 def function(command: Command) -> Callable[..., Any]:
