@@ -1,15 +1,21 @@
 """The first minutes of a new user: what is wrong is said at once, and nothing stands in the way."""
 
 import json
+import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
+import torch
 from tiny import contents, farfield, make_images, make_model, summary
 
 from farfield.command.commands import COMMANDS, settings_of
 from farfield.command.settings import command_line, leaves
+from farfield.core.progress import Meter, clock_time
+from farfield.core.runtime import progress
+from farfield.diffusion.denoiser import evaluate
 
 BAD = {
     "a path": ("expand cifar10-32 no/such/folder", "no/such/folder: expected an image file"),
@@ -147,3 +153,109 @@ def test_the_words_of_every_command_are_read_again(name):
     more = {"train": {"length": "5k", "flips": True}, "edit": {"mask": "0,0,4,4"}, "train-descriptor": {"images": "5k"}}
     one = settings.of(**given | more.get(name, {}))
     assert settings_of(command_line(one, "-o", "a b")) == one
+
+
+def test_a_run_says_first_what_it_reads_and_does_and_a_dry_run_stops_there(here):
+    model, images = make_model(here / "model"), make_images(here / "images", 20, 24, 24)
+    line = ("expand", model, images, "--examples", 6, "-n", 3, "--steps", 4, "--descriptor", "pixels")
+    dry = farfield(*line, "--dry-run")
+    assert dry.code == 0 and not (here / "runs").exists()
+    said = "20 images of 24×24 → 16×16, 6 examples, 14 held out, 3 to make"
+    assert re.fullmatch(said + r"; about .+, \d+\.\d GB\n", dry.out)
+    done = farfield("reconstruct", model, images, "--limit", 2, "--steps", 4)
+    assert done.code == 0 and re.search("^2 images of 24×24 → 16×16; about", done.err, re.MULTILINE)
+    assert summary(here / "runs/reconstruct")["read"] == "2 images of 24×24 → 16×16"
+    assert "Read: 2 images of 24×24 → 16×16" in (here / "runs/reconstruct/report.html").read_text()
+    verdict, page = done.out.splitlines()
+    assert "PSNR" in verdict and page == "runs/reconstruct/report.html"
+    told = farfield("generate", model, "--seeds", "0-4", "--dry-run").out
+    assert told.startswith("5 to make; about ") and not (here / "runs/generate").exists()
+
+
+def test_a_meter_counts_stages_and_time_of_all_that_is_expected():
+    now = [0.0]
+    meter = Meter(lambda: now[0])
+    meter.expect({"calibrating": 60, "trying": 20, "sampling": 20})
+    meter.enter("calibrating", 6, 0)
+    assert meter.title == "stage 1 of 3: calibrating" and meter.left is None and meter.share == 0
+    meter.count, now[0] = 3, 30.0
+    assert meter.share == 0.3 and meter.left == pytest.approx(70) and str(meter) == f"{meter.title}: 30%, 1:10 left"
+    now[0] = 60.0
+    meter.leave()
+    meter.enter("describing", 4, 0)  # what nobody foresaw tells of itself alone
+    meter.count, now[0] = 1, 65.0
+    assert meter.title == "describing" and meter.share == 0.25 and meter.left == pytest.approx(15)
+    meter.leave()
+    meter.enter("trying 1.6", 100, 50)  # half was there already
+    assert meter.title == "stage 2 of 3: trying" and meter.share == pytest.approx(0.7)
+    meter.count, now[0] = 75, 70.0
+    assert meter.share == pytest.approx(0.75) and meter.left == pytest.approx(25)
+    assert [clock_time(s) for s in (5, 100, 7400)] == ["0:05", "1:40", "2:03:20"]
+
+
+def test_a_stage_within_a_second_is_silent_and_a_longer_one_is_not(capsys, monkeypatch):
+    monkeypatch.setattr("farfield.core.progress.SILENT", 0.05)
+    with progress("short", 2) as advance:
+        advance(2)
+    with progress("long", 2) as advance, progress("inner", 9):
+        advance(1)
+        time.sleep(0.2)
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1 and re.match(r"long: 50%, \d:\d\d left", said)
+
+
+class Greedy(torch.nn.Module):
+    """A network that has memory for so many rows."""
+
+    def __init__(self, most: int, error: Exception):
+        super().__init__()
+        self.most, self.error, self.asked = most, error, []
+        self.eval()
+
+    def forward(self, x, time, label=None):
+        self.asked.append(len(x))
+        if len(x) > self.most:
+            raise self.error
+        return x * time[:, None, None, None] + (0 if label is None else label[:, None, None, None])
+
+
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("CUDA out of memory. Tried to allocate")])
+def test_a_batch_that_is_too_large_is_halved_and_its_rows_are_the_same(error, capsys):
+    x, time, label = torch.randn(11, 3, 2, 2), torch.arange(11.0), torch.arange(11)
+    whole = evaluate(Greedy(11, error), x, time, label)
+    network = Greedy(3, error)
+    assert torch.equal(evaluate(network, x, time, label), whole) and network.asked == [11, 5, 2, 2, 2, 2, 2, 1]
+    assert capsys.readouterr().err == (
+        "farfield: out of memory at 11 images at a time; going on with 5\n"
+        "farfield: out of memory at 5 images at a time; going on with 2\n"
+    )
+    network.asked.clear()
+    evaluate(network, x, time, label)
+    assert network.asked == [2, 2, 2, 2, 2, 1]
+    with pytest.raises(type(error)):
+        evaluate(Greedy(0, error), x, time)
+    with pytest.raises(RuntimeError, match="another"):
+        evaluate(Greedy(3, RuntimeError("another")), x, time)
+
+
+def test_a_doctor_tells_versions_devices_and_what_is_not_installed():
+    told = json.loads(farfield("doctor", "--json").out)
+    assert told["packages"]["torch"] == torch.__version__ and "threads" in told["devices"]["cpu"]
+    assert set(told["extras"]) >= {"astro", "ui"} and told["farfield"]["version"]
+    assert farfield("doctor").out.count("torch") > 1
+
+
+@pytest.mark.slow
+def test_the_demo_shows_what_memorizes_beside_what_generalizes(here):
+    done = farfield("demo", "--no-galaxies", "-q")
+    assert done.code == 0, done.err
+    told = [line for line in done.out.splitlines() if not line.startswith("$ ")]
+    assert (
+        told[0].startswith("It memorizes. 9")
+        and told[1].startswith("It generalizes.")
+        and told[2] == "runs/demo/index.html"
+    )
+    page = (here / "runs/demo/index.html").read_text()
+    assert page.count("<li>") == 2 and "It memorizes. 9" in page and "It generalizes." in page
+    line = next(line for line in done.out.splitlines() if line.startswith("$ "))
+    assert farfield(*line.split()[2:], "-q").out.startswith("It memorizes. 9")

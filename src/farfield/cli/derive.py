@@ -35,10 +35,9 @@ def _function(command: Command, parameters: list[inspect.Parameter], rest: bool)
     """What typer calls, with a signature that it reads."""
 
     def called(**given: Any) -> None:
-        from farfield.cli.work import work
+        from farfield.cli.work import Manner, work
 
-        out, as_json = given.pop("out_", None), given.pop("json_", False)
-        quiet = given.pop("quiet_", False)
+        manner = Manner(**{name: given.pop(f"{name}_") for name in vars(Manner()) if f"{name}_" in given})
         given.pop("config_", None)  # `cli.config` has put what it says on the command line
         for leaf in leaves(command.settings):
             if leaf.option.rest:
@@ -54,9 +53,7 @@ def _function(command: Command, parameters: list[inspect.Parameter], rest: bool)
         work(
             command,
             {k: tuple(v) if isinstance(v, list) else v for k, v in given.items() if v not in (None, [])},
-            out,
-            as_json,
-            quiet,
+            manner,
         )
 
     if rest:
@@ -106,11 +103,15 @@ def _of_a_run(command: Command) -> list[inspect.Parameter]:
     )
     as_json = typer.Option("--json", help="Print summary.json on standard output.", rich_help_panel=RUN)
     quiet = typer.Option("-q", "--quiet", help="No progress bars.", rich_help_panel=RUN)
+    dry = typer.Option("--dry-run", help="Say what would be read and done, and stop.", rich_help_panel=RUN)
+    show = typer.Option("--open", help="Open the page when it is done.", rich_help_panel=RUN)
     return [
         _keyword("out_", Annotated[Path | None, out], None),
         _keyword("config_", Annotated[str | None, config], None),
-        _keyword("json_", Annotated[bool, as_json], False),
+        _keyword("as_json_", Annotated[bool, as_json], False),
         _keyword("quiet_", Annotated[bool, quiet], False),
+        _keyword("dry_run_", Annotated[bool, dry], False),
+        _keyword("show_", Annotated[bool, show], False),
     ]
 
 

@@ -19,6 +19,7 @@ from farfield.command.dimension import Dimension, DimensionResult
 from farfield.command.edit import Edit, EditResult
 from farfield.command.expand import Expand, ExpandResult
 from farfield.command.fetch import Domains, Fetch, Report
+from farfield.command.first import Demo, Doctor
 from farfield.command.gain import Gain, GainResult
 from farfield.command.generate import Generate, GenerateResult
 from farfield.command.inspect import Inspect
@@ -91,9 +92,11 @@ _ALL = (
     Command(Convert, None, "model.convert"),
     Command(DatasetConvert, None, "model.dataset:convert"),
     Command(DatasetScan, None, "model.duplicates:scan"),
+    Command(Demo, None, "demo"),
     Command(Describe, DescribeResult, "bench.features:describe"),
     Command(TrainDescriptor, TrainDescriptorResult, "audit.copy_training:train_descriptor", runs="descriptor"),
     Command(Dimension, DimensionResult, "manifold.dimension", "dimension"),
+    Command(Doctor, None, "doctor"),
     Command(Edit, EditResult, "manifold.edit", "edit"),
     Command(Expand, ExpandResult, "unseen.expand", "expand"),
     Command(Fetch, None, "model.fetch"),

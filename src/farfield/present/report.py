@@ -70,7 +70,7 @@ class _Page:
 
     def html(self) -> str:
         content = self._content()
-        self.lines = content.lines
+        self.lines = content.lines or content.verdict[:1]
         html: str = (
             templates()
             .get_template("frame.html.jinja")

@@ -29,6 +29,7 @@ def look(settings: Settings) -> None:
     values = settings.values()
     for kind, look_at in LOOKS.items():
         for leaf in leaves(type(settings)):
-            if leaf.option.names == kind and (value := values[leaf.path]):
+            value = values[leaf.path]
+            if leaf.option.names == kind and value and value != leaf.default:
                 for name in value if isinstance(value, tuple) else (value,):
                     look_at(name)

@@ -15,7 +15,8 @@ from farfield.command.result import Result
 from farfield.command.settings import Settings, help_of, leaves
 from farfield.command.shared import Printing
 from farfield.core import note
-from farfield.core.error import OtherRunError
+from farfield.core.error import DryRun, OtherRunError
+from farfield.core.progress import metered
 from farfield.core.run_folder import check_place, is_free
 from farfield.core.terminal import tell
 from farfield.study.folder import usable
@@ -23,19 +24,23 @@ from farfield.study.folder import usable
 
 @dataclass(frozen=True)
 class Done:
-    """What a command ends with: its result, the lines to print, from the main process alone, and the run's folder."""
+    """What a command ends with: its result; the lines to print, from the main process alone; the run's folder; its page."""
 
     result: Any
     lines: list[str]
     folder: Path | None = None
+    page: Path | None = None
 
 
 @note.kept()
-def perform(command: Command, settings: Settings, out: Path | None = None, *, quiet: bool = False) -> Done:
+def perform(
+    command: Command, settings: Settings, out: Path | None = None, *, quiet: bool = False, dry_run: bool = False
+) -> Done:
     """Do what the settings say; of a command with a page, write that too.
 
     Args:
         out: the run folder, of a command that has one; the next free one, or that of the same settings, if not given.
+        dry_run: stop before the run is begun, and say what it would do.
     """
     from farfield.study.look import look
 
@@ -44,7 +49,11 @@ def perform(command: Command, settings: Settings, out: Path | None = None, *, qu
         result = command.load_study()(settings)
         as_json = getattr(settings, "printing", Printing()).as_json
         return Done(result, [json.dumps(result.to_json(), indent=1, default=str) if as_json else str(result)])
-    result, folder = _run(command, settings, out, quiet)
+    try:
+        with metered(dry_run):
+            result, folder = _run(command, settings, out, quiet)
+    except DryRun as run:
+        return Done(None, [str(run)])
     from farfield.core.runtime import Ranks
 
     main = Ranks.current().main
@@ -52,13 +61,13 @@ def perform(command: Command, settings: Settings, out: Path | None = None, *, qu
         return Done(result, result if main else [], folder)
     written = command.load_page()
     if written is None or not main:
-        return Done(result, [str(folder)] if main else [], folder)
+        return Done(result, [], folder, folder if main else None)
     if not command.drawn:
-        return Done(result, [*written(folder, result).lines, str(folder)], folder)
+        return Done(result, list(written(folder, result).lines), folder, folder)
     from farfield.present.report import draw
 
     page, lines = draw(folder, command)
-    return Done(result, [*lines, str(page)], folder)
+    return Done(result, list(lines), folder, page)
 
 
 def _run(command: Command, settings: Settings, out: Path | None, quiet: bool) -> tuple[Any, Path]:

@@ -20,11 +20,14 @@ from farfield.command.settings import Settings, command_line, leaves
 from farfield.core import note
 from farfield.core.artifact import Artifact, Store, chunks, read_json, write_json
 from farfield.core.disk import sweep, write_bytes, writing
-from farfield.core.error import DamagedError, FarfieldError, FarfieldWarning, OtherRunError
+from farfield.core.error import DamagedError, DryRun, FarfieldError, FarfieldWarning, OtherRunError
 from farfield.core.hold import Hold, check_holds
+from farfield.core.progress import current
 from farfield.core.provenance import Provenance
 from farfield.core.run_folder import DIGEST, check_place, differences
 from farfield.core.runtime import Advance, Ranks, progress
+from farfield.core.terminal import tell
+from farfield.study.bench.opening import Work, what_it_takes, what_was_read
 
 A = TypeVar("A", bound=Artifact)
 R = TypeVar("R", bound=Result)
@@ -73,6 +76,7 @@ class Run:
         self.quiet = quiet
         self.line = line
         self.options = options or {}
+        self.read = ""
         self.ranks = Ranks.current()
         contents = {f"{name}{DIGEST}": _digest(given) for name, given in inputs.items()}
         # as it will be read: lists, no tuples
@@ -86,11 +90,37 @@ class Run:
             self._hold = Hold(self._config, alone=False)
 
     @classmethod
-    def of(cls, folder: Path, settings: Settings, inputs: Inputs, quiet: bool = False, **resolved: Any) -> Run:
-        """Of a command's settings; ``resolved`` is what some became once data and model were known (`Settings.request`)."""
+    def of(
+        cls,
+        folder: Path,
+        settings: Settings,
+        inputs: Inputs,
+        quiet: bool = False,
+        work: Work | None = None,
+        **resolved: Any,
+    ) -> Run:
+        """Of a command's settings; says what was read and is about to be done, and ends there if it is a dry run.
+
+        Args:
+            work: by which the time that is left is told.
+            resolved: what some settings became once data and model were known (`Settings.request`).
+
+        Raises:
+            DryRun: nothing more than that was wanted.
+        """
         line = command_line(settings, "-o", str(folder))
         options = {leaf.option.key or leaf.name: leaf.said for leaf in leaves(type(settings))}
-        return cls(folder, settings.command(), settings.request(**resolved), inputs, quiet, line, options)
+        read, meter = what_was_read(inputs, work.made if work else 0), current()
+        if meter.dry:
+            raise DryRun("; ".join(filter(None, [read, what_it_takes(work) if work else ""])) or "nothing is read")
+        run = cls(folder, settings.command(), settings.request(**resolved), inputs, quiet, line, options)
+        run.read = read
+        if run.ranks.main and not quiet and not meter.opened and not (folder / "summary.json").exists():
+            meter.expect(work.plan if work else {})
+            if said := "; ".join(filter(None, [read, what_it_takes(work) if work else ""])):
+                tell(said)
+        meter.opened = True
+        return run
 
     @property
     def _config(self) -> Path:
@@ -150,7 +180,8 @@ class Run:
     def finish(self, result: R) -> R:
         """End the run: ``summary.json`` of the result, with the command, the version, what was said of the data, and the cost."""
         summary = {"command": self.request["command"], "farfield": farfield.__version__, **to_json(result)}
-        summary = {**summary, "reading": note.said(), "cost_seconds": summary.get("cost_seconds", self.cost())}
+        summary |= {"read": self.read} if self.read else {}
+        summary |= {"reading": note.said(), "cost_seconds": summary.get("cost_seconds", self.cost())}
         if self.ranks.main:
             write_json(self.folder / "summary.json", summary)
         self.ranks.wait()

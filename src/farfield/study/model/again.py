@@ -8,6 +8,7 @@ from farfield.command.commands import read_line
 from farfield.command.runs import Again
 from farfield.core.error import FarfieldError
 from farfield.core.run_folder import configuration
+from farfield.core.terminal import link
 from farfield.study.folder import same_run, usable
 from farfield.study.perform import perform
 
@@ -29,4 +30,5 @@ def again(settings: Again) -> str:
     out = settings.out
     if out is None:
         out = settings.run if same_run(settings.run, new) else next(usable(settings.run, new))
-    return "\n".join(perform(command, new, out, quiet=settings.quiet).lines)
+    done = perform(command, new, out, quiet=settings.quiet)
+    return "\n".join([*done.lines, *([link(done.page)] if done.page else [])])

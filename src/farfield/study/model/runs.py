@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from farfield.command.runs import Runs
-from farfield.core.terminal import table
+from farfield.core.terminal import link, table
 from farfield.present.index import Entry, entries, write_index
 
 
@@ -23,7 +23,7 @@ class Listed:
 
     def __str__(self) -> str:
         rows = [[str(run.folder), run.date, run.title, run.verdict] for run in self.runs]
-        return f"{table(['run', 'begun', 'what', 'verdict'], rows)}\n{self.page}"
+        return f"{table(['run', 'begun', 'what', 'verdict'], rows)}\n{link(self.page)}"
 
 
 def runs(settings: Runs) -> Listed:
