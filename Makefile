@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 .PHONY: demo test test-kernels test-slow fuzz lint docs bench clean
 
 demo: $(STAMP)
-	$(BIN)/farfield expand cifar10-32 hubble -n 64 -o runs/demo
+	$(BIN)/farfield demo
 
 test: $(STAMP)
 	$(BIN)/python -m pytest

@@ -22,8 +22,9 @@ the list `a`, `a.*.b` in each of the map `a`. A *score* is `{"value", "n", "low"
 95 % interval, null where none applies. What a key means ends with the function that computes it, in `src/farfield`. Parts
 that several results hold, such as ModelFacts, are at the end.
 
-Every summary also has `command`, `farfield` (the version), `reading` (a line for each thing that was done to the data on the way
-in: resized, cropped, passed over, guessed) and `cost_seconds` (stage → seconds, over all interruptions). `--json` prints it.
+Every summary also has `command`, `farfield` (the version), `read` (what was read, in one line), `reading` (a line for each
+thing that was done to the data on the way in: resized, cropped, passed over, guessed) and `cost_seconds` (stage → seconds, over
+all interruptions). `--json` prints it.
 """
 
 

@@ -76,6 +76,10 @@ def test_options_go_by_their_spelling_too(tmp_path):
         farfield.expand(MODEL)
     with pytest.raises(FarfieldError, match="--steps 0: expected a whole number, at least 1"):
         farfield.generate(MODEL, steps=0)
+    with pytest.raises(FarfieldError, match="model: an array; expected a model"):
+        farfield.expand(np.zeros((2, 8, 8, 1)), MODEL)
+    with pytest.raises(FarfieldError, match="examples: a model; expected images"):
+        farfield.expand(MODEL, farfield.load(MODEL))
     with pytest.raises(FarfieldError, match=r"Linear: a module, of which nothing says .* farfield.wrap"):
         farfield.generate(torch.nn.Linear(1, 1))
 

@@ -38,6 +38,14 @@ __version__: str
 Given = Any
 """A path, a domain or a model's name; an array, a denoiser, or what another function returned."""
 
+def again(
+    run: Given,
+    *,
+    options: Given = ...,
+    out: Given = ...,
+    quiet: bool = ...,
+) -> Any: ...
+
 def analyse(
     model: Given,
     examples: Given,
@@ -63,7 +71,7 @@ def analyse(
     solver: Literal["euler", "ddim", "heun", "midpoint", "multistep"] = ...,
     batch_size: int = ...,
     device: Given = ...,
-    dtype: Given = ...,
+    dtype: Literal["float32", "bfloat16", "float16", "float64"] = ...,
     label: int | None = ...,
     out: str | Path | None = ...,
     quiet: bool = ...,
@@ -83,7 +91,7 @@ class _Audit:
         solver: Literal["euler", "ddim", "heun", "midpoint", "multistep"] = ...,
         steps: int = ...,
         batch_size: int = ...,
-        dtype: Given = ...,
+        dtype: Literal["float32", "bfloat16", "float16", "float64"] = ...,
         labels: Sequence[int] | int | str = ...,
         descriptor: Given = ...,
         trust: Given = ...,
@@ -150,7 +158,7 @@ def compare(
     solver: Literal["euler", "ddim", "heun", "midpoint", "multistep"] = ...,
     batch_size: int = ...,
     device: Given = ...,
-    dtype: Given = ...,
+    dtype: Literal["float32", "bfloat16", "float16", "float64"] = ...,
     label: int | None = ...,
     out: str | Path | None = ...,
     quiet: bool = ...,
@@ -192,6 +200,15 @@ def dataset_scan(
     seed: int | None = ...,
     strict: bool = ...,
     as_json: bool = ...,
+    quiet: bool = ...,
+) -> Any: ...
+
+def demo(
+    *,
+    out: Given = ...,
+    galaxies: bool = ...,
+    n: int = ...,
+    show: bool = ...,
     quiet: bool = ...,
 ) -> Any: ...
 
@@ -239,7 +256,7 @@ def dimension(
     seed: int = ...,
     batch_size: int = ...,
     device: Given = ...,
-    dtype: Given = ...,
+    dtype: Literal["float32", "bfloat16", "float16", "float64"] = ...,
     label: int | None = ...,
     strict: bool = ...,
     out: str | Path | None = ...,
@@ -260,6 +277,12 @@ def distances(
     quiet: bool = ...,
 ) -> Found[DistancesResult]: ...
 
+def doctor(
+    *,
+    as_json: bool = ...,
+    quiet: bool = ...,
+) -> Any: ...
+
 def edit(
     model: Given,
     images: Given,
@@ -277,7 +300,7 @@ def edit(
     solver: Literal["euler", "ddim", "heun", "midpoint", "multistep"] = ...,
     batch_size: int = ...,
     device: Given = ...,
-    dtype: Given = ...,
+    dtype: Literal["float32", "bfloat16", "float16", "float64"] = ...,
     label: int | None = ...,
     sigma: float | None = ...,
     strict: bool = ...,
@@ -318,7 +341,7 @@ def expand(
     control: bool = ...,
     batch_size: int = ...,
     device: Given = ...,
-    dtype: Given = ...,
+    dtype: Literal["float32", "bfloat16", "float16", "float64"] = ...,
     label: int | None = ...,
     out: str | Path | None = ...,
     quiet: bool = ...,
@@ -346,7 +369,7 @@ def gain(
     mask: Given = ...,
     batch_size: int = ...,
     device: Given = ...,
-    dtype: Given = ...,
+    dtype: Literal["float32", "bfloat16", "float16", "float64"] = ...,
     label: int | None = ...,
     out: str | Path | None = ...,
     quiet: bool = ...,
@@ -364,7 +387,7 @@ def generate(
     form: Literal["png", "shards", "npz"] = ...,
     batch_size: int = ...,
     device: Given = ...,
-    dtype: Given = ...,
+    dtype: Literal["float32", "bfloat16", "float16", "float64"] = ...,
     churn: float = ...,
     churn_min: float = ...,
     churn_max: float = ...,
@@ -433,7 +456,7 @@ def prompt(
     seed: int = ...,
     batch_size: int = ...,
     device: Given = ...,
-    dtype: Given = ...,
+    dtype: Literal["float32", "bfloat16", "float16", "float64"] = ...,
     strict: bool = ...,
     out: str | Path | None = ...,
     quiet: bool = ...,
@@ -451,7 +474,7 @@ def rank(
     share: float = ...,
     batch_size: int = ...,
     device: Given = ...,
-    dtype: Given = ...,
+    dtype: Literal["float32", "bfloat16", "float16", "float64"] = ...,
     label: int | None = ...,
     out: str | Path | None = ...,
     quiet: bool = ...,
@@ -471,7 +494,7 @@ def reconstruct(
     solver: Literal["euler", "ddim", "heun", "midpoint", "multistep"] | None = ...,
     batch_size: int = ...,
     device: Given = ...,
-    dtype: Given = ...,
+    dtype: Literal["float32", "bfloat16", "float16", "float64"] = ...,
     label: int | None = ...,
     method: Literal["explicit", "fixed-point", "reversible-heun", "bdia", "belm", "edit-friendly", "auto"] = ...,
     round_trip: float = ...,
@@ -497,7 +520,7 @@ def invert(
     solver: Literal["euler", "ddim", "heun", "midpoint", "multistep"] | None = ...,
     batch_size: int = ...,
     device: Given = ...,
-    dtype: Given = ...,
+    dtype: Literal["float32", "bfloat16", "float16", "float64"] = ...,
     label: int | None = ...,
     method: Literal["explicit", "fixed-point", "reversible-heun", "bdia", "belm", "edit-friendly", "auto"] = ...,
     round_trip: float = ...,
@@ -508,6 +531,13 @@ def invert(
     out: str | Path | None = ...,
     quiet: bool = ...,
 ) -> Found[ReconstructResult]: ...
+
+def runs(
+    folder: Given = ...,
+    *,
+    as_json: bool = ...,
+    quiet: bool = ...,
+) -> Any: ...
 
 def score_rp(
     first: Given,
@@ -622,7 +652,7 @@ def transfer(
     solver: Literal["euler", "ddim", "heun", "midpoint", "multistep"] = ...,
     batch_size: int = ...,
     device: Given = ...,
-    dtype: Given = ...,
+    dtype: Literal["float32", "bfloat16", "float16", "float64"] = ...,
     label: int | None = ...,
     sigma: float | None = ...,
     strict: bool = ...,

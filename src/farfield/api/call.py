@@ -44,11 +44,13 @@ def function(command: Command) -> Callable[..., Any]:
     name = command.name.replace(" ", "_").replace("-", "_")
 
     def called(*arguments: Any, **options: Any) -> Any:
+        from farfield.study.perform import perform
+
         bound = bind(f"farfield.{name}", signature, fields, arguments, options, also=run)
         out, quiet = (bound.pop(word, run[word]) for word in run) if run else (None, False)
         with told(), given(fields, bound) as values:
             if command.result is None:
-                found = command.load_study()(command.settings.of(**values))
+                found = perform(command, command.settings.of(**values)).result
                 return Text(found) if isinstance(found, str) else found
             return _run(command, values, None if out is None else Path(out), bool(quiet))
 
@@ -97,11 +99,16 @@ def given(fields: tuple[Leaf, ...], bound: Mapping[str, Any]) -> Iterator[dict[s
     with sources.holding() as source, models.holding() as model:
 
         def named(value: Any, what: str) -> Any:
+            kind = known[what].option.names or ""
             if isinstance(value, list | tuple):
                 return tuple(named(one, what) for one in value)
             if sources.is_array(value):
+                if kind and "source" not in kind:
+                    raise FarfieldError(f"{what}: an array; expected {_expected(kind)}")
                 return source(value, what)
             if models.is_model(value):
+                if kind and "model" not in kind:
+                    raise FarfieldError(f"{what}: a model; expected {_expected(kind)}")
                 return model(value)
             folder = getattr(value, "folder", None)  # what another function returned
             return str(folder) if isinstance(folder, Path) else value
@@ -133,7 +140,6 @@ def told() -> Iterator[None]:
 
 def _run(command: Command, values: dict[str, Any], out: Path | None, quiet: bool) -> Any:
     from farfield.api.found import Found
-    from farfield.core import note
     from farfield.study.perform import perform
 
     if out is None and (form := next((f for f in leaves(command.settings) if f.name == "form"), None)):
@@ -144,8 +150,7 @@ def _run(command: Command, values: dict[str, Any], out: Path | None, quiet: bool
         return Found(command, result, out) if isinstance(result, Result) else result
     place = Path(tempfile.mkdtemp(prefix="farfield-"))
     try:
-        with note.kept():
-            result = command.load_study()(settings, place / "run", quiet=quiet)
+        result = perform(command, settings, place / "run", quiet=quiet, drawn=False).result
     except BaseException:
         shutil.rmtree(place, ignore_errors=True)
         raise
@@ -181,6 +186,15 @@ def _spellings(fields: tuple[Leaf, ...]) -> dict[str, str]:
 
 def _long(leaf: Leaf) -> list[str]:
     return [] if leaf.argument else [f for flag in leaf.flags for f in flag.split("/")[:1] if f.startswith("--")]
+
+
+def _expected(kind: str) -> str:
+    """What an option is the name of, in words."""
+    words = {
+        "source": "images: a path, a domain or an array",
+        "model": "a model: a name, or what farfield.load or wrap returns",
+    }
+    return words.get(kind, "a text")
 
 
 def _is_text(leaf: Leaf) -> bool:

@@ -147,7 +147,7 @@ def decode(model: Any, latents: Any, **options: Any) -> Images:
 def models() -> Mapping[str, str]:
     """The models that are known by a name, with what they are: those that come along, and those that `farfield.fetch` brings."""
     from farfield.checkpoints.card import CARDS
-    from farfield.checkpoints.load import bundled_models
+    from farfield.checkpoints.place import bundled_models
 
     return Listed(
         {**bundled_models(), **{card.name: f"{card.about}; {card.licence.partition(':')[0]}" for card in CARDS}}
@@ -157,7 +157,7 @@ def models() -> Mapping[str, str]:
 @contextlib.contextmanager
 def _one(value: Any, what: str) -> Iterator[Any]:
     """One source that is no option of a command, by the name that it has meanwhile."""
-    leaf = Leaf((what,), str, True, None, False, Option(""))
+    leaf = Leaf((what,), str, True, None, False, Option("", names="source"))
     with given((leaf,), {what: value}) as values:
         yield values.get(what)
 

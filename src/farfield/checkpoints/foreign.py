@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from farfield.checkpoints.checkpoint import Answers, Checkpoint
-from farfield.checkpoints.given import WAYS
+from farfield.checkpoints.own_name import WAYS
 from farfield.core.artifact import read_json, write_json
 from farfield.core.error import FarfieldError
 

@@ -13,31 +13,16 @@ import importlib
 import os
 import sys
 from collections.abc import Callable, Iterator
-from typing import Any, Final
+from typing import Any
 
 import torch
 from torch import nn
 
+from farfield.checkpoints.own_name import HELD, OWN
 from farfield.core.content import content_digest
 from farfield.core.error import FarfieldError
 from farfield.core.note import say
 from farfield.diffusion.denoiser import Denoiser
-
-PREFIX: Final = "py:"
-"""Before ``package.module:function``."""
-
-WAYS: Final = (
-    "a network of your own: in Python farfield.wrap(module, shape, betas=…), in a command py:package.module:function, a function "
-    "of yours that returns that (docs/own-network.md)"
-)
-"""What a refusal of an unknown file offers."""
-
-_held: dict[str, tuple[Denoiser, str]] = {}
-
-
-def is_given(name: str) -> bool:
-    """Whether a name is that of a denoiser which is held, or of a factory."""
-    return name.startswith(PREFIX) or name in _held
 
 
 def is_model(value: Any) -> bool:
@@ -61,9 +46,9 @@ def holding() -> Iterator[Callable[[Denoiser], str]]:
         def hold(denoiser: Denoiser) -> str:
             digest = content_digest(denoiser)
             name = f"{type(_network(denoiser)).__name__}-{digest[:8]}"
-            if name not in _held:
-                _held[name] = denoiser, digest
-                stack.callback(_held.pop, name)
+            if name not in HELD:
+                HELD[name] = denoiser, digest
+                stack.callback(HELD.pop, name)
             return name
 
         yield hold
@@ -98,16 +83,16 @@ def given_digest(name: str) -> str:
 
 
 def _opened(name: str) -> tuple[Denoiser, str]:
-    return _made(name) if name.startswith(PREFIX) else _held[name]
+    return _made(name) if name.startswith(OWN) else HELD[name]
 
 
 @functools.cache
 def _made(name: str) -> tuple[Denoiser, str]:
     """What a factory returns, which is called once in a process."""
-    module, colon, function = name.removeprefix(PREFIX).partition(":")
+    module, colon, function = name.removeprefix(OWN).partition(":")
     if not colon or not module or not function.isidentifier():
         raise FarfieldError(
-            f"model {name}: expected {PREFIX}package.module:function, such as {PREFIX}mine:model for mine.py here"
+            f"model {name}: expected {OWN}package.module:function, such as {OWN}mine:model for mine.py here"
         )
     say(f"{name}: your own code is run, which can do whatever you can")
     sys.path.insert(0, os.getcwd())

@@ -11,7 +11,7 @@ from typing import Final
 import torch
 
 from farfield.checkpoints.file.stored import Stored, Tree, states
-from farfield.checkpoints.given import WAYS
+from farfield.checkpoints.own_name import WAYS
 from farfield.checkpoints.wrapped import bare
 from farfield.core.error import FarfieldError
 

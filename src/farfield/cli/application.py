@@ -1,23 +1,27 @@
-"""The application: how all commands end at Ctrl-C, and how a command line that cannot be parsed is quoted."""
+"""The application: all commands, how they end at Ctrl-C, and how a command line that cannot be parsed is quoted."""
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
-from farfield.core.terminal import plain, tell
+from farfield import __version__
+from farfield.cli.config import expanded
+from farfield.cli.derive import add
+from farfield.command.commands import COMMANDS
+from farfield.core.terminal import echo, plain, tell
 
 
 class Commands(TyperGroup):
     """All commands."""
 
-    def make_context(self, *args: Any, **extra: Any) -> Any:
+    def make_context(self, info_name: Any, args: list[str], parent: Any = None, **extra: Any) -> Any:
         with _quoted():
-            return super().make_context(*args, **extra)
+            return super().make_context(info_name, expanded(args) if parent is None else args, parent, **extra)
 
     def invoke(self, ctx: Any) -> Any:
         try:
@@ -46,3 +50,23 @@ app = typer.Typer(
     help="How far a diffusion model reaches beyond its training data, and how to put that reach to use.",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+@app.callback(invoke_without_command=True)
+def root(version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
+    if version:
+        echo(__version__)
+        raise typer.Exit
+
+
+GROUPS = {
+    "dataset": "Data sets: convert them, and find what occurs twice in them.",
+    "score": "Do models make the same images from the same noise (rp, matrix)? Does a model make new ones (gl)?",
+}
+"""Commands of commands."""
+
+groups = {"": app} | {name: typer.Typer(no_args_is_help=True, help=about) for name, about in GROUPS.items()}
+for name in GROUPS:
+    app.add_typer(groups[name], name=name)
+for command in COMMANDS.values():
+    add(groups[command.name.rpartition(" ")[0]], command)

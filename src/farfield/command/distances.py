@@ -18,8 +18,12 @@ from farfield.command.shared import DeviceName, Seed
 class Distances(Settings):
     """How far do generated images stand from real ones? Every distance beside that of real images to each other."""
 
-    real: Annotated[str, Argument("Real images: a folder, zip, npz or file of images, or a bundled domain.")]
-    generated: Annotated[str, Argument("What is held against them: a run folder, a folder of images, a zip or npz.")]
+    real: Annotated[
+        str, Argument("Real images: a folder, zip, npz or file of images, or a bundled domain.", names="source")
+    ]
+    generated: Annotated[
+        str, Argument("What is held against them: a run folder, a folder of images, a zip or npz.", names="source")
+    ]
     descriptors: Descriptors = Descriptors()
     limit: Annotated[int | None, Option("Only the first so many generated images.", least=4)] = None
     seed: Seed = 0

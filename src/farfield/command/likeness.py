@@ -43,6 +43,7 @@ class Descriptors(Settings):
             "(the frozen model's own features, in which expand also chooses), sscd, inception, dinov2, clip, or a network's "
             "file; may be repeated.",
             "--descriptor",
+            names="descriptor",
         ),
     ] = ("pixels", "copy")
     trust: Trust = ()
@@ -62,7 +63,9 @@ class Likeness(Settings):
 
     panel: ClassVar[str] = "When two images are alike"
 
-    descriptor: Annotated[str, Option("copy, sscd, inception, dinov2, clip, pixels, or a network's file.")] = "copy"
+    descriptor: Annotated[
+        str, Option("copy, sscd, inception, dinov2, clip, pixels, or a network's file.", names="descriptor")
+    ] = "copy"
     trust: Trust = ()
     threshold: Annotated[
         float | None,

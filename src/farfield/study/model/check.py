@@ -13,9 +13,9 @@ from torch import Tensor
 
 from farfield.checkpoints import foreign
 from farfield.checkpoints.checkpoint import Answers
-from farfield.checkpoints.given import is_given
-from farfield.checkpoints.load import split_name
 from farfield.checkpoints.native import DESCRIPTION, is_native
+from farfield.checkpoints.own_name import is_given
+from farfield.checkpoints.place import split_name
 from farfield.command.inspect import Inspect
 from farfield.command.shared import Loading
 from farfield.core.artifact import Score

@@ -16,11 +16,12 @@ from torch import nn
 from farfield.checkpoints import foreign, hub, latent, parts
 from farfield.checkpoints.card import Card, card_of_file, find_card
 from farfield.checkpoints.checkpoint import Answers, Checkpoint, Finding, Question
-from farfield.checkpoints.empirical import is_empirical
 from farfield.checkpoints.file.stored import State, Stored
-from farfield.checkpoints.given import given_model, is_given
-from farfield.checkpoints.load import is_bundled, locate, model_digest, split_name
+from farfield.checkpoints.given import given_model
+from farfield.checkpoints.load import model_digest
 from farfield.checkpoints.native import WEIGHTS, Blueprint, is_native, read_blueprint
+from farfield.checkpoints.own_name import is_given
+from farfield.checkpoints.place import is_bundled, is_empirical, locate, split_name
 from farfield.checkpoints.recognised import UnreadError
 from farfield.checkpoints.wrapped import alone
 from farfield.core.download import file_sha256, recorded_sha256
