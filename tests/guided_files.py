@@ -43,7 +43,8 @@ class Flags:
 
     def answers(self) -> dict[str, object]:
         heads = {"head_channels": self.head_channels} if self.head_channels else {"heads": self.heads or 1}
-        return {"size": 2 * self.factor, "schedule": "linear", "steps": 1000, "order": self.order, **heads}
+        told = {} if self.learned else {"prediction": "epsilon"}
+        return {"size": 2 * self.factor, "schedule": "linear", "steps": 1000, "order": self.order, **heads, **told}
 
 
 def layout(flags: Flags) -> Shapes:

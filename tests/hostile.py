@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import struct
+from argparse import Namespace
 from collections.abc import Iterator
 from dataclasses import dataclass
 from math import prod
@@ -88,10 +89,23 @@ def valid() -> dict[str, bytes]:
         "a safetensors file": save(state),
         "a file of arrays": mixer_files.stream(mixer_files.arrays()),
         "a guided-diffusion file": _compact(guided_files.layout(guided_files.Flags())),
+        "a file of flow matching": _flow(),
         "an original DDPM file": _compact(
             {k: tuple(v.shape) for k, v in ddpm_files.random_state(ddpm_files.Flags()).items()}
         ),
     }
+
+
+def _flow() -> bytes:
+    """As Meta's flow_matching keeps it: a module around the model, with the averages, and the arguments; see `_compact`."""
+    shapes = guided_files.layout(guided_files.Flags(learned=False))
+    one, out = torch.zeros(max(map(prod, shapes.values())), dtype=torch.float16), io.BytesIO()
+    views = {name: one[: prod(shape)].view(shape) for name, shape in shapes.items()}
+    shadows = {f"shadow_params.{i}": view for i, view in enumerate(views.values())}
+    state = {**{f"model.{name}": view for name, view in views.items()}, "num_updates": torch.tensor(1), **shadows}
+    options = Namespace(discrete_flow_matching=False, skewed_timesteps=True)
+    torch.save({"model": state, "epoch": 1, "args": options}, out)
+    return out.getvalue()
 
 
 def _compact(shapes: dict[str, tuple[int, ...]]) -> bytes:

@@ -206,7 +206,7 @@ def test_other_levels_and_answers(tmp_path):
         ({"size": "big"}, "size='big'"),
         ({"size": 8, "steps": 1}, "1 steps"),
         ({"size": 8, "schedule": "steep"}, "linear, quad, cosine, sigmoid"),
-        ({"size": 8, "prediction": "flow"}, "epsilon, sample, v"),
+        ({"size": 8, "prediction": "wave"}, "epsilon, sample, v, flow"),
         ({"size": 8, "beta_end": "nan"}, "beta_end < 1"),
         ({"size": 8, "beta_end": [0.02]}, "beta_end="),
         ({"size": 8, "heads": 4}, "an answer to heads"),

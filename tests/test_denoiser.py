@@ -105,7 +105,9 @@ def test_wrong_channels_and_unknown_predictions_are_refused():
 
     with pytest.raises(FarfieldError, match="expected the same shape"):
         NetworkDenoiser(Thrice(), SCHEDULE, (1, 4, 4))(torch.zeros(1, 1, 4, 4), torch.tensor(1.0))
-    with pytest.raises(FarfieldError, match="prediction 'flow'"):
+    with pytest.raises(FarfieldError, match="prediction 'wave'"):
+        NetworkDenoiser(Noise(), SCHEDULE, (1, 4, 4), "wave")
+    with pytest.raises(FarfieldError, match="expected a FlowSchedule"):
         NetworkDenoiser(Noise(), SCHEDULE, (1, 4, 4), "flow")
 
 

@@ -76,6 +76,10 @@ PRESETS = {
         Flags(128, (1, 1, 2, 2, 4, 4), 2, (16,), scale_shift=False, resample="conv"),
         (113_676_678, 256, "unet2d"),
     ),
+    "otcfm_cifar10_weights_step_400000.pt": (
+        Flags(128, (1, 2, 2, 2), 2, (2,), learned=False, scale_shift=False, resample="conv", head_channels=64),
+        (35_746_307, 32, "unet2d"),
+    ),
     "ffhq_p2.pt": (Flags(128, (1, 1, 2, 2, 4, 4), 1, (16,), head_channels=64), (93_563_910, 256, "unet2d")),
 }
 
@@ -187,12 +191,15 @@ def test_published_files_are_known_and_have_the_published_sizes(name):
     assert checkpoint.questions == ()
     assert (checkpoint.plan.shape, checkpoint.plan.classes) == ((3, size, size), flags.classes)
     assert checkpoint.plan.network["kind"] == kind
-    assert any("published" in f.why for f in checkpoint.findings if f.what == "schedule")
+    assert any("published" in f.why for f in checkpoint.findings if f.what in ("schedule", "direction"))
     with torch.device("meta"):
         network = from_config(checkpoint.plan.network)
     assert sum(p.numel() for p in network.parameters()) == count
     cosine = name.startswith(("64x64", "imagenet64", "cifar10"))
     scheduler = checkpoint.plan.scheduler
+    if "cifar10_weights" in name:
+        assert scheduler["_class_name"] == "FlowMatchEulerDiscreteScheduler" and scheduler["invert_sigmas"]
+        return
     assert (scheduler["beta_schedule"] == "squaredcos_cap_v2") == cosine
     assert scheduler["num_train_timesteps"] == (4000 if name.startswith(("imagenet64", "cifar10")) else 1000)
     assert scheduler.get("timestep_scale", 1) == (0.25 if "64_uncond" in name or "cifar10" in name else 1)
@@ -336,7 +343,7 @@ def test_the_network_of_latent_diffusion_is_no_model_of_pixels(tmp_path):
         ({"head_channels": 48}, "a divisor of each"),
         ({"heads": 4, "head_channels": 64}, "the one that is fixed"),
         ({"heads": 2, "order": "old"}, "one of legacy, new"),
-        ({"prediction": "score"}, "epsilon, sample, v"),
+        ({"prediction": "score"}, "epsilon, sample, v, flow"),
         ({"colour": "blue"}, "an answer to colour"),
     ],
 )

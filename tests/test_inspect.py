@@ -269,9 +269,9 @@ def test_readings_that_ask_the_same_share_the_answer(exact):
     denoiser = NetworkDenoiser(Counted(model, LINEAR, epsilon), LINEAR, SHAPE)
     examine([Readings.of(denoiser)], x0[:4], levels(LINEAR, 2))
     inputs = (
-        1 + 1 + 4 + 2 + 1
-    )  # as read, [0, 1], other schedules, EDM with two sigma_data, VE; each with every prediction
-    assert len(calls) == 2 * inputs and len(readings(denoiser)) == 3 * 6 + 3
+        1 + 1 + 4 + 2 + 1 + 5
+    )  # as read, [0, 1], other schedules (each with every prediction), EDM with two sigma_data, VE, flows
+    assert len(calls) == 2 * inputs and len(readings(denoiser)) == 3 * 6 + 3 + 5
 
 
 def test_the_best_multiple_itself_has_the_ratio_one(exact):
@@ -443,9 +443,9 @@ def test_other_answers_are_tried_as_other_networks(guided):
     chosen = ("size=8", "schedule=linear", "steps=1000", "heads=4", "order=legacy")
     found = inspect(str(guided), checked=True, data="digits", limit=4, answers=chosen, quiet=True).checked
     tried = len(found.sanity.others) + 1 + found.sanity.far
-    # 6 ways to be told of levels and images, each with 3 predictions, EDM and VE, the other half; order, heads of 1, 2, 8 or of
-    # 32 and 64 channels (a network of 64 channels there)
-    assert tried == 3 * 6 + 3 + 1 + 1 + 3 + 2
+    # 6 ways to be told of levels and images, each with 3 predictions, EDM and VE, 5 flows, the other half; order, heads of
+    # 1, 2, 8 or of 32 and 64 channels (a network of 64 channels there)
+    assert tried == 3 * 6 + 3 + 5 + 1 + 1 + 3 + 2
     assert found.sanity.verdict in ("senseless", "undecided")
 
 

@@ -92,7 +92,7 @@ def test_a_model_that_lies_about_itself_is_one_line(lie, tmp_path):
     [
         ({"beta_schedule": "cubic"}, "beta_schedule 'cubic'"),
         ({"prediction_type": "flow"}, "prediction_type 'flow'"),
-        ({"_class_name": "FlowMatchEulerDiscreteScheduler"}, "flow matching"),
+        ({"_class_name": "FlowMatchLCMScheduler"}, "consistency model"),
     ],
 )
 def test_unknown_configurations_are_refused(tmp_path, change, message):

@@ -30,6 +30,10 @@ class Exact(nn.Module):
         self.register_buffer("signal", torch.cumprod(1 - BETAS.double(), 0))
 
     def forward(self, x, t):
+        if self.prediction == "flow":  # toward the data, told times 1000
+            t = 1 - t[:, None, None, None].to(x) / 1000
+            x0 = (1 - t) * VARIANCE / ((1 - t) ** 2 * VARIANCE + t**2) * x
+            return x0 - (x - (1 - t) * x0) / t
         if self.prediction in ("edm", "ve"):
             sigma = (4 * t).exp() if self.prediction == "edm" else 2 * t.exp()
             sigma = sigma[:, None, None, None].to(x)
@@ -49,11 +53,12 @@ class Exact(nn.Module):
         return answers[self.prediction]
 
 
-@pytest.mark.parametrize("prediction", ("epsilon", "sample", "v", "score", "edm", "ve"))
+@pytest.mark.parametrize("prediction", ("epsilon", "sample", "v", "score", "edm", "ve", "flow"))
 @pytest.mark.parametrize("images", ((-1.0, 1.0), (0.0, 1.0)))
 def test_every_prediction_gives_the_exact_posterior_mean(prediction, images):
     """Of images y the module sees h y + c: its denoiser is E[y | y + sigma n] of the law of y that this implies."""
-    levels = {} if prediction in ("edm", "ve") else {"betas": BETAS}
+    levels = {} if prediction in ("edm", "ve", "flow") else {"betas": BETAS}
+    levels |= {"direction": "data", "time_scale": 1000.0} if prediction == "flow" else {}
     model = own_denoiser(Exact(prediction), SHAPE, prediction=prediction, images=images, **levels)
     low, high = images
     half, centre = (high - low) / 2, (high + low) / 2
@@ -92,6 +97,8 @@ def test_levels_are_the_same_however_they_are_said():
         ({"betas": [0.5, float("nan")]}, "betas: expected a number for each time step"),
         ({"betas": object()}, "betas: expected numbers, found object"),
         ({"prediction": "edm", "betas": BETAS}, r"betas: expected sigmas=\(lowest, highest\) with prediction 'edm'"),
+        ({"prediction": "flow", "betas": BETAS}, "a flow's levels are those of its path"),
+        ({"path": "curved", "betas": BETAS}, "direction=, time_scale= and path= are of 'flow'"),
         ({"prediction": "noise", "betas": BETAS}, "prediction 'noise': expected one of epsilon, "),
         ({"betas": BETAS, "shape": (8, 8)}, r"expected \(channels, height, width\)"),
         ({"betas": BETAS, "module": Exact}, "expected a torch.nn.Module, found type"),
@@ -236,6 +243,8 @@ def test_a_wrong_reading_is_named(recipe):
     fresh = recipe["DDPM"]()
     with pytest.warns(FarfieldWarning, match="not trained, or"):
         front.wrap(fresh, (1, 8, 8), **right)
+    told = own_remedy({"prediction": "flow", "direction": "data", "time_scale": "1000"})
+    assert told == 'prediction="flow", direction="data", time_scale=1000'
     assert own_remedy({"schedule": "cosine", "prediction": "v"}) == 'betas="cosine", prediction="v"'
 
 

@@ -240,8 +240,6 @@ def test_time_steps_can_be_told_in_thousandths():
 @pytest.mark.parametrize(
     ("config", "said"),
     [
-        ({"_class_name": "FlowMatchEulerDiscreteScheduler"}, "flow matching"),
-        ({"_class_name": "UniPCMultistepScheduler", "use_flow_sigmas": True}, "flow matching"),
         ({"_class_name": "LCMScheduler"}, "consistency model"),
         ({"_class_name": "MyScheduler"}, "MyScheduler is not read here"),
         ({"_class_name": ["DDPMScheduler"]}, "is not read here"),

@@ -255,7 +255,7 @@ def test_a_loss_that_is_not_finite_names_its_step_and_keeps_the_last_snapshot(da
         (("--data", "nowhere"), "nowhere"),
         (("--length", "many"), "--length 'many'"),
         (("--network", "transformer"), "expected one of ddpmpp"),
-        (("--precond", "flow"), "expected one of edm"),
+        (("--precond", "flows"), "expected one of edm"),
         (("--decay", "slowly"), "--decay slowly"),
         (("--precision", "int8"), "--precision int8"),
         (("--max-images", 14), "1 to 13"),

@@ -137,6 +137,7 @@ def test_every_family_is_trained_on_the_plain_error_of_its_network(family: str) 
     targets = {
         "v": a * noise - s * a * x0,
         "ve": -noise,
+        "flow": noise - x0,
         "score": -noise * (1 + s**2).sqrt() / s,
         "edm": (x0 - d**2 / (s**2 + d**2) * (x0 + s * noise)) * (s**2 + d**2).sqrt() / (s * d),
     }

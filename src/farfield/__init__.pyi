@@ -615,7 +615,7 @@ def train(
     heldout: Given = ...,
     heldout_images: int = ...,
     network: Literal["ddpmpp", "ncsnpp", "adm", "unet2d", "mixer"] = ...,
-    precond: Literal["edm", "ddpm", "v", "iddpm", "vp", "ve"] | None = ...,
+    precond: Literal["edm", "ddpm", "v", "iddpm", "vp", "ve", "flow"] | None = ...,
     width: int = ...,
     multipliers: Sequence[int] | int | str | None = ...,
     blocks: int | None = ...,

@@ -21,6 +21,7 @@ from farfield.core.artifact import Images, Latents, chunks
 from farfield.core.error import FarfieldError
 from farfield.data.collection import positions
 from farfield.diffusion.denoiser import Denoiser, Prediction
+from farfield.diffusion.flow import Path, Toward
 from farfield.diffusion.own import Numbers
 
 
@@ -52,6 +53,9 @@ def wrap(
     sigma_data: float = 0.5,
     images: tuple[float, float] = (-1.0, 1.0),
     time: Callable[[Tensor], Tensor] | None = None,
+    direction: Toward = "noise",
+    time_scale: float = 1.0,
+    path: Path = "straight",
     check: bool = True,
     data: Any = None,
 ) -> Denoiser:
@@ -77,6 +81,7 @@ def wrap(
         "prediction": prediction,
     }
     reading |= {"label": label, "sigma_data": sigma_data, "images": images, "time": time}
+    reading |= {"direction": direction, "time_scale": time_scale, "path": path}
     denoiser = own_denoiser(module, shape, **reading)
     if check:
         with told(), _one(data, "data") as source:

@@ -15,6 +15,7 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
+from farfield.checkpoints import flow
 from farfield.checkpoints.checkpoint import Answers, Checkpoint, Finding, Question
 from farfield.checkpoints.ddpm_unet2d import (
     LEFT_OUT,
@@ -69,7 +70,7 @@ def read(tree: Tree, answers: Answers, part: str | None) -> Checkpoint:
 
     Args:
         answers: ``size``, ``steps``, ``schedule`` (linear, quad, cosine, sigmoid), ``beta_start``, ``beta_end``,
-            ``prediction`` (epsilon, sample, v).
+            ``prediction`` (epsilon, sample, v, flow; and of a flow ``direction``, ``time_scale``).
         part: ``ema`` or ``net``, of a file that holds both.
 
     Raises:
@@ -138,7 +139,7 @@ def _inquiry(built: Architecture, answers: Answers, path: Path) -> Inquiry:
     published = PUBLISHED.get((built.multipliers, built.attention))
     known = {**_PUBLISHED_ANSWERS, **({} if published is None else {"size": published})}
     inquiry = Inquiry(path, answers, known, "as published files of this family have it; this one does not say it")
-    inquiry.refuse_others((*_PUBLISHED_ANSWERS, "size", "beta_start", "beta_end"))
+    inquiry.refuse_others((*_PUBLISHED_ANSWERS, "size", "beta_start", "beta_end", *flow.ANSWERS))
     return inquiry
 
 
@@ -159,9 +160,12 @@ def _size(built: Architecture, inquiry: Inquiry) -> int:
 
 def _scheduler(inquiry: Inquiry) -> dict[str, Any]:
     """The configuration of a diffusers scheduler."""
+    answers = (*_PREDICTIONS, flow.FLOW)
+    prediction = inquiry.settle(Question("prediction", "what it answers with", "epsilon", answers))
+    if prediction == flow.FLOW:
+        return flow.asked(inquiry)
     steps = int(inquiry.settle(Question("steps", "how many noise levels it was trained at", 1000)))
     schedule = inquiry.settle(Question("schedule", "how their betas are spaced", "linear", tuple(_SCHEDULES)))
-    prediction = inquiry.settle(Question("prediction", "what it answers with", "epsilon", tuple(_PREDICTIONS)))
     start, end = _beta(inquiry, "beta_start", 1e-4), _beta(inquiry, "beta_end", 0.02)
     if not 2 <= steps <= _MOST_STEPS or not 0 < start <= end < 1:
         raise FarfieldError(

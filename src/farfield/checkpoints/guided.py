@@ -15,6 +15,7 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
+from farfield.checkpoints import flow
 from farfield.checkpoints.checkpoint import Answers, Checkpoint, Finding, Question
 from farfield.checkpoints.file.stored import State, Tree
 from farfield.checkpoints.guided_architecture import FIRST, Architecture, read_architecture
@@ -25,8 +26,18 @@ from farfield.checkpoints.native import Blueprint
 from farfield.checkpoints.wrapped import networks
 from farfield.core.error import FarfieldError
 
-ANSWERS: Final = ("size", "schedule", "steps", "rescale", "heads", "head_channels", "order", "prediction")
-"""All that can be answered; ``prediction`` is never asked for."""
+ANSWERS: Final = (
+    "size",
+    "schedule",
+    "steps",
+    "rescale",
+    "heads",
+    "head_channels",
+    "order",
+    "prediction",
+    *flow.ANSWERS,
+)
+"""All that can be answered."""
 
 _PREDICTIONS: Final = {"epsilon": "epsilon", "sample": "sample", "v": "v_prediction"}
 _SIDES: Final = {
@@ -64,11 +75,13 @@ def read(tree: Tree, answers: Answers, part: str | None) -> Checkpoint:
         counts[tensor.dtype] += math.prod(tensor.shape)
     parameters = counts.total()
 
-    card = published(path.name, parameters)
+    card, code = published(path.name, parameters), flow.code(tree)
     asked = Inquiry(path, answers, card.answers if card else {}, f"flags that {path.name} was published with")
     asked.refuse_others(ANSWERS)
-    likely = _likely(built, path, parameters)
-    size, scheduler = _size(built, asked, likely), _scheduler(built, asked, likely)
+    if code is not None:
+        asked.learn(flow.TOWARD_DATA, code.why)
+    likely = _likely(built, path, parameters, code)
+    size, scheduler = _size(built, asked, likely), _scheduler(built, asked, likely, card is not None)
     heads, head_channels = _heads(built, asked, likely)
     order = "legacy"  # of a single head both are the same
     if any((width // head_channels if head_channels else heads) > 1 for width in built.attended):
@@ -106,7 +119,7 @@ def read(tree: Tree, answers: Answers, part: str | None) -> Checkpoint:
 
 def _candidates(tree: Tree) -> dict[str, State]:
     """The state dicts of this family in a file, by their places."""
-    return {**networks(tree.root, FIRST)}
+    return {**networks(tree.root, FIRST), **dict(flow.averages(tree, FIRST))}
 
 
 def _chosen(tree: Tree, part: str | None) -> tuple[str, State]:
@@ -119,10 +132,15 @@ def _chosen(tree: Tree, part: str | None) -> tuple[str, State]:
         raise FarfieldError(
             f"{tree.path}: no network {part!r}; it holds {', '.join(named)}, leave @{part} out or choose another"
         )
+    if not candidates[named[chosen]]:
+        raise FarfieldError(
+            f"{tree.path}: averages beside its weights, but not as many, or not of their shapes or in their order; expected one "
+            "of each weight; @net takes the weights themselves"
+        )
     return named[chosen], candidates[named[chosen]]
 
 
-def _likely(built: Architecture, path: Path, parameters: int) -> dict[str, tuple[Any, str]]:
+def _likely(built: Architecture, path: Path, parameters: int, code: flow.Code | None) -> dict[str, tuple[Any, str]]:
     """The usual answers, and why they are."""
     default = "the default of the original code"
     mostly = built.resample == "resnet" and all(width % 64 == 0 for width in built.attended)
@@ -132,9 +150,11 @@ def _likely(built: Architecture, path: Path, parameters: int) -> dict[str, tuple
         "steps": (1000, default),
         "rescale": (built.resample == "conv", f"{default}: yes in improved-diffusion, no in guided-diffusion"),
         "order": ("legacy", default),
-        "prediction": ("epsilon", default),
+        "prediction": ("epsilon", f"{default}; flow if torchcfm's, Meta's flow_matching or the like trained it"),
         **({"head_channels": (64, "as in most published files")} if mostly else {"heads": (heads, default)}),
     }
+    if code is not None:
+        likely |= {key: (value, f"as {code.name} has it") for key, value in code.likely.items() if key in likely}
     if twin := alike(parameters):
         name, known = twin
         likely.pop("head_channels" if "heads" in known.answers else "heads", None)
@@ -206,22 +226,20 @@ def _heads(built: Architecture, asked: Inquiry, likely: dict[str, tuple[Any, str
     return (value, 0) if name == "heads" else (1, value)
 
 
-def _scheduler(built: Architecture, asked: Inquiry, likely: dict[str, tuple[Any, str]]) -> dict[str, Any]:
+def _scheduler(built: Architecture, asked: Inquiry, likely: dict[str, tuple[Any, str]], carded: bool) -> dict[str, Any]:
     """The configuration of a diffusers scheduler, and how time steps are told.
 
     The linear betas are those of 1,000 steps from 0.0001 to 0.02, made smaller as the steps are more.
     """
+    prediction = _prediction(built, asked, likely, carded)
+    if prediction == flow.FLOW:
+        return flow.asked(asked)
     schedule = asked.settle(_question("schedule", likely, ("linear", "cosine")))
     steps = asked.settle(_question("steps", likely))
     low, high = _STEPS
     if not low <= steps <= high:
         raise FarfieldError(f"{asked.path}: steps={steps}; expected {low} to {high:,}, mostly 1000 or 4000")
     rescaled = steps != 1000 and asked.settle(_question("rescale", likely, (True, False)))
-    prediction = "epsilon"
-    if "prediction" in asked.answers:
-        prediction = asked.settle(_question("prediction", likely, tuple(_PREDICTIONS)))
-    else:
-        asked.findings.append(Finding("prediction", prediction, "what the original code trains; not said in the file"))
     return {
         "num_train_timesteps": steps,
         **(
@@ -233,6 +251,16 @@ def _scheduler(built: Architecture, asked: Inquiry, likely: dict[str, tuple[Any,
         "variance_type": "learned_range" if built.learned_variance else "fixed_large",
         **({"timestep_scale": 1000 / steps} if rescaled else {}),
     }
+
+
+def _prediction(built: Architecture, asked: Inquiry, likely: dict[str, tuple[Any, str]], carded: bool) -> str:
+    """What the network answers: asked for, unless it is known; no flow has a learned variance."""
+    if "prediction" not in asked.answers and "prediction" not in asked.known and (carded or built.learned_variance):
+        why = "what the original code trains" + (", with the learned variance" if built.learned_variance else "")
+        asked.findings.append(Finding("prediction", "epsilon", f"{why}; not said in the file"))
+        return "epsilon"
+    prediction: str = asked.settle(_question("prediction", likely, (*_PREDICTIONS, flow.FLOW)))
+    return prediction
 
 
 def _architecture(built: Architecture) -> list[Finding]:

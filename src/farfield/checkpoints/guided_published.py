@@ -1,6 +1,7 @@
 """The flags of published files of guided-diffusion's format, as their authors' instructions give them.
 
-Sources: the READMEs of openai/guided-diffusion, openai/improved-diffusion and jychoi118/P2-weighting, and for ``ffhq_10m.pt``
+Sources: the READMEs of openai/guided-diffusion, openai/improved-diffusion, jychoi118/P2-weighting and torchcfm
+(atong01/conditional-flow-matching, whose networks are flows), and for ``ffhq_10m.pt``
 and ``afhq_dog_4m.pt`` (jychoi118/ilvr_adm) also the settings that DiffusionCLIP runs them with.
 """
 
@@ -9,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
+
+from farfield.checkpoints.flow import TOWARD_DATA
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,7 @@ def _improved(size: int, rescale: bool) -> dict[str, Any]:
 
 _P2 = Published(93_563_910, _adm(256))
 _LSUN = Published(552_814_086, _adm(256))
+_TORCHCFM = Published(35_746_307, {"size": 32, "order": "legacy", "head_channels": 64, **TOWARD_DATA})
 _IMPROVED_LSUN = Published(113_676_678, _adm(256, heads=1))
 
 PUBLISHED: Mapping[str, Published] = {
@@ -62,6 +66,9 @@ PUBLISHED: Mapping[str, Published] = {
     "metface_p2.pt": _P2,
     "ffhq_10m.pt": _P2,
     "afhq_dog_4m.pt": _P2,
+    "cfm_cifar10_weights_step_400000.pt": _TORCHCFM,
+    "otcfm_cifar10_weights_step_400000.pt": _TORCHCFM,
+    "fm_cifar10_weights_step_400000.pt": _TORCHCFM,
 }
 
 

@@ -22,8 +22,14 @@ class Inquiry:
 
     def __init__(self, path: Path, answers: Answers, known: Mapping[str, Any], source: str):
         self.path, self.answers, self.known, self.source = path, answers, known, source
+        self.sources = dict.fromkeys(known, source)
         self.findings: list[Finding] = []
         self.questions: list[Question] = []
+
+    def learn(self, known: Mapping[str, Any], source: str) -> None:
+        """Know more answers, from elsewhere; what is known already stays."""
+        self.known = {**known, **self.known}
+        self.sources = {**dict.fromkeys(known, source), **self.sources}
 
     def settle(self, question: Question) -> Any:
         """The answer; the likely one where there is none, and the question is then open.
@@ -34,7 +40,7 @@ class Inquiry:
         if question.name in self.answers:
             value, why = self._parsed(question), "as answered"
         elif question.name in self.known:
-            value, why = self.known[question.name], self.source
+            value, why = self.known[question.name], self.sources[question.name]
         else:
             self.questions.append(question)
             return question.likely

@@ -95,11 +95,12 @@ class Blueprint:
         if self.network.get("kind") != "unet2d" or self.units is not None:
             return None
         if self.family is None:
+            from farfield.checkpoints.flow import is_flow
             from farfield.checkpoints.scheduler import DISCRETE
 
             scheduler = self.scheduler or {}  # a DDPMPipeline tells its network the time step, and as it is
             discrete = scheduler.get("_class_name", "DDPMScheduler") in DISCRETE and "timestep_scale" not in scheduler
-            return self.scheduler if discrete else None
+            return self.scheduler if discrete and not is_flow(scheduler) else None
         return None if self.levels else _SCHEDULERS.get(self.family)
 
 

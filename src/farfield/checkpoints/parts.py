@@ -11,6 +11,7 @@ import shlex
 from pathlib import Path
 from typing import Any, Final
 
+from farfield.checkpoints import flow
 from farfield.checkpoints.checkpoint import Answers, Finding, Question
 from farfield.checkpoints.inquiry import Inquiry
 from farfield.core.artifact import write_json
@@ -28,9 +29,12 @@ _SCHEDULES: Final = {
     "sigmoid": "sigmoid",
 }
 _PREDICTIONS: Final = {"epsilon": "epsilon", "sample": "sample", "v": "v_prediction"}
+_PREDICTION: Final = Question(
+    "prediction", "what it answers with", "epsilon", (*_PREDICTIONS, flow.FLOW), "DDPM's usual one"
+)
 _QUESTIONS: Final = (
     Question("schedule", "how the betas of its scheduler are spaced", "linear", tuple(_SCHEDULES), "DDPM's usual one"),
-    Question("prediction", "what it answers with", "epsilon", tuple(_PREDICTIONS), "DDPM's usual one"),
+    _PREDICTION,
     Question("steps", "how many noise levels it was trained at", 1000, (), "DDPM's usual one"),
 )
 _STEPS: Final = (2, 100_000)
@@ -93,7 +97,11 @@ def asked(folder: Path, answers: Answers) -> tuple[dict[str, Any], tuple[Questio
         FarfieldError: an answer to what is no question, or one that cannot be.
     """
     inquiry = Inquiry(folder, answers, {}, "")
-    inquiry.refuse_others(q.name for q in _QUESTIONS)
+    inquiry.refuse_others((*(q.name for q in _QUESTIONS), *flow.ANSWERS))
+    if answers.get("prediction") == flow.FLOW:
+        inquiry.settle(_PREDICTION)
+        config = flow.asked(inquiry)
+        return config, tuple(inquiry.questions), tuple(inquiry.findings)
     schedule, prediction, steps = (inquiry.settle(question) for question in _QUESTIONS)
     if not _STEPS[0] <= steps <= _STEPS[1]:
         raise FarfieldError(f"{folder}: steps={steps}; expected {_STEPS[0]} to {_STEPS[1]:,}, mostly 1000")

@@ -11,6 +11,8 @@ discrete ones (`DISCRETE`)          those of the betas, as the time step (times 
 EulerDiscrete, continuous, v        every one from sigma_min to sigma_max, as ln(sigma) / 4  ``v_prediction``
 EDMEuler, EDMDPMSolverMultistep     every one, preconditioned (arXiv 2206.00364, table 1)    EDM's F, or its negative
 ScoreSdeVe                          every one, as itself, of images in [0, 1]                the score
+FlowMatchEuler, FlowMatchHeun       every one between the first and the last but one of      the velocity, toward the
+                                    their times t, as t times their number (`flow`)          noise or the data
 ==================================  =======================================================  ======================
 """
 
@@ -23,6 +25,7 @@ from typing import Any, Final
 import torch
 from torch import Tensor, nn
 
+from farfield.checkpoints import flow
 from farfield.core.error import FarfieldError
 from farfield.diffusion.denoiser import NetworkDenoiser, Prediction
 from farfield.diffusion.schedule import (
@@ -47,7 +50,9 @@ DISCRETE: Final = (
 EDM: Final = ("EDMEulerScheduler", "EDMDPMSolverMultistepScheduler")
 VE: Final = "ScoreSdeVeScheduler"
 
-_CONSISTENCY: Final = ("CMStochasticIterativeScheduler", "LCMScheduler", "TCDScheduler")
+_CONSISTENCY: Final = (
+    "CMStochasticIterativeScheduler", "FlowMatchLCMScheduler", "LCMScheduler", "TCDScheduler",
+)  # fmt: skip
 _NARROW: Final = ("HeunDiscreteScheduler", "KDPM2AncestralDiscreteScheduler", "KDPM2DiscreteScheduler")
 """Their betas go from 0.00085 to 0.012 where a configuration does not say it; those of all others from 0.0001 to 0.02."""
 
@@ -110,8 +115,11 @@ def scheduled(
                 2 * float(config.get(k, default)) for k, default in (("sigma_min", 0.01), ("sigma_max", 1348.0))
             )
             return NetworkDenoiser(Score(_unet(network, name)), VESchedule(low, high), shape, "ve", label)
+        if flow.is_flow(config) and kind in (*DISCRETE, *flow.SCHEDULERS):
+            return NetworkDenoiser(network, flow.schedule(config, name), shape, "flow", label)
         if kind not in DISCRETE or config.get("use_flow_sigmas"):
-            raise FarfieldError(f"{name}: {kind} {_why_not(kind)}; expected one of {', '.join((*DISCRETE, *EDM, VE))}")
+            every = (*DISCRETE, *EDM, VE, *flow.SCHEDULERS)
+            raise FarfieldError(f"{name}: {kind} {_why_not(kind)}; expected one of {', '.join(every)}")
         prediction = _prediction(config, name)
         scale = float(config.get("timestep_scale", 1.0))
         if not 0 < scale < math.inf:
@@ -153,8 +161,10 @@ def _unet(network: nn.Module, name: str) -> nn.Module:
 def _why_not(kind: Any) -> str:
     if kind in _CONSISTENCY:
         return "is of a consistency model, which answers with the end of a path and not with the mean"
-    if kind in DISCRETE or "Flow" in str(kind):
-        return "is of flow matching, which mixes image and noise in another way than diffusion does"
+    if kind in DISCRETE:
+        return f"has use_flow_sigmas, but its prediction_type is not {flow.PREDICTION}"
+    if "Flow" in str(kind):
+        return "is of flow matching, but of no kind that is read here"
     return "is not read here"
 
 

@@ -73,7 +73,7 @@ class Architecture(Settings):
         Option("Its architecture; unet2d is that of diffusers, mixer is quick on a CPU and takes images of one size."),
     ] = "ddpmpp"
     precond: Annotated[
-        Literal["edm", "ddpm", "v", "iddpm", "vp", "ve"] | None,
+        Literal["edm", "ddpm", "v", "iddpm", "vp", "ve", "flow"] | None,
         Option("What is predicted, at which levels.", default="edm; --from: its own"),
     ] = None
     width: Annotated[int, Option("Channels at the full resolution.", least=1)] = 128

@@ -14,11 +14,17 @@ prediction   what F is                      :math:`c_{skip}`        :math:`c_{ou
 ``edm``      see arXiv 2206.00364, table 1  :math:`\sigma_d^2 / v`  :math:`\sigma \sigma_d/\sqrt v`  :math:`1/\sqrt v`
 ``ve``       the noise's negative           1                       :math:`\sigma`                   1
 ``score``    the score of :math:`x_t`       1                       :math:`\sigma^2 a`               a
+``flow``     the velocity n - :math:`x_0`   b                       :math:`-\sigma b`                b
 ===========  =============================  ======================  ===============================  =================
+
+A flow's :math:`x_t = (1 - t)\,x_0 + t\,n` is :math:`b x` with :math:`b = 1 - t = 1/(1 + \sigma)`, so that
+:math:`D = x_t - t F`; where its time runs toward the data (`FlowSchedule`), F is the negative, :math:`x_0 - n`. On the curved
+path F is :math:`\pi/2` times that of ``v``.
 """
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from itertools import chain
 from typing import Literal, get_args
@@ -30,9 +36,10 @@ from torch import Tensor, nn
 from farfield.core.error import FarfieldError
 from farfield.core.memory import Rows
 from farfield.diffusion.codec import Codec
+from farfield.diffusion.flow import FlowSchedule
 from farfield.diffusion.schedule import Schedule
 
-Prediction = Literal["epsilon", "sample", "v", "edm", "ve", "score"]
+Prediction = Literal["epsilon", "sample", "v", "edm", "ve", "score", "flow"]
 
 
 class Denoiser(nn.Module, ABC):
@@ -81,7 +88,7 @@ class NetworkDenoiser(Denoiser):
     Args:
         network: called as ``network(c_in * x, time)`` or ``network(c_in * x, time, label)``; returns ``[B, C, H, W]``, or
             ``[B, 2C, H, W]`` with a learned variance, whose second half is not part of the mean and is left out.
-        schedule: the trained levels.
+        schedule: the trained levels; of ``flow`` a `FlowSchedule`.
         shape: ``(C, H, W)``.
         prediction: what the network was trained to output.
         label: class index for a class-conditional network.
@@ -100,6 +107,8 @@ class NetworkDenoiser(Denoiser):
         super().__init__()
         if prediction not in get_args(Prediction):
             raise FarfieldError(f"prediction {prediction!r}: expected one of {', '.join(get_args(Prediction))}")
+        if prediction == "flow" and not isinstance(schedule, FlowSchedule):
+            raise FarfieldError(f"prediction flow with a {type(schedule).__name__}: expected a FlowSchedule")
         self.network = network
         self.schedule = schedule
         self.shape = tuple(shape)
@@ -121,6 +130,12 @@ class NetworkDenoiser(Denoiser):
         if self.prediction == "edm":
             d, v = self.sigma_data, sigma**2 + self.sigma_data**2
             return d**2 / v, sigma * d * v.rsqrt(), v.rsqrt()
+        if isinstance(self.schedule, FlowSchedule) and self.prediction == "flow":
+            sign, b = self.schedule.sign, 1 / (1 + sigma)
+            if self.schedule.path == "straight":
+                return b, -sign * sigma * b, b
+            a = (1 + sigma**2).rsqrt()
+            return a**2, -sign * sigma * a * 2 / math.pi, a
         a = (1 + sigma**2).rsqrt()
         if self.prediction in ("epsilon", "score"):
             return one, -sigma if self.prediction == "epsilon" else sigma**2 * a, a

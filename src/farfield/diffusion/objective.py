@@ -18,10 +18,15 @@ from torch import Tensor
 from farfield.core.error import FarfieldError
 from farfield.core.runtime import generator
 from farfield.diffusion.denoiser import Denoiser, column
+from farfield.diffusion.flow import FlowSchedule
 from farfield.diffusion.schedule import DiscreteSchedule, Scaled, Schedule, VESchedule, VPSchedule
 
 LOG_MEAN, LOG_STD = -1.2, 1.2
 """EDM's law of training levels, :math:`\\ln \\sigma \\sim N(-1.2, 1.2^2)` (arXiv 2206.00364, table 1)."""
+
+
+FLOW_LAW = (0.0, 1.0)
+"""Flow matching's, :math:`\\ln \\sigma = \\mathrm{logit}\\,t \\sim N(0, 1)` (arXiv 2403.03206, section 3.1)."""
 
 
 def denoising_loss(denoiser: Denoiser, x0: Tensor, sigma: Tensor, noise: Tensor, label: Tensor | None = None) -> Tensor:
@@ -48,7 +53,7 @@ def denoising_loss(denoiser: Denoiser, x0: Tensor, sigma: Tensor, noise: Tensor,
 def draw_levels(schedule: Schedule, n: int, g: torch.Generator) -> Tensor:
     """``n`` levels as a model of this schedule is trained on them, float64 ``[n]``.
 
-    Discrete: uniformly over the trained levels, as DDPM. Continuous: EDM's lognormal, within the bounds.
+    Discrete: uniformly over the trained levels, as DDPM. Continuous: as of `levels_at`, within the bounds.
     """
     return levels_at(schedule, torch.rand(n, generator=g, dtype=torch.float64))
 
@@ -59,7 +64,7 @@ def levels_at(schedule: Schedule, quantile: Tensor, law: tuple[float, float] | N
     Args:
         law: mean and standard deviation of ln sigma, cut off at the schedule's ends; of a discrete schedule the trained
             levels nearest to it. If not given, the family's own: uniform over the trained levels (DDPM), uniform in time
-            (VP), uniform in ln sigma (VE), and EDM's lognormal.
+            (VP), uniform in ln sigma (VE), the logit of time normal (flow), and EDM's lognormal.
     """
     if isinstance(schedule, Scaled):
         moved = None if law is None else (law[0] + math.log(schedule.factor), law[1])
@@ -73,7 +78,7 @@ def levels_at(schedule: Schedule, quantile: Tensor, law: tuple[float, float] | N
         return schedule.level(schedule.t_min + q * (1 - schedule.t_min))
     if law is None and isinstance(schedule, VESchedule):
         return (math.log(low) + q * math.log(high / low)).exp()
-    mean, std = law or (LOG_MEAN, LOG_STD)
+    mean, std = law or (FLOW_LAW if isinstance(schedule, FlowSchedule) else (LOG_MEAN, LOG_STD))
     ends = torch.special.ndtr((torch.tensor([low, high], dtype=torch.float64).log() - mean) / std)
     inside = (ends[0] + q * (ends[1] - ends[0])).clamp(1e-12, 1 - 1e-12)
     sigma = (mean + std * torch.special.ndtri(inside)).exp().clamp(low, high)

@@ -1,8 +1,8 @@
 r"""Any torch module as a denoiser: what its answer means, which levels its time steps are, how it is called.
 
 A module is called as ``module(x, t)``, or ``module(x, t, label)``, with x ``[B, C, H, W]`` float and t ``[B]``: the time step
-0, 1, … T - 1 of a model with betas, :math:`\ln(\sigma)/4` of ``edm`` and :math:`\ln(\sigma/2)` of ``ve``. What it does not
-take as it is is adapted here: whole time steps (an embedding table), and answers in an object's ``sample``.
+0, 1, … T - 1 of a model with betas, :math:`\ln(\sigma)/4` of ``edm``, :math:`\ln(\sigma/2)` of ``ve``, and a flow's own time. What
+it does not take as it is is adapted here: whole time steps (an embedding table), and answers in an object's ``sample``.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from farfield.core.error import FarfieldError
 from farfield.diffusion.denoiser import Denoiser, NetworkDenoiser, Prediction
+from farfield.diffusion.flow import FlowSchedule, Path, Toward
 from farfield.diffusion.schedule import (
     Bounded,
     ContinuousSchedule,
@@ -36,7 +37,7 @@ BETAS: Final[dict[str, Callable[[], Tensor]]] = {
 """The field's schedules of 1000 steps, by name."""
 
 CONTINUOUS: Final[dict[str, type[Bounded]]] = {"edm": ContinuousSchedule, "ve": VESchedule}
-"""Predictions whose networks know every level between two: a prediction with levels of its own kind has its row here."""
+"""Predictions whose networks know every level between two, which may be given; a flow's path has its own."""
 
 LEAST: Final = 1.0
 """A highest level below which there is no noise to begin from, so that the numbers given mean something else."""
@@ -56,6 +57,9 @@ def own_denoiser(
     sigma_data: float = 0.5,
     images: tuple[float, float] = (-1.0, 1.0),
     time: Callable[[Tensor], Tensor] | None = None,
+    direction: Toward = "noise",
+    time_scale: float = 1.0,
+    path: Path = "straight",
 ) -> Denoiser:
     """A frozen copy of a module in evaluation mode, as a denoiser of images in [-1, 1].
 
@@ -67,6 +71,8 @@ def own_denoiser(
         label: the class that it is told, of a conditional one.
         sigma_data: of ``edm``.
         images: the numbers that are black and white to the module, (-1, 1) or (0, 1).
+        direction, time_scale, path: of ``flow``, as `FlowSchedule` has them: whether the time 1 is the noise or the data, what
+            the module is told at it, and ``straight`` or ``curved``.
         time: makes of t what the module takes, such as ``lambda t: (t + 1) / 1000``.
 
     Raises:
@@ -81,7 +87,12 @@ def own_denoiser(
     size = tuple(int(n) for n in shape)
     if len(size) != 3 or min(size) < 1:
         raise FarfieldError(f"shape {size}: expected (channels, height, width) of the module's images")
-    schedule = own_schedule(prediction, betas, alphas_cumprod, sigmas)
+    if (direction, time_scale, path) != ("noise", 1.0, "straight") and prediction != "flow":
+        raise FarfieldError(
+            f"prediction {prediction!r}: direction=, time_scale= and path= are of 'flow'; leave them out"
+        )
+    flow = FlowSchedule(direction, time_scale, path=path)
+    schedule = own_schedule(prediction, betas, alphas_cumprod, sigmas, flow)
     network = Called(copy.deepcopy(module).eval().requires_grad_(False), time)
     _settle(network, size, schedule, label)
     denoiser = NetworkDenoiser(network, schedule, size, prediction, label, sigma_data)
@@ -89,7 +100,13 @@ def own_denoiser(
     return own.eval().requires_grad_(False)
 
 
-def own_schedule(prediction: str, betas: Any = None, alphas_cumprod: Any = None, sigmas: Any = None) -> Schedule:
+def own_schedule(
+    prediction: str,
+    betas: Any = None,
+    alphas_cumprod: Any = None,
+    sigmas: Any = None,
+    flow: FlowSchedule | None = None,
+) -> Schedule:
     """The levels that exactly one of the three says.
 
     Raises:
@@ -97,6 +114,12 @@ def own_schedule(prediction: str, betas: Any = None, alphas_cumprod: Any = None,
     """
     given = {"betas": betas, "alphas_cumprod": alphas_cumprod, "sigmas": sigmas}
     named = [name for name, value in given.items() if value is not None]
+    if prediction == "flow":
+        if named:
+            raise FarfieldError(
+                f"{named[0]}: a flow's levels are those of its path; expected direction= and time_scale= alone"
+            )
+        return flow or FlowSchedule()
     if prediction in CONTINUOUS:
         if named and named != ["sigmas"]:
             raise FarfieldError(
@@ -231,5 +254,5 @@ def own_remedy(changes: Mapping[str, str], now: int | None = None) -> str:
         elif what == "mean":
             said.append("a module that answers the second half of its channels")
         elif what != "steps":
-            said.append(f'{what}="{value}"' if what == "prediction" else f"{what}={value}")
+            said.append(f'{what}="{value}"' if what in ("prediction", "direction", "path") else f"{what}={value}")
     return ", ".join(said)

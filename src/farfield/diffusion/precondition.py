@@ -12,9 +12,11 @@ family     prediction   told the level as      levels
 ``vp``     ``epsilon``  :math:`999\,t`         linear SDE, continuous
 ``ve``     ``ve``       :math:`\ln(\sigma/2)`  0.02 to 100, continuous
 ``score``  ``score``    :math:`t / t_1`        :math:`\sqrt{e^t - 1}`
+``flow``   ``flow``     t                      :math:`t / (1 - t)`
 =========  ===========  =====================  =======================
 
-Sources: arXiv 2206.00364 (table 1), 2006.11239 (ddpm), 2202.00512 (v), 2102.09672 (iddpm), 2011.13456 (vp, ve).
+Sources: arXiv 2206.00364 (table 1), 2006.11239 (ddpm), 2202.00512 (v), 2102.09672 (iddpm), 2011.13456 (vp, ve), 2210.02747
+and 2209.03003 (flow).
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ from torch import nn
 
 from farfield.core.error import FarfieldError
 from farfield.diffusion.denoiser import NetworkDenoiser, Prediction
+from farfield.diffusion.flow import FlowSchedule
 from farfield.diffusion.schedule import (
     ContinuousSchedule,
     DiscreteSchedule,
@@ -37,7 +40,7 @@ from farfield.diffusion.schedule import (
     linear_betas,
 )
 
-Family = Literal["edm", "ddpm", "v", "iddpm", "vp", "ve", "score"]
+Family = Literal["edm", "ddpm", "v", "iddpm", "vp", "ve", "score", "flow"]
 FAMILIES: tuple[Family, ...] = get_args(Family)
 
 _READ_AS: Final[dict[Family, tuple[Prediction, Callable[..., Schedule]]]] = {
@@ -48,6 +51,7 @@ _READ_AS: Final[dict[Family, tuple[Prediction, Callable[..., Schedule]]]] = {
     "vp": ("epsilon", VPSchedule),
     "ve": ("ve", VESchedule),
     "score": ("score", TimeSchedule),
+    "flow": ("flow", FlowSchedule),
 }
 
 
@@ -66,7 +70,7 @@ def precondition(
         sigma_data: standard deviation of the data, of ``edm`` alone.
         label: class index, for a network with classes.
         levels: arguments of the family's schedule (of ``ContinuousSchedule``, `linear_betas`, `cosine_betas`, ``VPSchedule``,
-            ``VESchedule``) where they differ from the table.
+            ``VESchedule``, ``FlowSchedule``) where they differ from the table.
 
     Raises:
         FarfieldError: no such family, or a schedule that cannot be.

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, get_args
 
 import torch
 from torch import Tensor, nn
 
 from farfield.core.error import FarfieldError
 from farfield.diffusion.denoiser import Denoiser, NetworkDenoiser, Prediction
+from farfield.diffusion.flow import FlowSchedule, Path, Toward
 from farfield.diffusion.schedule import (
     ContinuousSchedule,
     DiscreteSchedule,
@@ -30,6 +31,8 @@ PREDICTIONS: Final[tuple[Prediction, ...]] = ("epsilon", "sample", "v")
 STEPS: Final = (1000, 4000)
 """How many time steps the field's published networks were trained at."""
 SIGMA_DATA: Final = (0.5, 1.0)
+TIME_SCALES: Final = (1.0, 1000.0)
+"""What flows are told at their time 1."""
 
 
 @dataclass(frozen=True)
@@ -132,7 +135,8 @@ def readings(denoiser: NetworkDenoiser | Rescaled, doubled: bool = False) -> lis
     if doubled:
         every.append(reading({"mean": "second half of the channels"}, network=SecondHalf(network)))
     for named, schedule in schedules(denoiser.schedule):
-        every += vp(named if preserving else {"preconditioning": "vp", **named}, schedule)
+        every += vp(named if preserving or now == "flow" else {"preconditioning": "vp", **named}, schedule)
+    every += [reading(named, flow, "flow") for named, flow in flows(denoiser.schedule)]
     edm, continuous = ({}, denoiser.schedule) if now == "edm" else ({"preconditioning": "edm"}, ContinuousSchedule())
     for data in (d for d in SIGMA_DATA if now != "edm" or d != denoiser.sigma_data):
         every.append(reading({**edm, "sigma_data": f"{data:g}"}, continuous, "edm", data))
@@ -154,6 +158,27 @@ def schedules(now: Schedule) -> list[tuple[dict[str, str], DiscreteSchedule]]:
         candidates.append(({"schedule": "linear", "steps": str(other)}, DiscreteSchedule(_linear(other))))
         candidates.append(({"schedule": "cosine", "steps": str(other)}, DiscreteSchedule(cosine_betas(other))))
     return [(named, schedule) for named, schedule in candidates if not _alike(schedule, now)]
+
+
+def flows(now: Schedule) -> list[tuple[dict[str, str], FlowSchedule]]:
+    """The ways to read a network as a flow that are not the present one, and what they are called.
+
+    The curved path is tried as those who train on it tell their networks, or as the present one is told.
+    """
+    current = now if isinstance(now, FlowSchedule) else None
+    scales = {*TIME_SCALES, *([current.scale] if current else [])}
+    ways: list[tuple[Toward, float, Path]] = [
+        (w, scale, "straight") for w in get_args(Toward) for scale in sorted(scales)
+    ]
+    ways.append((current.toward, current.scale, "curved") if current else ("data", 1.0, "curved"))
+    usual = _named(current) if current else {"path": "straight"}
+    found = [FlowSchedule(toward, scale, path=path) for toward, scale, path in ways]
+    changes = [({k: v for k, v in _named(flow).items() if usual.get(k) != v}, flow) for flow in found]
+    return [(changed, flow) for changed, flow in changes if changed]
+
+
+def _named(flow: FlowSchedule) -> dict[str, str]:
+    return {"prediction": "flow", "direction": flow.toward, "time_scale": f"{flow.scale:g}", "path": flow.path}
 
 
 def _linear(steps: int) -> Tensor:

@@ -56,6 +56,11 @@ class Schedule(ABC):
     def sigma_max(self) -> float:
         """The highest trained level."""
 
+    @property
+    def open_end(self) -> bool:
+        r"""Whether it was trained on pure noise too: :math:`\sigma = \infty`, no level. `sigma_max` is the last below it."""
+        return False
+
     @abstractmethod
     def time(self, sigma: Tensor) -> Tensor:
         """What the network is given for a level: same shape as ``sigma``, float64 where the device has it."""
@@ -67,9 +72,10 @@ class Schedule(ABC):
     def check(self, sigma: float) -> float:
         """The level itself, or an error when the model was not trained there."""
         if not self.sigma_min * (1 - 1e-6) <= sigma <= self.sigma_max * (1 + 1e-6):
+            beyond = ", and above these pure noise alone, which is no level" if self.open_end else ""
             raise FarfieldError(
                 f"sigma {sigma:g}: out of range, this model knows the levels {self.sigma_min:.4g} to "
-                f"{self.sigma_max:.4g}"
+                f"{self.sigma_max:.4g}{beyond}"
             )
         return sigma
 
@@ -169,6 +175,10 @@ class Scaled(Schedule):
     def sigma_max(self) -> float:
         return self.inner.sigma_max / self.factor
 
+    @property
+    def open_end(self) -> bool:
+        return self.inner.open_end
+
     def time(self, sigma: Tensor) -> Tensor:
         return self.inner.time(sigma * self.factor)
 
@@ -199,6 +209,7 @@ class DiscreteSchedule(Schedule):
             raise FarfieldError(f"betas: expected at least two values in (0, 1], found shape {tuple(betas.shape)}")
         signal = torch.cumprod(1 - betas, 0)
         self.levels = ((1 - signal) / signal).sqrt()[signal > 1e-10]
+        self.cut = len(self.levels) < len(betas)
         self.rho, self.scale = rho, scale
 
     @property
@@ -208,6 +219,10 @@ class DiscreteSchedule(Schedule):
     @property
     def sigma_max(self) -> float:
         return float(self.levels[-1])
+
+    @property
+    def open_end(self) -> bool:
+        return self.cut
 
     def time(self, sigma: Tensor) -> Tensor:
         dtype = state_dtype(sigma.device)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 import torch
 from torch import Tensor
 
-from farfield.checkpoints import foreign
+from farfield.checkpoints import flow, foreign
 from farfield.checkpoints.checkpoint import Answers
 from farfield.checkpoints.native import DESCRIPTION, is_native
 from farfield.checkpoints.own_name import is_given
@@ -259,7 +259,23 @@ def _remedy(better: Tried, description: Description) -> str:
         return f"farfield inspect {description.model} {chosen}"
     if is_native(description.path):
         return f"change {description.path / DESCRIPTION}"
+    return f"set {', '.join(_configured(better.changes, description.prediction))} in its scheduler_config.json"
+
+
+def _configured(changes: Mapping[str, str], prediction: str) -> Iterator[str]:
+    """Changes of a model, read now as one of this prediction, as those of a scheduler's configuration."""
+    if changes.get("prediction") == flow.FLOW:
+        config = flow.configuration(changes["direction"], float(changes["time_scale"]), changes.get("path", "straight"))
+        yield from (f"{k} {str(v).lower() if isinstance(v, bool) else v}" for k, v in config.items())
+        return
+    if prediction == flow.FLOW and "prediction" in changes:
+        yield "_class_name DDPMScheduler"
     named = {"v": "v_prediction", "cosine": "squaredcos_cap_v2"}
     keys = {"prediction": "prediction_type", "schedule": "beta_schedule", "steps": "num_train_timesteps"}
-    changes = ", ".join(f"{keys.get(k, k)} {named.get(v, v)}" for k, v in better.changes.items())
-    return f"set {changes} in its scheduler_config.json"
+    for what, value in changes.items():
+        if what == "direction":
+            yield f"invert_sigmas {str(value == 'data').lower()}"
+        elif what == "time_scale":
+            yield f"timestep_scale {value} over num_train_timesteps"
+        else:
+            yield f"{keys.get(what, what)} {named.get(value, value)}"

@@ -27,6 +27,7 @@ from farfield.checkpoints.wrapped import alone
 from farfield.core.download import file_sha256, recorded_sha256
 from farfield.core.error import FarfieldError
 from farfield.diffusion.denoiser import NetworkDenoiser
+from farfield.diffusion.flow import FlowSchedule
 from farfield.diffusion.schedule import ContinuousSchedule, DiscreteSchedule, TimeSchedule, VPSchedule
 from farfield.networks.unet2d import SampleOnly
 from farfield.networks.words import in_words
@@ -49,7 +50,8 @@ class Description:
         dtype: of most of them, as stored.
         size: bytes of the file, or of the weights in a folder.
         prediction: what the network answers.
-        schedule: ``levels`` in words, ``sigma_min``, ``sigma_max``, and ``steps``, None of a continuous one.
+        schedule: ``levels`` in words, ``sigma_min``, ``sigma_max``, ``steps``, None of a continuous one, and ``open_end``:
+            whether it was trained on pure noise too, which is no level.
         shape: (C, H, W) of what the network sees.
         image_shape: (C, H, W) of the pictures; another only with latent diffusion.
         classes: how many, 0 if unconditional.
@@ -215,7 +217,7 @@ def _of_own(model: str) -> Description:
             "sigma_min": schedule.sigma_min,
             "sigma_max": schedule.sigma_max,
             "steps": steps,
-            "open_end": getattr(schedule, "open_end", False),
+            "open_end": schedule.open_end,
         },
         shape=denoiser.shape,
         image_shape=denoiser.image_shape,
@@ -240,7 +242,7 @@ def _unread(model: str, path: Path, error: UnreadError) -> Description:
         dtype=str(error.dtype).removeprefix("torch."),
         size=path.stat().st_size,
         prediction=unknown,
-        schedule={"levels": unknown, "sigma_min": None, "sigma_max": None, "steps": None},
+        schedule={"levels": unknown, "sigma_min": None, "sigma_max": None, "steps": None, "open_end": False},
         shape=(),
         image_shape=(),
         classes=0,
@@ -328,6 +330,7 @@ def _read_as(plan: Blueprint) -> dict[str, Any]:
             "sigma_min": schedule.sigma_min,
             "sigma_max": schedule.sigma_max,
             "steps": len(inner.levels) if isinstance(inner := denoiser.schedule, DiscreteSchedule) else None,
+            "open_end": schedule.open_end,
         },
     }
 
@@ -351,6 +354,10 @@ def _levels(plan: Blueprint, denoiser: NetworkDenoiser) -> str:
         return f"{len(schedule.levels)} {betas} betas{ends}{scale}"
     if isinstance(schedule, VPSchedule):
         return "continuous, of the VP SDE"
+    if isinstance(schedule, FlowSchedule):
+        told = "t, which is 1 at the noise" if schedule.toward == "noise" else "1 - t, which is 1 at the data"
+        scale = f", times {schedule.scale:g}" if schedule.scale != 1 else ""
+        return f"continuous, of {schedule.path} paths, told as {told}{scale}"
     if isinstance(schedule, TimeSchedule):
         return f"continuous, of the VP SDE of constant rate, told as t/{schedule.t_max:g}"
     return (

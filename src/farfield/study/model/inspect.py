@@ -53,6 +53,7 @@ def _described(model: Description) -> Iterator[str]:
     levels = schedule["levels"]
     if schedule["sigma_min"] is not None:
         levels += f"; noise levels {schedule['sigma_min']:.4g} to {schedule['sigma_max']:.4g}"
+        levels += " (pure noise, which it was trained on too, is no level)" if schedule["open_end"] else ""
     rows = [
         ("model", f"{model.model} ({model.path})" if str(model.path) != model.model else model.model),
         ("family", model.family),
