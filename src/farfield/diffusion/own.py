@@ -1,8 +1,8 @@
 r"""Any torch module as a denoiser: what its answer means, which levels its time steps are, how it is called.
 
 A module is called as ``module(x, t)``, or ``module(x, t, label)``, with x ``[B, C, H, W]`` float and t ``[B]``: the time step
-0, 1, … T - 1 of a model with betas, :math:`\ln(\sigma)/4` of ``edm``, :math:`\ln(\sigma/2)` of ``ve``, and a flow's own time. What
-it does not take as it is is adapted here: whole time steps (an embedding table), and answers in an object's ``sample``.
+0, 1, … T - 1 of a model with betas, :math:`\ln(\sigma)/4` of ``edm``, :math:`\ln(\sigma/2)` of ``ve``, and a flow's time. What it
+does not take as it is is adapted here: whole time steps (an embedding table), and answers in an object's ``sample``.
 """
 
 from __future__ import annotations
