@@ -73,7 +73,7 @@ def test_an_error_that_nobody_foresaw_is_one_line_and_its_traceback_at_hand(monk
     def broken():
         return parse_json(3)
 
-    monkeypatch.setattr("farfield.cli.application.app", broken)
+    monkeypatch.setattr("farfield.cli.application.application", lambda words: broken)
     monkeypatch.delenv("FARFIELD_DEBUG", raising=False)
     with pytest.raises(SystemExit) as stop:
         cli.main()

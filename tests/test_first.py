@@ -1,5 +1,6 @@
 """The first minutes of a new user: what is wrong is said at once, and nothing stands in the way."""
 
+import io
 import json
 import re
 import subprocess
@@ -13,7 +14,7 @@ from tiny import contents, farfield, make_images, make_model, summary
 
 from farfield.command.commands import COMMANDS, settings_of
 from farfield.command.settings import command_line, leaves
-from farfield.core.progress import Meter, clock_time
+from farfield.core.progress import Meter, clock_time, metered
 from farfield.core.runtime import progress
 from farfield.diffusion.denoiser import evaluate
 
@@ -169,7 +170,7 @@ def test_a_run_says_first_what_it_reads_and_does_and_a_dry_run_stops_there(here)
     verdict, page = done.out.splitlines()
     assert "PSNR" in verdict and page == "runs/reconstruct/report.html"
     told = farfield("generate", model, "--seeds", "0-4", "--dry-run").out
-    assert told.startswith("5 to make; about ") and not (here / "runs/generate").exists()
+    assert told.startswith("5 images to make; about ") and not (here / "runs/generate").exists()
 
 
 def test_a_meter_counts_stages_and_time_of_all_that_is_expected():
@@ -202,6 +203,22 @@ def test_a_stage_within_a_second_is_silent_and_a_longer_one_is_not(capsys, monke
         time.sleep(0.2)
     said = capsys.readouterr().err
     assert said.count("\n") == 1 and re.match(r"long: 50%, \d:\d\d left", said)
+
+
+def test_on_a_terminal_a_stage_has_a_bar_that_goes_away(monkeypatch):
+    screen = io.StringIO()
+    screen.isatty = lambda: True
+    monkeypatch.setattr("sys.stderr", screen)
+    monkeypatch.setattr("farfield.core.progress.SILENT", 0.05)
+    monkeypatch.setenv("TERM", "xterm")
+    with metered() as meter:
+        meter.expect({"long": 3, "other": 1})
+        with progress("long", 2) as advance:
+            time.sleep(0.2)
+            advance(1)
+            time.sleep(0.2)
+    assert "stage 1 of 2: long" in screen.getvalue() and "38%" in screen.getvalue() and " left" in screen.getvalue()
+    assert screen.getvalue().rstrip().endswith("\x1b[2K")
 
 
 class Greedy(torch.nn.Module):

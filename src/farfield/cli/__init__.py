@@ -53,9 +53,9 @@ def main() -> None:
             if sys.argv[1:] == ["--version"]:
                 return echo(__version__)
             gc.disable()  # nothing that is imported is garbage: a tenth of the time of --help
-            from farfield.cli.application import app
+            from farfield.cli.application import application
 
-            app()
+            application(None if any(name.endswith("_COMPLETE") for name in os.environ) else sys.argv[1:])()
         finally:
             gc.enable()
             sys.stdout.flush()

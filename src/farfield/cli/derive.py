@@ -17,8 +17,11 @@ from farfield.core.error import FarfieldError
 RUN = "The run"
 
 
-def add(app: typer.Typer, command: Command) -> None:
-    """Let an application know a command."""
+def add(app: typer.Typer, command: Command, whole: bool = True) -> None:
+    """Let an application know a command; only its name and what it is for, if it is not ``whole``."""
+    if not whole:
+        app.command(command.name.split()[-1], help=_shown(help_of(command.settings)))(lambda: None)
+        return
     fields = leaves(command.settings)
     parameters = [_parameter(leaf) for leaf in sorted(fields, key=lambda leaf: not leaf.argument)]
     parameters += [_former(leaf) for leaf in fields if leaf.option.old]

@@ -126,9 +126,10 @@ class _Shown:
             if self.over:
                 return
             if sys.stderr.isatty():
-                self.bars = _bars()
-                self.task = self.bars.add_task("", total=1.0, **self._now())
-                self.bars.start()
+                bars = _bars()
+                self.task = bars.add_task(total=1.0, **self._now())
+                bars.start()
+                self.bars = bars
             else:
                 tell(self.meter)
                 self.timer = self._later(EVERY)

@@ -54,7 +54,7 @@ def doctor(settings: Doctor) -> Findings:
             "packages": {name: _version(name) or "missing: pip install " + name for name in needed},
             "devices": dict(_devices()),
             "cache": dict(_cache()),
-            "extras": {name: _extra(name, packages) for name, packages in extras.items()},
+            "extras": {name: _extra(packages) for name, packages in extras.items()},
             "environment": {name: os.environ[name] for name in HEARD if name in os.environ} or {"": "nothing set"},
         }
     )
@@ -81,10 +81,10 @@ def _version(package: str) -> str | None:
         return None
 
 
-def _extra(name: str, packages: list[str]) -> str:
+def _extra(packages: list[str]) -> str:
     found = {package: _version(package) for package in packages}
     if missing := [package for package, version in found.items() if version is None]:
-        return f"without {', '.join(missing)}: pip install 'farfield[{name}]'"
+        return f"missing: pip install {' '.join(missing)}"
     return ", ".join(f"{package} {version}" for package, version in found.items())
 
 

@@ -15,7 +15,7 @@ from farfield.core.runtime import exact_matmul, generator, state_dtype
 from farfield.diffusion.denoiser import Denoiser
 
 FEW = 8  # images of the batch that is measured on a CPU, where more take as long each
-QUICK = 0.05  # seconds of it in which a whole batch is measured after all
+QUICK, SLOW = 0.02, 1.0  # seconds of one image: a whole batch is measured, or no more than that
 HELD = ("references", "real", "held_out", "heldout")
 
 
@@ -37,19 +37,26 @@ class Work:
         """About how many seconds it takes, and bytes: one batch is measured."""
         model = self.denoiser
         device, dtype = model.device, state_dtype(model.device)
-        rows = self.batch_size if device.type == "cuda" else min(self.batch_size, FEW)
         sigma = model.schedule.sigmas(1)[0].to(device, dtype)
-        before, seconds = peak(device), 0.0
-        for call in range(2):  # the first sets things up
-            if call and seconds < QUICK:
-                rows = self.batch_size
+
+        def call(rows: int) -> tuple[float, float]:
+            """Seconds of a call, and the most bytes so far."""
             x = sigma * torch.randn(rows, *model.shape, generator=generator(0, "opening")).to(device, dtype)
             start = time.perf_counter()
             with torch.no_grad(), exact_matmul():
                 model(x, sigma).sum().item()
-            seconds = time.perf_counter() - start
-        more = (peak(device) - before) * (self.batch_size / rows - 1)
-        return seconds / rows * sum(self.plan.values()), peak(device) + more
+            return time.perf_counter() - start, peak(device)
+
+        before, rows = peak(device), 1
+        seconds, most = call(rows)  # which sets things up too
+        if seconds < SLOW:
+            before, rows = (
+                most,
+                self.batch_size if device.type == "cuda" or seconds < QUICK else min(self.batch_size, FEW),
+            )
+            seconds, most = call(rows)
+        more = (most - before) * (self.batch_size / rows - 1)
+        return seconds / rows * sum(self.plan.values()), most + more
 
 
 def peak(device: torch.device) -> float:
@@ -79,7 +86,7 @@ def what_was_read(inputs: Mapping[str, Any], made: int = 0) -> str:
         shape = next((part.shape for name, part in inputs.items() if name in counts and hasattr(part, "shape")), None)
         size = note.fit() or (f"{shape[-2]}×{shape[-1]}" if shape else "")
         said.insert(0, f"{total:,} image{'s' * (total > 1)}" + (f" of {size}" if size else ""))
-    return ", ".join([*said, *([f"{made:,} to make"] if made else [])])
+    return ", ".join([*said, *([f"{made:,} {'to make' if said else 'images to make'}"] if made else [])])
 
 
 def what_it_takes(work: Work) -> str:
