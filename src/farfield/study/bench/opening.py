@@ -84,7 +84,7 @@ def what_was_read(inputs: Mapping[str, Any], made: int = 0) -> str:
     said = [f"{count:,} {word}" for word, count in parts.items()] if len(parts) > 1 else []
     if total := sum(parts.values()):
         shape = next((part.shape for name, part in inputs.items() if name in counts and hasattr(part, "shape")), None)
-        size = note.fit() or (f"{shape[-2]}×{shape[-1]}" if shape else "")
+        size = note.fit() or (f"{shape[-2]}×{shape[-1]}" if shape and len(shape) > 1 else "")  # features have no size
         said.insert(0, f"{total:,} image{'s' * (total > 1)}" + (f" of {size}" if size else ""))
     return ", ".join([*said, *([f"{made:,} {'to make' if said else 'images to make'}"] if made else [])])
 
