@@ -1,6 +1,7 @@
 """A network of one's own as a model: read as it is said, checked, and called whatever it takes."""
 
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -270,6 +271,7 @@ def broken():
 def test_a_factory_is_a_model_of_every_command(tmp_path, monkeypatch):
     """It runs the user's code, and says so; a file that is not known shows the way."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.path", [*sys.path])
     Path("mine_own.py").write_text(MINE)
     done = farfield("generate", "py:mine_own:model", "--seeds", "0-1", "--steps", 2, "-o", "run")
     assert done.code == 0 and Path("run/samples/000001.png").exists()

@@ -95,7 +95,8 @@ def _made(name: str) -> tuple[Denoiser, str]:
             f"model {name}: expected {OWN}package.module:function, such as {OWN}mine:model for mine.py here"
         )
     say(f"{name}: your own code is run, which can do whatever you can")
-    sys.path.insert(0, os.getcwd())
+    if os.getcwd() not in sys.path:  # it stays there, as what is imported may import more when it is called
+        sys.path.insert(0, os.getcwd())
     try:
         found: Any = getattr(importlib.import_module(module), function, None)
         made = found() if callable(found) else None
@@ -106,8 +107,6 @@ def _made(name: str) -> tuple[Denoiser, str]:
         raise FarfieldError(
             f"model {name}: {type(error).__name__}: {said}; mend the code, or look at the name"
         ) from error
-    finally:
-        sys.path.remove(os.getcwd())
     if found is None:
         raise FarfieldError(f"model {name}: {module} has no function {function}; look at the name")
     if not isinstance(made, Denoiser):

@@ -13,7 +13,7 @@ Model = Annotated[
     str,
     Argument(
         "cifar10-32 (bundled), a checkpoint file of any family, a folder, a hub id, a name of `farfield fetch`, empirical:DATA; "
-        "with @PROMPT, latent diffusion under that prompt.",
+        "with @PROMPT, latent diffusion under that prompt; py:package.module:function, your own code, which is run.",
         metavar="MODEL",
         names="model",
     ),
