@@ -3,11 +3,12 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+RUNS := $(VENV)/.runs
 
 .PHONY: demo test test-kernels test-slow fuzz lint docs bench clean
 
-demo: $(STAMP)
-	$(BIN)/farfield expand cifar10-32 hubble -n 64 -o runs/demo
+demo: $(RUNS)
+	$(BIN)/farfield demo
 
 test: $(STAMP)
 	$(BIN)/python -m pytest
@@ -39,6 +40,12 @@ docs: $(STAMP)
 
 bench: $(STAMP)
 	$(BIN)/python -m benchmarks
+
+# What running needs, and no more; pip shows it.
+$(RUNS): pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt --editable .
+	touch $@
 
 $(STAMP): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from farfield.api.call import function
 from farfield.command.commands import COMMANDS
 from farfield.core.error import FarfieldError, FarfieldWarning
 from farfield.core.note import kept
 from farfield.data.dataset import open_dataset
-from farfield.study.perform import function
 
 convert = function(COMMANDS["dataset convert"])
 

@@ -9,6 +9,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+from farfield.api.call import function
 from farfield.cli.derive import add
 from farfield.command.commands import COMMANDS, Command
 from farfield.command.option import Option
@@ -20,7 +21,6 @@ from farfield.core.score import Score
 from farfield.data.image import list_keys
 from farfield.present.page import Content, Section, Table
 from farfield.study.bench.run import Run
-from farfield.study.perform import function
 from tests.tiny import farfield
 
 
@@ -71,7 +71,7 @@ def test_a_whole_command_runs_by_its_line_and_from_python(tmp_path):
     html = (tmp_path / "a b" / "report.html").read_text()
     assert f"There are {summary['n']}." in html and "farfield tally hubble --times 2" in html
     again = function(TALLY)("hubble", times=2, case="upper", out=tmp_path / "python")
-    assert to_json(again) == {"n": summary["n"], "names": summary["names"]}
+    assert again.to_json() == {"n": summary["n"], "names": summary["names"]}
     with pytest.raises(FarfieldError, match="--times 0: expected a whole number, at least 1"):
         function(TALLY)("hubble", times=0)
     with pytest.raises(FarfieldError, match="--case both: expected one of lower, upper"):

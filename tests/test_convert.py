@@ -10,13 +10,13 @@ from ddpm_files import Flags, random_state
 from edm_files import saved_model, write_snapshot
 from tiny import contents, farfield, make_model
 
+from farfield.api.call import function
 from farfield.checkpoints.foreign import keep_answers
 from farfield.checkpoints.load import load_denoiser
 from farfield.command.commands import COMMANDS
 from farfield.core.error import FarfieldError
 from farfield.networks.build import from_config, network_config
 from farfield.networks.guided_unet import GuidedUNet
-from farfield.study.perform import function
 
 convert = function(COMMANDS["convert"])
 

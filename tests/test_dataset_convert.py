@@ -11,11 +11,11 @@ from PIL import Image
 from test_dataset import GREY, RGB, edm, folder
 from tiny import farfield
 
+from farfield.api.call import function
 from farfield.command.commands import COMMANDS
 from farfield.core.error import FarfieldError, FarfieldWarning
 from farfield.data.dataset import open_dataset
 from farfield.data.source import open_collection
-from farfield.study.perform import function
 
 convert = function(COMMANDS["dataset convert"])
 scan = function(COMMANDS["dataset scan"])

@@ -16,12 +16,12 @@ import torch
 from PIL import Image
 from test_dataset import GREY, RGB, common_shape, folder
 
+from farfield.api.call import function
 from farfield.command.commands import COMMANDS
 from farfield.core.error import FarfieldError, FarfieldWarning
 from farfield.data.dataset import open_dataset
 from farfield.data.idx import read_idx
 from farfield.data.source import open_collection
-from farfield.study.perform import function
 
 convert = function(COMMANDS["dataset convert"])
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from docs.generate import WAY, results, with_lines
+from docs.generate import WAY, results, stub, with_lines
 from farfield.command.commands import COMMANDS
 from farfield.command.settings import leaves
 
@@ -21,12 +21,17 @@ OPTIONS = {name: {"--help"} for name in COMMANDS}
 """Of every command, former spellings aside."""
 for name, command in COMMANDS.items():
     OPTIONS[name] |= {flag for leaf in leaves(command.settings) for option in leaf.flags for flag in option.split("/")}
-    OPTIONS[name] |= {"--out", "--json", "--quiet"} if command.result is not None else set()
+    OPTIONS[name] |= {"--out", "--json", "--quiet", "--dry-run", "--open"} if command.result is not None else set()
+    OPTIONS[name].add("--config")
 OPTIONS["transition"] |= OPTIONS["train"]  # which it gives on
 
 
 def test_the_keys_of_results_are_as_they_are_declared():
     assert (ROOT / "docs" / "results.md").read_text() == results() + "\n", "give `make docs`"
+
+
+def test_the_types_of_functions_are_as_they_are_declared():
+    assert (ROOT / "src" / "farfield" / "__init__.pyi").read_text() == stub(), "give `make docs`"
 
 
 def test_the_functions_behind_keys_are_there():

@@ -73,14 +73,14 @@ def test_an_error_that_nobody_foresaw_is_one_line_and_its_traceback_at_hand(monk
     def broken():
         return parse_json(3)
 
-    monkeypatch.setattr(cli, "app", broken)
-    monkeypatch.delenv("FARFIELD_TRACEBACK", raising=False)
+    monkeypatch.setattr("farfield.cli.application.application", lambda words: broken)
+    monkeypatch.delenv("FARFIELD_DEBUG", raising=False)
     with pytest.raises(SystemExit) as stop:
         cli.main()
     said = capsys.readouterr().err
     assert stop.value.code == 1 and said.count("\n") == 1
-    assert said.startswith("farfield: TypeError in core/json_file.py:") and "FARFIELD_TRACEBACK=1" in said
-    monkeypatch.setenv("FARFIELD_TRACEBACK", "1")
+    assert said.startswith("farfield: unexpected: TypeError in core/json_file.py:") and "FARFIELD_DEBUG=1" in said
+    monkeypatch.setenv("FARFIELD_DEBUG", "1")
     with pytest.raises(TypeError):
         cli.main()
 

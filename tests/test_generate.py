@@ -212,7 +212,7 @@ def test_other_settings_are_not_mixed_in(model, tmp_path):
     common = ("generate", model, "-o", tmp_path, "--steps", 2, "-q")
     assert farfield(*common, "--seeds", "0-1").code == 0
     outcome = farfield(*common, "--seeds", "0-2")
-    assert outcome.code == 2 and "seeds was '0-1', now '0-2'" in outcome.err
+    assert outcome.code == 2 and "--seeds was 0-1, now 0-2" in outcome.err
 
 
 def test_a_batch_with_nan_is_named_and_the_others_are_kept(tmp_path, monkeypatch):

@@ -11,6 +11,7 @@ from edm_files import saved_model, write_snapshot
 from tiny import farfield
 from torch import nn
 
+from farfield.api.call import function
 from farfield.checkpoints.foreign import kept_answers
 from farfield.checkpoints.load import load_denoiser, locate, model_digest
 from farfield.command.commands import COMMANDS
@@ -25,7 +26,6 @@ from farfield.networks.build import from_config, network_config
 from farfield.networks.guided_unet import GuidedUNet
 from farfield.networks.words import in_words
 from farfield.study.model.description import describe, licence_of
-from farfield.study.perform import function
 
 inspect = function(COMMANDS["inspect"])
 SHAPE = (1, 4, 4)

@@ -312,7 +312,7 @@ def test_a_program_runs_on_trust_alone(when, tmp_path, monkeypatch):
     with zipfile.ZipFile(path, "a") as archive:  # another file, under the trusted name
         archive.writestr("net/extra", b"")
     done = farfield("describe", "digits", "--limit", 4, "--descriptor", path, "--trust", path, "-o", "out", "-q")
-    assert done.code == 2 and "other settings (descriptor was" in done.err and not effect.exists()
+    assert done.code == 2 and "other settings (--descriptor was" in done.err and not effect.exists()
     done = farfield("describe", "digits", "--descriptor", "copy", "--trust", path, "-o", "other")
     assert done.code == 2 and "expected the file of a --descriptor" in done.err
 
@@ -417,7 +417,7 @@ def test_another_file_of_the_same_name_is_another_run(command, world, tmp_path, 
     shutil.copy(root / "resnet14.th", tmp_path / "net.th")
     done = farfield(*line)
     assert done.code == 2
-    assert "holds a run with other settings (descriptor" in done.err
+    assert "holds a run with other settings (--descriptor" in done.err
     assert "resnet8-" in done.err and "resnet14-" in done.err
 
 

@@ -282,7 +282,7 @@ def test_other_settings_on_the_same_folder_are_refused(data: Path, unbroken: Pat
     shutil.copytree(unbroken, copy)
     outcome = train(data, copy, "--heldout", data / "heldout", *LOOKED, "--learning-rate", 1e-2)
     assert outcome.code == 2
-    assert "other settings (recipe was" in outcome.err
+    assert "other settings (" in outcome.err and "now 0.01" in outcome.err
     assert left(copy) == left(unbroken)
 
 

@@ -81,7 +81,7 @@ def farfield(*arguments: Any) -> Outcome:
     out, err, code = io.StringIO(), io.StringIO(), 0
     with (
         patch.object(sys, "argv", ["farfield", *map(str, arguments)]),
-        patch.dict(os.environ, {"FARFIELD_TRACEBACK": "1"}),
+        patch.dict(os.environ, {"FARFIELD_DEBUG": "1"}),
         contextlib.redirect_stdout(out),
         contextlib.redirect_stderr(err),
         warnings.catch_warnings(),

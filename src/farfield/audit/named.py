@@ -18,6 +18,7 @@ from farfield.audit.network_file import open_file
 from farfield.audit.pixels import Pixels
 from farfield.audit.script import HALF, TorchScript
 from farfield.audit.sscd import SSCD
+from farfield.audit.word import look
 from farfield.checkpoints import card as cards
 from farfield.command.likeness import TRUST
 from farfield.core.artifact import Blocks
@@ -31,8 +32,6 @@ PUBLISHED: Final = {
     "inception": (Inception, cards.INCEPTION),
 }
 """Of a word: the descriptor, and the card of its published file."""
-
-WORDS: Final = ("pixels", "model", "copy", *PUBLISHED, *FAMILIES)
 
 
 def open_descriptor(
@@ -77,9 +76,8 @@ def open_descriptor(
         return kind(place or _fetched(card), device)
     if word in FAMILIES:
         return Foundation(word, place or None, device)
+    look(spec)
     path = Path(spec.removeprefix(TRUST))
-    if not path.is_file():
-        raise FarfieldError(f"descriptor {spec!r}: expected {', '.join(WORDS)} or the path of a file; no such file")
     return TorchScript(path, size, mean, std, device) if spec.startswith(TRUST) else open_file(path, device)
 
 

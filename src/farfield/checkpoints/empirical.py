@@ -5,17 +5,12 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from farfield.checkpoints.place import EMPIRICAL
 from farfield.core.error import FarfieldError
 from farfield.data.dataset import Dataset, open_dataset
 from farfield.diffusion.denoiser import Denoiser
 from farfield.diffusion.empirical import empirical_denoiser
 from farfield.diffusion.schedule import ContinuousSchedule
-
-PREFIX = "empirical:"
-
-
-def is_empirical(name: str) -> bool:
-    return name.startswith(PREFIX)
 
 
 def open_points(name: str, label: int | None = None) -> Dataset:
@@ -27,7 +22,7 @@ def open_points(name: str, label: int | None = None) -> Dataset:
     Raises:
         FarfieldError: no data, images of several sizes, or no point of that class.
     """
-    source = name.removeprefix(PREFIX)
+    source = name.removeprefix(EMPIRICAL)
     match = re.fullmatch(r"(.+)@([0-9]+)", source)
     limit = None
     if match and not Path(source).expanduser().exists():

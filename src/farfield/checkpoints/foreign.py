@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from farfield.checkpoints.checkpoint import Answers, Checkpoint
+from farfield.checkpoints.own_name import WAYS
 from farfield.core.artifact import read_json, write_json
 from farfield.core.error import FarfieldError
 
@@ -44,7 +45,7 @@ def open_checkpoint(
     recognised.refuse_others(tree)
     raise FarfieldError(
         f"{path}: its contents are data, but of no network that is known here; expected a pickle of EDM, the weights of "
-        "guided-diffusion, improved-diffusion or the original DDPM, or a score network of galaxygrad"
+        f"guided-diffusion, improved-diffusion or the original DDPM, or a score network of galaxygrad; or {WAYS}"
     )
 
 

@@ -19,6 +19,8 @@ from torch import Tensor, nn
 
 from farfield.checkpoints.assembly import assemble, check_runs, first_line
 from farfield.checkpoints.file.stored import Stored
+from farfield.checkpoints.hub_download import WANTED as WANTED
+from farfield.checkpoints.hub_download import download as download
 from farfield.checkpoints.native import Blueprint
 from farfield.checkpoints.parts import NETWORK, average_folder, network_folder, scheduler_file
 from farfield.checkpoints.recognised import refuse_folder, refuse_title
@@ -29,18 +31,6 @@ from farfield.core.error import FarfieldError, FarfieldWarning
 from farfield.core.json_file import read_json
 from farfield.core.note import say
 from farfield.diffusion.denoiser import NetworkDenoiser
-
-WANTED = (
-    "model_index.json",
-    "unet/*.json",
-    "unet/*.safetensors",
-    "unet/*.bin",
-    "scheduler/*.json",
-    "*.json",
-    "*.safetensors",
-    "*.bin",
-)
-"""The files of a hub id that make a denoiser."""
 
 _STEM = "diffusion_pytorch_model"
 _OLD_NAMES = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
@@ -265,26 +255,6 @@ def _shards(index: Path) -> list[Path]:
             f"{index.parent}: {', '.join(missing)} missing, which {index.name} names; download it again"
         )
     return paths
-
-
-def download(name: str, wanted: Sequence[str] = WANTED) -> Path:
-    """The folder of a hub id (``google/ddpm-cifar10-32``), from the local cache or the network; only ``wanted`` files."""
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
-
-    try:
-        return Path(snapshot_download(name, allow_patterns=list(wanted)))
-    except (LocalEntryNotFoundError, OSError) as error:
-        if not isinstance(error, HfHubHTTPError):
-            raise FarfieldError(
-                f"{name}: not in the local cache and the hub cannot be reached; on a machine with a network run `hf "
-                f"download {name}`, copy the folder here and give its path"
-            ) from error
-        raise FarfieldError(
-            f"{name}: the hub has no such model, or it is not public ({error}); check the id"
-        ) from error
-    except (HFValidationError, HfHubHTTPError) as error:
-        raise FarfieldError(f"{name}: not a model on the hub ({error})") from error
 
 
 def read_config(path: Path) -> dict[str, Any]:

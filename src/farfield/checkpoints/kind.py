@@ -8,7 +8,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-IMAGES: Final = "make images with its own code, and give those to `farfield score` or `farfield audit`"
+from farfield.checkpoints.own_name import WAYS
+
+IMAGES: Final = (
+    "make images with its own code, and give those to `farfield score` or `farfield audit`; or take that code's network as "
+    f"{WAYS}"
+)
 _EXPORT: Final = "make images with it in diffusers, and give those to `farfield score` or `farfield audit`"
 _WHOLE: Final = "give the model that it belongs to"
 

@@ -30,8 +30,9 @@ from torch import Tensor
 from farfield.checkpoints.checkpoint import Answers, Checkpoint, Finding, Question
 from farfield.checkpoints.file.stored import Stored, Tree
 from farfield.checkpoints.inquiry import Inquiry
-from farfield.checkpoints.mixer_published import GET, PREFIX, PUBLISHED, published
+from farfield.checkpoints.mixer_published import GET, PUBLISHED, published
 from farfield.checkpoints.native import Blueprint
+from farfield.checkpoints.place import GALAXYGRAD
 from farfield.core.download import file_sha256
 from farfield.core.error import FarfieldError
 from farfield.diffusion.units import Units
@@ -165,7 +166,7 @@ def _inquiry(tree: Tree, answers: Answers) -> Inquiry:
     if card is not None:
         scale = card.units.scale
         known = {"units": f"{card.units.low:g},{card.units.high:g}", **({"scale": scale} if scale else {})}
-    source = f"of this published file{f', {PREFIX}{card.name}' if card and card.name else ''}, known by its sha256"
+    source = f"of this published file{f', {GALAXYGRAD}{card.name}' if card and card.name else ''}, known by its sha256"
     inquiry = Inquiry(tree.path, answers, known, source)
     inquiry.refuse_others(("units", "scale"))
     return inquiry

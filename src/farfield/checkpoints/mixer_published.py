@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from farfield.checkpoints.place import GALAXYGRAD
 from farfield.core.error import FarfieldError
 from farfield.diffusion.units import Units
 
 PACKAGE: Final = "galaxygrad"
-PREFIX: Final = f"{PACKAGE}:"
 GET: Final = f"pip install --no-deps {PACKAGE}==0.2.0"
 
 
@@ -28,7 +28,7 @@ class Published:
     Attributes:
         sha256: of the file, as it is in 0.2.0.
         units: of its pictures.
-        name: the model's, after `PREFIX`; empty if it has none.
+        name: the model's, after `GALAXYGRAD`; empty if it has none.
     """
 
     sha256: str
@@ -77,20 +77,15 @@ def published(digest: str) -> Published | None:
     return next((card for card in PUBLISHED.values() if card.sha256 == digest), None)
 
 
-def is_published(name: str) -> bool:
-    """Whether a model's name is that of one in the package; a path of that name comes first."""
-    return name.startswith(PREFIX) and not Path(name).expanduser().exists()
-
-
 def installed(name: str) -> Path:
     """The file of a model by its name, as ``galaxygrad:hsc-64``, in the installed package.
 
     Raises:
         FarfieldError: no such name, or the package, or its file, is not there.
     """
-    file = NAMES.get(name.removeprefix(PREFIX))
+    file = NAMES.get(name.removeprefix(GALAXYGRAD))
     if file is None:
-        raise FarfieldError(f"model {name!r}: expected {', '.join(PREFIX + known for known in NAMES)}")
+        raise FarfieldError(f"model {name!r}: expected {', '.join(GALAXYGRAD + known for known in NAMES)}")
     try:
         found = importlib.util.find_spec(PACKAGE)  # looks for it, and runs nothing of it
     except (ImportError, ValueError):

@@ -114,20 +114,6 @@ def is_native(folder: Path) -> bool:
     return (folder / DESCRIPTION).is_file()
 
 
-def newest_snapshot(run: Path) -> Path:
-    """The model that a run of `farfield train` has come to: of its first average, after the most images.
-
-    Raises:
-        FarfieldError: it has none yet.
-    """
-    snapshots = [path for path in (run / "snapshots").iterdir() if path.name.isdigit() and path.is_dir()]
-    if not snapshots:
-        raise FarfieldError(
-            f"{run}: expected a training with a snapshot, found none yet; give its `farfield train` command again"
-        )
-    return max(snapshots, key=lambda path: int(path.name))
-
-
 def read_blueprint(folder: Path) -> Blueprint:
     """What ``model.json`` says.
 

@@ -17,8 +17,11 @@ from farfield.core.error import FarfieldError
 RUN = "The run"
 
 
-def add(app: typer.Typer, command: Command) -> None:
-    """Let an application know a command."""
+def add(app: typer.Typer, command: Command, whole: bool = True) -> None:
+    """Let an application know a command; only its name and what it is for, if it is not ``whole``."""
+    if not whole:
+        app.command(command.name.split()[-1], help=_shown(help_of(command.settings)))(lambda: None)
+        return
     fields = leaves(command.settings)
     parameters = [_parameter(leaf) for leaf in sorted(fields, key=lambda leaf: not leaf.argument)]
     parameters += [_former(leaf) for leaf in fields if leaf.option.old]
@@ -35,10 +38,10 @@ def _function(command: Command, parameters: list[inspect.Parameter], rest: bool)
     """What typer calls, with a signature that it reads."""
 
     def called(**given: Any) -> None:
-        from farfield.cli.work import work
+        from farfield.cli.work import Manner, work
 
-        out, as_json = given.pop("out_", None), given.pop("json_", False)
-        quiet = given.pop("quiet_", False)
+        manner = Manner(**{name: given.pop(f"{name}_") for name in vars(Manner()) if f"{name}_" in given})
+        given.pop("config_", None)  # `cli.config` has put what it says on the command line
         for leaf in leaves(command.settings):
             if leaf.option.rest:
                 given[leaf.name] = tuple(given.pop("context").args)
@@ -53,9 +56,7 @@ def _function(command: Command, parameters: list[inspect.Parameter], rest: bool)
         work(
             command,
             {k: tuple(v) if isinstance(v, list) else v for k, v in given.items() if v not in (None, [])},
-            out,
-            as_json,
-            quiet,
+            manner,
         )
 
     if rest:
@@ -93,13 +94,27 @@ def _former(leaf: Leaf) -> inspect.Parameter:
 
 def _of_a_run(command: Command) -> list[inspect.Parameter]:
     """What every command with a run folder takes besides."""
-    out = typer.Option("-o", "--out", help="The run folder; the same command continues it.", rich_help_panel=RUN)
+    out = typer.Option(
+        "-o",
+        "--out",
+        help=f"The run folder; the same command continues it. \\[default: {command.folder}, or the next that is free]",
+        show_default=False,
+        rich_help_panel=RUN,
+    )
+    config = typer.Option(
+        "--config", metavar="FILE", help="Options from a TOML file; those given here win.", rich_help_panel=RUN
+    )
     as_json = typer.Option("--json", help="Print summary.json on standard output.", rich_help_panel=RUN)
     quiet = typer.Option("-q", "--quiet", help="No progress bars.", rich_help_panel=RUN)
+    dry = typer.Option("--dry-run", help="Say what would be read and done, and stop.", rich_help_panel=RUN)
+    show = typer.Option("--open", help="Open the page when it is done.", rich_help_panel=RUN)
     return [
-        _keyword("out_", Annotated[Path, out], Path(command.folder)),
-        _keyword("json_", Annotated[bool, as_json], False),
+        _keyword("out_", Annotated[Path | None, out], None),
+        _keyword("config_", Annotated[str | None, config], None),
+        _keyword("as_json_", Annotated[bool, as_json], False),
         _keyword("quiet_", Annotated[bool, quiet], False),
+        _keyword("dry_run_", Annotated[bool, dry], False),
+        _keyword("show_", Annotated[bool, show], False),
     ]
 
 

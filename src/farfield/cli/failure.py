@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Final
 
 from farfield.core.error import FarfieldError, MachineError
+from farfield.core.memory import is_of_memory
 
-TRACEBACK: Final = "FARFIELD_TRACEBACK"
+DEBUG: Final = "FARFIELD_DEBUG"
 """Set in the environment, an error that nobody foresaw shows where it came from."""
 
 _INPUT: Final = (errno.ENOENT, errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.ELOOP, errno.EINVAL)
@@ -20,7 +21,7 @@ def failure(error: Exception) -> tuple[str, int]:
     """What to say of an error, and the exit code."""
     if isinstance(error, FarfieldError):
         return str(error), 1 if isinstance(error, MachineError) else 2
-    if _is_of_memory(error):
+    if is_of_memory(error):
         return (
             f"out of memory ({_first(error)}); give a smaller --batch-size where the command has one, fewer or smaller images, "
             "or take a machine with more",
@@ -35,20 +36,9 @@ def failure(error: Exception) -> tuple[str, int]:
             2 if error.errno in _INPUT else 1,
         )
     return (
-        f"{type(error).__name__} in {_place(error)}: {_first(error)}. Nobody foresaw this; what is done is kept. "
-        f"{TRACEBACK}=1 before the command shows where it came from, for a report of it",
+        f"unexpected: {type(error).__name__} in {_place(error)}: {_first(error)}; what is done is kept (run with {DEBUG}=1 for "
+        "the traceback)",
         1,
-    )
-
-
-def _is_of_memory(error: Exception) -> bool:
-    """Whether memory is out, by what Python, PyTorch on any device, or numpy call it."""
-    said = str(error).lower()
-    return isinstance(error, MemoryError) or (
-        isinstance(error, RuntimeError)
-        and any(
-            word in said for word in ("out of memory", "can't allocate memory", "not enough memory", "std::bad_alloc")
-        )
     )
 
 

@@ -28,7 +28,7 @@ class Analyse(Settings):
     count: Annotated[int | None, Option("Use so many of them.", "--examples", default="all, up to 48")] = None
     in_domain: Annotated[
         str | None,
-        Option("Images of the model's own domain.", default="the model's own samples, inverted again"),
+        Option("Images of the model's own domain.", default="the model's own samples, inverted again", names="source"),
     ] = None
     limit: Annotated[
         int | None, Option("At most so many in-domain images.", least=1, default="as many as examples")
@@ -51,7 +51,10 @@ class Analyse(Settings):
     decoded: Annotated[int, Option("How many examples are decoded again in every way.", least=1)] = 24
     down_steps: Annotated[int, Option("Steps of a decoding from the last level; fewer from lower ones.", least=4)] = 14
     descriptor: Annotated[
-        str, Option("pixels, model, copy, sscd, sscd-large, inception, dinov2, clip, or a network's file.")
+        str,
+        Option(
+            "pixels, model, copy, sscd, sscd-large, inception, dinov2, clip, or a network's file.", names="descriptor"
+        ),
     ] = "model"
     trust: Trust = ()
     reading: Reading = Reading()

@@ -27,18 +27,26 @@ class Audit(Settings):
 
     subject: Annotated[
         str,
-        Argument("What is judged: a model, or samples (a run folder, a folder of images named by seed, a zip or npz)."),
+        Argument(
+            "What is judged: a model, or samples (a run folder, a folder of images named by seed, a zip or npz).",
+            names="model or source",
+        ),
     ]
-    train: Annotated[str, Argument("The images that it was trained on.", key="training")]
+    train: Annotated[str, Argument("The images that it was trained on.", key="training", names="source")]
     heldout: Annotated[
         str | None,
         Option(
-            "Images of the domain that were never trained on: the null of every score. Without any, most have none."
+            "Images of the domain that were never trained on: the null of every score. Without any, most have none.",
+            names="source",
         ),
     ] = None
     other: Annotated[
         tuple[str, ...],
-        Option("Another model, or its samples under the same seeds, for RP; may be repeated.", key="others"),
+        Option(
+            "Another model, or its samples under the same seeds, for RP; may be repeated.",
+            key="others",
+            names="model or source",
+        ),
     ] = ()
     theory: Annotated[bool, Option("RP with the empirical denoiser of TRAIN too: the model that memorizes.")] = False
     seeds: Annotated[

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
+import shlex
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,9 +16,11 @@ from farfield.command.convert import Convert
 from farfield.command.dataset import DatasetConvert, DatasetScan
 from farfield.command.describe import Describe, DescribeResult, TrainDescriptor, TrainDescriptorResult
 from farfield.command.dimension import Dimension, DimensionResult
+from farfield.command.distances import Distances, DistancesResult
 from farfield.command.edit import Edit, EditResult
 from farfield.command.expand import Expand, ExpandResult
 from farfield.command.fetch import Domains, Fetch, Report
+from farfield.command.first import Demo, Doctor
 from farfield.command.gain import Gain, GainResult
 from farfield.command.generate import Generate, GenerateResult
 from farfield.command.inspect import Inspect
@@ -26,11 +29,13 @@ from farfield.command.prompt import Prompt, PromptResult
 from farfield.command.rank import Rank, RankResult
 from farfield.command.reconstruct import Invert, Reconstruct, ReconstructResult
 from farfield.command.result import Result
+from farfield.command.runs import Again, Runs
 from farfield.command.score import ScoreGl, ScoreGlResult, ScoreMatrix, ScoreMatrixResult, ScoreRp, ScoreRpResult
 from farfield.command.settings import Settings
 from farfield.command.train import Train, TrainResult
 from farfield.command.transfer import Transfer, TransferResult
 from farfield.command.transition import Transition, TransitionResult
+from farfield.core.error import FarfieldError
 
 
 @dataclass(frozen=True)
@@ -80,6 +85,7 @@ def _load(room: str, place: str, usual: str) -> Callable[..., Any]:
 
 
 _ALL = (
+    Command(Again, None, "model.again"),
     Command(Analyse, AnalyseResult, "unseen.analyse", "analyse"),
     Command(Audit, AuditResult, "audit.audit", "audit"),
     Command(Blind, BlindResult, "unseen.blind", "blind"),
@@ -87,9 +93,12 @@ _ALL = (
     Command(Convert, None, "model.convert"),
     Command(DatasetConvert, None, "model.dataset:convert"),
     Command(DatasetScan, None, "model.duplicates:scan"),
+    Command(Demo, None, "demo"),
     Command(Describe, DescribeResult, "bench.features:describe"),
     Command(TrainDescriptor, TrainDescriptorResult, "audit.copy_training:train_descriptor", runs="descriptor"),
     Command(Dimension, DimensionResult, "manifold.dimension", "dimension"),
+    Command(Distances, DistancesResult, "audit.distances", "distances"),
+    Command(Doctor, None, "doctor"),
     Command(Edit, EditResult, "manifold.edit", "edit"),
     Command(Expand, ExpandResult, "unseen.expand", "expand"),
     Command(Fetch, None, "model.fetch"),
@@ -103,6 +112,7 @@ _ALL = (
     Command(Rank, RankResult, "manifold.rank", "rank"),
     Command(Reconstruct, ReconstructResult, "unseen.reconstruct", "reconstruct"),
     Command(Invert, ReconstructResult, "unseen.reconstruct", "reconstruct", drawn=False),
+    Command(Runs, None, "model.runs"),
     Command(ScoreRp, ScoreRpResult, "audit.score:rp", "score:rp"),
     Command(ScoreGl, ScoreGlResult, "audit.gl", "score:gl"),
     Command(ScoreMatrix, ScoreMatrixResult, "audit.score:matrix", "score:matrix"),
@@ -112,3 +122,24 @@ _ALL = (
 )
 COMMANDS: dict[str, Command] = {command.name: command for command in _ALL}
 """By name, in the order of ``farfield --help``."""
+
+
+def read_line(words: Sequence[str]) -> tuple[Command, list[str]]:
+    """The command that words begin with, and those that follow its name.
+
+    Raises:
+        FarfieldError: no command of that name.
+    """
+    for count in (2, 1):
+        if command := COMMANDS.get(" ".join(words[:count])):
+            return command, list(words[count:])
+    raise FarfieldError(f"{' '.join(words[:2])}: no command of farfield; see `farfield --help`")
+
+
+def settings_of(line: str) -> Settings | None:
+    """The settings of a run, from the command line in its ``config.json``; None where it gives none any more."""
+    try:
+        command, words = read_line(shlex.split(line)[1:-2])  # the last two are its folder
+        return command.settings.of(**command.settings.parse(words))
+    except (FarfieldError, ValueError):
+        return None

@@ -55,11 +55,14 @@ class Compare(Settings):
         Argument(
             "Images of a new domain, or of several: folders, zips, npz, or bundled domains (see `farfield domains`).",
             metavar="EXAMPLES...",
+            names="source",
         ),
     ]
     heldout: Annotated[
         tuple[str, ...],
-        Option("Held-out images of each domain, in the same order; may be repeated.", default="the rest"),
+        Option(
+            "Held-out images of each domain, in the same order; may be repeated.", default="the rest", names="source"
+        ),
     ] = ()
     counts: Annotated[
         tuple[int, ...] | None,

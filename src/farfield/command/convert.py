@@ -15,7 +15,9 @@ from farfield.command.shared import Answers, Printing
 class Convert(Settings):
     """Write a model as safetensors and JSON: a folder without code, which loads back equal."""
 
-    model: Annotated[str, Argument("A checkpoint file, a folder, or any other model's name.", metavar="IN")]
+    model: Annotated[
+        str, Argument("A checkpoint file, a folder, or any other model's name.", metavar="IN", names="model")
+    ]
     out: Annotated[Path, Argument("A new folder, or one that was converted before.")]
     float16: Annotated[bool, Option("Store float16, whether or not that is exact.", old=("--half",))] = False
     answers: Answers = ()

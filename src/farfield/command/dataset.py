@@ -25,7 +25,8 @@ Collection = Annotated[
     str,
     Argument(
         "A folder (of class folders), zip or npz of images, a bundled domain, MNIST's idx files, CIFAR batches (folder or tar; "
-        "PATH[test] for the test images), an LSUN LMDB folder, or hf:NAME[:SPLIT]."
+        "PATH[test] for the test images), an LSUN LMDB folder, or hf:NAME[:SPLIT].",
+        names="source",
     ),
 ]
 

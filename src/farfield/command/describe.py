@@ -16,17 +16,22 @@ from farfield.command.shared import DeviceName, Limit, Trust, amount
 class Describe(Settings):
     """Turn images into features, which `farfield score` takes in place of images."""
 
-    source: Annotated[str, Argument("A folder, zip or npz of images, a run folder, or a bundled domain.")]
+    source: Annotated[
+        str, Argument("A folder, zip or npz of images, a run folder, or a bundled domain.", names="source")
+    ]
     descriptor: Annotated[
         str,
         Option(
             "copy, pixels, model, sscd, sscd-large, inception, dinov2, clip (each of the last five also with :PATH), "
-            "copy:FOLDER, or a network's file."
+            "copy:FOLDER, or a network's file.",
+            names="descriptor",
         ),
     ] = "copy"
     trust: Trust = ()
-    references: Annotated[str | None, Option("Of pixels: images to whiten on.", key=None, default="the source")] = None
-    model: Annotated[str | None, Option("Of model: whose features.", key=None)] = None
+    references: Annotated[
+        str | None, Option("Of pixels: images to whiten on.", key=None, default="the source", names="source")
+    ] = None
+    model: Annotated[str | None, Option("Of model: whose features.", key=None, names="model")] = None
     limit: Limit = None
     batch_size: FeatureBatch = 256
     device: DeviceName = "auto"
@@ -46,7 +51,7 @@ class DescribeResult(Result):
 class TrainDescriptor(Settings):
     """Train a copy-detection descriptor on images of your own; use it as copy:OUT/model."""
 
-    data: Annotated[str, Argument("Images; they are brought to 32×32 RGB, classes are not used.")]
+    data: Annotated[str, Argument("Images; they are brought to 32×32 RGB, classes are not used.", names="source")]
     images: Annotated[
         int, amount("How long: images to train on, with repetition: 320k, 5M.", "--length", old=("--images",))
     ]

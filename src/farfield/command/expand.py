@@ -124,7 +124,7 @@ class Expand(Settings):
         int | None,
         Option("Use so many of them and hold the rest out.", "--examples", least=2, default="all, up to 100"),
     ] = None
-    heldout: Annotated[str | None, Option("Held-out images from elsewhere: a path or a domain.")] = None
+    heldout: Annotated[str | None, Option("Held-out images from elsewhere: a path or a domain.", names="source")] = None
     descriptors: Descriptors = Descriptors()
     seed: FirstSeed = 0
     reading: Reading = Reading()

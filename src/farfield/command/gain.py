@@ -23,7 +23,7 @@ class Gain(Settings):
     examples: Examples
     models: Annotated[
         tuple[str, ...],
-        Argument("Models, each as the other commands take it; several are ranked.", metavar="MODEL..."),
+        Argument("Models, each as the other commands take it; several are ranked.", metavar="MODEL...", names="model"),
     ]
     count: Annotated[
         int | None, Option("Use so many of the examples.", "--examples", least=2, default="all, up to 100")

@@ -19,7 +19,8 @@ class Inspect(Settings):
         str,
         Argument(
             "A file (EDM's .pkl, guided-diffusion's .pt, DDPM's .ckpt, galaxygrad's .eqx, …; FILE@net for what is not "
-            "averaged), a diffusers folder, a farfield model or training, a bundled model, or a hub id."
+            "averaged), a diffusers folder, a farfield model or training, a bundled model, or a hub id.",
+            names="model",
         ),
     ]
     answers: Answers = ()
@@ -27,7 +28,7 @@ class Inspect(Settings):
     checked: Annotated[
         bool, Option("Run the network: does it denoise as it is read, and would it in another way?", "--check")
     ] = False
-    data: Annotated[str | None, Option("Of --check: images.", default="bundled pictures")] = None
+    data: Annotated[str | None, Option("Of --check: images.", default="bundled pictures", names="source")] = None
     limit: Annotated[
         int | None, Option("Of --check: how many images.", least=4, old=("--images",), default="by their size, 4 to 16")
     ] = None

@@ -43,6 +43,7 @@ class Descriptors(Settings):
             "(the frozen model's own features, in which expand also chooses), sscd, sscd-large, inception, dinov2, clip, or a "
             "network's file; may be repeated.",
             "--descriptor",
+            names="descriptor",
         ),
     ] = ("pixels", "copy")
     trust: Trust = ()
@@ -63,7 +64,8 @@ class Likeness(Settings):
     panel: ClassVar[str] = "When two images are alike"
 
     descriptor: Annotated[
-        str, Option("copy, sscd, sscd-large, inception, dinov2, clip, pixels, or a network's file.")
+        str,
+        Option("copy, sscd, sscd-large, inception, dinov2, clip, pixels, or a network's file.", names="descriptor"),
     ] = "copy"
     trust: Trust = ()
     threshold: Annotated[

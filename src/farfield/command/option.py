@@ -19,6 +19,9 @@ LARGEST: Final = 100_000_000
 LARGEST_SEED: Final = 2**62
 """The first of as many seeds."""
 
+Named = Literal["source", "model", "model or source", "descriptor"]
+"""What a text can be the name of."""
+
 
 class Option:
     """What is said of a field of `Settings` beside its type and default.
@@ -35,6 +38,7 @@ class Option:
         read: makes a value of a text, given the flag for its errors.
         show: makes the text again.
         rest: takes all words that no other option takes, as they are.
+        names: what its text is the name of, to be looked at before anything is loaded.
     """
 
     def __init__(
@@ -52,10 +56,12 @@ class Option:
         read: Callable[[str, str], Any] | None = None,
         show: Callable[[Any], str] = as_text,
         rest: bool = False,
+        names: Named | None = None,
     ):
         self.help, self.flags, self.old = help, flags, tuple(old)
         self.least, self.most, self.above, self.below = least, most, above, below
         self.key, self.default, self.metavar, self.read, self.show, self.rest = key, default, metavar, read, show, rest
+        self.names: Named | None = names
 
 
 class Argument(Option):

@@ -20,7 +20,7 @@ from farfield.core.error import FarfieldError
 class Prompt(Settings):
     """Let a text-to-image model paint a domain from words, the baseline that needs no example."""
 
-    model: Annotated[str, Argument("A Stable Diffusion folder in diffusers' layout, or a hub id.")]
+    model: Annotated[str, Argument("A Stable Diffusion folder in diffusers' layout, or a hub id.", names="model")]
     prompts: Annotated[
         tuple[str, ...],
         Option("What to paint; may be repeated, images take turns.", "--prompt", default="a bundled domain's own"),
@@ -31,18 +31,23 @@ class Prompt(Settings):
     size: Annotated[
         int | None, Option("Reduce to so many pixels a side, antialiased.", least=8, default="as they are made")
     ] = None
-    heldout: Annotated[str | None, Option("Real images to measure against: a path or a bundled domain.")] = None
+    heldout: Annotated[
+        str | None, Option("Real images to measure against: a path or a bundled domain.", names="source")
+    ] = None
     count: Annotated[
         int | None,
         Option("Of these leave out as many as `expand` draws as examples.", "--examples", default="up to 100"),
     ] = None
-    judge: Annotated[str | None, Option("A diffusion model in whose features to measure as well.")] = None
+    judge: Annotated[str | None, Option("A diffusion model in whose features to measure as well.", names="model")] = (
+        None
+    )
     descriptors: Annotated[
         tuple[str, ...],
         Option(
             "pixels, model (with --judge), or a file; may be repeated.",
             "--descriptor",
             default="pixels, and the judge's",
+            names="descriptor",
         ),
     ] = ()
     trust: Trust = ()

@@ -24,7 +24,9 @@ class Rank(Settings):
     along: Annotated[
         Along, Option("noised images, the model's own trajectory from seeds, or clean: the images as they are.")
     ] = "noised"
-    images: Annotated[str | None, Option("Where the points come from: any source of images.", default="hubble")] = None
+    images: Annotated[
+        str | None, Option("Where the points come from: any source of images.", default="hubble", names="source")
+    ] = None
     points: Annotated[int, Option("How many.", least=1, key="count")] = 16
     sigmas: Levels = None
     seed: Seed = 0

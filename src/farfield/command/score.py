@@ -26,12 +26,15 @@ Notes = Annotated[list[str], "what is missing, and what looks wrong"]
 class ScoreRp(Settings):
     """Reproducibility: the share of seeds from which two models make the same image."""
 
-    first: Annotated[str, Argument(f"Samples of one model: {SETS}.", metavar="A")]
-    second: Annotated[str, Argument("Samples of another from the same seeds.", metavar="B")]
+    first: Annotated[str, Argument(f"Samples of one model: {SETS}.", metavar="A", names="source")]
+    second: Annotated[str, Argument("Samples of another from the same seeds.", metavar="B", names="source")]
     calibrate: Annotated[
         str | None,
         Option(
-            "Images whose pairs set the calibrated threshold.", key="calibrate_on", default="pairs of different seeds"
+            "Images whose pairs set the calibrated threshold.",
+            key="calibrate_on",
+            default="pairs of different seeds",
+            names="source",
         ),
     ] = None
     likeness: Likeness = Likeness()
@@ -78,14 +81,15 @@ class ScoreRpResult(Result):
 class ScoreGl(Settings):
     """Generalization: the share of samples that are no training image; with the 1/3 test, AuthPct and C_T."""
 
-    samples: Annotated[str, Argument(f"What a model made: {SETS}.")]
-    training: Annotated[str, Argument("What it was trained on.", metavar="TRAIN")]
+    samples: Annotated[str, Argument(f"What a model made: {SETS}.", names="source")]
+    training: Annotated[str, Argument("What it was trained on.", metavar="TRAIN", names="source")]
     heldout: Annotated[
         str | None,
         Option(
             "Images of the domain that were never trained on: the floor of every statistic, and what the threshold is "
             "calibrated on.",
             default="no floor; calibrated on training images and their nearest others",
+            names="source",
         ),
     ] = None
     likeness: Likeness = Likeness()
@@ -174,7 +178,9 @@ class ScoreGlResult(Comparison, _GlSets):  # keys of the last base come first
 class ScoreMatrix(Settings):
     """Reproducibility of every two of several models: matrices, and heat maps in grids/rp.png and grids/mae.png."""
 
-    sources: Annotated[tuple[str, ...], Argument(f"Samples of several models: {SETS}.", metavar="A B ...")]
+    sources: Annotated[
+        tuple[str, ...], Argument(f"Samples of several models: {SETS}.", metavar="A B ...", names="source")
+    ]
     likeness: Likeness = Likeness()
     mae_limit: MaeLimit = 15
     common: Common = False

@@ -100,29 +100,38 @@ class Settings:
 
     @classmethod
     def parse(cls, words: Sequence[str]) -> dict[str, Any]:
-        """Options by name as `of` takes them, from the words of a command line: `words` reversed, for all but arguments.
+        """Arguments and options by name as `of` takes them, from the words of a command line: `words` reversed.
 
         Raises:
             FarfieldError: a word that is no option, or an option without its value.
         """
-        known: dict[str, tuple[Leaf, bool]] = {}
+        known = {f"--{leaf.name.replace('_', '-')}": (leaf, True) for leaf in leaves(cls) if not leaf.argument}
         for leaf in leaves(cls):
             for flag in (*leaf.flags, *leaf.option.old):
                 known |= {one: (leaf, i == 0) for i, one in enumerate(flag.split("/"))}
+        places = [leaf for leaf in leaves(cls) if leaf.argument]
+        rest = next((leaf for leaf in leaves(cls) if leaf.option.rest), None)
         given: dict[str, Any] = {}
         left = list(words)
         while left:
-            flag, equals, text = left.pop(0).partition("=")
+            flag, equals, text = (word := left.pop(0)).partition("=")
             if flag not in known:
-                raise FarfieldError(f"{flag}: no option of `farfield {cls.command()}`")
-            leaf, on = known[flag]
-            if leaf.kind is bool:
-                given[leaf.name] = on
-                continue
-            if not equals and not left:
-                raise FarfieldError(f"{flag}: expected a value after it")
-            text = text if equals else left.pop(0)
-            given[leaf.name] = (*given.get(leaf.name, ()), text) if leaf.repeated else text
+                if places and not word.startswith("-"):
+                    leaf, text = places[0] if places[0].item else places.pop(0), word
+                elif rest:
+                    leaf, text = rest, word
+                else:
+                    raise FarfieldError(f"{flag}: no option of `farfield {cls.command()}`")
+            else:
+                leaf, on = known[flag]
+                if leaf.kind is bool:
+                    given[leaf.name] = on
+                    continue
+                if not equals and not left:
+                    raise FarfieldError(f"{flag}: expected a value after it")
+                text = text if equals else left.pop(0)
+            several = leaf.repeated or (leaf.item is not None and (leaf.argument or leaf.option.rest))
+            given[leaf.name] = (*given.get(leaf.name, ()), text) if several else text
         return given
 
 

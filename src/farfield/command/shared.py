@@ -7,35 +7,40 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from farfield.command.option import LARGEST_SEED, Argument, Option
 from farfield.command.settings import LEFT_OUT, Settings
-from farfield.command.text import MOST_IMAGES, as_count
+from farfield.command.text import MOST_IMAGES, as_count, as_device
 
 Model = Annotated[
     str,
     Argument(
         "cifar10-32 (bundled), a checkpoint file of any family, a folder, a hub id, a name of `farfield fetch`, empirical:DATA; "
-        "with @PROMPT, latent diffusion under that prompt.",
+        "with @PROMPT, latent diffusion under that prompt; py:package.module:function, your own code, which is run.",
         metavar="MODEL",
+        names="model",
     ),
 ]
 Source = Annotated[
     str,
     Argument(
         "A folder, zip, npz or file of images, a bundled domain (see `farfield domains`), or physical fields: FITS (also "
-        "file.fits[1]), npy, npz, HDF5, TIFF."
+        "file.fits[1]), npy, npz, HDF5, TIFF.",
+        names="source",
     ),
 ]
 Examples = Annotated[
     str,
     Argument(
         "Images of the new domain: a folder, zip, npz, or a bundled domain (see `farfield domains`); or physical fields: "
-        "FITS (also file.fits[1]), npy, npz, HDF5, TIFF."
+        "FITS (also file.fits[1]), npy, npz, HDF5, TIFF.",
+        names="source",
     ),
 ]
 FirstSeed = Annotated[int, Option("First seed; image k depends on seed k only.", least=0, most=LARGEST_SEED)]
 Seed = Annotated[int, Option("Of all that is drawn at random.", least=0, most=LARGEST_SEED)]
 BatchSize = Annotated[int, Option("Images at a time; also the most that an interruption loses.", least=1)]
-DeviceName = Annotated[str, Option("auto, cpu, cuda, cuda:N or mps.", key=None)]
-Dtype = Annotated[str, Option("Precision of the network: float32, bfloat16, float16 or float64.")]
+DeviceName = Annotated[str, Option("auto, cpu, cuda, cuda:N or mps.", key=None, read=as_device)]
+Dtype = Annotated[
+    Literal["float32", "bfloat16", "float16", "float64"], Option("Precision of the network's weights and activations.")
+]
 Label = Annotated[
     int | None, Option("Class, for a class-conditional model; -1 is none, if it was trained with label dropout.")
 ]

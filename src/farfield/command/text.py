@@ -59,6 +59,17 @@ def as_decibels(text: str, name: str) -> float:
     return float(match[1])
 
 
+def as_device(text: str, name: str) -> str:
+    """The name of a device; whether this machine has it, only torch knows.
+
+    Raises:
+        FarfieldError: something else.
+    """
+    if not re.fullmatch(r"auto|(cpu|cuda|mps)(:\d+)?", text):
+        raise FarfieldError(f"device {text!r}: expected auto, cpu, cuda, cuda:N or mps")
+    return text
+
+
 def as_range(text: str, name: str) -> tuple[int, ...]:
     """Whole numbers and ranges of them: ``0-63``, ``1,5,9-12``."""
     return tuple(parse_numbers(text, name))

@@ -116,15 +116,21 @@ class Watch(Settings):
 class Train(Settings):
     """Train a model, from scratch or from another one; the same command continues it, to the bit on one process."""
 
-    data: Annotated[str, Option("Training images: a folder, zip, npz, or a bundled domain (see `farfield domains`).")]
+    data: Annotated[
+        str,
+        Option("Training images: a folder, zip, npz, or a bundled domain (see `farfield domains`).", names="source"),
+    ]
     recipe: Optimization
     start: Annotated[
-        str | None, Option("Train this model further (fine-tuning) in place of a new network.", "--from", key="from")
+        str | None,
+        Option(
+            "Train this model further (fine-tuning) in place of a new network.", "--from", key="from", names="model"
+        ),
     ] = None
     max_images: Annotated[
         int | None, Option("Train on so many images, drawn at random; the subset of N holds that of N/2.", key=None)
     ] = None
-    heldout: Annotated[str | None, Option("Images never trained on, for the held-out loss.")] = None
+    heldout: Annotated[str | None, Option("Images never trained on, for the held-out loss.", names="source")] = None
     heldout_images: Annotated[int, Option("At most so many of them.", least=1, key=None)] = 128
     architecture: Architecture = Architecture()
     watch: Watch = Watch()

@@ -38,14 +38,16 @@ class Transfer(Settings):
     """Give images of one domain the style of another, by moving their latents; no training."""
 
     model: Model
-    content: Annotated[str, Argument("The images to change: a path, or a bundled domain.")]
-    style: Annotated[str, Argument("Images of the domain whose style they get: a path, or a bundled domain.")]
+    content: Annotated[str, Argument("The images to change: a path, or a bundled domain.", names="source")]
+    style: Annotated[
+        str, Argument("Images of the domain whose style they get: a path, or a bundled domain.", names="source")
+    ]
     n: Annotated[int | None, Option("How many images to change.", "-n", least=2, default="all, up to 100")] = None
     count: Annotated[
         int | None,
         Option("Examples of the style; the rest is held out.", "--examples", least=2, default="all, up to 100"),
     ] = None
-    heldout: Annotated[str | None, Option("Held-out images of the style from elsewhere.")] = None
+    heldout: Annotated[str | None, Option("Held-out images of the style from elsewhere.", names="source")] = None
     kind: Annotated[Kind, Option("Which statistics are carried over.")] = "spectrum"
     strength: Annotated[
         tuple[float, ...],

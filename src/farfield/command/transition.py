@@ -50,7 +50,9 @@ class Transition(Settings):
     descriptor auto is copy, and pixels for digits.
     """
 
-    data: Annotated[str, Option("A folder, zip, npz, or a bundled domain (see `farfield domains`).")] = DEFAULT
+    data: Annotated[
+        str, Option("A folder, zip, npz, or a bundled domain (see `farfield domains`).", names="source")
+    ] = DEFAULT
     sizes: Annotated[
         tuple[int, ...] | None,
         Option(

@@ -47,6 +47,11 @@ class Artifact:
     def __len__(self) -> int:
         return len(self.keys)
 
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
+        """The values as NumPy takes them: ``numpy.asarray(images)``."""
+        array = self.values.detach().cpu().numpy()
+        return array.astype(array.dtype if dtype is None else dtype, copy=bool(copy))
+
     @property
     def shape(self) -> tuple[int, ...]:
         """Of a row."""

@@ -17,16 +17,12 @@ from pathlib import Path
 from typing import Any, Final
 
 from farfield.core.artifact import write_bytes
+from farfield.core.cache import cache_folder as cache_folder
 from farfield.core.error import FarfieldError
 from farfield.core.runtime import progress
 
 WAIT: Final = 30  # seconds without an answer
 BLOCK: Final = 1 << 20
-
-
-def cache_folder() -> Path:
-    """Where downloads lie: the folder of the environment variable FARFIELD_CACHE, or ``~/.cache/farfield``."""
-    return Path(os.environ.get("FARFIELD_CACHE") or Path.home() / ".cache" / "farfield")
 
 
 def download(

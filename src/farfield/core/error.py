@@ -11,6 +11,14 @@ class MachineError(FarfieldError):
     """The machine could not do it: a full disk, a folder deleted under a run. Exit code 1; the same command goes on."""
 
 
+class DryRun(Exception):
+    """Raised where a run would begin that shall not: what it would do, in one line. It is no error."""
+
+
+class OtherRunError(FarfieldError):
+    """A folder holds a run of other settings or data."""
+
+
 class DamagedError(FarfieldError):
     """A file of ours does not hold what was written; whoever can make it again does."""
 

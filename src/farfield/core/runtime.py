@@ -5,9 +5,8 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import sys
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -16,10 +15,8 @@ import torch
 from torch import Tensor
 
 from farfield.core.error import FarfieldError
-from farfield.core.terminal import plain, tell
-
-Advance = Callable[[int], None]
-"""Called with the number of units of work just finished."""
+from farfield.core.progress import Advance as Advance
+from farfield.core.progress import shown
 
 
 def resolve_device(name: str = "auto") -> torch.device:
@@ -153,32 +150,9 @@ def _told(name: str, default: int) -> int:
 
 @contextlib.contextmanager
 def progress(label: str, total: int, *, done: int = 0, quiet: bool = False) -> Iterator[Advance]:
-    """A bar with the time left on stderr, from the main process only; plain lines where stderr is no terminal."""
+    """How far a stage is, from the main process only (`core.progress`)."""
     if quiet or not Ranks.current().main:
         yield lambda n: None
         return
-    if not sys.stderr.isatty():
-        tell(f"{label}: {total - done} to do")
-        yield lambda n: None
-        return
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
-
-    columns = (
-        TextColumn("{task.description:<28}", markup=False),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TextColumn("eta"),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=Console(stderr=True)) as bars:
-        task = bars.add_task(plain(label), total=total, completed=done)
-        yield lambda n: bars.update(task, advance=n)
+    with shown(label, total, done) as advance:
+        yield advance

@@ -6,6 +6,7 @@ import io
 import sys
 import unicodedata
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Final
 
 WIDE: Final = 120
@@ -34,6 +35,18 @@ def echo(text: object) -> None:
 def tell(text: object) -> None:
     """Print one line about the work on standard error, and at once."""
     print(plain(str(text)).replace("\n", "\\n"), file=sys.stderr, flush=True)
+
+
+def link(path: Path) -> str:
+    """A path to print last: what a terminal makes a link of, and elsewhere what a script can use."""
+    return path.absolute().as_uri() if sys.stdout.isatty() else str(path)
+
+
+def browse(path: Path) -> None:
+    """Open a page in the user's browser."""
+    import webbrowser
+
+    webbrowser.open(path.absolute().as_uri())
 
 
 def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -6,7 +6,6 @@ import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,31 +13,16 @@ import torch
 
 from farfield.core.artifact import Images
 from farfield.core.error import FarfieldError
-from farfield.core.note import say
 from farfield.data import clouds, science
 from farfield.data.labels import Classes
 from farfield.data.picture import LUMINANCE, checked_shape, fit_all, say_fit
+from farfield.data.place import DOMAINS as DOMAINS
+from farfield.data.place import FIELD_DOMAINS as FIELD_DOMAINS
+from farfield.data.place import PREFIX as PREFIX
+from farfield.data.place import domain_of as domain_of
+from farfield.data.place import is_domain as is_domain
 from farfield.data.science import Fields
 from farfield.data.subset import choose_keys
-
-DOMAINS: dict[str, str] = {
-    "hubble": "galaxies cut from the Hubble eXtreme Deep Field (NASA, ESA; public domain; scikit-image)",
-    "retina": "patches of a human retina, fundus photograph (Mikael Häggström; CC0; scikit-image)",
-    "ihc": "patches of stained colonic glands, FHL2 (CMMI; no known copyright restrictions; scikit-image)",
-    "brick": "patches of a brick wall, grey (CC0Textures; CC0; scikit-image)",
-    "grass": "patches of grass, grey (linolafett; CC0; scikit-image)",
-    "gravel": "patches of gravel, grey (CC0Textures; CC0; scikit-image)",
-    "faces": "faces of 25×25, grey (Labeled Faces in the Wild, Huang et al.; for research; scikit-image)",
-    "digits": "handwritten digits of 8×8, grey (Alpaydin and Kaynak, UCI; CC BY 4.0; scikit-learn)",
-}
-
-FIELD_DOMAINS: dict[str, str] = {
-    "clouds": "column densities of simulated turbulent molecular clouds, cm^-2, 64×64, periodic (farfield itself)",
-}
-"""Domains of physical numbers rather than pictures."""
-
-PREFIX = "bundled:"
-"""Before a domain's name where a path of that name is there too."""
 
 CLOUDS = 600  # how many there are; cloud k depends on k alone
 CLOUD_SIDE = 64
@@ -49,39 +33,6 @@ BLUR = 2.0  # pixels of smoothing: joins the clumps of one galaxy
 MARGIN = 1.6  # side of a cut over the galaxy's longer side
 SMALLEST = 18  # pixels: the least side of a cut
 OVERLAP = 0.2  # most intersection over union of two cuts
-
-
-def is_domain(name: str | Path) -> bool:
-    return str(name) in DOMAINS or str(name) in FIELD_DOMAINS
-
-
-def domain_of(source: str | Path) -> str | None:
-    """The bundled domain that a source names; None for a path.
-
-    ``bundled:NAME`` always is one. A bare name is one unless a file or folder of that name is there: that wins, with a
-    line that says so.
-
-    Raises:
-        FarfieldError: a bare name that is neither.
-    """
-    known = ", ".join([*DOMAINS, *FIELD_DOMAINS])
-    if isinstance(source, str) and source.startswith(PREFIX):
-        if not is_domain(name := source.removeprefix(PREFIX)):
-            raise FarfieldError(f"{source}: expected one of the bundled domains {known}; check the name")
-        return name
-    if is_domain(source):
-        if not Path(source).exists():
-            return str(source)
-        if isinstance(source, str):
-            kind = "folder" if Path(source).is_dir() else "file"
-            say(f"{source}: the {kind} here is read; the bundled domain is {PREFIX}{source}")
-        return None
-    bare = Path(source).name == str(source) and not Path(source).exists()
-    if bare and not Path(source).suffix and not any(c in str(source) for c in "*?"):
-        raise FarfieldError(
-            f"{source}: expected a path or one of the bundled domains {known}, found neither; check the name"
-        )
-    return None
 
 
 def domain_keys(name: str) -> list[str]:

@@ -26,6 +26,8 @@ from farfield.core.note import say
 from farfield.data import budget
 from farfield.data.field_file import ENDINGS as FIELDS
 from farfield.data.picture import some
+from farfield.data.place import existing as existing
+from farfield.data.place import pattern_of
 
 PICTURES = (
     *(".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".pbm"),
@@ -90,23 +92,12 @@ class Survey:
         return self.folder / name
 
 
-def existing(source: str | Path) -> Path:
-    """The path of a source, which must be there; of a pattern (``folder/**/*.png``) the path as it is."""
-    path = Path(source).expanduser()
-    if not path.exists() and _pattern(path) is None:
-        kinds = "an image file, a folder of images, a zip of images or an npz"
-        raise FarfieldError(f"{source}: expected {kinds}, found nothing there; check the path")
-    if path.exists() and not path.is_file() and not path.is_dir():
-        raise FarfieldError(f"{source}: expected a file or a folder, found a device or a pipe; check the path")
-    return path
-
-
 def is_container(path: Path) -> bool:
     """Whether a path holds files: a folder, a zip (but not an npz), or a pattern."""
     if path.is_file():
         zipped = path.suffix.lower() == ".zip" or zipfile.is_zipfile(path)
         return zipped and not path.name.lower().endswith((*PICTURES, *FIELDS))
-    return path.is_dir() or _pattern(path) is not None
+    return path.is_dir() or pattern_of(path) is not None
 
 
 @contextlib.contextmanager
@@ -118,7 +109,7 @@ def survey(path: Path) -> Iterator[Survey]:
         with _zip(path) as files:
             yield files
     else:
-        folder, pattern = _pattern(path) or (path, "")
+        folder, pattern = pattern_of(path) or (path, "")
         files = _folder(folder)
         kept = {name: shown for name, shown in files.shown.items() if _matches(pattern, name)}
         if not kept:
@@ -259,16 +250,6 @@ def _member(archive: zipfile.ZipFile, name: str, length: int) -> IO[bytes]:
 def _plain(name: str) -> str:
     """A zip member's name made into a key, neither absolute nor upwards; no file is ever written under it."""
     return "/".join(part for part in name.replace("\\", "/").split("/") if part not in ("", ".", ".."))
-
-
-def _pattern(path: Path) -> tuple[Path, str] | None:
-    """A folder that is there and a pattern below it, where a path has ``*`` or ``?`` in it."""
-    parts = path.parts
-    wild = next((i for i, part in enumerate(parts) if "*" in part or "?" in part), None)
-    if wild is None:
-        return None
-    folder = Path(*parts[:wild])
-    return (folder, "/".join(parts[wild:])) if folder.is_dir() else None
 
 
 def _matches(pattern: str, name: str) -> bool:

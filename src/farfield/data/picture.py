@@ -17,7 +17,7 @@ from torch import Tensor
 
 from farfield.core.artifact import Images, write_bytes
 from farfield.core.error import FarfieldError, NonFiniteError
-from farfield.core.note import say
+from farfield.core.note import fitted, say
 from farfield.core.provenance import Provenance
 from farfield.data.file_name import file_names
 
@@ -82,6 +82,7 @@ def say_fit(name: str, sizes: Iterable[Sequence[int]], shape: Sequence[int], red
     """
     channels, height, width = checked_shape(shape)
     distinct = sorted({tuple(size) for size in sizes}, key=lambda size: (size[0] * size[1], size))
+    fitted(((h, w) for h, w, _ in distinct), (height, width))
     done = []
     if any((h, w) != (height, width) for h, w, _ in distinct):
         cuts = [(h, w, *_cut(h, w, height, width, "center-crop")[:2]) for h, w, _ in distinct]

@@ -28,11 +28,13 @@ import math
 from abc import ABC, abstractmethod
 from itertools import chain
 from typing import Literal, get_args
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
 
 from farfield.core.error import FarfieldError
+from farfield.core.memory import Rows
 from farfield.diffusion.codec import Codec
 from farfield.diffusion.flow import FlowSchedule
 from farfield.diffusion.schedule import Schedule
@@ -148,10 +150,16 @@ class NetworkDenoiser(Denoiser):
         return 1 + sigma**-2 if self.prediction == "v" else self.scaling(sigma)[1] ** -2
 
 
+_rows: WeakKeyDictionary[nn.Module, Rows] = WeakKeyDictionary()
+"""Of networks that were too large for a batch."""
+
+
 def evaluate(
     network: nn.Module, x: Tensor, time: Tensor, label: int | Tensor | None = None, augment: Tensor | None = None
 ) -> Tensor:
     """Call a network in its own precision; answer in the caller's, without the learned variance.
+
+    Where memory is out the rows are given to it in halves: an answer depends on its own row alone.
 
     Args:
         label: one class for all rows, or ``[B]``.
@@ -167,7 +175,16 @@ def evaluate(
         label = torch.as_tensor(label, dtype=torch.long, device=x.device)
         arguments.append(label.expand(len(x)))
     conditions = {} if augment is None else {"augment": augment.to(first.dtype)}
-    output: Tensor = network(*arguments, **conditions).to(x.dtype)
+
+    def some(rows: slice) -> Tensor:
+        answer: Tensor = network(*(a[rows] for a in arguments), **{key: a[rows] for key, a in conditions.items()})
+        return answer.to(x.dtype)
+
+    if network.training or len(x) < 2:  # a training holds on to what it computed of all rows anyway
+        output = some(slice(None))
+    else:
+        parts = _rows.setdefault(network, Rows()).parts(len(x), some)
+        output = parts[0] if len(parts) == 1 else torch.cat(parts)
     channels = x.shape[1]
     if output.shape[1] == 2 * channels:
         output = output[:, :channels]

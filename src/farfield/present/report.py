@@ -16,9 +16,9 @@ from farfield.command.result import from_json
 from farfield.core.artifact import read_json, write_bytes
 from farfield.core.error import FarfieldError
 from farfield.core.provenance import Provenance
-from farfield.core.score import Score
 from farfield.data.picture import png
 from farfield.present import plot, words
+from farfield.present.frame import templates as templates
 from farfield.present.page import Content, Picture, Section, model_name
 
 
@@ -70,7 +70,7 @@ class _Page:
 
     def html(self) -> str:
         content = self._content()
-        self.lines = content.lines
+        self.lines = content.lines or content.verdict[:1]
         html: str = (
             templates()
             .get_template("frame.html.jinja")
@@ -172,13 +172,3 @@ def _object(path: Path) -> dict[str, Any]:
             f"{path}: expected a JSON object written by farfield, found {type(content).__name__}; run the command again"
         )
     return content
-
-
-def templates() -> Any:
-    from jinja2 import Environment, PackageLoader
-
-    environment = Environment(
-        loader=PackageLoader("farfield", "present"), autoescape=True, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.tests["score"] = lambda value: isinstance(value, Score)
-    return environment

@@ -9,6 +9,7 @@ from pathlib import PurePath
 from typing import Any
 
 from farfield.core.score import Score
+from farfield.data.held import is_array_name
 
 SETS = {
     "real": "real images",
@@ -164,7 +165,9 @@ def setting(value: Any) -> str:
 
 
 def short(source: Any) -> str:
-    """A path's last part; a name as it is."""
+    """A path's last part; a name as it is, but that of an array, which tells nobody anything."""
+    if is_array_name(source):
+        return "given images"
     return PurePath(str(source)).name or str(source)
 
 

@@ -2,81 +2,90 @@
 
 from __future__ import annotations
 
-import inspect
 import json
-from collections.abc import Callable
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from farfield.command.commands import Command
 from farfield.command.result import Result
-from farfield.command.settings import Settings, help_of, leaves
+from farfield.command.settings import Settings
 from farfield.command.shared import Printing
 from farfield.core import note
+from farfield.core.error import DryRun, OtherRunError
+from farfield.core.progress import metered
+from farfield.core.run_folder import check_place, is_free
+from farfield.core.terminal import tell
+from farfield.study.folder import usable
 
 
 @dataclass(frozen=True)
 class Done:
-    """What a command ends with: its result, and the lines to print, from the main process alone."""
+    """What a command ends with: its result; the lines to print, from the main process alone; the run's folder; its page."""
 
     result: Any
     lines: list[str]
+    folder: Path | None = None
+    page: Path | None = None
 
 
 @note.kept()
-def perform(command: Command, settings: Settings, out: Path | None = None, *, quiet: bool = False) -> Done:
+def perform(
+    command: Command,
+    settings: Settings,
+    out: Path | None = None,
+    *,
+    quiet: bool = False,
+    dry_run: bool = False,
+    drawn: bool = True,
+) -> Done:
     """Do what the settings say; of a command with a page, write that too.
 
     Args:
-        out: the run folder, of a command that has one.
+        out: the run folder, of a command that has one; the next free one, or that of the same settings, if not given.
+        dry_run: stop before the run is begun, and say what it would do.
+        drawn: False leaves the page undrawn.
     """
-    study = command.load_study()
+    from farfield.study.look import look
+
+    look(settings)
     if command.result is None:
-        result = study(settings)
+        result = command.load_study()(settings)
         as_json = getattr(settings, "printing", Printing()).as_json
         return Done(result, [json.dumps(result.to_json(), indent=1, default=str) if as_json else str(result)])
-    folder = Path(out or command.folder)
-    result = study(settings, folder, quiet=quiet)
+    try:
+        with metered(dry_run):
+            result, folder = _run(command, settings, out, quiet)
+    except DryRun as run:
+        return Done(None, [str(run)])
     from farfield.core.runtime import Ranks
 
     main = Ranks.current().main
     if not isinstance(result, Result):  # nothing was finished: lines to print
-        return Done(result, result if main else [])
+        return Done(result, result if main else [], folder)
     written = command.load_page()
-    if written is None or not main:
-        return Done(result, [str(folder)] if main else [])
+    if written is None or not main or not drawn:
+        return Done(result, [], folder, folder if main else None)
     if not command.drawn:
-        return Done(result, [*written(folder, result).lines, str(folder)])
+        return Done(result, list(written(folder, result).lines), folder, folder)
     from farfield.present.report import draw
 
     page, lines = draw(folder, command)
-    return Done(result, [*lines, str(page)])
+    return Done(result, list(lines), folder, page)
 
 
-def function(command: Command) -> Callable[..., Any]:
-    """The command as a function: arguments in their order, options by name, with its result as what is returned."""
-    fields = leaves(command.settings)
-    names = [leaf.name for leaf in fields if leaf.argument]
-
-    def called(*arguments: Any, **options: Any) -> Any:
-        bound = signature.bind(*arguments, **options).arguments
-        run = {name: bound.pop(name, None) for name in ("out", "quiet") if command.result is not None}
-        return perform(command, command.settings.of(**bound), run.get("out"), quiet=bool(run.get("quiet"))).result
-
-    parameters = [
-        inspect.Parameter(
-            leaf.name,
-            inspect.Parameter.POSITIONAL_OR_KEYWORD if leaf.argument else inspect.Parameter.KEYWORD_ONLY,
-            default=inspect.Parameter.empty if leaf.required else leaf.default,
-            annotation=leaf.kind,
-        )
-        for leaf in sorted(fields, key=lambda leaf: (leaf.name not in names, not leaf.required))
-    ]
-    if command.result is not None:
-        for name, default in (("out", Path(command.folder)), ("quiet", False)):
-            parameters.append(inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default))
-    signature = inspect.Signature(parameters)
-    called.__name__, called.__doc__ = command.name.replace(" ", "_"), help_of(command.settings)
-    called.__signature__ = signature  # type: ignore[attr-defined]
-    return called
+def _run(command: Command, settings: Settings, out: Path | None, quiet: bool) -> tuple[Any, Path]:
+    """A run's result and folder."""
+    if out is not None:
+        check_place(out)
+        return command.load_study()(settings, out, quiet=quiet), out
+    for folder in usable(base := Path(command.folder), settings):
+        if folder != base and os.environ.get("RANK", "0") == "0":
+            tell(f"farfield: {base} holds another run; this one goes to {folder}")
+        try:
+            return command.load_study()(settings, folder, quiet=quiet), folder
+        except OtherRunError:  # the same settings on other data
+            if is_free(folder) or os.environ.get("WORLD_SIZE", "1") != "1":
+                raise
+    raise AssertionError("there is always a folder that is free")

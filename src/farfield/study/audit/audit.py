@@ -16,6 +16,7 @@ from farfield.audit.similarity import paired
 from farfield.audit.stored import in_memory
 from farfield.audit.threshold import calibrate
 from farfield.checkpoints.load import model_digest
+from farfield.checkpoints.place import is_empirical
 from farfield.command.audit import Audit, AuditResult, Subject
 from farfield.command.facts import SourceFacts
 from farfield.command.generate import Generate, Sampling
@@ -28,10 +29,13 @@ from farfield.core.seeds import show_numbers
 from farfield.data.image_set import ImageSet
 from farfield.data.samples import open_image_set
 from farfield.data.subset import shuffled
+from farfield.diffusion.solver import find_solver
 from farfield.study.audit.audit_sets import holds_fields, is_model, open_sets, seeds_of
 from farfield.study.audit.evidence import distances_of, duplicates_of, judged, notes_on, other_model, strangers
 from farfield.study.audit.gl import Beside, compare
 from farfield.study.bench.likeness import describe, find_thresholds, named
+from farfield.study.bench.numerics import load_model
+from farfield.study.bench.opening import Work
 from farfield.study.bench.run import Run
 from farfield.study.model.generate import generate
 
@@ -83,6 +87,7 @@ def audit(settings: Audit, out: Path, *, quiet: bool = False) -> AuditResult:
         settings,
         {**real, "samples": given, **opened, **{folder: model_digest(name) for folder, name in models.items()}},
         quiet,
+        _work(models, sampling, len(seeds or ())),
         seeds=show_numbers(seeds) if seeds else None,
         limit=limit,
         descriptor=named(likeness, real.values()),
@@ -137,6 +142,17 @@ def audit(settings: Audit, out: Path, *, quiet: bool = False) -> AuditResult:
         )
 
     return run.finish_on_main(AuditResult, work)
+
+
+def _work(models: Mapping[str, str], sampling: Sampling, n: int) -> Work | None:
+    """What models have to make; the first alone is measured."""
+    names = [name for name in models.values() if not is_empirical(name)]
+    if not names:
+        return None
+    compute = sampling.loading
+    loading = Loading(compute.batch_size, compute.device, compute.dtype, max(sampling.labels, default=None))
+    plan = {"generating": float(n * len(names) * (find_solver(sampling.rule).calls(sampling.steps) + 1))}
+    return Work(load_model(names[0], loading), loading.batch_size, plan, n * len(names))
 
 
 def _check_enough(real: Mapping[str, ImageSet], likeness: Likeness, published: float | None) -> None:

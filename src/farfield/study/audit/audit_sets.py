@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 import numpy as np
 
 from farfield.audit.generalization import row_digests
-from farfield.checkpoints.empirical import is_empirical
-from farfield.checkpoints.load import is_bundled
-from farfield.checkpoints.mixer_published import is_published
+from farfield.checkpoints.place import holds_model
+from farfield.checkpoints.place import is_model as is_model
 from farfield.core.artifact import read_json
 from farfield.core.error import FarfieldError
 from farfield.data.bundled import is_domain
@@ -21,9 +19,6 @@ from farfield.data.picture import some
 from farfield.data.samples import open_image_set, seed_keys
 from farfield.data.science import field_files, load_fields, locate
 from farfield.study.bench.domain import Physical
-
-MODEL_PARTS = ("model_index.json", "unet", "model.json", "snapshots")
-"""What lies in a folder that holds a model."""
 
 IN_UNITS = "physical/samples.npz"
 """Where a run on physical data leaves what it made, in physical units."""
@@ -55,12 +50,6 @@ def open_sets(subject: str, training: str, heldout: str | None = None, limit: in
     return sets
 
 
-def is_model(name: str) -> bool:
-    """Whether a name is that of a model, and not of a set of images; what is not there may be a hub id."""
-    absent = not Path(name).expanduser().exists() and not is_domain(name)
-    return _holds_model(name) or (absent and re.fullmatch(r"[A-Za-z0-9][\w.-]*/[\w.-]+", name) is not None)
-
-
 def holds_fields(source: str) -> bool:
     """Whether a source holds physical fields; those of a bundled domain are images too."""
     return not is_domain(source) and is_physical(source)
@@ -77,21 +66,11 @@ def seeds_of(samples: ImageSet, source: str) -> list[int]:
     return [int(key) for key in samples.keys]
 
 
-def _holds_model(name: str) -> bool:
-    folder = Path(name).expanduser()
-    return (
-        is_bundled(name)
-        or is_empirical(name)
-        or is_published(name)
-        or any((folder / part).exists() for part in MODEL_PARTS)
-    )
-
-
 def _check_real(source: str, what: str) -> None:
     """Refuse what a model has made: perhaps the arguments are in each other's place."""
     config = Path(source).expanduser() / "config.json"
     request = read_json(config).get("request", {}) if config.is_file() else {}
-    if "command" in request or _holds_model(source):
+    if "command" in request or holds_model(source):
         kind = f"a run of farfield {request['command']}" if "command" in request else "a model"
         raise FarfieldError(
             f"{source}: expected {what} images, found {kind}; what is judged comes first, then what it was trained on"

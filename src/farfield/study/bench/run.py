@@ -16,14 +16,18 @@ from torch import Tensor
 
 import farfield
 from farfield.command.result import Result, from_json, to_json
-from farfield.command.settings import Settings, command_line
+from farfield.command.settings import Settings, command_line, leaves
 from farfield.core import note
 from farfield.core.artifact import Artifact, Store, chunks, read_json, write_json
-from farfield.core.disk import PREFIX, sweep, write_bytes, writing
-from farfield.core.error import DamagedError, FarfieldError, FarfieldWarning
+from farfield.core.disk import sweep, write_bytes, writing
+from farfield.core.error import DamagedError, DryRun, FarfieldError, FarfieldWarning, OtherRunError
 from farfield.core.hold import Hold, check_holds
+from farfield.core.progress import current
 from farfield.core.provenance import Provenance
+from farfield.core.run_folder import DIGEST, check_place, differences
 from farfield.core.runtime import Advance, Ranks, progress
+from farfield.core.terminal import tell
+from farfield.study.bench.opening import Work, what_it_takes, what_was_read
 
 A = TypeVar("A", bound=Artifact)
 R = TypeVar("R", bound=Result)
@@ -52,6 +56,7 @@ class Run:
         request: its settings, JSON values only.
         inputs: every source and model, by content: it joins the request as ``<name>_digest``, so that a file which has
             changed under its name is never taken for the one that the folder's numbers come from.
+        options: what refusals call the keys of the request.
 
     Raises:
         FarfieldError: the folder is another run's, or another process works in it.
@@ -65,12 +70,15 @@ class Run:
         inputs: Inputs,
         quiet: bool = False,
         line: str | None = None,
+        options: Mapping[str, str] | None = None,
     ):
         self.folder = folder
         self.quiet = quiet
         self.line = line
+        self.options = options or {}
+        self.read = ""
         self.ranks = Ranks.current()
-        contents = {f"{name}_digest": _digest(given) for name, given in inputs.items()}
+        contents = {f"{name}{DIGEST}": _digest(given) for name, given in inputs.items()}
         # as it will be read: lists, no tuples
         self.request = json.loads(json.dumps({"command": command, **request, **contents}))
         if self.ranks.main:
@@ -82,10 +90,37 @@ class Run:
             self._hold = Hold(self._config, alone=False)
 
     @classmethod
-    def of(cls, folder: Path, settings: Settings, inputs: Inputs, quiet: bool = False, **resolved: Any) -> Run:
-        """Of a command's settings; ``resolved`` is what some became once data and model were known (`Settings.request`)."""
+    def of(
+        cls,
+        folder: Path,
+        settings: Settings,
+        inputs: Inputs,
+        quiet: bool = False,
+        work: Work | None = None,
+        **resolved: Any,
+    ) -> Run:
+        """Of a command's settings; says what was read and is about to be done, and ends there if it is a dry run.
+
+        Args:
+            work: by which the time that is left is told.
+            resolved: what some settings became once data and model were known (`Settings.request`).
+
+        Raises:
+            DryRun: nothing more than that was wanted.
+        """
         line = command_line(settings, "-o", str(folder))
-        return cls(folder, settings.command(), settings.request(**resolved), inputs, quiet, line)
+        options = {leaf.option.key or leaf.name: leaf.said for leaf in leaves(type(settings))}
+        read, meter = what_was_read(inputs, work.made if work else 0), current()
+        if meter.dry:
+            raise DryRun("; ".join(filter(None, [read, what_it_takes(work) if work else ""])) or "nothing is read")
+        run = cls(folder, settings.command(), settings.request(**resolved), inputs, quiet, line, options)
+        run.read = read
+        if run.ranks.main and not quiet and not meter.opened and not (folder / "summary.json").exists():
+            meter.expect(work.plan if work else {})
+            if said := "; ".join(filter(None, [read, what_it_takes(work) if work else ""])):
+                tell(said)
+        meter.opened = True
+        return run
 
     @property
     def _config(self) -> Path:
@@ -94,23 +129,12 @@ class Run:
     def _claim(self) -> None:
         """Take the folder for this request, or refuse it untouched."""
         with writing(self.folder):
-            if self.folder.is_file():
-                raise FarfieldError(f"{self.folder}: a file; expected a folder for the run, choose another with -o")
+            check_place(self.folder)
             if not self._config.exists():
-                if self.folder.is_dir():
-                    self._check_empty()
                 check_holds(self.folder.parent)  # not its own: a run that is over may have been deleted
                 self.folder.mkdir(parents=True, exist_ok=True)
                 write_bytes(self._config, self._begun(), new=True)
         self._compare()
-
-    def _check_empty(self) -> None:
-        others = any(not p.name.startswith(PREFIX) for p in self.folder.iterdir())
-        if others and not self._config.exists():  # another process may just have begun
-            raise FarfieldError(
-                f"{self.folder}: not empty and not a farfield run (no config.json); choose another folder with -o, or empty "
-                "this one"
-            )
 
     def _begun(self) -> bytes:
         versions = {
@@ -138,17 +162,11 @@ class Run:
             raise FarfieldError(
                 f"{self._config}: not the configuration of a farfield run; choose another folder with -o"
             )
-        changed = sorted(
-            (k for k in {*before, *self.request} if before.get(k) != self.request.get(k)),
-            key=lambda k: (k != "command", k.endswith("_digest"), k),
-        )
-        if changed:
-            first = changed[0]
-            was, now = (repr(r.get(first))[:80] for r in (before, self.request))
-            change = f"other settings ({first} was {was}, now {now}); give the same command to continue it"
-            if first.endswith("_digest"):
-                change = f"other data under the same names ({first} was {was[:14]}…, now {now[:14]}…); bring those back to go on"
-            raise FarfieldError(f"{self.folder}: holds a run with {change}, or give another folder with -o")
+        if changed := differences(before, self.request, self.options):
+            back = "bring those back" if changed.startswith("other data") else "give the same command"
+            raise OtherRunError(
+                f"{self.folder}: holds a run with {changed}; {back} to continue it, or another folder with -o"
+            )
 
     def check(self) -> None:
         """Raise MachineError if the folder was deleted under the run."""
@@ -162,7 +180,8 @@ class Run:
     def finish(self, result: R) -> R:
         """End the run: ``summary.json`` of the result, with the command, the version, what was said of the data, and the cost."""
         summary = {"command": self.request["command"], "farfield": farfield.__version__, **to_json(result)}
-        summary = {**summary, "reading": note.said(), "cost_seconds": summary.get("cost_seconds", self.cost())}
+        summary |= {"read": self.read} if self.read else {}
+        summary |= {"reading": note.said(), "cost_seconds": summary.get("cost_seconds", self.cost())}
         if self.ranks.main:
             write_json(self.folder / "summary.json", summary)
         self.ranks.wait()

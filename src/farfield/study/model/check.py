@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
@@ -12,19 +13,24 @@ from torch import Tensor
 
 from farfield.checkpoints import flow, foreign
 from farfield.checkpoints.checkpoint import Answers
-from farfield.checkpoints.load import split_name
 from farfield.checkpoints.native import DESCRIPTION, is_native
+from farfield.checkpoints.own_name import is_given
+from farfield.checkpoints.place import split_name
 from farfield.command.inspect import Inspect
 from farfield.command.shared import Loading
 from farfield.core.artifact import Score
-from farfield.core.error import FarfieldError
+from farfield.core.error import FarfieldError, FarfieldNote, FarfieldWarning
+from farfield.core.note import say
 from farfield.core.runtime import progress, resolve_device
 from farfield.data.image import list_keys, load_images
 from farfield.data.subset import shuffled
 from farfield.diffusion.denoiser import Denoiser, NetworkDenoiser
-from farfield.diffusion.reading import Reading, Readings
-from farfield.diffusion.sanity import Sanity, Tried, examine, first_look, levels
+from farfield.diffusion.own import Called, own_remedy
+from farfield.diffusion.reading import Reading, Readings, readings
+from farfield.diffusion.sanity import MATTERS, Sanity, Tried, examine, first_look, levels
+from farfield.diffusion.schedule import DiscreteSchedule
 from farfield.diffusion.units import Rescaled
+from farfield.present.words import short
 from farfield.study.bench.numerics import load_model
 from farfield.study.model.description import Description, describe
 
@@ -71,16 +77,92 @@ def check(settings: Inspect) -> Checked:
     answers = foreign.kept_answers(description.path) if description.path.is_file() else {}
     denoiser = _denoiser(model, description, answers, label, place)
     groups = [_present(denoiser, description), *_alternatives(model, description, answers, label, place)]
+    source, sanity = tried(denoiser, groups, data, settings.limit, quiet=quiet)
+    return Checked(source, sanity, tuple(_sentences(sanity, description, source)))
+
+
+def tried(
+    denoiser: Denoiser,
+    groups: Sequence[Readings],
+    data: str | None = None,
+    limit: int | None = None,
+    *,
+    quiet: bool = False,
+) -> tuple[str, Sanity]:
+    """A model in all of these readings, the present one first: on what it was tried, and what was found."""
     sigmas = levels(denoiser.schedule)
     glance = {s: _pictures(s, denoiser, 0, GLANCE) for s in ([data] if data else DOMAINS)}
     total = sum(len(group.names) for group in groups) * GLANCES * sum(map(len, glance.values()))
     with progress("first look", total, quiet=quiet) as advance:
         source, keep = first_look(groups, glance, levels(denoiser.schedule, GLANCES), report=advance)
-    n = settings.limit or max(4, min(16, 16 * 64**2 // (description.image_shape[1] * description.image_shape[2])))
+    height, width = denoiser.image_shape[1:]
+    n = limit or max(4, min(16, 16 * 64**2 // (height * width)))
     x0 = _pictures(source, denoiser, 0 if data else GLANCE, n)
     with progress("checking", len(keep) * len(sigmas) * len(x0), quiet=quiet) as advance:
-        sanity = examine(groups, x0, sigmas, keep=keep, report=advance)
-    return Checked(source, sanity, tuple(_sentences(sanity, description, source)))
+        return source, examine(groups, x0, sigmas, keep=keep, report=advance)
+
+
+def check_own(denoiser: Denoiser, data: str | None = None) -> None:
+    """Refuse a module that was wrapped in a wrong reading; what is not sure is said.
+
+    Raises:
+        FarfieldError: another reading denoises far better: which.
+    """
+    inner = denoiser.inner if isinstance(denoiser, Rescaled) else denoiser
+    if not isinstance(inner, NetworkDenoiser) or not isinstance(inner.network, Called):
+        raise FarfieldError(f"{type(inner).__name__}: expected a module that was wrapped")
+    if denoiser.image_shape[0] not in (1, 3) and data is None:
+        say(
+            f"{denoiser.image_shape[0]} channels: no bundled picture has as many, so the reading was not checked; give data="
+        )
+        return
+    steps = len(inner.schedule.levels) if isinstance(inner.schedule, DiscreteSchedule) else None
+    name = type(inner.network.module).__name__
+    own = denoiser if isinstance(denoiser, Rescaled) else inner
+    groups = [Readings.of(own, doubled=inner.network.doubled)]
+    if own is not inner:
+        groups.append(_unscaled(inner))
+    with warnings.catch_warnings():
+        if data is None:  # how the bundled pictures are brought to size is nobody's concern
+            warnings.simplefilter("ignore", FarfieldNote)
+        found, sanity = tried(denoiser, groups, data, quiet=True)
+        source = short(found)
+    present, better = sanity.present, _plainest(sanity)
+    far = "of the error of the best multiple of the noisy image"
+    if better is not None:
+        raise FarfieldError(
+            f"{name}: denoises {source} far better with {better.name} ({_shown(better.ratio)} {far}) than as it is read "
+            f"({_shown(present.ratio)}): wrap it with {own_remedy(better.changes, steps)}, or with check=False as it is"
+        )
+    if _high(present.ratio) < 1 and present.finite and not sanity.open:
+        say(f"{name}: denoises {source} as it is read, {_shown(present.ratio)} {far}")
+    elif sanity.open:
+        say(
+            f"{name}: undecided between this reading and {'; '.join(t.name for t in sanity.open)}; give data= it was trained on"
+        )
+    else:
+        warnings.warn(
+            f"{name}: denoises no better than a multiple of the noisy image ({_shown(present.ratio)} {far}), as it is read or "
+            f"otherwise; not trained, or {source} is too far from what it was trained on: give such images as data=",
+            FarfieldWarning,
+            stacklevel=2,
+        )
+
+
+def _unscaled(inner: NetworkDenoiser) -> Readings:
+    """Every reading of a module whose images are said to be of another range, with images in [-1, 1]."""
+    every = [
+        Reading({"images": "[-1, 1]", **r.changes}, r.denoiser) for r in readings(inner) if "images" not in r.changes
+    ]
+    return Readings(tuple(r.name for r in every), lambda: every)
+
+
+def _plainest(sanity: Sanity) -> Tried | None:
+    """Of the readings that are better than the present one, and about as good as the best, that which changes least."""
+    if (best := sanity.better) is None:
+        return None
+    near = [t for t in sanity.others if t.ratio.value <= MATTERS * best.ratio.value]
+    return min(near, key=lambda t: (len(t.changes), t.ratio.value))
 
 
 def _denoiser(
@@ -165,6 +247,8 @@ def _high(score: Score) -> float:
 
 def _remedy(better: Tried, description: Description) -> str:
     """How to have a model read in another way."""
+    if is_given(description.model):
+        return f"wrap it with {own_remedy(better.changes, description.schedule['steps'])}"
     if description.path.is_file():
         chosen = " ".join(f"--set {what}={value}" for what, value in better.changes.items())
         try:

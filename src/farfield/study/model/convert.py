@@ -13,8 +13,9 @@ from torch import nn
 import farfield
 from farfield.checkpoints import foreign
 from farfield.checkpoints.checkpoint import Answers
-from farfield.checkpoints.load import open_network, split_name
+from farfield.checkpoints.load import open_network
 from farfield.checkpoints.native import DESCRIPTION, ORIGIN, WEIGHTS, Blueprint, save_model
+from farfield.checkpoints.place import split_name
 from farfield.command.convert import Convert
 from farfield.command.text import as_pairs
 from farfield.core.artifact import read_json

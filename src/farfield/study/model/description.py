@@ -10,15 +10,18 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
+import torch
 from torch import nn
 
 from farfield.checkpoints import foreign, hub, latent, parts
 from farfield.checkpoints.card import Card, card_of_file, find_card
 from farfield.checkpoints.checkpoint import Answers, Checkpoint, Finding, Question
-from farfield.checkpoints.empirical import is_empirical
 from farfield.checkpoints.file.stored import State, Stored
-from farfield.checkpoints.load import is_bundled, locate, model_digest, split_name
+from farfield.checkpoints.given import given_model
+from farfield.checkpoints.load import model_digest
 from farfield.checkpoints.native import WEIGHTS, Blueprint, is_native, read_blueprint
+from farfield.checkpoints.own_name import is_given
+from farfield.checkpoints.place import is_bundled, is_empirical, locate, split_name
 from farfield.checkpoints.recognised import UnreadError
 from farfield.checkpoints.wrapped import alone
 from farfield.core.download import file_sha256, recorded_sha256
@@ -97,6 +100,8 @@ def describe(
         raise FarfieldError(
             f"{model}: the denoiser of a data set has no file and no network; expected a model with weights"
         )
+    if is_given(model):
+        return _of_own(model)
     bare, part = split_name(model)
     path = locate(bare)
     if path.is_file():
@@ -186,6 +191,41 @@ def _of_file(model: str, checkpoint: Checkpoint) -> Description:
         licence=licence_of(model, checkpoint.path),
         findings=checkpoint.findings,
         questions=checkpoint.questions,
+    )
+
+
+def _of_own(model: str) -> Description:
+    """A module of the user's own, as farfield.wrap was told to read it."""
+    denoiser = given_model(model)
+    inner = next((m for m in denoiser.modules() if isinstance(m, NetworkDenoiser)), None)
+    schedule, weights = denoiser.schedule, list(denoiser.parameters())
+    steps = len(inner.schedule.levels) if inner and isinstance(inner.schedule, DiscreteSchedule) else None
+    return Description(
+        model=model,
+        path=Path(model),
+        family="your own network",
+        architecture=model,
+        network={"out_channels": 2 * denoiser.shape[0]}
+        if any(getattr(m, "doubled", False) for m in denoiser.modules())
+        else {},
+        parameters=sum(p.numel() for p in weights),
+        dtype=str(weights[0].dtype if weights else torch.float32).removeprefix("torch."),
+        size=sum(p.numel() * p.element_size() for p in weights),
+        prediction=_prediction(inner) if inner else "the image",
+        schedule={
+            "levels": f"{steps} time steps" if steps else "continuous",
+            "sigma_min": schedule.sigma_min,
+            "sigma_max": schedule.sigma_max,
+            "steps": steps,
+            "open_end": schedule.open_end,
+        },
+        shape=denoiser.shape,
+        image_shape=denoiser.image_shape,
+        classes=0,
+        sha256=model_digest(model),
+        licence=None,
+        findings=(Finding("reading", "as farfield.wrap was told", "--check runs it"),),
+        questions=(),
     )
 
 

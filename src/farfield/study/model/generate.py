@@ -29,6 +29,7 @@ from farfield.diffusion.solver import Churn, check_noise, find_solver
 from farfield.present.sheet import grid
 from farfield.study.bench.carrier import Carrier
 from farfield.study.bench.numerics import load_model, model_facts
+from farfield.study.bench.opening import Work
 from farfield.study.bench.run import Run
 from farfield.unseen.method import Method
 
@@ -57,19 +58,20 @@ def generate(settings: Generate, out: Path, *, quiet: bool = False) -> GenerateR
         )
     sigmas = denoiser.schedule.sigmas(sampling.steps, sampling.sigma_max, sampling.sigma_min)
     shown = show_numbers(seeds)
-    run = Run.of(out, settings, {"model": model_digest(model)}, quiet, seeds=shown, **sampling.asked())
+    calls = solver.calls(sampling.steps) + 1
+    work = Work(denoiser, sampling.loading.batch_size, {"generating": calls * len(seeds)}, len(seeds))
+    run = Run.of(out, settings, {"model": model_digest(model)}, quiet, work, seeds=shown, **sampling.asked())
     keys, carrier = [str(s) for s in seeds], Carrier(denoiser, sigmas, Method(solver=solver.name))
-    work = partial(carrier.sample, eta=sampling.eta, churn=churn, labels=sampling.labels)
+    sample = partial(carrier.sample, eta=sampling.eta, churn=churn, labels=sampling.labels)
     if sampling.form == "png":
-        _fill_pngs(run, keys, sampling, work)
+        _fill_pngs(run, keys, sampling, sample)
     else:
-        run.compute(SAMPLES, Images, keys, sampling.loading.batch_size, work, "generating", sampling.steps)
+        run.compute(SAMPLES, Images, keys, sampling.loading.batch_size, sample, "generating", sampling.steps)
     if run.ranks.main:
         if sampling.form == "npz":
             _write_npz(run.store(SAMPLES, Images), out / "images.npz", run.provenance)
         sheet = grid(open_samples(out, limit=min(SHOWN, len(seeds))))
         write_bytes(out / "sheet.png", png(sheet, run.provenance.record()))
-    calls = solver.calls(sampling.steps) + 1
     return run.finish(
         GenerateResult(
             model=model_facts(run.request, denoiser),

@@ -12,8 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from farfield.checkpoints.load import locate, model_digest, open_network, split_name
+from farfield.checkpoints.load import model_digest, open_network
 from farfield.checkpoints.native import Blueprint, save_model, told_classes
+from farfield.checkpoints.place import locate, split_name
 from farfield.command.result import from_json, to_json
 from farfield.command.train import Architecture, LogRow, Optimization, Train, TrainedModel, TrainResult, Watch
 from farfield.core.artifact import made_again, read_json, write_bytes, write_json

@@ -22,6 +22,7 @@ from farfield.study.bench.domain import MOST_REFERENCES, Split, open_domain
 from farfield.study.bench.labels import Labels
 from farfield.study.bench.measure import SHOWN, descriptions, geometry, identities, measure
 from farfield.study.bench.numerics import model_facts, open_model
+from farfield.study.bench.opening import Work
 from farfield.study.bench.physical import compare, describe_fields, write_fields
 from farfield.study.bench.run import Run
 from farfield.study.bench.units import units_of
@@ -65,6 +66,7 @@ def expand(settings: Expand, out: Path, *, quiet: bool = False) -> ExpandResult:
         settings,
         {"model": model_digest(settings.model), **domain.inputs("examples")},
         quiet,
+        _work(settings, denoiser, len(given)),
         count=len(given),
         level=settings.sigma if isinstance(settings.sigma, str) else "usual",
         sigma=numerics.sigma,
@@ -191,6 +193,26 @@ def expand(settings: Expand, out: Path, *, quiet: bool = False) -> ExpandResult:
             evaluations=sampler_calls(sampler, len(given), n, numerics, each, searched=searched or (), chooser=chooser),
         )
     )
+
+
+def _work(settings: Expand, denoiser: Denoiser, count: int) -> Work:
+    """By the labels of its bars; a search of levels is taken to end at the second."""
+    numerics, sampler, n = settings.numerics, settings.sampler, settings.n
+    calls = sampler_calls(
+        replace(sampler, sampler="sdedit") if sampler.sampler == "auto" else sampler, count, n, numerics
+    )
+    plan: dict[str, float] = {"calibrating": calls["calibration"]} if sampler.calibrate else {}
+    if settings.sigma in ("usual", "auto") and sampler.sampler in ("auto", *DESCENTS):
+        plan["trying"] = 2 * max(32, min(150, count)) * (numerics.steps + 1)
+    if calls["inversion"]:
+        plan |= {"inverting": calls["inversion"], "reconstructing": calls["inversion"]}
+        plan["certifying"] = 2 * min(count, 16) * (numerics.steps + 1)
+    if "choice" in calls:
+        plan["choosing"] = calls["choice"]
+    plan |= {"sampling": calls["sampling"], "the model's own samples": n * (numerics.steps + 1)}
+    if settings.control and sampler.network:
+        plan["sampling without"] = n
+    return Work(denoiser, numerics.loading.batch_size, plan, n)
 
 
 def _notes(settings: Expand, sampler: Sampler, chooser: Chooser | None, channels: int, held: bool) -> list[str]:

@@ -8,10 +8,12 @@ from farfield.checkpoints.load import model_digest
 from farfield.command.reconstruct import Budget, ImageTrip, Invert, Reconstruct, ReconstructResult
 from farfield.core.artifact import Images, Latents, save, write_json
 from farfield.data.picture import save_pngs
+from farfield.diffusion.denoiser import Denoiser
 from farfield.study.bench.carrier import Carrier, describe_trip
 from farfield.study.bench.domain import Physical, open_source
 from farfield.study.bench.measure import spread
 from farfield.study.bench.numerics import open_model
+from farfield.study.bench.opening import Work
 from farfield.study.bench.physical import describe_fields
 from farfield.study.bench.run import Run
 from farfield.study.bench.units import units_of
@@ -37,7 +39,7 @@ def reconstruct(settings: Invert, out: Path, *, quiet: bool = False) -> Reconstr
     images, physical = domain.examples, domain.physical
     inputs = {"model": model_digest(settings.model), **domain.inputs("images")}
     asked = {**settings.asked(), **settings.reading.asked(physical is not None)}
-    run = Run.of(out, settings, inputs, quiet, **asked)
+    run = Run.of(out, settings, inputs, quiet, _work(settings, denoiser, len(images), method), **asked)
     steps, searched = numerics.steps, None
     if method is None:
         method, steps, searched = search_method(run, denoiser, images, settings)
@@ -65,6 +67,17 @@ def reconstruct(settings: Invert, out: Path, *, quiet: bool = False) -> Reconstr
         if physical:
             write_json(out / "stretch.json", physical.stretch.to_json())
     return run.finish(result)
+
+
+def _work(settings: Reconstruct | Invert, denoiser: Denoiser, n: int, method: Method | None) -> Work:
+    """By the labels of its bars; what a search for a method takes is not foreseen."""
+    up, down = (method or Method("explicit", settings.numerics.solver)).calls(settings.numerics.steps)
+    plan: dict[str, float] = {"inverting": n * up}
+    if method is None or method.order is not None:
+        plan["certifying"] = 2 * min(n, 16) * up
+    if isinstance(settings, Reconstruct):
+        plan["decoding"] = n * down
+    return Work(denoiser, settings.loading.batch_size, plan)
 
 
 def _returned(
