@@ -130,7 +130,7 @@ def test_options_from_a_file_and_those_that_are_given_win(here):
     assert "cannot be read" in farfield("describe", "--config", "nowhere.toml").err
 
 
-def test_runs_are_listed_with_what_their_pages_say(here):
+def test_runs_are_listed_with_what_their_pages_say(here, monkeypatch):
     make_images(here / "images", 3)
     assert farfield("reconstruct", make_model(here / "model"), "images", "--steps", 4, "-q").code == 0
     described()
@@ -145,6 +145,11 @@ def test_runs_are_listed_with_what_their_pages_say(here):
     page = (here / "runs" / "index.html").read_text()
     assert 'href="reconstruct/report.html"' in page and f'src="{run["picture"].removeprefix("runs/")}"' in page
     assert "expected run folders" in farfield("runs", "model").err
+    opened = []
+    monkeypatch.setattr("webbrowser.open", opened.append)
+    for line in (("runs", "--open"), ("report", "runs/reconstruct", "--open"), ("describe", *QUICK, "--open")):
+        assert farfield(*line).code == 0
+    assert opened == [(here / "runs" / name).as_uri() for name in ("index.html", "reconstruct/report.html", "describe")]
 
 
 @pytest.mark.parametrize("name", COMMANDS)
