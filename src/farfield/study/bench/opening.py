@@ -74,7 +74,9 @@ def peak(device: torch.device) -> float:
 def what_was_read(inputs: Mapping[str, Any], made: int = 0) -> str:
     """``100 images of 423×423 → 32×32, 30 examples, 70 held out``; empty where nothing was."""
     counts = {
-        name: len(part) for name, part in inputs.items() if hasattr(part, "__len__") and not isinstance(part, str)
+        name: len(part)
+        for name, part in inputs.items()
+        if hasattr(part, "__len__") and not isinstance(part, str) and name != "mask"
     }
     parts: dict[str, int] = {}
     for name, count in counts.items():
@@ -99,4 +101,4 @@ def what_it_takes(work: Work) -> str:
         if seconds < 5400
         else f"{seconds / 3600:.1f} h"
     )
-    return f"about {'under 1 s' if seconds < 1 else took}" + (f", {memory / 1e9:.1f} GB" if memory else "")
+    return ("under 1 s" if seconds < 1 else f"about {took}") + (f", {memory / 1e9:.1f} GB" if memory else "")
