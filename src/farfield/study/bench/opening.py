@@ -85,9 +85,11 @@ def what_was_read(inputs: Mapping[str, Any], made: int = 0) -> str:
         parts[word] = parts.get(word, 0) + count
     said = [f"{count:,} {word}" for word, count in parts.items()] if len(parts) > 1 else []
     if total := sum(parts.values()):
-        shape = next((part.shape for name, part in inputs.items() if name in counts and hasattr(part, "shape")), None)
-        size = note.fit() or (f"{shape[-2]}×{shape[-1]}" if shape else "")
-        said.insert(0, f"{total:,} image{'s' * (total > 1)}" + (f" of {size}" if size else ""))
+        shapes = [part.shape for name, part in inputs.items() if name in counts and hasattr(part, "shape")]
+        pictures = not shapes or len(shapes[0]) == 3
+        size = (note.fit() or "×".join(map(str, shapes[0][-2:]))) if pictures and shapes else ""
+        word = "image" if pictures else "feature vector"
+        said.insert(0, f"{total:,} {word}{'s' * (total > 1)}" + (f" of {size}" if size else ""))
     return ", ".join([*said, *([f"{made:,} {'to make' if said else 'images to make'}"] if made else [])])
 
 
