@@ -21,8 +21,8 @@ OPTIONS = {name: {"--help"} for name in COMMANDS}
 """Of every command, former spellings aside."""
 for name, command in COMMANDS.items():
     OPTIONS[name] |= {flag for leaf in leaves(command.settings) for option in leaf.flags for flag in option.split("/")}
-    OPTIONS[name] |= {"--out", "--json", "--quiet", "--dry-run", "--open"} if command.result is not None else set()
-    OPTIONS[name].add("--config")
+    of_runs = {"--out", "--json", "--quiet", "--config", "--dry-run", "--open"}
+    OPTIONS[name] |= of_runs if command.result is not None else set()
 OPTIONS["transition"] |= OPTIONS["train"]  # which it gives on
 
 

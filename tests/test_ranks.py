@@ -99,7 +99,7 @@ def test_the_page_is_named_once(runs: Runs):
 
 
 def test_progress_is_shown_once(runs: Runs):
-    assert runs.said.err.count(" to make; about ") == 1
+    assert runs.said.err.count(" to make; ") == 1
 
 
 def test_a_level_is_searched_by_two_processes_as_by_one(runs: Runs, tmp_path: Path):

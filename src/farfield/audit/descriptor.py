@@ -17,6 +17,7 @@ from torch.nn import functional
 
 from farfield.core.artifact import Blocks, Features
 from farfield.core.error import FarfieldError, NonFiniteError
+from farfield.core.memory import Rows
 
 IMAGENET_MEAN: Final = (0.485, 0.456, 0.406)
 IMAGENET_STD: Final = (0.229, 0.224, 0.225)
@@ -42,7 +43,10 @@ def describe(descriptor: Descriptor, images: Blocks, batch_size: int = 256) -> F
     """
     if batch_size < 1 or len(images) == 0:
         raise FarfieldError(f"{len(images)} images in batches of {batch_size}: expected at least one of each")
-    values = torch.cat([descriptor(part.values).cpu() for part in images.parts(batch_size)])
+    rows, answers = Rows(), []
+    for part in images.parts(batch_size):
+        answers += rows.parts(len(part), lambda some, x=part.values: descriptor(x[some]).cpu())  # type: ignore[misc]
+    values = torch.cat(answers)
     if not bool(values.isfinite().all()):
         bad = next(k for k, row in zip(images.keys, values, strict=True) if not bool(row.isfinite().all()))
         raise NonFiniteError(f"{descriptor.name}: expected finite features, found none of image {bad!r}; look at it")

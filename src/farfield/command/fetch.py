@@ -8,7 +8,7 @@ from typing import Annotated
 
 from farfield.command.option import Argument, Option
 from farfield.command.settings import Settings
-from farfield.command.shared import Printing
+from farfield.command.shared import Printing, Show
 
 
 @dataclass(frozen=True)
@@ -34,3 +34,4 @@ class Report(Settings):
     """Write report.html anew from what a run left on disk; needs neither the model nor the images."""
 
     run: Annotated[Path, Argument("A run folder.")]
+    show: Show = False

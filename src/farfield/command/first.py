@@ -8,7 +8,7 @@ from typing import Annotated
 
 from farfield.command.option import Option
 from farfield.command.settings import Settings
-from farfield.command.shared import Printing
+from farfield.command.shared import Printing, Show
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class Demo(Settings):
     )
     galaxies: Annotated[bool, Option("Make galaxies too, which takes minutes on a CPU.")] = True
     n: Annotated[int, Option("How many galaxies.", "-n", least=1)] = 64
-    show: Annotated[bool, Option("Open the page when it is done.", "--open")] = False
+    show: Show = False
     quiet: Annotated[bool, Option("No progress bars.", "-q", "--quiet")] = False
 
 

@@ -8,7 +8,7 @@ from typing import Annotated
 
 from farfield.command.option import Argument, Option
 from farfield.command.settings import Settings
-from farfield.command.shared import Printing
+from farfield.command.shared import Printing, Show
 
 
 @dataclass(frozen=True)
@@ -16,6 +16,7 @@ class Runs(Settings):
     """List runs with their verdicts, the newest first, and write index.html with a picture of each."""
 
     folder: Annotated[Path, Argument("The folder that they lie in.")] = Path("runs")
+    show: Show = False
     printing: Printing = Printing()
 
 

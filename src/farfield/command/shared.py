@@ -160,6 +160,9 @@ Answers = Annotated[
 ]
 
 
+Show = Annotated[bool, Option("Open the page when it is done.", "--open", key=None)]
+
+
 @dataclass(frozen=True)
 class Printing(Settings):
     """How a command without a run folder says what it found."""

@@ -23,6 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from farfield.core.error import FarfieldError
+from farfield.core.memory import Rows
 
 PIXELS = 2**20
 """So many go through the autoencoder at a time: its widest activations hold a few hundred numbers for each."""
@@ -81,4 +82,7 @@ class Codec(nn.Module):
 
     def _through(self, step: Any, values: Tensor, pixels: int) -> Tensor:
         own = next(self.autoencoder.parameters()).dtype
-        return torch.cat([step(part.to(own)).to(values) for part in values.split(max(1, PIXELS // pixels))])
+        rows, answers = Rows(), []
+        for part in values.split(max(1, PIXELS // pixels)):
+            answers += rows.parts(len(part), lambda some, x=part: step(x[some].to(own)).to(values))  # type: ignore[misc]
+        return torch.cat(answers)

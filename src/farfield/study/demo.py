@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from pathlib import Path
+
 from farfield.command.audit import Audit
 from farfield.command.commands import COMMANDS
 from farfield.command.expand import Expand
@@ -9,7 +12,7 @@ from farfield.command.first import Demo
 from farfield.command.likeness import Likeness
 from farfield.command.settings import command_line
 from farfield.command.transition import Transition
-from farfield.core.terminal import browse, echo, link
+from farfield.core.terminal import echo, link
 from farfield.present.index import entries, write_index
 from farfield.study.perform import perform
 
@@ -17,8 +20,18 @@ TRAINED = {"digits-memorizing": "n00016", "digits-generalizing": "n01024"}
 """The bundled models of digits, and their training sets as `farfield transition` divides the digits."""
 
 
-def demo(settings: Demo) -> str:
-    """Two audits, the galaxies, and the page that shows them side by side; its path."""
+@dataclass(frozen=True)
+class Shown:
+    """What the demo ends with."""
+
+    page: Path
+
+    def __str__(self) -> str:
+        return link(self.page)
+
+
+def demo(settings: Demo) -> Shown:
+    """Two audits, the galaxies, and the page that shows them side by side."""
     out, quiet = settings.out, settings.quiet
     data = out / "digits-data"
     perform(COMMANDS["transition"], Transition(commands=True), data, quiet=True)
@@ -37,6 +50,4 @@ def demo(settings: Demo) -> str:
         echo(f"$ {command_line(expand, '-o', str(out / 'galaxies'))}")
         echo("\n".join(perform(COMMANDS["expand"], expand, out / "galaxies", quiet=quiet).lines))
     page = write_index(out, [run for run in entries(out) if run.folder != data])
-    if settings.show:
-        browse(page)
-    return link(page)
+    return Shown(page)

@@ -16,7 +16,7 @@ from farfield.core import note
 from farfield.core.error import DryRun, OtherRunError
 from farfield.core.progress import metered
 from farfield.core.run_folder import check_place, is_free
-from farfield.core.terminal import tell
+from farfield.core.terminal import browse, tell
 from farfield.study.folder import usable
 
 
@@ -52,6 +52,9 @@ def perform(
     look(settings)
     if command.result is None:
         result = command.load_study()(settings)
+        page = result if isinstance(result, Path) else getattr(result, "page", None)
+        if page is not None and getattr(settings, "show", False):
+            browse(page)
         as_json = getattr(settings, "printing", Printing()).as_json
         return Done(result, [json.dumps(result.to_json(), indent=1, default=str) if as_json else str(result)])
     try:

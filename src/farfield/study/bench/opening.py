@@ -74,7 +74,9 @@ def peak(device: torch.device) -> float:
 def what_was_read(inputs: Mapping[str, Any], made: int = 0) -> str:
     """``100 images of 423×423 → 32×32, 30 examples, 70 held out``; empty where nothing was."""
     counts = {
-        name: len(part) for name, part in inputs.items() if hasattr(part, "__len__") and not isinstance(part, str)
+        name: len(part)
+        for name, part in inputs.items()
+        if hasattr(part, "__len__") and not isinstance(part, str) and name != "mask"
     }
     parts: dict[str, int] = {}
     for name, count in counts.items():
@@ -83,9 +85,11 @@ def what_was_read(inputs: Mapping[str, Any], made: int = 0) -> str:
         parts[word] = parts.get(word, 0) + count
     said = [f"{count:,} {word}" for word, count in parts.items()] if len(parts) > 1 else []
     if total := sum(parts.values()):
-        shape = next((part.shape for name, part in inputs.items() if name in counts and hasattr(part, "shape")), None)
-        size = note.fit() or (f"{shape[-2]}×{shape[-1]}" if shape and len(shape) > 1 else "")  # features have no size
-        said.insert(0, f"{total:,} image{'s' * (total > 1)}" + (f" of {size}" if size else ""))
+        shapes = [part.shape for name, part in inputs.items() if name in counts and hasattr(part, "shape")]
+        pictures = not shapes or len(shapes[0]) == 3
+        size = (note.fit() or "×".join(map(str, shapes[0][-2:]))) if pictures and shapes else ""
+        word = "image" if pictures else "feature vector"
+        said.insert(0, f"{total:,} {word}{'s' * (total > 1)}" + (f" of {size}" if size else ""))
     return ", ".join([*said, *([f"{made:,} {'to make' if said else 'images to make'}"] if made else [])])
 
 
@@ -99,4 +103,4 @@ def what_it_takes(work: Work) -> str:
         if seconds < 5400
         else f"{seconds / 3600:.1f} h"
     )
-    return f"about {'under 1 s' if seconds < 1 else took}" + (f", {memory / 1e9:.1f} GB" if memory else "")
+    return ("under 1 s" if seconds < 1 else f"about {took}") + (f", {memory / 1e9:.1f} GB" if memory else "")

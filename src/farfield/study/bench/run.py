@@ -112,7 +112,7 @@ class Run:
         options = {leaf.option.key or leaf.name: leaf.said for leaf in leaves(type(settings))}
         read, meter = what_was_read(inputs, work.made if work else 0), current()
         if meter.dry:
-            raise DryRun("; ".join(filter(None, [read, what_it_takes(work) if work else ""])) or "nothing is read")
+            raise DryRun("; ".join(filter(None, [read, what_it_takes(work) if work else ""])) or "ready to begin")
         run = cls(folder, settings.command(), settings.request(**resolved), inputs, quiet, line, options)
         run.read = read
         if run.ranks.main and not quiet and not meter.opened and not (folder / "summary.json").exists():

@@ -201,7 +201,7 @@ def _work(settings: Expand, denoiser: Denoiser, count: int) -> Work:
     calls = sampler_calls(
         replace(sampler, sampler="sdedit") if sampler.sampler == "auto" else sampler, count, n, numerics
     )
-    plan: dict[str, float] = {"calibrating": calls["calibration"]} if sampler.calibrate else {}
+    plan: dict[str, float] = {"calibrating": calls["calibration"]} if "calibration" in calls else {}
     if settings.sigma in ("usual", "auto") and sampler.sampler in ("auto", *DESCENTS):
         plan["trying"] = 2 * max(32, min(150, count)) * (numerics.steps + 1)
     if calls["inversion"]:
