@@ -436,6 +436,8 @@ def molrg(
 
 def report(
     run: Given,
+    *,
+    show: bool = ...,
 ) -> Any: ...
 
 def domains() -> Any: ...
@@ -535,6 +537,7 @@ def invert(
 def runs(
     folder: Given = ...,
     *,
+    show: bool = ...,
     as_json: bool = ...,
     quiet: bool = ...,
 ) -> Any: ...
