@@ -43,7 +43,7 @@ FAST = {
 }
 NEEDED = {
     "transition": "--commands -o OUT --data IMAGES --sizes 4 --widths 8",
-    "molrg": "--n 12 --classes 2 --dimension 2 --per-class 5 --ratios 1 --seeds 1 --starts 1 --sigmas 1 --points 1 -o OUT",
+    "molrg": "--dry-run --n 12 --classes 2 --dimension 2 --per-class 5 --ratios 1 -o OUT",
 }
 """Of commands that would do all of their own with no argument at all."""
 
