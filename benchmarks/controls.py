@@ -1,4 +1,4 @@
-"""``python -m benchmarks.controls RUN…``: runs of `farfield compare` as Markdown tables, of every method and every descriptor."""
+"""``python -m benchmarks.controls RUN…``: runs of `farfield compare` as Markdown tables, every method in every descriptor."""
 
 from __future__ import annotations
 
