@@ -78,7 +78,7 @@ def draw(found: list[Row], file: Path) -> None:
             [row.foreign for row in mine], values, [below, above], fmt="o", markersize=4, linewidth=1, label=model
         )
         for row, value in zip(mine, values, strict=True):
-            if value > 2:
+            if value > 4:
                 axes.annotate(row.domain, (row.foreign, value), (4, 3), textcoords="offset points", fontsize=7)
     axes.set_xscale("log")
     axes.axvline(1, color="0.7", linewidth=0.8)
