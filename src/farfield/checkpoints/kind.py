@@ -91,7 +91,6 @@ KINDS: Final = (
         "convert it to a diffusers folder with diffusers' own script, and give that",
     ),
     CONSISTENCY,
-    Kind("a U-Net of denoising-diffusion-pytorch (lucidrains)", (r"(.*\.)?init_conv\.weight",)),
     Kind(
         "a diffusion transformer (DiT, SiT)",
         (r"(.*\.)?x_embedder\.proj\.weight", r"(.*\.)?adaLN_modulation\.\d+\.weight"),
@@ -102,6 +101,10 @@ KINDS: Final = (
 """Kinds of state dicts that hold, or look like, networks that are read."""
 
 OTHERS: Final = (
+    Kind(
+        "a U-Net of denoising-diffusion-pytorch (lucidrains), of a version before June 2023 or of another kind",
+        (r"(.*\.)?init_conv\.weight",),
+    ),
     Kind("a transformer of the Flux family", (r"(.*\.)?single_transformer_blocks\.0\..*",), _EXPORT),
     Kind("a transformer of Stable Diffusion 3", (r"(.*\.)?transformer_blocks\.0\.attn\.add_q_proj\.weight",), _EXPORT),
     Kind(

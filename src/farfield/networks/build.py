@@ -24,12 +24,15 @@ from torch import nn
 from farfield.core.error import FarfieldError
 from farfield.networks.adm_unet import ADMUNet
 from farfield.networks.guided_unet import GuidedUNet
+from farfield.networks.lucid_unet import LucidUNet
 from farfield.networks.mixer import Mixer
 from farfield.networks.song_unet import SongUNet
 from farfield.networks.unet2d import unet2d, unet2d_config
 
 Kind = Literal["ddpmpp", "ncsnpp", "adm", "unet2d", "mixer"]
 KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
+FOREIGN: Final = ("guided", "lucid")
+"""Kinds of foreign files alone."""
 
 _BLOCKS: Final[dict[str, int]] = {"ddpmpp": 4, "ncsnpp": 4, "adm": 3, "unet2d": 2, "mixer": 4}
 _NCSNPP: Final = {
@@ -149,7 +152,8 @@ _DEPTHS = ("layers_per_block", "num_blocks", "num_res_blocks")
 def from_config(config: dict[str, Any]) -> nn.Module:
     """A new network with the configuration of `network_config`; of ``unet2d`` any configuration of a UNet2DModel.
 
-    The kinds ``guided`` (`guided_unet`) and ``mixer`` are those of foreign files alone: they are not trained from new.
+    The kinds ``guided`` (`guided_unet`) and ``lucid`` (`lucid_unet`) are those of foreign files alone: they are not trained from
+    new.
 
     Raises:
         FarfieldError: no such kind, or arguments that it does not take.
@@ -166,6 +170,8 @@ def from_config(config: dict[str, Any]) -> nn.Module:
             return SongUNet(**arguments)
         if kind == "guided":
             return GuidedUNet(**arguments)
+        if kind == "lucid":
+            return LucidUNet(**arguments)
         if kind == "mixer":
             return Mixer(**arguments)
     except FarfieldError:
@@ -174,7 +180,9 @@ def from_config(config: dict[str, Any]) -> nn.Module:
         raise FarfieldError(
             f"configuration of a network {kind}: {error}; give that of the same kind, unchanged"
         ) from error
-    raise FarfieldError(f"configuration of a network of kind {kind!r}: expected one of {', '.join(KINDS)}, guided")
+    raise FarfieldError(
+        f"configuration of a network of kind {kind!r}: expected one of {', '.join(KINDS)}, {', '.join(FOREIGN)}"
+    )
 
 
 def _check_size(config: dict[str, Any]) -> None:

@@ -12,6 +12,7 @@ _NAMES: Final = {
     "adm": "ADM",
     "unet2d": "UNet2DModel",
     "guided": "ADM (guided-diffusion's)",
+    "lucid": "U-Net (denoising-diffusion-pytorch's)",
     "mixer": "MLP-Mixer",
 }
 
@@ -27,12 +28,25 @@ def in_words(config: dict[str, Any]) -> str:
         if kind == "mixer":
             patch, width, blocks = config.get("patch", 4), config["width"], config["num_blocks"]
             return f"{_NAMES[kind]}: patches of {patch} pixels, {width} channels, {blocks} blocks"
+        if kind == "lucid":
+            return _lucid(config)
         parts = [_widths(config), _blocks(config), _attention(config), *_special(config)]
     except (TypeError, ValueError, KeyError) as error:
         raise FarfieldError(
             f"configuration of a network {name or kind}: {error!r}; expected that of a network, unchanged"
         ) from error
     return f"{name or _NAMES.get(kind, kind or 'network')}: {', '.join(part for part in parts if part)}"
+
+
+def _lucid(config: dict[str, Any]) -> str:
+    full = [f"1/{2**i}" if i else "full size" for i, whole in enumerate(config["full"]) if whole]
+    heads = " · ".join(
+        f"{n} × {width}" for n, width in dict.fromkeys(zip(config["heads"], config["head_channels"], strict=True))
+    )
+    parts = [_widths(config), "2 blocks a level", f"linear attention, full at {', '.join([*full, 'the middle'])}"]
+    parts += [f"heads {heads}", *_special(config)]
+    parts += ["shown its own guess too, here none"] if config.get("self_condition") else []
+    return f"{_NAMES['lucid']}: {', '.join(parts)}"
 
 
 def _widths(config: dict[str, Any]) -> str:
