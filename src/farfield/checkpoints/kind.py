@@ -91,10 +91,6 @@ KINDS: Final = (
         "convert it to a diffusers folder with diffusers' own script, and give that",
     ),
     CONSISTENCY,
-    Kind(
-        "a diffusion transformer (DiT, SiT)",
-        (r"(.*\.)?x_embedder\.proj\.weight", r"(.*\.)?adaLN_modulation\.\d+\.weight"),
-    ),
     Kind("a network of score_sde_pytorch", (r"(.*\.)?all_modules\.0\.(weight|W)",)),
     Kind("a network of k-diffusion", (r"(.*\.)?inner_model\..*", r"(.*\.)?(timestep_embed|mapping)\..*")),
 )
@@ -114,7 +110,11 @@ OTHERS: Final = (
         "a diffusion transformer (PixArt)", (r"(.*\.)?x_embedder\.proj\.weight", r"(.*\.)?blocks\.0\.scale_shift_table")
     ),
     Kind(
-        "a diffusion transformer (U-ViT)",
+        "a diffusion transformer (DiT, SiT), of a variant",
+        (r"(.*\.)?x_embedder\.proj\.weight", r"(.*\.)?adaLN_modulation\.\d+\.weight"),
+    ),
+    Kind(
+        "a diffusion transformer (U-ViT), of a variant",
         (r"(.*\.)?in_blocks\.0\.attn\.qkv\.weight", r"(.*\.)?mid_block\.attn\.qkv\.weight"),
     ),
     Kind(

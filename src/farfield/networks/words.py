@@ -13,6 +13,8 @@ _NAMES: Final = {
     "unet2d": "UNet2DModel",
     "guided": "ADM (guided-diffusion's)",
     "lucid": "U-Net (denoising-diffusion-pytorch's)",
+    "dit": "DiT",
+    "uvit": "U-ViT",
     "mixer": "MLP-Mixer",
 }
 
@@ -30,6 +32,10 @@ def in_words(config: dict[str, Any]) -> str:
             return f"{_NAMES[kind]}: patches of {patch} pixels, {width} channels, {blocks} blocks"
         if kind == "lucid":
             return _lucid(config)
+        if kind in ("dit", "uvit"):
+            patch, width, heads = config["patch"], config["width"], config["heads"]
+            told = f"patches of {patch} pixels, {width} channels, {config['num_blocks']} blocks, {heads} head{'s' * (heads > 1)}"
+            return f"{_NAMES[kind]}: {', '.join([told, *_special(config)])}"
         parts = [_widths(config), _blocks(config), _attention(config), *_special(config)]
     except (TypeError, ValueError, KeyError) as error:
         raise FarfieldError(
