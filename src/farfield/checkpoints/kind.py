@@ -91,12 +91,12 @@ KINDS: Final = (
         "convert it to a diffusers folder with diffusers' own script, and give that",
     ),
     CONSISTENCY,
-    Kind("a network of score_sde_pytorch", (r"(.*\.)?all_modules\.0\.(weight|W)",)),
     Kind("a network of k-diffusion", (r"(.*\.)?inner_model\..*", r"(.*\.)?(timestep_embed|mapping)\..*")),
 )
 """Kinds of state dicts that hold, or look like, networks that are read."""
 
 OTHERS: Final = (
+    Kind("a network of score_sde_pytorch, of a variant", (r"(.*\.)?all_modules\.0\.(weight|W)",)),
     Kind(
         "a U-Net of denoising-diffusion-pytorch (lucidrains), of a version before June 2023 or of another kind",
         (r"(.*\.)?init_conv\.weight",),

@@ -83,7 +83,7 @@ def read(tree: Tree, answers: Answers, part: str | None) -> Checkpoint:
         FarfieldError: weights are missing, of other shapes, or of a variant that is not read here; an answer that cannot be.
     """
     kind = next(k for k in _FORMATS if networks(tree.root, k.marks))
-    state, chosen, place = choose(tree, kind.marks, part)
+    state, chosen, place = choose(tree, kind.marks, part, ("pos_embed",))
     path, told = tree.path, _arguments(tree)
     inquiry = Inquiry(path, answers, {}, "")
     inquiry.refuse_others(ANSWERS)

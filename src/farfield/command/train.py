@@ -71,8 +71,8 @@ class Architecture(Settings):
     network: Annotated[
         Literal["ddpmpp", "ncsnpp", "adm", "unet2d", "mixer", "dit"],
         Option(
-            "Its architecture; unet2d is that of diffusers, dit a transformer, mixer quick on a CPU; these two take images of one "
-            "size."
+            "Its architecture; unet2d is that of diffusers, dit a transformer, mixer quick on a CPU; the last two take images of "
+            "one size."
         ),
     ] = "ddpmpp"
     precond: Annotated[

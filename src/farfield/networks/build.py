@@ -28,8 +28,9 @@ from farfield.networks.guided_unet import GuidedUNet
 from farfield.networks.lucid_unet import LucidUNet
 from farfield.networks.mixer import Mixer
 from farfield.networks.song_unet import SongUNet
-from farfield.networks.transformer import DiT, UViT
+from farfield.networks.transformer import DiT
 from farfield.networks.unet2d import unet2d, unet2d_config
+from farfield.networks.uvit import UViT
 
 Kind = Literal["ddpmpp", "ncsnpp", "adm", "unet2d", "mixer", "dit"]
 KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
@@ -108,7 +109,7 @@ def network_config(
     if kind == "dit":
         if multipliers != (1,) or attention or dropout or augment:
             raise FarfieldError(
-                "dit: has one level with attention in every block, no dropout, and cannot be told of augmentation; leave these out"
+                "dit: has one level with attention everywhere, no dropout, and cannot be told of augmentation; leave these out"
             )
         if width % 4:
             raise FarfieldError(f"dit of width {width}: expected a multiple of 4")
@@ -176,7 +177,7 @@ _DEPTHS = ("layers_per_block", "num_blocks", "num_res_blocks")
 def from_config(config: dict[str, Any]) -> nn.Module:
     """A new network with the configuration of `network_config`; of ``unet2d`` any configuration of a UNet2DModel.
 
-    The kinds ``guided`` (`guided_unet`), ``lucid`` (`lucid_unet`) and ``uvit`` (`transformer`) are those of foreign files alone:
+    The kinds ``guided`` (`guided_unet`), ``lucid`` (`lucid_unet`) and ``uvit`` (`uvit`) are those of foreign files alone:
     they are not trained from new.
 
     Raises:

@@ -1,17 +1,14 @@
-"""Transformers of images under the names of their published weights: DiT and U-ViT.
+"""DiT, a transformer of images (Peebles & Xie 2022, arXiv 2212.09748), under the names of its published weights.
 
-DiT is of Peebles & Xie 2022 (arXiv 2212.09748), and SiT (arXiv 2401.08740) has the same network; U-ViT is of Bao et al. 2022
-(arXiv 2209.12152). An image becomes square patches of ``width`` numbers each, with a place of its own added to each; blocks of
-attention and two-layer networks; the patches become an image again. What DiT is told of noise level and class scales and shifts
-each norm's answer and closes each branch (adaLN); U-ViT is told them as two more patches, and its later blocks see the answers of
-the earlier.
+SiT (arXiv 2401.08740) has the same network. An image becomes square patches of ``width`` numbers each, with a place of its own
+added to each; blocks of attention and two-layer networks; the patches become an image again. What is told of noise level and
+class scales and shifts each norm's answer and closes each branch (adaLN).
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -54,7 +51,7 @@ class DiT(nn.Module):
         label_dropout: float = 0.0,
     ):
         super().__init__()
-        self.grid = _grid(img_size, patch, width, heads)
+        self.grid = grid_of(img_size, patch, width, heads)
         self.patch, self.classes, self.label_dropout = patch, classes, label_dropout
         self.x_embedder = Patches(in_channels, patch, width)
         self.t_embedder = Told(frequencies, width)
@@ -82,80 +79,6 @@ class DiT(nn.Module):
         if self.training and self.label_dropout:
             label = torch.where(torch.rand(n, device=device) < self.label_dropout, -1, label)
         return torch.where(label < 0, self.classes, label)
-
-
-class UViT(nn.Module):
-    """The same of U-ViT.
-
-    Args:
-        as of `DiT`, and:
-        first_time: the time that it is told is this much more.
-        told_hidden: units of the hidden layer that the time's embedding goes through; 0 for none.
-        bias: whether queries, keys and values have one.
-        conv: whether a convolution ends it.
-        skips: whether the later blocks see the earlier ones' answers.
-    """
-
-    def __init__(
-        self,
-        img_size: Sequence[int],
-        in_channels: int,
-        out_channels: int,
-        patch: int = 2,
-        width: int = 512,
-        num_blocks: int = 13,
-        heads: int = 8,
-        hidden: int = 0,
-        classes: int = 0,
-        label_dropout: float = 0.0,
-        told_hidden: int = 0,
-        first_time: int = 0,
-        bias: bool = False,
-        conv: bool = True,
-        skips: bool = True,
-    ):
-        super().__init__()
-        self.grid = _grid(img_size, patch, width, heads)
-        if num_blocks % 2 == 0:
-            raise FarfieldError(f"U-ViT of {num_blocks} blocks: expected an odd number, one in the middle")
-        self.patch, self.classes, self.width, self.first_time = patch, classes, width, first_time
-        self.patch_embed = Patches(in_channels, patch, width)
-        self.time_embed: Any = nn.Identity()
-        if told_hidden:
-            self.time_embed = nn.Sequential(nn.Linear(width, told_hidden), nn.SiLU(), nn.Linear(told_hidden, width))
-        rows = classes + (label_dropout > 0)
-        self.label_emb = nn.Embedding(rows, width) if rows else None
-        self.extra = 1 + (rows > 0)
-        self.pos_embed = nn.Parameter(torch.zeros(1, self.extra + self.grid[0] * self.grid[1], width))
-
-        def block(skip: bool = False) -> SkipBlock:
-            return SkipBlock(width, heads, hidden or 4 * width, bias, skip)
-
-        self.in_blocks = nn.ModuleList(block() for _ in range(num_blocks // 2))
-        self.mid_block = block()
-        self.out_blocks = nn.ModuleList(block(skips) for _ in range(num_blocks // 2))
-        self.norm = nn.LayerNorm(width)
-        self.decoder_pred = nn.Linear(width, patch**2 * out_channels)
-        self.final_layer: nn.Module = nn.Conv2d(out_channels, out_channels, 3, padding=1) if conv else nn.Identity()
-
-    def forward(self, x: Tensor, time: Tensor, label: Tensor | None = None) -> Tensor:
-        """Classes ``label`` are ``[B]``, -1 for none."""
-        told = waves(time + self.first_time, self.width).to(x.dtype)
-        y = torch.cat([self.time_embed(told)[:, None], self.patch_embed(x)], dim=1)
-        if self.label_emb is not None:
-            label = torch.full((len(x),), -1, device=x.device) if label is None else label
-            y = torch.cat([self.label_emb(torch.where(label < 0, self.classes, label))[:, None], y], dim=1)
-        y, kept = y + self.pos_embed, []
-        for block in self.in_blocks:
-            y = block(y)
-            kept.append(y)
-        y = self.mid_block(y)
-        for block in self.out_blocks:
-            y = block(y, kept.pop())
-        answer: Tensor = self.final_layer(
-            assembled(self.decoder_pred(self.norm(y))[:, self.extra :], self.grid, self.patch)
-        )
-        return answer
 
 
 class Patches(nn.Module):
@@ -257,24 +180,6 @@ class AdaptiveEnd(nn.Module):
         return answer
 
 
-class SkipBlock(nn.Module):
-    """U-ViT's: norms with weights; of the second half, first a mixture with an earlier block's answer."""
-
-    def __init__(self, width: int, heads: int, hidden: int, bias: bool, skip: bool):
-        super().__init__()
-        self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
-        self.attn = Attention(width, heads, bias)
-        self.mlp = Mlp(width, hidden, "none")
-        self.skip_linear = nn.Linear(2 * width, width) if skip else None
-
-    def forward(self, y: Tensor, kept: Tensor | None = None) -> Tensor:
-        if self.skip_linear is not None and kept is not None:
-            y = self.skip_linear(torch.cat([y, kept], dim=2))
-        y = y + self.attn(self.norm1(y))
-        answer: Tensor = y + self.mlp(self.norm2(y))
-        return answer
-
-
 def waves(time: Tensor, count: int) -> Tensor:
     """Cosines, then sines, of the time at ``count / 2`` frequencies from 1 to about 1/10,000, ``[B, count]``."""
     dtype = at_least_float32(time.dtype)
@@ -306,7 +211,7 @@ def _modulation(width: int, parts: int) -> nn.Sequential:
     return nn.Sequential(nn.SiLU(), last)
 
 
-def _grid(img_size: Sequence[int], patch: int, width: int, heads: int) -> tuple[int, int]:
+def grid_of(img_size: Sequence[int], patch: int, width: int, heads: int) -> tuple[int, int]:
     height, columns = img_size
     if patch < 1 or height % patch or columns % patch or min(height, columns) < 1:
         raise FarfieldError(f"transformer of {height}×{columns} pixels in patches of {patch}: expected multiples of it")
