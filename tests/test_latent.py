@@ -364,9 +364,9 @@ def test_a_latent_model_is_neither_tuned_nor_trained(models, tmp_path):
             "stable",
             "model_index.json",
             {"_class_name": "StableDiffusionXLPipeline"},
-            "its pipeline is StableDiffusionXLPip",
+            "Stable Diffusion XL .StableDiffusionXLPip",
         ),
-        ("ldm", "model_index.json", {"_class_name": "DiTPipeline"}, "its pipeline is DiTPipeline"),
+        ("ldm", "model_index.json", {"_class_name": "DiTPipeline"}, "DiTPipeline"),
         (
             "ldm",
             "model_index.json",

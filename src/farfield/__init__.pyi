@@ -617,7 +617,7 @@ def train(
     max_images: int | None = ...,
     heldout: Given = ...,
     heldout_images: int = ...,
-    network: Literal["ddpmpp", "ncsnpp", "adm", "unet2d", "mixer"] = ...,
+    network: Literal["ddpmpp", "ncsnpp", "adm", "unet2d", "mixer", "dit"] = ...,
     precond: Literal["edm", "ddpm", "v", "iddpm", "vp", "ve", "flow"] | None = ...,
     width: int = ...,
     multipliers: Sequence[int] | int | str | None = ...,

@@ -33,12 +33,13 @@ def is_average(place: str) -> bool:
     return any(mark in word for word in words for mark in _WORDS) and not any(word in _OTHERWISE for word in words)
 
 
-def choose(tree: Tree, marks: Sequence[str], part: str | None) -> tuple[State, str, str]:
+def choose(tree: Tree, marks: Sequence[str], part: str | None, constants: Sequence[str] = ()) -> tuple[State, str, str]:
     """The network that is asked for, what it is called there, and its place.
 
     Args:
         marks: names of its weights, as of `checkpoints.wrapped.networks`.
         part: ``ema``, ``net``, or a place in the file; if not given the average, or else the only network.
+        constants: names of what is not trained, and so may be left out of an average.
 
     Raises:
         FarfieldError: a one-step generator, no such part, several that are meant as well, or an average whose tensors are not
@@ -50,7 +51,7 @@ def choose(tree: Tree, marks: Sequence[str], part: str | None) -> tuple[State, s
         averages = [list(held)[-1]]  # DDIM's training states: network, optimizer, epoch, step, moving average
     others = [place for place in held if place not in averages]
     lists = {} if averages else dict(_lists(tree.root))
-    fitting = {place: found for place, tensors in lists.items() if (found := _named(tensors, held))}
+    fitting = {place: found for place, tensors in lists.items() if (found := _named(tensors, held, constants))}
     averages += fitting
     named: dict[str, str] = {}
     for name, places in (("ema", averages), ("net", others)):
@@ -77,12 +78,13 @@ def choose(tree: Tree, marks: Sequence[str], part: str | None) -> tuple[State, s
     return held[place] if place in held else fitting[place], chosen, place
 
 
-def _named(tensors: Sequence[Stored], held: Mapping[str, State]) -> State | None:
+def _named(tensors: Sequence[Stored], held: Mapping[str, State], constants: Sequence[str]) -> State | None:
     """A list of tensors under the names of the network whose parameters they are, one by one; None where they are of none."""
     shapes = [tensor.shape for tensor in tensors]
     for state in held.values():
-        if [tensor.shape for tensor in state.values()] == shapes:
-            return dict(zip(state, tensors, strict=True))
+        for names in (list(state), [name for name in state if name not in constants]):
+            if [state[name].shape for name in names] == shapes:
+                return {**state, **dict(zip(names, tensors, strict=True))}
     return None
 
 

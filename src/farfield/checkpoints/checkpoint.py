@@ -62,6 +62,7 @@ class Checkpoint:
         dtype: of most of them, as stored.
         findings: what was read and concluded, and why.
         questions: what is still to be answered.
+        codec: the folder of the autoencoder in whose latents it was trained; None where its images are pictures.
     """
 
     path: Path
@@ -72,6 +73,27 @@ class Checkpoint:
     dtype: torch.dtype
     findings: tuple[Finding, ...] = ()
     questions: tuple[Question, ...] = ()
+    codec: Path | None = None
+
+    @property
+    def image_shape(self) -> tuple[int, ...]:
+        """(C, H, W) of its pictures."""
+        from farfield.checkpoints.latent import codec_shape
+
+        return self.plan.shape if self.codec is None else codec_shape(self.codec, self.plan.shape)
+
+    def alone(self) -> nn.Module:
+        """`network`, of a model that is no more than this.
+
+        Raises:
+            FarfieldError: there is an autoencoder besides.
+        """
+        if self.codec is not None:
+            raise FarfieldError(
+                f"{self.path}: a latent model, whose autoencoder ({self.codec}) is no part of a network's folder; give every "
+                "command the file itself"
+            )
+        return self.network()
 
     def settled(self) -> Checkpoint:
         """The same with every likely answer taken for granted."""
@@ -107,7 +129,12 @@ class Checkpoint:
             FarfieldError: as of `network`, or the label does not fit.
         """
         self.plan.check_label(label, str(self.path))
-        return self.plan.denoiser(self.network().to(dtype), label).eval().requires_grad_(False)
+        denoiser = self.plan.denoiser(self.network().to(dtype), label)
+        if self.codec is not None:
+            from farfield.checkpoints.latent import read_codec
+
+            denoiser.codec = read_codec(self.codec.resolve(), dtype)
+        return denoiser.eval().requires_grad_(False)
 
 
 def _offer(question: Question) -> str:

@@ -91,17 +91,16 @@ KINDS: Final = (
         "convert it to a diffusers folder with diffusers' own script, and give that",
     ),
     CONSISTENCY,
-    Kind("a U-Net of denoising-diffusion-pytorch (lucidrains)", (r"(.*\.)?init_conv\.weight",)),
-    Kind(
-        "a diffusion transformer (DiT, SiT)",
-        (r"(.*\.)?x_embedder\.proj\.weight", r"(.*\.)?adaLN_modulation\.\d+\.weight"),
-    ),
-    Kind("a network of score_sde_pytorch", (r"(.*\.)?all_modules\.0\.(weight|W)",)),
     Kind("a network of k-diffusion", (r"(.*\.)?inner_model\..*", r"(.*\.)?(timestep_embed|mapping)\..*")),
 )
 """Kinds of state dicts that hold, or look like, networks that are read."""
 
 OTHERS: Final = (
+    Kind("a network of score_sde_pytorch, of a variant", (r"(.*\.)?all_modules\.0\.(weight|W)",)),
+    Kind(
+        "a U-Net of denoising-diffusion-pytorch (lucidrains), of a version before June 2023 or of another kind",
+        (r"(.*\.)?init_conv\.weight",),
+    ),
     Kind("a transformer of the Flux family", (r"(.*\.)?single_transformer_blocks\.0\..*",), _EXPORT),
     Kind("a transformer of Stable Diffusion 3", (r"(.*\.)?transformer_blocks\.0\.attn\.add_q_proj\.weight",), _EXPORT),
     Kind(
@@ -111,7 +110,11 @@ OTHERS: Final = (
         "a diffusion transformer (PixArt)", (r"(.*\.)?x_embedder\.proj\.weight", r"(.*\.)?blocks\.0\.scale_shift_table")
     ),
     Kind(
-        "a diffusion transformer (U-ViT)",
+        "a diffusion transformer (DiT, SiT), of a variant",
+        (r"(.*\.)?x_embedder\.proj\.weight", r"(.*\.)?adaLN_modulation\.\d+\.weight"),
+    ),
+    Kind(
+        "a diffusion transformer (U-ViT), of a variant",
         (r"(.*\.)?in_blocks\.0\.attn\.qkv\.weight", r"(.*\.)?mid_block\.attn\.qkv\.weight"),
     ),
     Kind(

@@ -141,17 +141,43 @@ def load_latent(
     if kind == STABLE:
         prompts = [prompt or ""] if guidance == 1 else ["", prompt or ""]
         network = Prompted(unet, embed(folder, prompts).to(dtype), guidance)
-    coder = read_network(folder, _CODER[kind], classes[_CODER[kind]], torch.promote_types(dtype, torch.float32))
     check_runs(network, plan.shape, plan.classes, str(folder / "unet" / "config.json"))
     denoiser = plan.denoiser(network, label)
-    denoiser.codec = Codec(
+    denoiser.codec = _codec(folder, _CODER[kind], classes[_CODER[kind]], dtype)
+    return denoiser.eval().requires_grad_(False)
+
+
+def _codec(folder: Path, part: str, title: str, dtype: torch.dtype) -> Codec:
+    coder = read_network(folder, part, title, torch.promote_types(dtype, torch.float32))
+    return Codec(
         coder,
         channels=coder.config.in_channels,
         factor=_factor(coder.config),
         scale=coder.config.scaling_factor,
         shift=coder.config.get("shift_factor") or 0.0,
     )
-    return denoiser.eval().requires_grad_(False)
+
+
+def read_codec(folder: Path, dtype: torch.dtype = torch.float32) -> Codec:
+    """The codec of an AutoencoderKL's folder, for a network that was trained in its latents and is kept elsewhere."""
+    return _codec(folder.parent, folder.name, "AutoencoderKL", dtype)
+
+
+def codec_shape(folder: Path, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape (C, H, W) of the pictures whose latents under an AutoencoderKL's folder have this shape.
+
+    Raises:
+        FarfieldError: the folder is of another network, or its latents have another number of channels.
+    """
+    folder = folder.resolve()
+    config = network_config(folder.parent, folder.name)
+    if config.get("_class_name") != "AutoencoderKL" or config.get("latent_channels") != shape[0]:
+        raise FarfieldError(
+            f"{folder}: a {config.get('_class_name')} whose latents have {config.get('latent_channels')} channels; expected an "
+            f"AutoencoderKL with {shape[0]}, in whose latents the network was trained"
+        )
+    stored_weights(folder)
+    return (config["in_channels"], *(_factor(config) * side for side in shape[1:]))
 
 
 class Prompted(nn.Module):

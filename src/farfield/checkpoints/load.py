@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import torch
 from torch import nn
@@ -68,7 +69,7 @@ def open_network(name: str, family: Family | None = None) -> tuple[Blueprint, nn
         from farfield.checkpoints.foreign import open_checkpoint
 
         checkpoint = open_checkpoint(path, part=part)
-        plan, network = checkpoint.plan, checkpoint.network()
+        plan, network = checkpoint.plan, checkpoint.alone()
     elif is_native(path):
         _refuse_part(name, part)
         plan = read_blueprint(path)
@@ -96,7 +97,10 @@ def model_digest(name: str) -> str:
     if path.is_file():
         from farfield.checkpoints.foreign import kept_answers
 
-        weights, selection = file_digest([path]), [part, kept_answers(path)]
+        answers = kept_answers(path)
+        if Path(codec := str(answers.get("codec", ""))).is_dir() and codec:
+            answers["codec"] = file_digest(p for p in files_below(Path(codec)) if p.suffix in _DIGESTED)
+        weights, selection = file_digest([path]), [part, answers]
     else:
         weights = file_digest(p for p in files_below(path) if p.suffix in _DIGESTED)
         from farfield.checkpoints.parts import average_folder

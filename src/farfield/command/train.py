@@ -69,8 +69,11 @@ class Architecture(Settings):
     in_request: ClassVar[bool] = False  # but as the configuration that is built of it
 
     network: Annotated[
-        Literal["ddpmpp", "ncsnpp", "adm", "unet2d", "mixer"],
-        Option("Its architecture; unet2d is that of diffusers, mixer is quick on a CPU and takes images of one size."),
+        Literal["ddpmpp", "ncsnpp", "adm", "unet2d", "mixer", "dit"],
+        Option(
+            "Its architecture; unet2d is that of diffusers, dit a transformer, mixer quick on a CPU; the last two take images of "
+            "one size."
+        ),
     ] = "ddpmpp"
     precond: Annotated[
         Literal["edm", "ddpm", "v", "iddpm", "vp", "ve", "flow"] | None,

@@ -8,6 +8,7 @@ ncsnpp     NCSN++ (`song_unet`)                        the lowest map is about 8
 adm        ADM (`adm_unet`)                            the lowest map is about 8 pixels
 unet2d     DDPM's network, diffusers' `UNet2DModel`    as often as the size halves evenly, down to 4
 mixer      MLP-mixer (`mixer`), quick on a CPU         one, of patches of 4 pixels
+dit        DiT (`transformer`)                         one, of 16 patches a side at most, if they fit
 =========  ==========================================  =============================================
 
 The defaults are the published settings at 32 pixels (ddpmpp, ncsnpp: width 128; arXiv 2206.00364, table 7), 64 (adm: width
@@ -24,14 +25,21 @@ from torch import nn
 from farfield.core.error import FarfieldError
 from farfield.networks.adm_unet import ADMUNet
 from farfield.networks.guided_unet import GuidedUNet
+from farfield.networks.lucid_unet import LucidUNet
 from farfield.networks.mixer import Mixer
 from farfield.networks.song_unet import SongUNet
+from farfield.networks.transformer import DiT
 from farfield.networks.unet2d import unet2d, unet2d_config
+from farfield.networks.uvit import UViT
 
-Kind = Literal["ddpmpp", "ncsnpp", "adm", "unet2d", "mixer"]
+Kind = Literal["ddpmpp", "ncsnpp", "adm", "unet2d", "mixer", "dit"]
 KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
+FOREIGN: Final = ("guided", "lucid", "uvit")
+"""Kinds of foreign files alone."""
 
-_BLOCKS: Final[dict[str, int]] = {"ddpmpp": 4, "ncsnpp": 4, "adm": 3, "unet2d": 2, "mixer": 4}
+_BLOCKS: Final[dict[str, int]] = {"ddpmpp": 4, "ncsnpp": 4, "adm": 3, "unet2d": 2, "mixer": 4, "dit": 12}
+_PATCHES: Final = ("mixer", "dit")
+"""Kinds of one level, which see an image as patches."""
 _NCSNPP: Final = {
     "embedding_type": "fourier",
     "channel_mult_noise": 2,
@@ -91,13 +99,33 @@ def network_config(
     if not 0 <= dropout < 1:
         raise FarfieldError(f"dropout {dropout:g}: expected at least 0 and less than 1")
     sides = [side >> i for i in range(len(multipliers))]
-    if attention is None and kind != "mixer":
+    if attention is None and kind not in _PATCHES:
         attention = tuple(s for s in sides if (s <= 32 if kind == "adm" else 8 < s <= 16))
     if strange := [s for s in attention or () if s not in sides]:
         raise FarfieldError(
             f"attention at {', '.join(map(str, strange))}: expected resolutions of this network's levels, "
             f"{', '.join(map(str, sides))}"
         )
+    if kind == "dit":
+        if multipliers != (1,) or attention or dropout or augment:
+            raise FarfieldError(
+                "dit: has one level with attention everywhere, no dropout, and cannot be told of augmentation; leave these out"
+            )
+        if width % 4:
+            raise FarfieldError(f"dit of width {width}: expected a multiple of 4")
+        fits = [p for p in (1, 2, 4, 8, 16) if height % p == 0 == columns % p]
+        patch = next((p for p in fits if p > 1 and side <= 16 * p), fits[-1])
+        return {
+            "kind": kind,
+            "img_size": [height, columns],
+            "in_channels": channels,
+            "out_channels": channels,
+            "patch": patch,
+            "width": width,
+            "num_blocks": blocks,
+            "heads": max(1, width // 64) if width % max(1, width // 64) == 0 else 1,
+            "classes": classes,
+        }
     if kind == "mixer":
         if multipliers != (1,) or attention or dropout or classes or augment:
             raise FarfieldError(
@@ -149,7 +177,8 @@ _DEPTHS = ("layers_per_block", "num_blocks", "num_res_blocks")
 def from_config(config: dict[str, Any]) -> nn.Module:
     """A new network with the configuration of `network_config`; of ``unet2d`` any configuration of a UNet2DModel.
 
-    The kinds ``guided`` (`guided_unet`) and ``mixer`` are those of foreign files alone: they are not trained from new.
+    The kinds ``guided`` (`guided_unet`), ``lucid`` (`lucid_unet`) and ``uvit`` (`uvit`) are those of foreign files alone:
+    they are not trained from new.
 
     Raises:
         FarfieldError: no such kind, or arguments that it does not take.
@@ -166,6 +195,12 @@ def from_config(config: dict[str, Any]) -> nn.Module:
             return SongUNet(**arguments)
         if kind == "guided":
             return GuidedUNet(**arguments)
+        if kind == "lucid":
+            return LucidUNet(**arguments)
+        if kind == "dit":
+            return DiT(**arguments)
+        if kind == "uvit":
+            return UViT(**arguments)
         if kind == "mixer":
             return Mixer(**arguments)
     except FarfieldError:
@@ -174,7 +209,9 @@ def from_config(config: dict[str, Any]) -> nn.Module:
         raise FarfieldError(
             f"configuration of a network {kind}: {error}; give that of the same kind, unchanged"
         ) from error
-    raise FarfieldError(f"configuration of a network of kind {kind!r}: expected one of {', '.join(KINDS)}, guided")
+    raise FarfieldError(
+        f"configuration of a network of kind {kind!r}: expected one of {', '.join(KINDS)}, {', '.join(FOREIGN)}"
+    )
 
 
 def _check_size(config: dict[str, Any]) -> None:
@@ -190,7 +227,7 @@ def _check_size(config: dict[str, Any]) -> None:
 def _multipliers(kind: str, height: int, columns: int) -> tuple[int, ...]:
     """The published multipliers for images of about this size."""
     low = min(height, columns)
-    if kind == "mixer":
+    if kind in _PATCHES:
         return (1,)
     if kind == "unet2d":
         levels = 1

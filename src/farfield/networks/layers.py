@@ -227,8 +227,8 @@ class FourierEmbedding(nn.Module):
 
     def __init__(self, channels: int):
         super().__init__()
-        drawn = torch.randn(channels // 2)
-        self.register_buffer("freqs", drawn if drawn.is_meta else 16 * drawn)
+        held = torch.empty(channels // 2)  # to draw without numbers loads torch's compiler
+        self.register_buffer("freqs", held if held.is_meta else 16 * torch.randn(channels // 2))
 
     def forward(self, time: Tensor) -> Tensor:
         return _waves(time, 2 * math.pi * self.freqs.to(at_least_float32(time.dtype)))

@@ -12,6 +12,9 @@ _NAMES: Final = {
     "adm": "ADM",
     "unet2d": "UNet2DModel",
     "guided": "ADM (guided-diffusion's)",
+    "lucid": "U-Net (denoising-diffusion-pytorch's)",
+    "dit": "DiT",
+    "uvit": "U-ViT",
     "mixer": "MLP-Mixer",
 }
 
@@ -27,12 +30,29 @@ def in_words(config: dict[str, Any]) -> str:
         if kind == "mixer":
             patch, width, blocks = config.get("patch", 4), config["width"], config["num_blocks"]
             return f"{_NAMES[kind]}: patches of {patch} pixels, {width} channels, {blocks} blocks"
+        if kind == "lucid":
+            return _lucid(config)
+        if kind in ("dit", "uvit"):
+            patch, width, heads = config["patch"], config["width"], config["heads"]
+            told = f"patches of {patch} pixels, {width} channels, {config['num_blocks']} blocks, {heads} head{'s' * (heads > 1)}"
+            return f"{_NAMES[kind]}: {', '.join([told, *_special(config)])}"
         parts = [_widths(config), _blocks(config), _attention(config), *_special(config)]
     except (TypeError, ValueError, KeyError) as error:
         raise FarfieldError(
             f"configuration of a network {name or kind}: {error!r}; expected that of a network, unchanged"
         ) from error
     return f"{name or _NAMES.get(kind, kind or 'network')}: {', '.join(part for part in parts if part)}"
+
+
+def _lucid(config: dict[str, Any]) -> str:
+    full = [f"1/{2**i}" if i else "full size" for i, whole in enumerate(config["full"]) if whole]
+    heads = " · ".join(
+        f"{n} × {width}" for n, width in dict.fromkeys(zip(config["heads"], config["head_channels"], strict=True))
+    )
+    parts = [_widths(config), "2 blocks a level", f"linear attention, full at {', '.join([*full, 'the middle'])}"]
+    parts += [f"heads {heads}", *_special(config)]
+    parts += ["shown its own guess too, here none"] if config.get("self_condition") else []
+    return f"{_NAMES['lucid']}: {', '.join(parts)}"
 
 
 def _widths(config: dict[str, Any]) -> str:

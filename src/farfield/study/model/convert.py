@@ -116,7 +116,7 @@ def ddpm_scheduler(plan: Blueprint) -> dict[str, Any] | None:
 def _opened(model: str, description: Description, answers: Answers) -> tuple[Blueprint, nn.Module]:
     if description.path.is_file():
         checkpoint = foreign.open_checkpoint(description.path, answers, split_name(model)[1])
-        return checkpoint.plan, checkpoint.network()
+        return checkpoint.plan, checkpoint.alone()
     return open_network(model)
 
 

@@ -185,7 +185,7 @@ def _of_file(model: str, checkpoint: Checkpoint) -> Description:
         size=checkpoint.path.stat().st_size,
         **_read_as(plan),
         shape=plan.shape,
-        image_shape=plan.shape,
+        image_shape=checkpoint.image_shape,
         classes=plan.classes,
         sha256=None,
         licence=licence_of(model, checkpoint.path),

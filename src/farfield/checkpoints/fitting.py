@@ -1,0 +1,63 @@
+"""Whether a state dict is that of the network which some of its names and shapes tell: all of them, and none besides."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from farfield.checkpoints.assembly import first_line
+from farfield.checkpoints.file.stored import State
+from farfield.core.error import FarfieldError
+from farfield.networks.build import from_config
+
+
+def shape(state: State, name: str, dimensions: int, path: Path) -> tuple[int, ...]:
+    """That of a weight which such a network has.
+
+    Raises:
+        FarfieldError: there is none, or of another number of dimensions.
+    """
+    weight = state.get(name)
+    if weight is None or len(weight.shape) != dimensions or 0 in weight.shape:
+        what = "none" if weight is None else f"shape {weight.shape}"
+        raise FarfieldError(f"{path}: expected a weight {name} of {dimensions} dimensions, found {what}")
+    return weight.shape
+
+
+def prove(config: dict[str, Any], state: State, path: Path, code: str) -> None:
+    """See that a network has exactly the names and shapes of a state dict; no number is read, and no memory taken.
+
+    Args:
+        code: whose network it is, for messages.
+
+    Raises:
+        FarfieldError: it has not, or cannot be.
+    """
+    try:
+        with torch.device("meta"):
+            network = from_config(config)
+    except (FarfieldError, RuntimeError, ZeroDivisionError) as error:
+        raise FarfieldError(f"{path}: its weights are those of no network that can be ({first_line(error)})") from error
+    expected = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
+    for name in sorted(expected.keys() | state.keys()):
+        there = state[name].shape if name in state else None
+        if there != expected.get(name):
+            raise FarfieldError(
+                f"{path}: {name[:100]} is {'missing' if there is None else f'of shape {there}'}; expected "
+                f"{expected.get(name, 'no such weight')} in the network of {code} that the other names and shapes tell; "
+                "damaged, or a variant that is not read here"
+            )
+        if not state[name].dtype.is_floating_point:
+            raise FarfieldError(f"{path}: {name} is of {state[name].dtype}, quantized; expected real numbers")
+
+
+def counted(state: State) -> tuple[int, torch.dtype]:
+    """How many numbers there are, and the dtype of most of them."""
+    counts = Counter[torch.dtype]()
+    for tensor in state.values():
+        counts[tensor.dtype] += math.prod(tensor.shape)
+    return counts.total(), counts.most_common(1)[0][0]
