@@ -13,8 +13,11 @@ from typing import Any
 
 import ddpm_files
 import guided_files
+import lucid_files
 import mixer_files
+import sde_files
 import torch
+import transformer_files
 from edm_files import Saved
 from forge import Call, Global, edm, loaded, pickled, tensor, torch_old, torch_zip
 from hostile_calls import calls
@@ -94,6 +97,12 @@ def valid() -> dict[str, bytes]:
         "a file of flow matching": _flow(),
         "an original DDPM file": _compact(
             {k: tuple(v.shape) for k, v in ddpm_files.random_state(ddpm_files.Flags()).items()}
+        ),
+        "a network of denoising-diffusion-pytorch": _compact(lucid_files.layout(lucid_files.Flags())),
+        "a DiT file": _compact(transformer_files.dit_layout(transformer_files.Flags(rows=11))),
+        "a U-ViT file": _compact(transformer_files.uvit_layout(transformer_files.Flags())),
+        "a score_sde file": _compact(
+            {k: tuple(v.shape) for k, v in sde_files.random_state(sde_files.Flags()).items() if k != "sigmas"}
         ),
     }
 

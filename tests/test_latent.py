@@ -12,10 +12,12 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from tiny import farfield, make_images, make_model, summary
+from transformer_files import Flags, dit_layout, weights
 
 from farfield.checkpoints import latent
+from farfield.checkpoints.foreign import open_checkpoint
 from farfield.checkpoints.latent import is_latent, load_latent
-from farfield.checkpoints.load import load_denoiser, open_network
+from farfield.checkpoints.load import load_denoiser, model_digest, open_network
 from farfield.command.shared import Numerics
 from farfield.core.artifact import Images, Latents, Store
 from farfield.core.error import FarfieldError, FarfieldWarning
@@ -502,3 +504,33 @@ def test_only_what_is_read_is_downloaded(models, tmp_path):
     ldm += [f"{p}/{f}" for p in ("unet", "vqvae") for f in ("config.json", "diffusion_pytorch_model.bin")]
     found = set(filter_repo_objects(ldm, allow_patterns=list(latent.wanted(models["ldm"]))))
     assert found == set(ldm) - {"run.py", "images/a.png"}
+
+
+@torch.no_grad()
+def test_a_transformer_in_a_file_is_seen_through_the_autoencoder_that_is_told(models, tmp_path):
+    from diffusers import AutoencoderKL
+
+    vae = Path(shutil.copytree(models["stable"] / "vae", tmp_path / "Vae"))
+    path = tmp_path / "DiT.pt"
+    torch.save(weights(dit_layout(Flags(channels=4))), path)
+    with pytest.raises(FarfieldError, match="codec: the autoencoder"):
+        load_denoiser(str(path))
+    told = ("heads=3", "prediction=epsilon", f"codec={vae}")
+    shown = farfield("inspect", path, *(part for answer in told for part in ("--set", answer)))
+    assert shown.code == 0, shown.err
+    model = load_denoiser(str(path), dtype=F64)
+    assert (model.shape, model.image_shape) == ((4, 8, 8), (3, 16, 16))
+    pictures = torch.rand(1, 3, 16, 16, dtype=F64) * 2 - 1
+    coder = AutoencoderKL.from_pretrained(vae).double()
+    mean = coder.encode(pictures).latent_dist.mean
+    torch.testing.assert_close(model.encode(pictures), coder.config.scaling_factor * mean)
+    before = model_digest(str(path))
+    (vae / "config.json").write_text((vae / "config.json").read_text() + " ")
+    assert model_digest(str(path)) != before
+    with pytest.raises(FarfieldError, match="a latent model"):
+        open_network(str(path))
+    refused = farfield("convert", path, tmp_path / "out")
+    assert refused.code != 0 and "a latent model" in refused.err
+    torch.save(weights(dit_layout(Flags(channels=5))), path)
+    with pytest.raises(FarfieldError, match="latents have 4 channels"):
+        _ = open_checkpoint(path).image_shape

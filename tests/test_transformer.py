@@ -1,8 +1,6 @@
 """Files of DiT, SiT and U-ViT: D equal to the formulas, what is known and what is asked for, latents through an autoencoder."""
 
 import argparse
-import contextlib
-import io
 import math
 from dataclasses import replace
 
@@ -12,7 +10,7 @@ from tiny import farfield
 from transformer_files import Flags, dit, dit_layout, uvit, uvit_layout, weights
 
 from farfield.checkpoints.foreign import open_checkpoint
-from farfield.checkpoints.load import load_denoiser, model_digest, open_network
+from farfield.checkpoints.load import load_denoiser
 from farfield.core.error import FarfieldError
 from farfield.networks.build import from_config, network_config
 
@@ -160,36 +158,6 @@ def test_what_cannot_be_is_refused(change, answers, said, tmp_path):
     with pytest.raises(FarfieldError, match=said) as refused:
         open_checkpoint(tmp_path / "m.pt", {"heads": 3, "prediction": "epsilon", "null": "yes", **answers})
     assert "\n" not in str(refused.value)
-
-
-def test_a_latent_transformer_is_seen_through_its_autoencoder(tmp_path):
-    from diffusers import AutoencoderKL
-
-    block = {"down_block_types": ("DownEncoderBlock2D",) * 2, "up_block_types": ("UpDecoderBlock2D",) * 2}
-    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-        coder = AutoencoderKL(block_out_channels=(8, 8), latent_channels=4, norm_num_groups=4, **block)
-        coder.save_pretrained(tmp_path / "Vae")
-    path = tmp_path / "DiT.pt"
-    torch.save(weights(dit_layout(replace(DIT, channels=4, rows=0))), path)
-    with pytest.raises(FarfieldError, match="codec: the autoencoder"):
-        load_denoiser(str(path))
-    shown = farfield(
-        "inspect", path, "--set", "heads=3", "--set", "prediction=epsilon", "--set", f"codec={tmp_path / 'Vae'}"
-    )
-    assert shown.code == 0 and "16×16" in shown.out.replace("x", "×")
-    model = load_denoiser(str(path), dtype=F64)
-    assert (model.shape, model.image_shape) == ((4, 8, 8), (3, 16, 16))
-    pictures = torch.rand(1, 3, 16, 16, dtype=F64) * 2 - 1
-    mean = coder.double().encode(pictures).latent_dist.mean
-    torch.testing.assert_close(model.encode(pictures), 0.18215 * mean)
-    before = model_digest(str(path))
-    (tmp_path / "Vae" / "config.json").write_text((tmp_path / "Vae" / "config.json").read_text() + " ")
-    assert model_digest(str(path)) != before
-    for use in (lambda: open_network(str(path)), lambda: open_checkpoint(path).alone()):
-        with pytest.raises(FarfieldError, match="a latent model"):
-            use()
-    refused = farfield("convert", path, tmp_path / "out")
-    assert refused.code != 0 and "a latent model" in refused.err
 
 
 def test_it_is_shown_converted_and_differentiated(tmp_path):

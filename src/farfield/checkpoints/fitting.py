@@ -40,7 +40,7 @@ def prove(config: dict[str, Any], state: State, path: Path, code: str) -> None:
     try:
         with torch.device("meta"):
             network = from_config(config)
-    except (FarfieldError, RuntimeError, ZeroDivisionError) as error:
+    except (FarfieldError, RuntimeError, ArithmeticError, TypeError, ValueError) as error:
         raise FarfieldError(f"{path}: its weights are those of no network that can be ({first_line(error)})") from error
     expected = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
     for name in sorted(expected.keys() | state.keys()):

@@ -48,6 +48,8 @@ class Layers:
         self.path, self.attended, self.levels = path, set[int](), 0
         found: dict[int, dict[str, tuple[int, ...]]] = {}
         for name, tensor in state.items():
+            if 0 in tensor.shape or not tensor.dtype.is_floating_point:
+                raise self.strange(f"{name[:80]} of shape {tensor.shape} and {tensor.dtype}")
             if match := re.fullmatch(r"all_modules\.(\d{1,3})\.([\w.]{1,40})", name):
                 found.setdefault(int(match[1]), {})[match[2]] = tensor.shape
             elif name != "sigmas":
@@ -159,7 +161,7 @@ def _kind(shapes: dict[str, tuple[int, ...]]) -> str:
         return "attention"
     if "Dense_0.weight" in shapes and "NIN_0.W" not in shapes and len(shapes.get("Conv_0.weight", ())) == 4:
         skip = shapes.get("Conv_2.weight", (1, 0))
-        return "resampling block" if skip[0] == skip[1] else "block"
+        return "resampling block" if len(set(skip[:2])) == 1 else "block"
     return "something strange"
 
 

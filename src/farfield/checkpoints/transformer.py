@@ -182,7 +182,7 @@ def _uvit(state: State, path: Path) -> dict[str, Any]:
             f"{path}: a U-ViT that is told words, which is not read here; expected one of images or of classes"
         )
     blocks = 2 * _count(state, "in_blocks", path) + 1
-    hidden = state["time_embed.0.weight"].shape[0] if "time_embed.0.weight" in state else 0
+    hidden = shape(state, "time_embed.0.weight", 2, path)[0] if "time_embed.0.weight" in state else 0
     return {
         "out_channels": state["patch_embed.proj.weight"].shape[1],
         "num_blocks": blocks,
