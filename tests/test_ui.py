@@ -228,21 +228,27 @@ class Tab:
         page.get_by_role("tab", name=title).click()
         self.page, self.at = page, page.get_by_role("tabpanel").filter(visible=True)
 
-    def fill(self, label, text):
-        field = self.at.get_by_label(re.compile(rf"^{label}(\s|$)")).first
+    def fill(self, option, text):
+        field = self.at.locator(f".option-{option}").locator("input, textarea").first
         field.fill(text)
         field.press("Enter")
 
     def drop(self, label, *files):
-        area = self.at.locator(".drop").filter(has_text=f"{label}: or drop")
+        area = self.at.locator(".drop").filter(has_text=f"{label}: or drop").first
         area.locator("input[type=file]").set_input_files([str(file) for file in files])
         area.get_by_text(files[0].name[:8]).first.wait_for()
 
     def press(self, name):
         self.at.get_by_role("button", name=name, exact=True).click()
 
-    def state(self, text, minutes=2):
-        self.at.locator(".state").get_by_text(re.compile(text)).first.wait_for(timeout=60_000 * minutes)
+    def state(self, text):
+        self.wait(self.at.locator(".state").first.get_by_text(re.compile(text)))
+
+    def wait(self, sought, minutes=4):
+        """Until it is there, or until the page says why it will not be."""
+        refused = self.at.locator(".state").first.get_by_text("Not done")
+        sought.or_(refused).first.wait_for(timeout=60_000 * minutes)
+        assert sought.count(), self.at.locator(".state").first.inner_text()
 
 
 @pytest.mark.slow
@@ -271,7 +277,7 @@ def test_new_images_are_made_stopped_and_continued(page, address, tmp_path):
     samples = [show.found(folder).samples for folder in (run, tmp_path / "whole")]
     assert samples[0].keys == samples[1].keys and (samples[0].values == samples[1].values).all()
     tab.press("Start")  # the same settings: what is there is shown
-    tab.at.get_by_text(re.compile(r"seed \d+: ")).first.wait_for()
+    tab.wait(tab.at.get_by_text(re.compile(r"seed \d+: ")))
     tab.at.frame_locator("iframe").get_by_role("heading").first.wait_for()
     assert not (address[1] / "runs" / "expand-2").exists()
 
@@ -282,9 +288,11 @@ def test_a_model_is_audited(page, address):
     tab.fill("subject", "digits-memorizing")
     tab.fill("train", "digits")
     tab.fill("n", "32")
+    tab.at.get_by_text("When two images are alike").click()
     tab.fill("descriptor", "pixels")
     tab.press("Start")
-    tab.at.frame_locator("iframe").get_by_role("heading").first.wait_for(timeout=240_000)
+    tab.state("It memorizes")
+    tab.at.frame_locator("iframe").get_by_role("heading").first.wait_for()
     assert (address[1] / "runs" / "audit" / "summary.json").exists()
 
 
@@ -297,21 +305,23 @@ def test_a_picture_is_painted_on_and_edited(page, address):
     canvas = tab.at.locator(".canvas canvas").first
     canvas.wait_for()
     time.sleep(3)  # until the picture is drawn
+    canvas.scroll_into_view_if_needed()
     box = canvas.bounding_box()
     middle = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
     page.mouse.move(*middle)
     page.mouse.down()
-    page.mouse.move(middle[0] + 60, middle[1] + 40, steps=8)
+    for right, down in ((100, 0), (0, 40), (100, 40), (0, 80), (100, 80)):  # to and fro
+        page.mouse.move(middle[0] + right, middle[1] + down, steps=8)
     page.mouse.up()
     tab.press("Start")
-    numbers = tab.at.locator(".numbers")
-    numbers.get_by_text("inside over outside").wait_for(timeout=240_000)
+    numbers = tab.at.locator(".numbers").first
+    tab.wait(numbers.get_by_text("inside over outside"))
     first = numbers.inner_text()
-    tab.at.get_by_label("direction", exact=True).first.click()
-    page.get_by_role("option", name="direction-2").click()
-    tab.at.get_by_role("slider").focus()
+    tab.at.locator(".along input").click()
+    page.get_by_role("option", name="direction 2").click()
+    tab.at.get_by_role("slider").last.focus()
     page.keyboard.press("Home")
-    numbers.get_by_text("direction-2 at strength −4").wait_for()
+    numbers.get_by_text(re.compile("direction 2 at strength .4")).first.wait_for()
     assert numbers.inner_text() != first
     request = json.loads((address[1] / "runs" / "edit" / "config.json").read_text())["request"]
     assert "uploads" in request["mask"]
@@ -322,9 +332,9 @@ def test_a_dropped_checkpoint_is_looked_at_and_tried(page):
     folder = Path(farfield.__file__).parent / "models" / MODEL
     tab = Tab(page, "Inspect")
     tab.drop("model", folder / "model.json", next(folder.glob("*.safetensors")))
-    tab.at.get_by_label("checked").check()
+    tab.at.locator(".option-checked input").check()
     tab.press("Start")
-    tab.at.get_by_text(re.compile("best multiple of it")).first.wait_for(timeout=240_000)
+    tab.wait(tab.at.get_by_text(re.compile("best multiple of it")))
     tab.fill("model", "py:os:getcwd")
     tab.at.get_by_label("Clear").first.click()
     tab.press("Start")

@@ -34,7 +34,7 @@ TITLES: Final = {"expand": "New images", "audit": "Audit", "edit": "Edit", "insp
 
 STYLE: Final = """
 .drop .or, .drop .icon-wrap { display: none }
-.state progress { width: 60% }
+.state progress { width: 60%; accent-color: #f97316 }
 """
 
 Form = dict[str, Any]
@@ -217,7 +217,7 @@ class _Page:
 
         fetch = gr.Button("Show the picture, to paint on what is to change")
         said = gr.HTML()
-        paint = gr.Brush(default_size=24, colors=["#cc3399"], color_mode="fixed")
+        paint = gr.Brush(default_size=48, colors=["#cc3399"], color_mode="fixed")
         editor = gr.ImageEditor(
             label="Paint on what is to change",
             type="pil",
@@ -269,7 +269,7 @@ def _moves() -> tuple[list[Any], Callable[[Path], Sequence[Any]]]:
     import gradio as gr
 
     run = gr.State("")
-    direction = gr.Dropdown([], label="direction")
+    direction = gr.Dropdown([], label="direction", elem_classes="along")
     strength = gr.Slider(
         -4, 4, 0, step=0.5, label="strength", info="In standard deviations; the nearest that was made."
     )
@@ -321,7 +321,7 @@ def _options(form: Form, shown: Sequence[Field]) -> None:
 def _add(form: Form, field: Field) -> None:
     import gradio as gr
 
-    said: dict[str, Any] = {"label": field.label, "info": field.help}
+    said: dict[str, Any] = {"label": field.label, "info": field.help, "elem_classes": f"option-{field.name}"}
     if field.kind == "switch":
         made = gr.Checkbox(field.value, **said)
     elif field.kind == "number":

@@ -98,26 +98,27 @@ def moved(run: Found[EditResult], name: str, strength: float) -> tuple[Any, str]
     """
     moves = [move for move in run.result.moves if move.name in (name, ORIGIN)]
     move = min(moves, key=lambda one: (abs(_strength(one) - strength), _strength(one)))
-    edits, images = run.arrays["edits"], run.arrays["images"]
-    key = images.keys[0]
+    edits, key = run.arrays["edits"], run.arrays["images"].keys[0]
     origin = next(one for one in run.result.moves if one.name == ORIGIN)
-    shown = [_tile(edits, f"{key}/{one.index:03d}") for one in (origin, move)]
+    shown = [edits.select([f"{key}/{one.index:03d}"]) for one in (origin, move)]
+    picture = pairs(*shown, scale=_scale(shown[0], 256))
     if move.name == ORIGIN:
-        return pairs(*shown), "Strength 0: the image as it came back."
+        return picture, "Strength 0: the image as it came back."
     said = f"{name} at strength {number(move.strength)}: inside the mask a pixel changes by {score(move.inside)}"
     if move.outside:
         said += f", outside by {score(move.outside)}"
     if move.ratio:
         said += f"; inside over outside {score(move.ratio)}"
-    return pairs(*shown), f"{said} (of the range from black to white; n = {move.inside.n})."
+    return picture, f"{said} (of the range from black to white; n = {move.inside.n})."
 
 
 def _strength(move: Move) -> float:
     return 0.0 if move.name == ORIGIN else move.strength
 
 
-def _tile(images: Any, key: str) -> Any:
-    return images.select([key])
+def _scale(images: Any, side: int) -> int:
+    """That enlarges a picture to about so many pixels; each of its own stays a square."""
+    return max(1, side // max(images.values.shape[-2:]))
 
 
 def painted(picture: Mapping[str, Any] | None, shape: tuple[int, ...]) -> Any:
@@ -140,6 +141,6 @@ def painted(picture: Mapping[str, Any] | None, shape: tuple[int, ...]) -> Any:
     return mask if mask.getbbox() else None
 
 
-def canvas(images: Images, side: int = 512) -> Any:
-    """The first image, enlarged to be painted on; every pixel a square of whole size."""
-    return pairs(images.select(images.keys[:1]), scale=max(1, side // max(images.values.shape[-2:]))).convert("RGB")
+def canvas(images: Images) -> Any:
+    """The first image, enlarged to be painted on."""
+    return pairs(images.select(images.keys[:1]), scale=_scale(images, 512)).convert("RGB")
