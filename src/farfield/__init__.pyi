@@ -683,3 +683,11 @@ def transition(
     out: str | Path | None = ...,
     quiet: bool = ...,
 ) -> Found[TransitionResult]: ...
+
+def ui(
+    *,
+    folder: Given = ...,
+    port: int = ...,
+    most: int = ...,
+    show: bool = ...,
+) -> Any: ...

@@ -130,18 +130,9 @@ def _completion(leaf: Leaf) -> Callable[[str], list[str]] | None:
 
 def _help(leaf: Leaf) -> str:
     """The help with bounds and default."""
-    default = leaf.option.default
-    if (
-        not default
-        and leaf.default not in (None, ())
-        and leaf.default is not False
-        and not leaf.argument
-        and leaf.kind is not bool
-    ):
-        default = ",".join(leaf.default) if leaf.repeated else leaf.option.show(leaf.default)
-    required = leaf.required and bool(leaf.option.old)  # where typer cannot say it
-    more = ["required"] * required + [leaf.bounds] + ([f"default: {default}"] if default else [])
-    return _shown(leaf.option.help + (f" [{'; '.join(part for part in more if part)}]" if any(more) else ""))
+    required = ["required"] if leaf.required and leaf.option.old else []  # where typer cannot say it
+    more = "; ".join(filter(None, [*required, leaf.hint]))
+    return _shown(leaf.option.help + (f" [{more}]" if more else ""))
 
 
 def _shown(text: str) -> str:

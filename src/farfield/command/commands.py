@@ -35,6 +35,7 @@ from farfield.command.settings import Settings
 from farfield.command.train import Train, TrainResult
 from farfield.command.transfer import Transfer, TransferResult
 from farfield.command.transition import Transition, TransitionResult
+from farfield.command.ui import Ui
 from farfield.core.error import FarfieldError
 
 
@@ -50,6 +51,7 @@ class Command:
             folder ``str()`` of what it returns is printed, and ``to_json()`` where the settings' `Printing` says so.
         page: makes a page's content of ``(folder, result)``: a function, or ``content`` of a module in `farfield.present`.
         runs: the folder in ``runs/`` where a run goes if nothing else is said, if that has not the command's name.
+        room: where the study's module is.
         drawn: whether the page is drawn as the command ends; else `farfield report` draws it, and the folder is named.
     """
 
@@ -59,6 +61,7 @@ class Command:
     page: str | Callable[..., Any] | None = None
     runs: str = ""
     drawn: bool = True
+    room: str = "farfield.study"
 
     @property
     def name(self) -> str:
@@ -72,7 +75,7 @@ class Command:
     def load_study(self) -> Callable[..., Any]:
         if not isinstance(self.study, str):
             return self.study
-        return _load("farfield.study", self.study, self.study.rpartition(".")[2])
+        return _load(self.room, self.study, self.study.rpartition(".")[2])
 
     def load_page(self) -> Callable[..., Any] | None:
         return _load("farfield.present", self.page, "content") if isinstance(self.page, str) else self.page
@@ -119,6 +122,7 @@ _ALL = (
     Command(Train, TrainResult, "model.train", "train"),
     Command(Transfer, TransferResult, "unseen.transfer", "transfer"),
     Command(Transition, TransitionResult, "audit.transition", "transition"),
+    Command(Ui, None, "app:serve", room="farfield.ui"),
 )
 COMMANDS: dict[str, Command] = {command.name: command for command in _ALL}
 """By name, in the order of ``farfield --help``."""

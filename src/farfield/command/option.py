@@ -137,6 +137,20 @@ class Leaf:
         )
 
     @property
+    def words_alone(self) -> bool:
+        """Whether it is one of a few words and nothing else."""
+        return typing.get_origin(self.kind) is Literal
+
+    @property
+    def hint(self) -> str:
+        """Bounds and default, as a help ends with them."""
+        default = self.option.default
+        unsaid = self.default is None or self.default == () or self.default is False
+        if not default and not unsaid and not self.argument and self.kind is not bool:
+            default = ",".join(self.default) if self.repeated else self.option.show(self.default)
+        return "; ".join(part for part in (self.bounds, f"default: {default}" if default else "") if part)
+
+    @property
     def _number(self) -> Any:
         return next((part for part in _parts(self.kind) if part in (int, float)), None)
 
