@@ -325,7 +325,7 @@ def test_a_picture_is_painted_on_and_edited(page, address):
     page.get_by_role("option", name="direction 2").click()
     tab.at.get_by_role("slider").last.focus()
     page.keyboard.press("Home")
-    numbers.get_by_text(re.compile("direction 2 at strength .4")).first.wait_for()
+    numbers.get_by_text(re.compile("along direction 2 by .4")).first.wait_for()
     assert numbers.inner_text() != first
     request = json.loads((address[1] / "runs" / "edit" / "config.json").read_text())["request"]
     assert "uploads" in request["mask"]
