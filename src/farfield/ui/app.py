@@ -273,7 +273,7 @@ def _moves() -> tuple[list[Any], Callable[[Path], Sequence[Any]]]:
     strength = gr.Slider(
         -4, 4, 0, step=0.5, label="strength", info="In standard deviations; the nearest that was made."
     )
-    picture = gr.Image(label="as it came back, and moved", type="pil", format="png", buttons=[], interactive=False)
+    picture = gr.Image(show_label=False, type="pil", format="png", buttons=[], interactive=False)
     numbers = gr.Markdown(elem_classes="numbers")
 
     def look(folder: str, name: str | None, at: float) -> Any:

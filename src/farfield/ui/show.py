@@ -104,7 +104,8 @@ def moved(run: Found[EditResult], name: str, strength: float) -> tuple[Any, str]
     picture = pairs(*shown, scale=_scale(shown[0], 256))
     if move.name == ORIGIN:
         return picture, "Strength 0: the image as it came back."
-    said = f"{name} at strength {number(move.strength)}: inside the mask a pixel changes by {score(move.inside)}"
+    said = f"As it came back, and moved along {name} by {number(move.strength)}: inside the mask a pixel changes by "
+    said += score(move.inside)
     if move.outside:
         said += f", outside by {score(move.outside)}"
     if move.ratio:
