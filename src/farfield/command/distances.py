@@ -7,7 +7,7 @@ from typing import Annotated
 
 from farfield.command.facts import SourceFacts
 from farfield.command.likeness import Descriptors
-from farfield.command.measures import BySet
+from farfield.command.measures import BySet, Standing
 from farfield.command.option import Argument, Option
 from farfield.command.result import Result
 from farfield.command.settings import Settings
@@ -37,3 +37,4 @@ class DistancesResult(Result):
     references: Annotated[int, "real images that both sets are compared with; the other real ones are `real`"]
     measures: Annotated[dict[str, BySet], "descriptor → set (`samples`, `real`) → all against the same references"]
     notes: Annotated[list[str], "what is missing"]
+    standing: Annotated[Standing | None, "`audit.standing.standing`"] = None
