@@ -115,14 +115,10 @@ def _reference() -> str:
     named = {name: getattr(farfield, name) for name in ("load", "decode", "open_images", "models", "wrap")}
     named |= {name.replace(" ", "_").replace("-", "_"): function(command) for name, command in COMMANDS.items()}
     for name, called in named.items():
-        shown = ", ".join(
-            ("*, " if i and p.kind is p.KEYWORD_ONLY and before[i - 1].kind is not p.KEYWORD_ONLY else "")
-            + p.name
-            + ("" if p.default is p.empty else f"={p.default!r}")
-            for before in [list(inspect.signature(called).parameters.values())]
-            for i, p in enumerate(before)
-        )
-        parts += [f"## farfield.{name}\n", f"```python\nfarfield.{name}({shown})\n```\n", _docstring(called), ""]
+        given = inspect.signature(called)
+        plain = [p.replace(annotation=p.empty) for p in given.parameters.values()]
+        shown = given.replace(parameters=plain, return_annotation=given.empty)
+        parts += [f"## farfield.{name}\n", f"```python\nfarfield.{name}{shown}\n```\n", _docstring(called), ""]
     return "\n".join(parts)
 
 
