@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 RUNS := $(VENV)/.runs
 
-.PHONY: demo test test-kernels test-slow fuzz lint docs bench clean
+.PHONY: demo test test-kernels test-slow fuzz lint docs docs-site dist bench clean
 
 demo: $(RUNS)
 	$(BIN)/farfield demo
@@ -37,6 +37,18 @@ lint: $(STAMP)
 # What is made from the declarations of the commands.
 docs: $(STAMP)
 	$(BIN)/python docs/generate.py
+
+# The site: build/site/index.html, which works from a folder. A warning ends it.
+docs-site: $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[docs]'
+	$(BIN)/python docs/site.py
+	$(BIN)/mkdocs build --quiet --strict
+
+# What would be published, checked: dist/.
+dist: $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check build twine
+	$(BIN)/python -m build
+	$(BIN)/twine check --strict dist/*
 
 bench: $(STAMP)
 	$(BIN)/python -m benchmarks

@@ -170,7 +170,7 @@ def content(out: Path) -> Content:
 
 def test_the_page_is_made_anew_without_the_model(done: Path):
     page = (done / "report.html").read_bytes()
-    anchors = ["evidence", "copying", "likeness", "pairs", "distances", "reproducibility", "duplicates"]
+    anchors = ["pairs", "evidence", "copying", "likeness", "distances", "reproducibility", "duplicates"]
     assert [section.anchor for section in content(done).sections] == anchors
     assert {path.name for path in (done / "grids").iterdir()} == {f"{name}.png" for name in PAIRS}
     (done / "report.html").unlink()
@@ -179,7 +179,7 @@ def test_the_page_is_made_anew_without_the_model(done: Path):
 
 def test_it_says_its_verdict(root: Path, tmp_path: Path):
     out = farfield(*given(root), "--descriptor", "copy", "-o", tmp_path / "run").out
-    assert out.startswith("It copies some training images. 50.0%") and out.endswith(
+    assert out.startswith("It copies some training images: 50.0%") and out.endswith(
         f"{tmp_path / 'run' / 'report.html'}\n"
     )
 

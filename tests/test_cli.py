@@ -490,7 +490,7 @@ class TestOtherCommands:
 
     def test_invert_leaves_keyed_latents_of_the_level_it_reports(self, root: Path, tmp_path: Path):
         outcome = farfield("invert", root / "model", root / "images", "-o", tmp_path / "run", "--steps", 4)
-        assert outcome.out == f"{tmp_path / 'run'}\n"
+        assert outcome.out.splitlines()[1:] == [f"{tmp_path / 'run'}"]
         latents = Store(tmp_path / "run" / "latents", Latents).read()
         assert latents.keys == tuple(f"img-{i:03d}" for i in range(12))
         assert latents.values.shape == (12, 3, 16, 16)

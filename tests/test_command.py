@@ -49,7 +49,7 @@ def tally(settings: Tally, out: Path, *, quiet: bool = False) -> TallyResult:
 def page(folder: Path, result: TallyResult) -> Content:
     table = Table(["name"], [[name] for name in result.names])
     section = Section("names", "Names", f"{result.n} were counted.", tables=[table])
-    return Content("none", "images", [], [f"There are {result.n}."], [], [], [section], lines=[f"{result.n} images"])
+    return Content("none", "images", [], [f"There are {result.n}."], [], [], [section], lines=[f"  {result.n} images"])
 
 
 TALLY = Command(Tally, TallyResult, tally, page)
@@ -62,7 +62,7 @@ def test_a_whole_command_runs_by_its_line_and_from_python(tmp_path):
     line = ["tally", "hubble", "--times", "2", "--case", "upper", "-o", str(tmp_path / "a b")]
     done = CliRunner().invoke(app, line, catch_exceptions=False)
     summary, config = (json.loads((tmp_path / "a b" / f"{name}.json").read_text()) for name in ("summary", "config"))
-    assert done.exit_code == 0 and done.output.startswith(f"{summary['n']} images\n")
+    assert done.exit_code == 0 and done.output.startswith(f"There are {summary['n']}.\n  {summary['n']} images\n")
     assert config["command_line"] == f"farfield tally hubble --times 2 --case upper -o '{tmp_path}/a b'"
     assert {k: config["request"][k] for k in ("command", "images", "times", "case")} == {
         "command": "tally", "images": "hubble", "times": 2, "case": "upper"

@@ -39,7 +39,7 @@ def test_they_are_those_of_the_audit_room():
 def test_a_command_with_its_page(tmp_path):
     real, made = make_images(tmp_path / "real", 20), make_images(tmp_path / "made", 6, 12, 12, first=50)
     done = farfield("distances", real, made, "--descriptor", "copy", "-o", tmp_path / "run", "-q")
-    assert done.code == 0 and "kernel distance" in done.out, done.err
+    assert done.code == 0 and "pass for held-out real by" in done.out, done.err
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
     assert summary["generated"]["n"] == 6 and set(summary["measures"]["copy"]) == {"samples", "real"}
     assert "16×16 → 12×12" in " ".join(summary["reading"])  # real images at the size of the generated ones

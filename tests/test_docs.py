@@ -13,7 +13,7 @@ from farfield.command.settings import leaves
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = [ROOT / name for name in ("README.md", "CONTRIBUTING.md")]
 DOCUMENTS += sorted([*ROOT.glob("docs/*.md"), *ROOT.glob("src/farfield/models/*/*.md")])
-OF_OTHERS = {"--nproc-per-node", "--constraint", "--no-deps"}
+OF_OTHERS = {"--nproc-per-node", "--constraint", "--no-deps", "--index-url"}
 """Options of other programs."""
 
 

@@ -41,11 +41,13 @@ def told(worst, chance, k=3, ratio=None):
 def test_the_lead_says_how_far_and_where():
     found = shown(samples=told(0.08, 0.05), real=told(0.031, 0.06, k=9))
     assert found.lead == (
-        "The power spectrum of the samples stays within 8.0\u202f% of held-out between k = 2 and 16; worst at k = 3. "
+        "The power spectrum of the samples stays within 8.0\u202f% of held-out between k = 2 and 16; worst at "
+        "k = 3 (0.094 per pixel). "
         "That is more than chance gives (up to 5.0\u202f%)."
     )
     assert found.paragraphs[0] == (
-        "The power spectrum of other held-out fields stays within 3.1\u202f% of held-out between k = 2 and 16; worst at k = 9. "
+        "The power spectrum of other held-out fields stays within 3.1\u202f% of held-out between k = 2 and 16; worst at "
+        "k = 9 (0.28 per pixel). "
         "That is no more than chance gives (up to 6.0\u202f%)."
     )
 
@@ -119,3 +121,11 @@ def test_a_part_alone_makes_a_section(key):
     assert [len(found.charts), len(found.tables)] == {
         "spectrum": [1, 1], "pixels": [1, 1], "profile": [1, 0], "moments": [0, 1],
     }[key]  # fmt: skip
+
+
+def test_scales_are_in_the_unit_of_the_header():
+    found = shown(samples=told(0.08, 0.05), unit="cm-2", pixel=0.5, pixel_unit="arcsec")
+    assert "worst at k = 3 (0.094 per pixel, waves of 5.3 arcsec)" in found.lead  # 32 pixels of 0.5 in 3 waves
+    assert "(cm⁻²)²" in svg(found.charts[0].figure)
+    drawn = shown(samples=comparison(), unit="", pixel=2.0, pixel_unit="arcsec").charts[1].figure
+    assert "arcsec" in svg(drawn) and drawn.axes[1].lines[0].get_xdata()[-1] > 12

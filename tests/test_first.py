@@ -273,11 +273,11 @@ def test_the_demo_shows_what_memorizes_beside_what_generalizes(here):
     assert done.code == 0, done.err
     told = [line for line in done.out.splitlines() if not line.startswith("$ ")]
     assert (
-        told[0].startswith("It memorizes. 9")
-        and told[1].startswith("It generalizes.")
+        told[0].startswith("It memorizes: 9")
+        and told[1].startswith("It generalizes:")
         and told[2] == "runs/demo/index.html"
     )
     page = (here / "runs/demo/index.html").read_text()
-    assert page.count("<li>") == 2 and "It memorizes. 9" in page and "It generalizes." in page
+    assert page.count("<li>") == 2 and "It memorizes: 9" in page and "It generalizes:" in page
     line = next(line for line in done.out.splitlines() if line.startswith("$ "))
-    assert farfield(*line.split()[2:], "-q").out.startswith("It memorizes. 9")
+    assert farfield(*line.split()[2:], "-q").out.startswith("It memorizes: 9")

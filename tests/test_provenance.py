@@ -14,7 +14,7 @@ from farfield.core.artifact import Images
 from farfield.core.provenance import SYNTHETIC, Provenance
 from farfield.data.dataset import open_dataset
 from farfield.data.field_source import is_physical
-from farfield.data.field_write import write_fits, write_npz
+from farfield.data.field_write import pixel_side, write_fits, write_npz
 from farfield.data.image import load_images
 from farfield.data.picture import save_png, save_pngs
 from farfield.data.samples import open_samples
@@ -159,3 +159,19 @@ def test_what_generate_leaves_is_marked_and_reads_back(tmp_path, form):
         with np.load(tmp_path / "run" / "images.npz") as arrays:
             assert json.loads(str(arrays["provenance"])) == sheet
         assert open_samples(tmp_path / "run" / "images.npz").keys == ("0", "1", "2")
+
+
+@pytest.mark.parametrize(
+    ("cards", "side"),
+    [
+        ({"CDELT1": -0.01, "CDELT2": 0.01, "CUNIT1": "deg", "CUNIT2": "deg"}, (72.0, "arcsec")),
+        ({"CD1_1": -0.3, "CD2_2": 0.3, "CTYPE1": "RA---TAN", "CTYPE2": "DEC--TAN"}, (2160.0, "arcsec")),
+        ({"CDELT1": 3.0, "CDELT2": 3.0, "CUNIT1": "pc", "CUNIT2": "pc"}, (6.0, "pc")),
+        ({"CDELT1": 0.1, "CDELT2": 0.2, "CUNIT1": "arcsec", "CUNIT2": "arcsec"}, (None, "")),  # no square
+        ({"CDELT1": 0.1, "CDELT2": 0.1}, (None, "")),  # of no unit
+        ({}, (None, "")),
+    ],
+)
+def test_the_side_of_a_pixel_is_said_where_the_header_states_it(cards, side):
+    found = pixel_side(header(**cards), 2.0)
+    assert found == (side[0] and pytest.approx(side[0]), side[1])

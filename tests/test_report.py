@@ -18,6 +18,7 @@ from farfield.core.artifact import Images, Store, save, write_json
 from farfield.core.error import FarfieldError
 from farfield.core.score import Score
 from farfield.present import plot, verdict, words
+from farfield.present.frame import coded
 from farfield.present.report import write_report
 from farfield.present.sheet import difference, grid, pairs
 
@@ -97,7 +98,9 @@ def test_every_number_of_the_tables_appears(run):
         str(told["model"]["parameters"]),
         "6 of 6 proposed",
     ]
-    expected += [words.duration(s) for s in told["cost_seconds"].values()] + told["notes"]
+    expected += [words.duration(s) for s in told["cost_seconds"].values()] + [
+        str(coded(note)) for note in told["notes"]
+    ]
     expected.append(json.loads((run / "config.json").read_text())["command_line"])
     assert [text for text in expected if text not in html.replace("&#39;", "'")] == []
 
@@ -119,7 +122,7 @@ def test_an_absent_part_is_left_out(run, part):
         "samples": 'id="nearest"',
         "examples": 'id="nearest"',
         "geometry.json": 'id="geometry"',
-        "base": "own samples, from plain noise",
+        "base": "from plain noise, as it was trained",
     }.get(part)
     assert gone is None or gone not in html
 
@@ -187,7 +190,8 @@ def test_reconstruct_lists_the_worst_first(finished, tmp_path):
 def test_invert_shows_its_images_and_certificate(finished, tmp_path):
     line = ("invert", finished.parent / "model", finished.parent / "images", "--limit", 3, "--steps", 4, "-q")
     done = farfield(*line, "-o", tmp_path / "run")
-    assert done.out == f"{tmp_path / 'run'}\n" and not (tmp_path / "run" / "report.html").exists()
+    assert done.out.startswith("Latents carry") and done.out.endswith(f"\n{tmp_path / 'run'}\n")
+    assert not (tmp_path / "run" / "report.html").exists()
     html = page(tmp_path / "run")
     error = summary(tmp_path / "run")["latent_certificate"]["error"]
     assert 'id="pictures"' in html and words.share(error["max"]) in html
@@ -248,7 +252,7 @@ def test_the_verdict_follows_the_intervals():
     def said(ours: Score, held: bool = False) -> str:
         scores = {"real": score(0.0, 50, -0.01, 0.01), "base": score(1.0, 50, 0.9, 1.1), "samples": ours}
         sets = {name: Measures(kernel_distance=value) for name, value in scores.items()}
-        return " ".join(verdict.distances({"inception": sets}, 64, "hubble", held))
+        return " ".join(verdict.distances({"inception": sets}, "hubble", held))
 
     assert "does not tell the new images from real ones" in said(score(0.005, 50, -0.01, 0.02))
     far = said(score(0.5, 50, 0.4, 0.6))
@@ -282,3 +286,33 @@ def test_charts_leave_matplotlib_as_it_was():
     assert plot.histograms({}) is None and plot.measures({}) is None
     assert plot.sigma_search([SearchedLevel(sigma=20.0, chosen=True)]) is None
     assert plot.histograms({"examples": {"norm": [3.0, 3.0]}}) is not None  # no spread at all
+
+
+@pytest.mark.parametrize(
+    ("given", "printed"),
+    [
+        ("cm-2", "cm⁻²"), ("erg s**-1 cm^-2", "erg s⁻¹ cm⁻²"), ("Jy/beam", "Jy/beam"), ("km2 s(-1)", "km² s⁻¹"), ("", ""),
+        ("1e-20 W m-2", "1e-20 W m⁻²"), ("K km/s", "K km/s"), ("10**-3 mag", "10**-3 mag"),
+    ],
+)  # fmt: skip
+def test_units_are_printed_with_raised_powers(given, printed):
+    assert words.unit(given) == printed
+
+
+def test_counts_have_their_noun_and_names_no_digest():
+    assert [words.count(n, "image") for n in (0, 1, 2000)] == ["0 images", "1 image", "2\u202f000 images"]
+    assert words.count(2, "copy", "copies") == "2 copies"
+    assert words.descriptor("pixels-3x16x16-13-8b6e7994159e") == "pixels" and words.descriptor("pixels-1") == "pixels-1"
+
+
+def test_options_and_what_stands_between_backticks_are_code():
+    assert coded("`a<b` with --no-x, not a--b <") == ("<code>a&lt;b</code> with <code>--no-x</code>, not a--b &lt;")
+
+
+def test_a_first_section_with_pictures_stands_above_the_numbers(run):
+    html = page(run)
+    places = [
+        html.index(part)
+        for part in ('class="headline"', 'id="pictures"', 'class="facts"', 'class="verdict"', 'class="tiles"')
+    ]
+    assert places == sorted(places) and html.count('id="pictures"') == 1

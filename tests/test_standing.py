@@ -9,6 +9,7 @@ from farfield.command.measures import CopiedParts, FieldMeasures, LocalCopies, M
 from farfield.command.result import from_json, to_json
 from farfield.core.score import Score, relation
 from farfield.present import verdict
+from farfield.present.measured import measured
 
 
 def around(value: float, half: float = 0.1) -> Score:
@@ -64,7 +65,7 @@ def test_copies_of_parts_count_at_each_scale():
         ("whole in pixels", "overlapping"), ("cells in whitened units", "above")
     ]  # fmt: skip
     assert verdict.standing(found, "dust")[0].startswith(
-        "1 of 2 measures tell the new images from held-out dust: higher copies (cells in whitened units)."
+        "1 of 2 measures tells the new images from held-out dust: higher copies (cells in whitened units)."
     )
 
 
@@ -125,6 +126,45 @@ def test_the_page_leads_with_all_of_them():
     assert same.startswith("None of 4 measures tells the new images from")
     row = StandingRow(measure="ks", space="fields", stands="above")
     assert verdict.standing(Standing(compared=1, apart=1, rows=[row]), "dust") == [
-        "1 of 1 measures tell the new images from held-out dust: Kolmogorov–Smirnov distance of the pixels beyond chance "
+        "1 of 1 measure tells the new images from held-out dust: Kolmogorov–Smirnov distance of the pixels beyond chance "
         "(fields)."
     ]
+
+
+def test_one_sentence_is_made_of_all_measures_and_of_the_copies():
+    few = {"pixels": NEWS["pixels"].but(copies=Score(0.02, 50, 0.0, 0.1))}
+    head = verdict.headline(50, "hubble", standing(MEASURES, few), MEASURES, few)
+    assert head == (
+        "The 50 new images pass for held-out hubble by 3 of 5 measures; 1 of 50 is nearly a copy (of real images 5.0\u202f%); "
+        "fewer kinds than real ones (coverage 0.30, real 0.80)."
+    )
+    none = {"pixels": NEWS["pixels"].but(copies=Score(0.0, 20, 0.0, 0.1))}
+    alike = {"model": MEASURES["model"]}
+    head = verdict.headline(20, "dust", standing(alike, none), alike, none)
+    assert "by 2 of 3 measures, though so few can tell little; none of 20 is nearly a copy; no fewer kinds" in head
+    assert verdict.headline(1, "dust", None, {}) == "Whether the new image passes for dust could not be measured."
+
+
+def test_the_parts_that_are_copied_more_than_real_ones_are_in_it():
+    parts = [
+        CopiedParts(scale="whole", space="pixels", samples=Score(0.5, 40, 0.4, 0.6), floor=around(0.0)),
+        CopiedParts(scale="cells", space="pixels", samples=around(0.5), floor=around(0.1)),
+        CopiedParts(scale="quarters", space="pixels", samples=around(0.6), floor=around(0.5)),
+    ]
+    local = LocalCopies(samples=around(0.6), floor=around(0.5), parts=parts)
+    head = verdict.headline(40, "dust", standing({}, local_copies=local), {}, {}, local)
+    assert (
+        "; 20 of 40 are nearly copies (of real images 0\u202f%) and 50\u202f% of their cells are copies, of real images' "
+        in head
+    )
+
+
+def test_a_distance_below_zero_is_explained_where_it_stands():
+    sets = {
+        "pixels": {"samples": Measures(kernel_distance=around(-0.02)), "real": Measures(kernel_distance=around(0.0))}
+    }
+    assert verdict.NEGATIVE in verdict.distances(sets, "dust", True)[0]
+    assert verdict.measured_tiles(None, sets)[0][3].endswith("; below 0 by chance")
+    (section,) = measured(sets, True)
+    assert section.tables[0].note == verdict.NEGATIVE
+    assert verdict.NEGATIVE not in verdict.distances(MEASURES, "dust", True)[0]

@@ -38,276 +38,6 @@ __version__: str
 Given = Any
 """A path, a domain or a model's name; an array, a denoiser, or what another function returned."""
 
-def again(
-    run: Given,
-    *,
-    options: Given = ...,
-    out: Given = ...,
-    quiet: bool = ...,
-) -> Any: ...
-
-def analyse(
-    model: Given,
-    examples: Given,
-    *,
-    count: int | None = ...,
-    in_domain: Given = ...,
-    limit: int | None = ...,
-    seed: int = ...,
-    levels: Sequence[float] | float | str | None = ...,
-    eta: Sequence[float] | float | str = ...,
-    noise: Sequence[float] | float | str = ...,
-    symmetry: Given = ...,
-    decoded: int = ...,
-    down_steps: int = ...,
-    descriptor: Given = ...,
-    trust: Given = ...,
-    strict: bool = ...,
-    stretch: Given = ...,
-    patch: int | None = ...,
-    hdu: Given = ...,
-    mask: Given = ...,
-    steps: int = ...,
-    solver: Literal["euler", "ddim", "heun", "midpoint", "multistep"] = ...,
-    batch_size: int = ...,
-    device: Given = ...,
-    dtype: Literal["float32", "bfloat16", "float16", "float64"] = ...,
-    label: int | None = ...,
-    out: str | Path | None = ...,
-    quiet: bool = ...,
-) -> Found[AnalyseResult]: ...
-
-class _Audit:
-    def __call__(
-        self,
-        subject: Given,
-        train: Given,
-        heldout: Given = ...,
-        *,
-        other: Given = ...,
-        theory: bool = ...,
-        seeds: Sequence[int] | int | str | None = ...,
-        n: int | None = ...,
-        solver: Literal["euler", "ddim", "heun", "midpoint", "multistep"] = ...,
-        steps: int = ...,
-        batch_size: int = ...,
-        dtype: Literal["float32", "bfloat16", "float16", "float64"] = ...,
-        labels: Sequence[int] | int | str = ...,
-        descriptor: Given = ...,
-        trust: Given = ...,
-        threshold: float | None = ...,
-        rate: float = ...,
-        seed: int = ...,
-        device: Given = ...,
-        out: str | Path | None = ...,
-        quiet: bool = ...,
-    ) -> Found[AuditResult]: ...
-    def copies(
-        self,
-        samples: Given,
-        training: Given,
-        heldout: Given = ...,
-        *,
-        descriptor: Given = ...,
-        trust: Given = ...,
-        threshold: float | None = ...,
-        rate: float = ...,
-        search: Literal["exact", "ivf", "hnsw"] = ...,
-        limit: int | None = ...,
-        seed: int = ...,
-        batch_size: int = ...,
-        device: Given = ...,
-        out: str | Path | None = ...,
-        quiet: bool = ...,
-    ) -> Found[ScoreGlResult]: ...
-
-audit: _Audit
-
-def blind(
-    run: Given,
-    *,
-    n: int | None = ...,
-    seed: int = ...,
-    answers: Given = ...,
-    out: str | Path | None = ...,
-    quiet: bool = ...,
-) -> Found[BlindResult]: ...
-
-def compare(
-    model: Given,
-    examples: Given,
-    heldout: Given = ...,
-    *,
-    counts: Sequence[int] | int | str | None = ...,
-    methods: Given = ...,
-    samples: Given = ...,
-    tuning_budget: float = ...,
-    epochs: int = ...,
-    learning_rate: float | None = ...,
-    rank: int = ...,
-    n: int = ...,
-    descriptors: Given = ...,
-    trust: Given = ...,
-    seed: int = ...,
-    strict: bool = ...,
-    stretch: Given = ...,
-    patch: int | None = ...,
-    hdu: Given = ...,
-    mask: Given = ...,
-    steps: int = ...,
-    solver: Literal["euler", "ddim", "heun", "midpoint", "multistep"] = ...,
-    batch_size: int = ...,
-    device: Given = ...,
-    dtype: Literal["float32", "bfloat16", "float16", "float64"] = ...,
-    label: int | None = ...,
-    out: str | Path | None = ...,
-    quiet: bool = ...,
-) -> Found[CompareResult]: ...
-
-def convert(
-    model: Given,
-    out: Given,
-    *,
-    float16: bool = ...,
-    answers: Given = ...,
-    format: Literal["auto", "farfield", "diffusers"] = ...,
-    as_json: bool = ...,
-    quiet: bool = ...,
-) -> Any: ...
-
-def dataset_convert(
-    source: Given,
-    out: Given,
-    *,
-    max_images: int | None = ...,
-    seed: int | None = ...,
-    resize: Sequence[int] | int | str | None = ...,
-    resize_mode: Literal["center-crop", "stretch", "pad"] = ...,
-    channels: int | None = ...,
-    format: Literal["folder", "zip", "npz"] | None = ...,
-    labels: bool = ...,
-    strict: bool = ...,
-    as_json: bool = ...,
-    quiet: bool = ...,
-) -> Any: ...
-
-def dataset_scan(
-    source: Given,
-    *,
-    near: float = ...,
-    show: int = ...,
-    max_images: int | None = ...,
-    seed: int | None = ...,
-    strict: bool = ...,
-    as_json: bool = ...,
-    quiet: bool = ...,
-) -> Any: ...
-
-def demo(
-    *,
-    out: Given = ...,
-    galaxies: bool = ...,
-    n: int = ...,
-    show: bool = ...,
-    quiet: bool = ...,
-) -> Any: ...
-
-def describe(
-    source: Given,
-    *,
-    descriptor: Given = ...,
-    trust: Given = ...,
-    references: Given = ...,
-    model: Given = ...,
-    limit: int | None = ...,
-    batch_size: int = ...,
-    device: Given = ...,
-    out: str | Path | None = ...,
-    quiet: bool = ...,
-) -> Found[DescribeResult]: ...
-
-def train_descriptor(
-    data: Given,
-    *,
-    images: int,
-    max_images: int | None = ...,
-    batch_size: int = ...,
-    width: int = ...,
-    features: int = ...,
-    learning_rate: float = ...,
-    entropy: float = ...,
-    mixed: float = ...,
-    half: bool = ...,
-    minutes: float = ...,
-    seed: int = ...,
-    device: Given = ...,
-    out: str | Path | None = ...,
-    quiet: bool = ...,
-) -> Found[TrainDescriptorResult]: ...
-
-def dimension(
-    model: Given,
-    images: Given,
-    *,
-    sigmas: Sequence[float] | float | str | None = ...,
-    probes: int = ...,
-    copies: int | None = ...,
-    limit: int | None = ...,
-    seed: int = ...,
-    batch_size: int = ...,
-    device: Given = ...,
-    dtype: Literal["float32", "bfloat16", "float16", "float64"] = ...,
-    label: int | None = ...,
-    strict: bool = ...,
-    out: str | Path | None = ...,
-    quiet: bool = ...,
-) -> Found[DimensionResult]: ...
-
-def distances(
-    real: Given,
-    generated: Given,
-    *,
-    descriptors: Given = ...,
-    trust: Given = ...,
-    limit: int | None = ...,
-    seed: int = ...,
-    batch_size: int = ...,
-    device: Given = ...,
-    out: str | Path | None = ...,
-    quiet: bool = ...,
-) -> Found[DistancesResult]: ...
-
-def doctor(
-    *,
-    as_json: bool = ...,
-    quiet: bool = ...,
-) -> Any: ...
-
-def edit(
-    model: Given,
-    images: Given,
-    *,
-    mask: Given = ...,
-    direction: Sequence[int] | int | str = ...,
-    strength: Sequence[float] | float | str = ...,
-    compose: Given = ...,
-    keep: int | None = ...,
-    load: Given = ...,
-    control: bool = ...,
-    seed: int = ...,
-    limit: int | None = ...,
-    steps: int = ...,
-    solver: Literal["euler", "ddim", "heun", "midpoint", "multistep"] = ...,
-    batch_size: int = ...,
-    device: Given = ...,
-    dtype: Literal["float32", "bfloat16", "float16", "float64"] = ...,
-    label: int | None = ...,
-    sigma: float | None = ...,
-    strict: bool = ...,
-    out: str | Path | None = ...,
-    quiet: bool = ...,
-) -> Found[EditResult]: ...
-
 def expand(
     model: Given,
     examples: Given,
@@ -347,15 +77,6 @@ def expand(
     quiet: bool = ...,
 ) -> Found[ExpandResult]: ...
 
-def fetch(
-    name: Given = ...,
-    *,
-    url: Given = ...,
-    sha256: Given = ...,
-    as_json: bool = ...,
-    quiet: bool = ...,
-) -> Any: ...
-
 def gain(
     examples: Given,
     models: Given,
@@ -375,112 +96,36 @@ def gain(
     quiet: bool = ...,
 ) -> Found[GainResult]: ...
 
-def generate(
+def compare(
     model: Given,
-    *,
-    seeds: Sequence[int] | int | str = ...,
-    solver: Literal["euler", "ddim", "heun", "midpoint", "multistep"] | None = ...,
-    steps: int = ...,
-    sigma_max: float | None = ...,
-    sigma_min: float | None = ...,
-    eta: float = ...,
-    form: Literal["png", "shards", "npz"] = ...,
-    batch_size: int = ...,
-    device: Given = ...,
-    dtype: Literal["float32", "bfloat16", "float16", "float64"] = ...,
-    churn: float = ...,
-    churn_min: float = ...,
-    churn_max: float = ...,
-    churn_noise: float = ...,
-    labels: Sequence[int] | int | str = ...,
-    out: str | Path | None = ...,
-    quiet: bool = ...,
-) -> Found[GenerateResult]: ...
-
-def inspect(
-    model: Given,
-    *,
-    answers: Given = ...,
-    hashed: bool | None = ...,
-    checked: bool = ...,
-    data: Given = ...,
-    limit: int | None = ...,
-    label: int | None = ...,
-    device: Given = ...,
-    as_json: bool = ...,
-    quiet: bool = ...,
-) -> Any: ...
-
-def molrg(
-    *,
-    n: int = ...,
-    classes: int = ...,
-    dimension: Sequence[int] | int | str = ...,
-    per_class: int = ...,
-    noise: float = ...,
-    orthogonal: bool = ...,
-    ratios: Sequence[float] | float | str = ...,
-    seeds: int = ...,
-    starts: int = ...,
-    sigmas: Sequence[float] | float | str = ...,
-    points: int = ...,
-    share: float = ...,
-    network: Literal["mlp", "unet", "none"] = ...,
-    network_counts: Sequence[int] | int | str = ...,
-    network_seeds: int = ...,
-    length: int = ...,
-    device: Given = ...,
-    out: str | Path | None = ...,
-    quiet: bool = ...,
-) -> Found[MolrgResult]: ...
-
-def report(
-    run: Given,
-    *,
-    show: bool = ...,
-) -> Any: ...
-
-def domains() -> Any: ...
-
-def prompt(
-    model: Given,
+    examples: Given,
     heldout: Given = ...,
     *,
-    prompts: Given = ...,
+    counts: Sequence[int] | int | str | None = ...,
+    methods: Given = ...,
+    samples: Given = ...,
+    tuning_budget: float = ...,
+    epochs: int = ...,
+    learning_rate: float | None = ...,
+    rank: int = ...,
     n: int = ...,
-    steps: int = ...,
-    guidance: float = ...,
-    size: int | None = ...,
-    count: int | None = ...,
-    judge: Given = ...,
     descriptors: Given = ...,
     trust: Given = ...,
     seed: int = ...,
-    batch_size: int = ...,
-    device: Given = ...,
-    dtype: Literal["float32", "bfloat16", "float16", "float64"] = ...,
     strict: bool = ...,
-    out: str | Path | None = ...,
-    quiet: bool = ...,
-) -> Found[PromptResult]: ...
-
-def rank(
-    model: Given,
-    *,
-    along: Literal["noised", "trajectory", "clean"] = ...,
-    images: Given = ...,
-    points: int = ...,
-    sigmas: Sequence[float] | float | str | None = ...,
-    seed: int = ...,
-    method: Literal["auto", "exact", "matrix-free"] = ...,
-    share: float = ...,
+    stretch: Given = ...,
+    patch: int | None = ...,
+    hdu: Given = ...,
+    mask: Given = ...,
+    steps: int = ...,
+    solver: Literal["euler", "ddim", "heun", "midpoint", "multistep"] = ...,
     batch_size: int = ...,
     device: Given = ...,
     dtype: Literal["float32", "bfloat16", "float16", "float64"] = ...,
     label: int | None = ...,
     out: str | Path | None = ...,
     quiet: bool = ...,
-) -> Found[RankResult]: ...
+) -> Found[CompareResult]: ...
 
 def reconstruct(
     model: Given,
@@ -534,13 +179,139 @@ def invert(
     quiet: bool = ...,
 ) -> Found[ReconstructResult]: ...
 
-def runs(
-    folder: Given = ...,
+def analyse(
+    model: Given,
+    examples: Given,
     *,
-    show: bool = ...,
-    as_json: bool = ...,
+    count: int | None = ...,
+    in_domain: Given = ...,
+    limit: int | None = ...,
+    seed: int = ...,
+    levels: Sequence[float] | float | str | None = ...,
+    eta: Sequence[float] | float | str = ...,
+    noise: Sequence[float] | float | str = ...,
+    symmetry: Given = ...,
+    decoded: int = ...,
+    down_steps: int = ...,
+    descriptor: Given = ...,
+    trust: Given = ...,
+    strict: bool = ...,
+    stretch: Given = ...,
+    patch: int | None = ...,
+    hdu: Given = ...,
+    mask: Given = ...,
+    steps: int = ...,
+    solver: Literal["euler", "ddim", "heun", "midpoint", "multistep"] = ...,
+    batch_size: int = ...,
+    device: Given = ...,
+    dtype: Literal["float32", "bfloat16", "float16", "float64"] = ...,
+    label: int | None = ...,
+    out: str | Path | None = ...,
     quiet: bool = ...,
-) -> Any: ...
+) -> Found[AnalyseResult]: ...
+
+def transfer(
+    model: Given,
+    content: Given,
+    style: Given,
+    heldout: Given = ...,
+    *,
+    n: int | None = ...,
+    count: int | None = ...,
+    kind: Literal["mean", "isotropic", "diagonal", "channels", "spectrum", "lowrank"] = ...,
+    strength: Sequence[float] | float | str = ...,
+    descriptors: Given = ...,
+    trust: Given = ...,
+    seed: int = ...,
+    steps: int = ...,
+    solver: Literal["euler", "ddim", "heun", "midpoint", "multistep"] = ...,
+    batch_size: int = ...,
+    device: Given = ...,
+    dtype: Literal["float32", "bfloat16", "float16", "float64"] = ...,
+    label: int | None = ...,
+    sigma: float | None = ...,
+    strict: bool = ...,
+    out: str | Path | None = ...,
+    quiet: bool = ...,
+) -> Found[TransferResult]: ...
+
+def prompt(
+    model: Given,
+    heldout: Given = ...,
+    *,
+    prompts: Given = ...,
+    n: int = ...,
+    steps: int = ...,
+    guidance: float = ...,
+    size: int | None = ...,
+    count: int | None = ...,
+    judge: Given = ...,
+    descriptors: Given = ...,
+    trust: Given = ...,
+    seed: int = ...,
+    batch_size: int = ...,
+    device: Given = ...,
+    dtype: Literal["float32", "bfloat16", "float16", "float64"] = ...,
+    strict: bool = ...,
+    out: str | Path | None = ...,
+    quiet: bool = ...,
+) -> Found[PromptResult]: ...
+
+def blind(
+    run: Given,
+    *,
+    n: int | None = ...,
+    seed: int = ...,
+    answers: Given = ...,
+    out: str | Path | None = ...,
+    quiet: bool = ...,
+) -> Found[BlindResult]: ...
+
+class _Audit:
+    def __call__(
+        self,
+        subject: Given,
+        train: Given,
+        heldout: Given = ...,
+        *,
+        other: Given = ...,
+        theory: bool = ...,
+        seeds: Sequence[int] | int | str | None = ...,
+        n: int | None = ...,
+        solver: Literal["euler", "ddim", "heun", "midpoint", "multistep"] = ...,
+        steps: int = ...,
+        batch_size: int = ...,
+        dtype: Literal["float32", "bfloat16", "float16", "float64"] = ...,
+        labels: Sequence[int] | int | str = ...,
+        descriptor: Given = ...,
+        trust: Given = ...,
+        threshold: float | None = ...,
+        rate: float = ...,
+        seed: int = ...,
+        device: Given = ...,
+        out: str | Path | None = ...,
+        quiet: bool = ...,
+    ) -> Found[AuditResult]: ...
+    def copies(
+        self,
+        samples: Given,
+        training: Given,
+        heldout: Given = ...,
+        *,
+        descriptor: Given = ...,
+        trust: Given = ...,
+        threshold: float | None = ...,
+        rate: float = ...,
+        search: Literal["exact", "ivf", "hnsw"] = ...,
+        limit: int | None = ...,
+        seed: int = ...,
+        batch_size: int = ...,
+        device: Given = ...,
+        out: str | Path | None = ...,
+        quiet: bool = ...,
+    ) -> Found[ScoreGlResult]: ...
+
+audit: _Audit
 
 def score_rp(
     first: Given,
@@ -596,6 +367,180 @@ def score_matrix(
     quiet: bool = ...,
 ) -> Found[ScoreMatrixResult]: ...
 
+def distances(
+    real: Given,
+    generated: Given,
+    *,
+    descriptors: Given = ...,
+    trust: Given = ...,
+    limit: int | None = ...,
+    seed: int = ...,
+    batch_size: int = ...,
+    device: Given = ...,
+    out: str | Path | None = ...,
+    quiet: bool = ...,
+) -> Found[DistancesResult]: ...
+
+def transition(
+    *,
+    data: Given = ...,
+    sizes: Sequence[int] | int | str | None = ...,
+    widths: Sequence[int] | int | str | None = ...,
+    seeds: Sequence[int] | int | str = ...,
+    train: Given = ...,
+    samples: int = ...,
+    heldout_images: int | None = ...,
+    descriptor: Given = ...,
+    trust: Given = ...,
+    threshold: float | None = ...,
+    rate: float = ...,
+    mae_limit: float = ...,
+    jobs: int | None = ...,
+    commands: bool = ...,
+    device: Given = ...,
+    out: str | Path | None = ...,
+    quiet: bool = ...,
+) -> Found[TransitionResult]: ...
+
+def describe(
+    source: Given,
+    *,
+    descriptor: Given = ...,
+    trust: Given = ...,
+    references: Given = ...,
+    model: Given = ...,
+    limit: int | None = ...,
+    batch_size: int = ...,
+    device: Given = ...,
+    out: str | Path | None = ...,
+    quiet: bool = ...,
+) -> Found[DescribeResult]: ...
+
+def train_descriptor(
+    data: Given,
+    *,
+    images: int,
+    max_images: int | None = ...,
+    batch_size: int = ...,
+    width: int = ...,
+    features: int = ...,
+    learning_rate: float = ...,
+    entropy: float = ...,
+    mixed: float = ...,
+    half: bool = ...,
+    minutes: float = ...,
+    seed: int = ...,
+    device: Given = ...,
+    out: str | Path | None = ...,
+    quiet: bool = ...,
+) -> Found[TrainDescriptorResult]: ...
+
+def rank(
+    model: Given,
+    *,
+    along: Literal["noised", "trajectory", "clean"] = ...,
+    images: Given = ...,
+    points: int = ...,
+    sigmas: Sequence[float] | float | str | None = ...,
+    seed: int = ...,
+    method: Literal["auto", "exact", "matrix-free"] = ...,
+    share: float = ...,
+    batch_size: int = ...,
+    device: Given = ...,
+    dtype: Literal["float32", "bfloat16", "float16", "float64"] = ...,
+    label: int | None = ...,
+    out: str | Path | None = ...,
+    quiet: bool = ...,
+) -> Found[RankResult]: ...
+
+def dimension(
+    model: Given,
+    images: Given,
+    *,
+    sigmas: Sequence[float] | float | str | None = ...,
+    probes: int = ...,
+    copies: int | None = ...,
+    limit: int | None = ...,
+    seed: int = ...,
+    batch_size: int = ...,
+    device: Given = ...,
+    dtype: Literal["float32", "bfloat16", "float16", "float64"] = ...,
+    label: int | None = ...,
+    strict: bool = ...,
+    out: str | Path | None = ...,
+    quiet: bool = ...,
+) -> Found[DimensionResult]: ...
+
+def edit(
+    model: Given,
+    images: Given,
+    *,
+    mask: Given = ...,
+    direction: Sequence[int] | int | str = ...,
+    strength: Sequence[float] | float | str = ...,
+    compose: Given = ...,
+    keep: int | None = ...,
+    load: Given = ...,
+    control: bool = ...,
+    seed: int = ...,
+    limit: int | None = ...,
+    steps: int = ...,
+    solver: Literal["euler", "ddim", "heun", "midpoint", "multistep"] = ...,
+    batch_size: int = ...,
+    device: Given = ...,
+    dtype: Literal["float32", "bfloat16", "float16", "float64"] = ...,
+    label: int | None = ...,
+    sigma: float | None = ...,
+    strict: bool = ...,
+    out: str | Path | None = ...,
+    quiet: bool = ...,
+) -> Found[EditResult]: ...
+
+def molrg(
+    *,
+    n: int = ...,
+    classes: int = ...,
+    dimension: Sequence[int] | int | str = ...,
+    per_class: int = ...,
+    noise: float = ...,
+    orthogonal: bool = ...,
+    ratios: Sequence[float] | float | str = ...,
+    seeds: int = ...,
+    starts: int = ...,
+    sigmas: Sequence[float] | float | str = ...,
+    points: int = ...,
+    share: float = ...,
+    network: Literal["mlp", "unet", "none"] = ...,
+    network_counts: Sequence[int] | int | str = ...,
+    network_seeds: int = ...,
+    length: int = ...,
+    device: Given = ...,
+    out: str | Path | None = ...,
+    quiet: bool = ...,
+) -> Found[MolrgResult]: ...
+
+def generate(
+    model: Given,
+    *,
+    seeds: Sequence[int] | int | str = ...,
+    solver: Literal["euler", "ddim", "heun", "midpoint", "multistep"] | None = ...,
+    steps: int = ...,
+    sigma_max: float | None = ...,
+    sigma_min: float | None = ...,
+    eta: float = ...,
+    form: Literal["png", "shards", "npz"] = ...,
+    batch_size: int = ...,
+    device: Given = ...,
+    dtype: Literal["float32", "bfloat16", "float16", "float64"] = ...,
+    churn: float = ...,
+    churn_min: float = ...,
+    churn_max: float = ...,
+    churn_noise: float = ...,
+    labels: Sequence[int] | int | str = ...,
+    out: str | Path | None = ...,
+    quiet: bool = ...,
+) -> Found[GenerateResult]: ...
+
 def train(
     *,
     data: Given,
@@ -638,51 +583,78 @@ def train(
     quiet: bool = ...,
 ) -> Found[TrainResult]: ...
 
-def transfer(
+def inspect(
     model: Given,
-    content: Given,
-    style: Given,
-    heldout: Given = ...,
     *,
-    n: int | None = ...,
-    count: int | None = ...,
-    kind: Literal["mean", "isotropic", "diagonal", "channels", "spectrum", "lowrank"] = ...,
-    strength: Sequence[float] | float | str = ...,
-    descriptors: Given = ...,
-    trust: Given = ...,
-    seed: int = ...,
-    steps: int = ...,
-    solver: Literal["euler", "ddim", "heun", "midpoint", "multistep"] = ...,
-    batch_size: int = ...,
-    device: Given = ...,
-    dtype: Literal["float32", "bfloat16", "float16", "float64"] = ...,
-    label: int | None = ...,
-    sigma: float | None = ...,
-    strict: bool = ...,
-    out: str | Path | None = ...,
-    quiet: bool = ...,
-) -> Found[TransferResult]: ...
-
-def transition(
-    *,
+    answers: Given = ...,
+    hashed: bool | None = ...,
+    checked: bool = ...,
     data: Given = ...,
-    sizes: Sequence[int] | int | str | None = ...,
-    widths: Sequence[int] | int | str | None = ...,
-    seeds: Sequence[int] | int | str = ...,
-    train: Given = ...,
-    samples: int = ...,
-    heldout_images: int | None = ...,
-    descriptor: Given = ...,
-    trust: Given = ...,
-    threshold: float | None = ...,
-    rate: float = ...,
-    mae_limit: float = ...,
-    jobs: int | None = ...,
-    commands: bool = ...,
+    limit: int | None = ...,
+    label: int | None = ...,
     device: Given = ...,
-    out: str | Path | None = ...,
+    as_json: bool = ...,
     quiet: bool = ...,
-) -> Found[TransitionResult]: ...
+) -> Any: ...
+
+def convert(
+    model: Given,
+    out: Given,
+    *,
+    float16: bool = ...,
+    answers: Given = ...,
+    format: Literal["auto", "farfield", "diffusers"] = ...,
+    as_json: bool = ...,
+    quiet: bool = ...,
+) -> Any: ...
+
+def fetch(
+    name: Given = ...,
+    *,
+    url: Given = ...,
+    sha256: Given = ...,
+    as_json: bool = ...,
+    quiet: bool = ...,
+) -> Any: ...
+
+def domains() -> Any: ...
+
+def dataset_convert(
+    source: Given,
+    out: Given,
+    *,
+    max_images: int | None = ...,
+    seed: int | None = ...,
+    resize: Sequence[int] | int | str | None = ...,
+    resize_mode: Literal["center-crop", "stretch", "pad"] = ...,
+    channels: int | None = ...,
+    format: Literal["folder", "zip", "npz"] | None = ...,
+    labels: bool = ...,
+    strict: bool = ...,
+    as_json: bool = ...,
+    quiet: bool = ...,
+) -> Any: ...
+
+def dataset_scan(
+    source: Given,
+    *,
+    near: float = ...,
+    show: int = ...,
+    max_images: int | None = ...,
+    seed: int | None = ...,
+    strict: bool = ...,
+    as_json: bool = ...,
+    quiet: bool = ...,
+) -> Any: ...
+
+def demo(
+    *,
+    out: Given = ...,
+    galaxies: bool = ...,
+    n: int = ...,
+    show: bool = ...,
+    quiet: bool = ...,
+) -> Any: ...
 
 def ui(
     *,
@@ -690,4 +662,32 @@ def ui(
     port: int = ...,
     most: int = ...,
     show: bool = ...,
+) -> Any: ...
+
+def runs(
+    folder: Given = ...,
+    *,
+    show: bool = ...,
+    as_json: bool = ...,
+    quiet: bool = ...,
+) -> Any: ...
+
+def again(
+    run: Given,
+    *,
+    options: Given = ...,
+    out: Given = ...,
+    quiet: bool = ...,
+) -> Any: ...
+
+def report(
+    run: Given,
+    *,
+    show: bool = ...,
+) -> Any: ...
+
+def doctor(
+    *,
+    as_json: bool = ...,
+    quiet: bool = ...,
 ) -> Any: ...

@@ -70,7 +70,7 @@ class Found(Generic[R]):
     def says(self) -> list[str]:
         """What the run found, in sentences."""
         content = self._content
-        return [] if content is None else list(content.verdict or content.lines)
+        return [] if content is None else list(content.verdict)
 
     def to_json(self) -> dict[str, Any]:
         """The result as ``summary.json`` has it."""

@@ -24,7 +24,7 @@ def html(content: Any, images: Images | None, name: str) -> str:
     parts = [f"<p><b>farfield {escape(name)}</b></p>"]
     if content is not None:
         parts = [f"<p><b>{escape(content.model)}</b>, {escape(content.domain)}: {escape(', '.join(content.facts))}</p>"]
-        parts += [f"<p>{escape(line)}</p>" for line in content.verdict or content.lines]
+        parts += [f"<p>{escape(line)}</p>" for line in content.verdict]
     if images is not None:
         shown = images.select(images.keys[:STRIP])
         data = base64.b64encode(png(grid(shown, columns=STRIP))).decode()

@@ -113,14 +113,14 @@ def _ruled(deciding: list[Evidence], precision: Beside | None) -> tuple[Kind, st
         return "cannot be told", (
             f"{none}, but nothing says whether they belong to the domain: that takes held-out images, and several of every set."
         )
-    lies = f"{_percent(precision.score)} of them lie among real images, of training images {_percent(precision.null)}"
+    lies = f"{_percent(precision.score)} of them lie among real images, against {_percent(precision.null)} of training images"
     if _ends(precision.score)[1] < DOMAIN * _ends(precision.null)[0]:
         return "strays", f"{none}, but only {lies}."
     return "generalizes", f"{none} ({_percent(memorized.null)}), and {lies}."
 
 
 def _copied(e: Evidence) -> str:
-    beside = "" if e.null is None else f"; of new images {_percent(e.null)}"
+    beside = "" if e.null is None else f", against {_percent(e.null)} of new images"
     if e.name == "ratio":
         return f"{_percent(e.score)} of the samples lie far nearer to one training image than to any other{beside}."
     return f"{_percent(e.score)} of the samples are copies of training images{beside}."

@@ -47,7 +47,7 @@ def _quoted() -> Iterator[None]:
 
 
 GROUPS = {
-    "dataset": "Data sets: convert them, and find what occurs twice in them.",
+    "dataset": "Convert data sets, and find images that occur twice in them.",
     "score": "Do models make the same images from the same noise (rp, matrix)? Does a model make new ones (gl)?",
 }
 """Commands of commands."""
@@ -65,7 +65,8 @@ def application(words: Sequence[str] | None = None) -> typer.Typer:
     app.callback(invoke_without_command=True)(_root)
     groups = {"": app} | {name: typer.Typer(no_args_is_help=True, help=about) for name, about in GROUPS.items()}
     for name in GROUPS:
-        app.add_typer(groups[name], name=name)
+        wing = next(c.settings.wing for c in COMMANDS.values() if c.name.startswith(f"{name} "))
+        app.add_typer(groups[name], name=name, rich_help_panel=wing)
     for command in COMMANDS.values():
         add(groups[command.name.rpartition(" ")[0]], command, words is None or {*command.name.split()} <= {*words})
     return app

@@ -20,7 +20,7 @@ RUN = "The run"
 def add(app: typer.Typer, command: Command, whole: bool = True) -> None:
     """Let an application know a command; only its name and what it is for, if it is not ``whole``."""
     if not whole:
-        app.command(command.name.split()[-1], help=_shown(help_of(command.settings)))(lambda: None)
+        app.command(**_said(command))(lambda: None)
         return
     fields = leaves(command.settings)
     parameters = [_parameter(leaf) for leaf in sorted(fields, key=lambda leaf: not leaf.argument)]
@@ -29,9 +29,19 @@ def add(app: typer.Typer, command: Command, whole: bool = True) -> None:
         parameters += _of_a_run(command)
     rest = any(leaf.option.rest for leaf in fields)
     context = {"allow_extra_args": True, "ignore_unknown_options": True} if rest else {}
-    app.command(command.name.split()[-1], help=_shown(help_of(command.settings)), context_settings=context)(
-        _function(command, parameters, rest)
-    )
+    app.command(**_said(command), context_settings=context)(_function(command, parameters, rest))
+
+
+def _said(command: Command) -> dict[str, Any]:
+    """A command's name, what it is for, under which heading, and its examples."""
+    examples = "\n\n".join(["Examples:", *(f"$ {line}" for line in command.settings.epilog)])
+    wing = {} if " " in command.name else {"rich_help_panel": command.settings.wing}
+    return {
+        "name": command.name.split()[-1],
+        "help": _shown(help_of(command.settings)),
+        "epilog": _shown(examples) if command.settings.epilog else None,
+        **wing,
+    }
 
 
 def _function(command: Command, parameters: list[inspect.Parameter], rest: bool) -> Callable[..., None]:
@@ -102,10 +112,10 @@ def _of_a_run(command: Command) -> list[inspect.Parameter]:
         rich_help_panel=RUN,
     )
     config = typer.Option(
-        "--config", metavar="FILE", help="Options from a TOML file; those given here win.", rich_help_panel=RUN
+        "--config", metavar="FILE", help="Read options from this TOML file; those given here win.", rich_help_panel=RUN
     )
     as_json = typer.Option("--json", help="Print summary.json on standard output.", rich_help_panel=RUN)
-    quiet = typer.Option("-q", "--quiet", help="No progress bars.", rich_help_panel=RUN)
+    quiet = typer.Option("-q", "--quiet", help="Show no progress bars.", rich_help_panel=RUN)
     dry = typer.Option("--dry-run", help="Say what would be read and done, and stop.", rich_help_panel=RUN)
     show = typer.Option("--open", help="Open the page when it is done.", rich_help_panel=RUN)
     return [
@@ -123,9 +133,18 @@ def _keyword(name: str, annotation: Any, default: Any) -> inspect.Parameter:
 
 
 def _completion(leaf: Leaf) -> Callable[[str], list[str]] | None:
-    if not leaf.choices:
+    """What Tab offers: the words of a choice; the bundled names, and files; of several with commas between, the last."""
+    if not leaf.choices and leaf.option.names is None and leaf.kind is not Path and leaf.name != "device":
         return None
-    return lambda incomplete: [word for word in leaf.choices if word.startswith(incomplete)]
+    several = leaf.item is not None and not leaf.repeated and not leaf.argument
+
+    def offered(incomplete: str) -> list[str]:
+        from farfield.cli.complete import words
+
+        before, comma, last = incomplete.rpartition(",") if several else ("", "", incomplete)
+        return [f"{before}{comma}{word}" for word in words(leaf, last)]
+
+    return offered
 
 
 def _help(leaf: Leaf) -> str:

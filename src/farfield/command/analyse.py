@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from farfield.command.contribution import ModelGain
 from farfield.command.facts import ModelFacts, SourceFacts, Spread
@@ -21,39 +21,52 @@ Way = Literal["eta", "noise"]
 
 @dataclass(frozen=True)
 class Analyse(Settings):
-    """What a model makes of a domain it never saw: laws of latents, borders between domains, mode interference."""
+    """What does a model make of a domain it never saw? Study its latents, and where decoding leaves the domain."""
+
+    wing: ClassVar[str] = "New domain"
+    epilog: ClassVar[tuple[str, ...]] = (
+        "farfield analyse cifar10-32 hubble",
+        "farfield analyse cifar10-32 cutouts/ --symmetry rot90,flip",
+    )
 
     model: Model
     examples: Examples
-    count: Annotated[int | None, Option("Use so many of them.", "--examples", default="all, up to 48")] = None
+    count: Annotated[int | None, Option("How many examples to use.", "--examples", default="all, up to 48")] = None
     in_domain: Annotated[
         str | None,
-        Option("Images of the model's own domain.", default="the model's own samples, inverted again", names="source"),
+        Option(
+            "Take these as images of the model's own domain.",
+            default="the model's own samples, inverted again",
+            names="source",
+        ),
     ] = None
     limit: Annotated[
-        int | None, Option("At most so many in-domain images.", least=1, default="as many as examples")
+        int | None, Option("Use at most this many in-domain images.", least=1, default="as many as examples")
     ] = None
     seed: Seed = 0
     levels: Annotated[
-        tuple[float, ...] | None, Option("Noise levels looked at.", default="2,5,10,20,40 and the last")
+        tuple[float, ...] | None, Option("The noise levels to look at.", default="2,5,10,20,40 and the last")
     ] = None
     eta: Annotated[
         tuple[float, ...],
-        Option("Strengths of stochastic decoding: 0 is DDIM, 1 ancestral sampling.", least=0, most=1),
+        Option("The strengths of stochastic decoding: 0 is DDIM, 1 ancestral sampling.", least=0, most=1),
     ] = (0.0, 0.2, 0.5, 1.0)
     noise: Annotated[
         tuple[float, ...],
-        Option("How far latents are turned towards N(0, I): 0 the example's, 1 a fresh draw.", least=0, most=1),
+        Option("How far to turn latents towards N(0, I): 0 keeps the example's, 1 is a fresh draw.", least=0, most=1),
     ] = (0.1, 0.3, 1.0)
     symmetry: Annotated[
-        str | None, Option("The domain's own symmetries, measured: rot90,flip (or rot180, flipud, transpose).")
+        str | None, Option("Measure these symmetries of the domain: rot90,flip (or rot180, flipud, transpose).")
     ] = None
-    decoded: Annotated[int, Option("How many examples are decoded again in every way.", least=1)] = 24
-    down_steps: Annotated[int, Option("Steps of a decoding from the last level; fewer from lower ones.", least=4)] = 14
+    decoded: Annotated[int, Option("How many examples to decode again in every way.", least=1)] = 24
+    down_steps: Annotated[
+        int, Option("Decode from the last level in this many steps; lower levels take fewer.", least=4)
+    ] = 14
     descriptor: Annotated[
         str,
         Option(
-            "pixels, model, copy, sscd, sscd-large, inception, dinov2, clip, or a network's file.", names="descriptor"
+            "Compare images by pixels, model, copy, sscd, sscd-large, inception, dinov2, clip, or a network's file.",
+            names="descriptor",
         ),
     ] = "model"
     trust: Trust = ()

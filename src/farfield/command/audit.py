@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from farfield.command.facts import SourceFacts
 from farfield.command.likeness import Calibrated, Likeness, Paired, Thresholds
@@ -23,52 +23,68 @@ MOST = 2**63 - 1
 
 @dataclass(frozen=True)
 class Audit(Settings):
-    """Does a model memorize or generalize? Every score beside its null, the closest pairs, one verdict."""
+    """Does a model memorize or generalize? Score its samples beside new images, show the closest pairs, give one verdict."""
+
+    wing: ClassVar[str] = "Audit"
+    epilog: ClassVar[tuple[str, ...]] = (
+        "farfield audit MODEL train-images/ --heldout other-images/",
+        "farfield audit samples/ train-images/ --heldout other-images/ --descriptor sscd",
+    )
 
     subject: Annotated[
         str,
         Argument(
-            "What is judged: a model, or samples (a run folder, a folder of images named by seed, a zip or npz).",
+            "What to judge: a model, or samples (a run folder, a folder of images named by seed, a zip or npz).",
             names="model or source",
         ),
     ]
-    train: Annotated[str, Argument("The images that it was trained on.", key="training", names="source")]
+    train: Annotated[str, Argument("The images it was trained on.", key="training", names="source")]
     heldout: Annotated[
         str | None,
         Option(
-            "Images of the domain that were never trained on: the null of every score. Without any, most have none.",
+            "Images of the domain that were never trained on. Every score is held against theirs; without them "
+            "most scores have nothing to be held against.",
             names="source",
         ),
     ] = None
     other: Annotated[
         tuple[str, ...],
         Option(
-            "Another model, or its samples under the same seeds, for RP; may be repeated.",
+            "Compare with this model too, or with its samples from the same seeds (RP); may be repeated.",
             key="others",
             names="model or source",
         ),
     ] = ()
-    theory: Annotated[bool, Option("RP with the empirical denoiser of TRAIN too: the model that memorizes.")] = False
+    theory: Annotated[
+        bool, Option("Compare with the empirical denoiser of TRAIN too, the model that memorizes perfectly (RP).")
+    ] = False
     seeds: Annotated[
         tuple[int, ...] | None,
         Option(
-            "The seeds of a model's samples, such as 0-511, in place of -n.", read=as_range, show=show_range, most=MOST
+            "Make a model's samples from these seeds, such as 0-511, instead of -n.",
+            read=as_range,
+            show=show_range,
+            most=MOST,
         ),
     ] = None
     n: Annotated[
         int | None,
         Option(
-            "Samples: made from the seeds 0 to n - 1, or the first n given.", "-n", least=1, key="limit", default="512"
+            "How many samples to judge: made from the seeds 0 to n - 1, or the first n of those given.",
+            "-n",
+            least=1,
+            key="limit",
+            default="512",
         ),
     ] = None
     solver: SolverName = "multistep"
-    steps: Annotated[int, Option("Steps of the solver.", least=1)] = 24
+    steps: Annotated[int, Option("How many steps the solver takes.", least=1)] = 24
     batch_size: BatchSize = 64
     dtype: Dtype = "float32"
     labels: Annotated[
         tuple[int, ...],
         Option(
-            "Class of all samples; of several (0-9), seed k gets that at k modulo n.",
+            "The class of all samples; of several (0-9), seed k gets the one at k modulo n.",
             "--label",
             "--labels",
             read=as_range,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Final, Literal
+from typing import Annotated, ClassVar, Final, Literal
 
 from farfield.command.option import Argument, Option
 from farfield.command.result import Result
@@ -23,7 +23,13 @@ LEAST: Final = 6
 
 @dataclass(frozen=True)
 class Blind(Settings):
-    """Real or made? A page that shows held-out and new images of a run unnamed; then, what the answers given there are worth."""
+    """Real or made? Write a page that shows held-out and new images unnamed; then score the answers given there."""
+
+    wing: ClassVar[str] = "New domain"
+    epilog: ClassVar[tuple[str, ...]] = (
+        "farfield blind runs/expand -o runs/blind",
+        "farfield blind runs/expand --answers answers.json -o runs/blind",
+    )
 
     run: Annotated[
         Path,
@@ -35,11 +41,14 @@ class Blind(Settings):
     n: Annotated[
         int | None,
         Option(
-            "How many pictures, half of them real.", "-n", least=LEAST, default=f"{USUAL}, or as many as the run keeps"
+            "How many pictures to show, half of them real.",
+            "-n",
+            least=LEAST,
+            default=f"{USUAL}, or as many as the run keeps",
         ),
     ] = None
     seed: Seed = 0
-    answers: Annotated[Path | None, Option("What the page left: it is scored.", key=None)] = None
+    answers: Annotated[Path | None, Option("Score these answers, the file that the page saved.", key=None)] = None
 
     def check(self) -> None:
         if self.n is not None and self.n % 2:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, ClassVar, Final, Literal
 
 from farfield.command.expand import Sampler
 from farfield.command.facts import ModelFacts
@@ -49,6 +49,12 @@ class Tuning(Result):
 class Compare(Settings):
     """Should I tune? Compare the frozen model with models fine-tuned on the same examples."""
 
+    wing: ClassVar[str] = "New domain"
+    epilog: ClassVar[tuple[str, ...]] = (
+        "farfield compare cifar10-32 hubble --counts 10,30,100",
+        "farfield compare cifar10-32 hubble --methods ours,wiener,pixels --samples gan=my-samples/",
+    )
+
     model: Model
     examples: Annotated[
         tuple[str, ...],
@@ -61,12 +67,19 @@ class Compare(Settings):
     heldout: Annotated[
         tuple[str, ...],
         Option(
-            "Held-out images of each domain, in the same order; may be repeated.", default="the rest", names="source"
+            "Take these as held-out images of each domain, in the same order; may be repeated.",
+            default="the rest",
+            names="source",
         ),
     ] = ()
     counts: Annotated[
         tuple[int, ...] | None,
-        Option("Numbers of examples.", least=2, key=None, default="10,30,100, as far as there are enough"),
+        Option(
+            "The numbers of examples to compare at, with commas between.",
+            least=2,
+            key=None,
+            default="10,30,100, as far as there are enough",
+        ),
     ] = None
     methods: Annotated[
         str,
@@ -82,8 +95,8 @@ class Compare(Settings):
     samples: Annotated[
         tuple[str, ...],
         Option(
-            "Images of this domain made elsewhere, measured as a method of this name: a folder, zip or npz, or physical "
-            "fields; the first -n of them by key; may be repeated.",
+            "Measure images of this domain that were made elsewhere as a method of this name: a folder, zip or "
+            "npz, or physical fields, the first -n of them by key; may be repeated.",
             key=None,
             metavar="NAME=PATH",
         ),
@@ -91,17 +104,19 @@ class Compare(Settings):
     tuning_budget: Annotated[
         float,
         Option(
-            "Network calls of a tuned model, as a multiple of what ours takes at most, its search for a level aside.",
+            "How many network calls a tuned model may take, as a multiple of the most that ours takes, its search"
+            " for a level aside.",
             above=0,
             below=math.inf,
             key=None,
         ),
     ] = 10.0
-    epochs: Annotated[int, Option("Epochs of the published tuning (release).", least=1, key=None)] = 20
+    epochs: Annotated[int, Option("How many epochs the published tuning (release) takes.", least=1, key=None)] = 20
     learning_rate: Annotated[
-        float | None, Option("Of all tunings.", above=0, below=math.inf, key=None, default="each method's own")
+        float | None,
+        Option("The learning rate of all tunings.", above=0, below=math.inf, key=None, default="each method's own"),
     ] = None
-    rank: Annotated[int, Option("Rank of the low-rank tuning.", least=1, key=None)] = 8
+    rank: Annotated[int, Option("The rank of the low-rank tuning.", least=1, key=None)] = 8
     n: Annotated[int, Option("How many images each method makes.", "-n", least=4)] = 128
     descriptors: Descriptors = Descriptors()
     seed: FirstSeed = 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from farfield.command.option import Argument, Option
 from farfield.command.settings import Settings
@@ -13,16 +13,25 @@ from farfield.command.shared import Answers, Printing
 
 @dataclass(frozen=True)
 class Convert(Settings):
-    """Write a model as safetensors and JSON: a folder without code, which loads back equal."""
+    """Write a model as safetensors and JSON, a folder without code that loads back equal."""
+
+    wing: ClassVar[str] = "Models"
+    epilog: ClassVar[tuple[str, ...]] = (
+        "farfield convert model.ckpt converted/",
+        "farfield convert runs/train/snapshots/0000320000 model/ --float16",
+    )
 
     model: Annotated[
-        str, Argument("A checkpoint file, a folder, or any other model's name.", metavar="IN", names="model")
+        str, Argument("A checkpoint file, a folder, or the name of any other model.", metavar="IN", names="model")
     ]
-    out: Annotated[Path, Argument("A new folder, or one that was converted before.")]
+    out: Annotated[Path, Argument("A new folder, or one that holds an earlier conversion.")]
     float16: Annotated[bool, Option("Store float16, whether or not that is exact.", old=("--half",))] = False
     answers: Answers = ()
     format: Annotated[
         Literal["auto", "farfield", "diffusers"],
-        Option("diffusers (of a UNet2DModel with time steps), farfield, or auto: diffusers where it can be."),
+        Option(
+            "Write the layout of diffusers (for a UNet2DModel with time steps), of farfield, or auto: that of "
+            "diffusers where possible."
+        ),
     ] = "auto"
     printing: Printing = Printing()

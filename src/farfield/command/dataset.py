@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from farfield.command.option import LARGEST_SEED, Argument, Option
 from farfield.command.settings import Settings
@@ -35,11 +35,11 @@ Collection = Annotated[
 class Subset(Settings):
     """Which of a source's images, nested: image k of the fewer is image k of the more."""
 
-    max_images: Annotated[int | None, Option("Only so many, drawn at random by --seed.", least=1)] = None
+    max_images: Annotated[int | None, Option("Take only this many, drawn at random by --seed.", least=1)] = None
     seed: Annotated[
         int | None,
         Option(
-            "Shuffle; the first N of a seed hold its first N/2.",
+            "Shuffle by this seed; the first N of a seed hold its first N/2.",
             least=0,
             most=LARGEST_SEED,
             default="their own order, or 0 with --max-images",
@@ -56,13 +56,19 @@ class Subset(Settings):
 class DatasetConvert(Settings):
     """Write images and their classes in another format; the same source and options give the same bytes."""
 
+    wing: ClassVar[str] = "Data"
+    epilog: ClassVar[tuple[str, ...]] = (
+        "farfield dataset convert cifar-10-python.tar.gz cifar.zip",
+        "farfield dataset convert photos/ small/ --resize 64 --max-images 1000",
+    )
+
     source: Collection
     out: Annotated[Path, Argument("A folder, or a file that ends in .zip (both in EDM's layout) or .npz.")]
     subset: Subset = Subset()
     resize: Annotated[
         tuple[int, ...] | None,
         Option(
-            "SIZE or HxW in pixels.",
+            "Resize to SIZE or HxW pixels.",
             default="as they are",
             least=1,
             read=_as_size,
@@ -71,11 +77,11 @@ class DatasetConvert(Settings):
     ] = None
     resize_mode: Annotated[
         Literal["center-crop", "stretch", "pad"],
-        Option("center-crop (to the aspect ratio), stretch, or pad (with black)."),
+        Option("How to resize: center-crop (to the aspect ratio), stretch, or pad (with black)."),
     ] = "center-crop"
-    channels: Annotated[int | None, Option("1 (grey) or 3 (RGB).", default="as they are")] = None
+    channels: Annotated[int | None, Option("Convert to 1 channel (grey) or 3 (RGB).", default="as they are")] = None
     format: Annotated[
-        Literal["folder", "zip", "npz"] | None, Option("folder, zip or npz.", default="by OUT's ending")
+        Literal["folder", "zip", "npz"] | None, Option("Write a folder, zip or npz.", default="by OUT's ending")
     ] = None
     labels: Annotated[bool, Option("Carry the classes along.")] = True
     strict: Strict = False
@@ -90,14 +96,23 @@ class DatasetConvert(Settings):
 class DatasetScan(Settings):
     """Find images that occur more than once, to the bit or nearly."""
 
+    wing: ClassVar[str] = "Data"
+    epilog: ClassVar[tuple[str, ...]] = (
+        "farfield dataset scan photos/",
+        "farfield dataset scan photos/ --near 0.1 --json",
+    )
+
     source: Collection
     near: Annotated[
         float,
         Option(
-            "A pair is near up to this share of the median distance to the nearest other; 0 for none.", least=0, below=1
+            "Call a pair near up to this share of the median distance to the nearest other image; 0 finds exact "
+            "copies alone.",
+            least=0,
+            below=1,
         ),
     ] = 0.25
-    show: Annotated[int, Option("Show so many groups and pairs; --json has all.", least=0)] = 10
+    show: Annotated[int, Option("Show at most this many groups and pairs; --json has all.", least=0)] = 10
     subset: Subset = Subset()
     strict: Strict = False
     printing: Printing = Printing()

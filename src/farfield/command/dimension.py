@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from farfield.command.facts import ModelFacts, OverPoints, SourceFacts
 from farfield.command.option import Option
@@ -15,18 +15,28 @@ from farfield.core.score import Score
 
 @dataclass(frozen=True)
 class Dimension(Settings):
-    """How many dimensions do the data have around each image? Three estimates by one denoiser, with error bars."""
+    """How many dimensions do the data have around each image? Estimate it in three ways by one denoiser, with error bars."""
+
+    wing: ClassVar[str] = "Geometry"
+    epilog: ClassVar[tuple[str, ...]] = (
+        "farfield dimension cifar10-32 photos/",
+        "farfield dimension digits-generalizing digits --sigmas 0.1,0.3,1",
+    )
 
     model: Model
     images: Source
     sigmas: Levels = None
     probes: Annotated[
-        int, Option("Random vectors of the trace, and noises of the denoising error, per image and level.", least=2)
+        int,
+        Option(
+            "How many random vectors (for the trace) and noises (for the denoising error) to take per image and level.",
+            least=2,
+        ),
     ] = 32
     copies: Annotated[
         int | None,
         Option(
-            "Noisy copies of the normal bundle, at least 4 times the dimension; 0 leaves it out.",
+            "How many noisy copies the normal bundle takes, at least 4 times the dimension; 0 leaves it out.",
             least=0,
             default="that many up to 1,024 dimensions, 0 above",
         ),

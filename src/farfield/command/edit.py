@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Final
+from typing import Annotated, ClassVar, Final
 
 from farfield.command.facts import ModelFacts, Spread
 from farfield.command.option import Option
@@ -23,9 +23,9 @@ RANDOM: Final = "random"
 class Moving(Numerics):
     """How images come up to where they are moved."""
 
-    sigma: Annotated[float | None, Option("Noise level at which images are moved.", default="3, or that of --load")] = (
-        None
-    )
+    sigma: Annotated[
+        float | None, Option("The noise level at which to move images.", default="3, or that of --load")
+    ] = None
 
 
 @dataclass(frozen=True)
@@ -35,39 +35,50 @@ class Edit(Settings):
     The directions are those of the first image; further ones are moved along the same.
     """
 
+    wing: ClassVar[str] = "Geometry"
+    epilog: ClassVar[tuple[str, ...]] = (
+        "farfield edit galaxies-64 galaxy.png --mask 24,24,40,40",
+        "farfield edit cifar10-32 photos/ --load runs/edit --strength -4,4",
+    )
+
     model: Model
     images: Source
     mask: Annotated[
         str | None,
         Option(
-            "What is to change: a box x0,y0,x1,y1 in pixels, the last two just outside it, or a picture of the model's size, "
-            "bright inside.",
+            "The part to change: a box x0,y0,x1,y1 in pixels, the last two just outside it, or a picture of the "
+            "model's size, bright inside.",
             default="that of --load",
         ),
     ] = None
-    direction: Annotated[tuple[int, ...], Option("Which directions, from 1.", least=1, key="directions")] = (1, 2, 3)
+    direction: Annotated[
+        tuple[int, ...], Option("Move along these directions, counted from 1.", least=1, key="directions")
+    ] = (1, 2, 3)
     strength: Annotated[
-        tuple[float, ...], Option("How far along each, in standard deviations of the latents.", key="strengths")
+        tuple[float, ...], Option("How far to move along each, in standard deviations of the latents.", key="strengths")
     ] = (-4.0, -2.0, 2.0, 4.0)
     compose: Annotated[
         tuple[str, ...],
-        Option("Several directions at once, such as 1:2,3:-1 (direction:strength); may be repeated.", key="composed"),
+        Option(
+            "Move along several directions at once, such as 1:2,3:-1 (direction:strength); may be repeated.",
+            key="composed",
+        ),
     ] = ()
     keep: Annotated[
         int | None,
         Option(
-            "Directions that move the rest of the image and are left alone, the strongest first.",
+            "Leave alone this many of the directions that move the rest of the image, the strongest first.",
             least=0,
             default="16; 0 with a mask of everything",
         ),
     ] = None
     load: Annotated[
         str | None,
-        Option("The folder of another edit of this model: its directions are used again.", metavar="PATH"),
+        Option("Use the directions of another edit of this model again, from its folder.", metavar="PATH"),
     ] = None
     control: Annotated[bool, Option("Move along a random direction too, for comparison.")] = True
     seed: Seed = 0
-    limit: Annotated[int | None, Option("Only the first so many images.", least=1, key=None)] = None
+    limit: Annotated[int | None, Option("Take only this many images, the first.", least=1, key=None)] = None
     numerics: Moving = Moving()
     strict: Strict = False
 

@@ -43,6 +43,7 @@ class Sampler(Settings):
     sampler: Annotated[
         Literal["auto", "sdedit", "noise", "patchwork", "interpolation", "gaussian", "perturbation", "geometric"],
         Option(
+            "How to draw new images. "
             "auto: sdedit where that makes new images of the examples, else the best of 3 patchworks; sdedit: an example, or "
             "several mixed place by place, under noise, walked down with fresh noise and without their own patches; noise: the "
             "same from noise alone; patchwork: each place mostly one of several inverted examples; interpolation: between two, "
@@ -51,26 +52,38 @@ class Sampler(Settings):
         ),
     ] = "auto"
     prior: Annotated[
-        Literal["isotropic", "diagonal", "lowrank"], Option("The law of the examples' latents that is drawn from.")
+        Literal["isotropic", "diagonal", "lowrank"], Option("Fit this law to the examples' latents and draw from it.")
     ] = "isotropic"
     t: Annotated[
         tuple[float, ...],
         Option(
-            "Place between the two ends of an interpolation or perturbation: 0.5, or a range 0.25,0.5.", least=0, most=1
+            "The place between the two ends of an interpolation or perturbation: 0.5, or a range 0.25,0.5.",
+            least=0,
+            most=1,
         ),
     ] = (0.25, 0.5)
     centre: Annotated[
         bool,
         Option("Interpolate around the examples' mean; --no-centre is the published form.", "--centre/--no-centre"),
     ] = True
-    partner: Annotated[Literal["example", "prior"], Option("The other end of an interpolation.")] = "example"
+    partner: Annotated[
+        Literal["example", "prior"], Option("Interpolate towards an example or a draw of the prior.")
+    ] = "example"
     candidates: Annotated[
         int,
-        Option("Decode so many per image and keep the new one most like the examples; 1 keeps what comes.", least=1),
+        Option(
+            "Decode this many candidates per image, and keep of the new ones that most like the examples; 1 keeps"
+            " what comes.",
+            least=1,
+        ),
     ] = 1
     reach: Annotated[
         float,
-        Option("Where examples are mixed, a place keeps to one over this part of the image's side.", above=0, most=1),
+        Option(
+            "Where examples are mixed, each place keeps to one of them over this part of the image's side.",
+            above=0,
+            most=1,
+        ),
     ] = 1 / 16
     calibrate: Annotated[
         bool, Option("Correct the frozen denoiser on the examples, in closed form.", "--calibrate/--no-calibrate")
@@ -85,14 +98,14 @@ class Sampler(Settings):
     symmetry: Annotated[
         str | None,
         Option(
-            "The domain's symmetries, rot90,flip or flip: the examples' symmetric images have patches too.",
+            "Take patches of the examples turned and mirrored too, by the domain's symmetries: rot90,flip or flip.",
             default="none",
         ),
     ] = None
     parents: Annotated[
         int | None,
         Option(
-            "Mix so many examples in an image: more where the page finds copies, as of textures and fields.",
+            "Mix this many examples in an image; take more where the page finds copies, as with textures and fields.",
             least=1,
             default="2; of sdedit 1 or 2, whichever comes nearer to the examples, and at a --sigma of yours 1",
         ),
@@ -117,14 +130,27 @@ class Sampler(Settings):
 class Expand(Settings):
     """Make new images of a domain the model never saw, from a few examples and without training."""
 
+    wing: ClassVar[str] = "New domain"
+    epilog: ClassVar[tuple[str, ...]] = (
+        "farfield expand cifar10-32 hubble",
+        "farfield expand cifar10-32 my-images/ --examples 100 -n 256 -o runs/mine",
+    )
+
     model: Model
     examples: Examples
-    n: Annotated[int, Option("How many new images.", "-n", least=1)] = 64
+    n: Annotated[int, Option("How many new images to make.", "-n", least=1)] = 64
     count: Annotated[
         int | None,
-        Option("Use so many of them and hold the rest out.", "--examples", least=2, default="all, up to 100"),
+        Option(
+            "Use this many of the images as examples and hold out the rest.",
+            "--examples",
+            least=2,
+            default="all, up to 100",
+        ),
     ] = None
-    heldout: Annotated[str | None, Option("Held-out images from elsewhere: a path or a domain.", names="source")] = None
+    heldout: Annotated[
+        str | None, Option("Take held-out images from here instead: a path or a domain.", names="source")
+    ] = None
     descriptors: Descriptors = Descriptors()
     seed: FirstSeed = 0
     reading: Reading = Reading()
@@ -132,8 +158,9 @@ class Expand(Settings):
     sigma: Annotated[
         float | Level,
         Option(
-            "Noise level of the latents: a number, last, auto (searched on the examples), or usual (20, or the last if "
-            "that is lower; of sdedit the lowest whose samples copy no more than the examples copy one another)."
+            "The noise level of the latents: a number, last, auto (searched for on the examples), or usual (20, "
+            "or the last if that is lower; for sdedit the lowest whose samples copy no more than the examples "
+            "copy one another)."
         ),
     ] = "usual"
     steps: Steps = 24
@@ -141,7 +168,7 @@ class Expand(Settings):
     control: Annotated[
         bool,
         Option(
-            "Make the same seeds without the network too, and say what it adds to the samples.",
+            "Make the same seeds without the network too, and say what the network adds to the samples.",
             "--control/--no-control",
         ),
     ] = True

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from farfield.command.option import Argument, Option
 from farfield.command.settings import Settings
@@ -13,25 +13,43 @@ from farfield.command.shared import Printing, Show
 
 @dataclass(frozen=True)
 class Fetch(Settings):
-    """Download a published model or descriptor to the cache (FARFIELD_CACHE, or ~/.cache/farfield).
+    """Download a published model or descriptor, and print where it is (FARFIELD_CACHE, or ~/.cache/farfield).
 
-    Continues where it was interrupted.
+    An interrupted download is continued.
     """
 
-    name: Annotated[str | None, Argument("Of a card; without it, all cards are listed.")] = None
-    url: Annotated[str | None, Option("Another address of such a file.", default="the published one")] = None
-    sha256: Annotated[str | None, Option("What the file must have, or it is refused.")] = None
+    wing: ClassVar[str] = "Models"
+    epilog: ClassVar[tuple[str, ...]] = (
+        "farfield fetch",
+        "farfield fetch galaxygrad:hsc-64",
+    )
+
+    name: Annotated[str | None, Argument("What to download; without a name, everything that can be is listed.")] = None
+    url: Annotated[str | None, Option("Download such a file from another address.", default="the published one")] = None
+    sha256: Annotated[str | None, Option("Refuse the file unless it has this sha256.")] = None
     printing: Printing = Printing()
 
 
 @dataclass(frozen=True)
 class Domains(Settings):
-    """List the domains that come with farfield and its dependencies; their names work wherever a path does."""
+    """List the images that come along, real and simulated; their names work wherever a path does."""
+
+    wing: ClassVar[str] = "Data"
+    epilog: ClassVar[tuple[str, ...]] = (
+        "farfield domains",
+        "farfield expand cifar10-32 retina",
+    )
 
 
 @dataclass(frozen=True)
 class Report(Settings):
-    """Write report.html anew from what a run left on disk; needs neither the model nor the images."""
+    """Write a run's page anew from what it left on disk, without the model or the images."""
 
-    run: Annotated[Path, Argument("A run folder.")]
+    wing: ClassVar[str] = "Runs"
+    epilog: ClassVar[tuple[str, ...]] = (
+        "farfield report runs/expand",
+        "farfield report runs/expand --open",
+    )
+
+    run: Annotated[Path, Argument("The run folder.")]
     show: Show = False

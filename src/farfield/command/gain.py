@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from farfield.command.contribution import ModelGain
 from farfield.command.facts import ModelFacts, SourceFacts
@@ -20,13 +20,23 @@ from farfield.core.score import Score
 class Gain(Settings):
     """Is this model of use for my domain, and which one should I freeze? Denoise left-out examples with it and without."""
 
+    wing: ClassVar[str] = "New domain"
+    epilog: ClassVar[tuple[str, ...]] = (
+        "farfield gain hubble cifar10-32",
+        "farfield gain cutouts/ cifar10-32 galaxies-64 --examples 50",
+    )
+
     examples: Examples
     models: Annotated[
         tuple[str, ...],
-        Argument("Models, each as the other commands take it; several are ranked.", metavar="MODEL...", names="model"),
+        Argument(
+            "One or more models, named as for the other commands; several are ranked.",
+            metavar="MODEL...",
+            names="model",
+        ),
     ]
     count: Annotated[
-        int | None, Option("Use so many of the examples.", "--examples", least=2, default="all, up to 100")
+        int | None, Option("How many of the examples to use.", "--examples", least=2, default="all, up to 100")
     ] = None
     seed: Seed = 0
     reading: Reading = Reading()

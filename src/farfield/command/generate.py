@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from farfield.command.facts import ModelFacts
 from farfield.command.option import Option
@@ -25,29 +25,34 @@ class Sampling(Settings):
     solver: Annotated[
         SolverKind | None,
         Option(
-            "euler (or ddim), heun, midpoint or multistep.",
+            "Solve with euler (or ddim), heun, midpoint or multistep.",
             default="multistep; euler with --eta, heun with --churn",
         ),
     ] = None
-    steps: Annotated[int, Option("Steps of the solver.", least=1)] = 24
-    sigma_max: Annotated[float | None, Option("Noise level to begin at.", default="the model's last")] = None
-    sigma_min: Annotated[float | None, Option("Noise level to end at.", default="the model's first")] = None
-    eta: Annotated[float, Option("DDIM's eta: 0 is deterministic, 1 ancestral sampling.", least=0, most=1)] = 0.0
+    steps: Annotated[int, Option("How many steps the solver takes.", least=1)] = 24
+    sigma_max: Annotated[float | None, Option("Begin at this noise level.", default="the model's last")] = None
+    sigma_min: Annotated[float | None, Option("End at this noise level.", default="the model's first")] = None
+    eta: Annotated[float, Option("Set DDIM's eta: 0 is deterministic, 1 ancestral sampling.", least=0, most=1)] = 0.0
     form: Annotated[
-        Form, Option("png: a file a seed; shards: float32; npz: shards, and 8 bits in one file.", "--format")
+        Form,
+        Option(
+            "Write png (a file for each seed), shards (float32), or npz (shards, and 8 bits in one file).", "--format"
+        ),
     ] = "png"
     loading: Compute = Compute()
     churn: Annotated[
-        float, Option("EDM's S_churn: noise put in before each step; 0 is none.", least=0, below=math.inf)
+        float, Option("Add noise before each step (EDM's S_churn); 0 adds none.", least=0, below=math.inf)
     ] = 0.0
-    churn_min: Annotated[float, Option("Lowest level with churn (S_min).", least=0, key=None)] = 0.0
-    churn_max: Annotated[float, Option("Highest level with churn (S_max).", least=0, key=None)] = math.inf
-    churn_noise: Annotated[float, Option("Scale of churn's noise (S_noise).", above=0, below=math.inf, key=None)] = 1.0
+    churn_min: Annotated[float, Option("The lowest level with churn (S_min).", least=0, key=None)] = 0.0
+    churn_max: Annotated[float, Option("The highest level with churn (S_max).", least=0, key=None)] = math.inf
+    churn_noise: Annotated[
+        float, Option("The scale of churn's noise (S_noise).", above=0, below=math.inf, key=None)
+    ] = 1.0
     labels: Annotated[
         tuple[int, ...],
         Option(
-            "Class of all images; of several (0-9), seed k gets that at k modulo n; -1 is none, if the model was trained with "
-            "label dropout.",
+            "The class of all images; of several (0-9), seed k gets the one at k modulo n; -1 is no class, if the"
+            " model was trained with label dropout.",
             "--label",
             "--labels",
             least=-1,
@@ -89,13 +94,19 @@ class Sampling(Settings):
 
 @dataclass(frozen=True)
 class Generate(Settings):
-    """A model's own images: the same noise for every model, whatever its family."""
+    """Make a model's own images, from the same noise for every model, whatever its family."""
+
+    wing: ClassVar[str] = "Models"
+    epilog: ClassVar[tuple[str, ...]] = (
+        "farfield generate cifar10-32",
+        "farfield generate MODEL --seeds 0-9999 --format npz -o runs/a",
+    )
 
     model: Model
     seeds: Annotated[
         tuple[int, ...],
         Option(
-            "Which images: 0-63 or 1,5,9-12. Image k depends on seed k alone.",
+            "Make the images of these seeds: 0-63 or 1,5,9-12. Image k depends on seed k alone.",
             least=0,
             most=LARGEST,
             read=as_range,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from farfield.command.option import Argument, Option
 from farfield.command.settings import Settings
@@ -13,7 +13,13 @@ from farfield.core.error import FarfieldError
 
 @dataclass(frozen=True)
 class Inspect(Settings):
-    """Say what a model is, without running anything in its file; keep answers to what the file does not say."""
+    """Say what a model is without running anything in its file, and keep your answers to what it leaves open."""
+
+    wing: ClassVar[str] = "Models"
+    epilog: ClassVar[tuple[str, ...]] = (
+        "farfield inspect checkpoint.pkl",
+        "farfield inspect model.pt --check",
+    )
 
     model: Annotated[
         str,
@@ -26,11 +32,12 @@ class Inspect(Settings):
     answers: Answers = ()
     hashed: Annotated[bool | None, Option("Compute the sha256.", "--hash/--no-hash", default="up to 256 MiB")] = None
     checked: Annotated[
-        bool, Option("Run the network: does it denoise as it is read, and would it in another way?", "--check")
+        bool,
+        Option("Run the network: does it denoise as it is read, and would it do so if read another way?", "--check"),
     ] = False
-    data: Annotated[str | None, Option("Of --check: images.", default="bundled pictures", names="source")] = None
+    data: Annotated[str | None, Option("Check with these images.", default="bundled pictures", names="source")] = None
     limit: Annotated[
-        int | None, Option("Of --check: how many images.", least=4, old=("--images",), default="by their size, 4 to 16")
+        int | None, Option("Check with this many images.", least=4, old=("--images",), default="by their size, 4 to 16")
     ] = None
     label: Label = None
     device: DeviceName = "auto"

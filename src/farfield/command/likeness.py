@@ -17,7 +17,13 @@ TRUST: Final = "trust:"
 """Before a descriptor's file, which is then run."""
 
 FeatureBatch = Annotated[
-    int, Option("Images at a time; also the most that an interruption loses.", "--batch-size", least=1, key=None)
+    int,
+    Option(
+        "How many images to process at a time; an interruption loses at most this many.",
+        "--batch-size",
+        least=1,
+        key=None,
+    ),
 ]
 
 
@@ -39,6 +45,7 @@ class Descriptors(Settings):
     descriptors: Annotated[
         tuple[str, ...],
         Option(
+            "Measure by "
             "pixels (small and whitened on the references), copy (the bundled network that finds copies of pictures), model "
             "(the frozen model's own features, in which expand also chooses), sscd, sscd-large, inception, dinov2, clip, or a "
             "network's file; may be repeated.",
@@ -65,13 +72,16 @@ class Likeness(Settings):
 
     descriptor: Annotated[
         str,
-        Option("copy, sscd, sscd-large, inception, dinov2, clip, pixels, or a network's file.", names="descriptor"),
+        Option(
+            "Compare images by copy, sscd, sscd-large, inception, dinov2, clip, pixels, or a network's file.",
+            names="descriptor",
+        ),
     ] = "copy"
     trust: Trust = ()
     threshold: Annotated[
         float | None,
         Option(
-            "Cosine above which two images are alike, reported beside the calibrated one.",
+            "Call two images alike above this cosine, reported beside the calibrated threshold.",
             least=-1,
             most=1,
             default="the descriptor's published one",
@@ -80,7 +90,7 @@ class Likeness(Settings):
     rate: Annotated[
         float,
         Option(
-            "Of different images, how many may exceed the calibrated threshold: the price of a false alarm.",
+            "The share of different images that may exceed the calibrated threshold: the rate of false alarms.",
             above=0,
             below=1,
             old=("--alpha",),

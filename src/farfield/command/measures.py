@@ -307,3 +307,5 @@ class FieldSets(Result):
     samples: FieldMeasures | None = None
     real: FieldMeasures | None = None
     left_out: Annotated[dict[str, str] | None, "why, by the set, where there were too few fields"] = None
+    pixel: Annotated[float | None, "the side of a pixel, where the first example's header states it"] = None
+    pixel_unit: Annotated[str, "of ``pixel``; degrees are given in seconds of arc"] = ""

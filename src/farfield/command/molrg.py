@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from farfield.command.option import Option
 from farfield.command.result import Result
@@ -26,44 +26,66 @@ class Schooling(Result):
 
 @dataclass(frozen=True)
 class Molrg(Settings):
-    """How many samples does it take to find a subspace? Mixtures of low-rank Gaussians, whose every answer is known.
+    """How many samples does it take to find a subspace? Try it on mixtures of low-rank Gaussians, where every answer is known.
 
     Measures the rank of the exact, a low-rank and a trained denoiser over the noise level, and from how many samples per
     dimension on the subspaces are found.
     """
 
+    wing: ClassVar[str] = "Geometry"
+    epilog: ClassVar[tuple[str, ...]] = (
+        "farfield molrg",
+        "farfield molrg --classes 2 --dimension 4 --network mlp",
+    )
+
     n: Annotated[
-        int, Option("Dimensions of the space (torchrun takes --n for its own).", "--n", "--ambient", least=1)
+        int, Option("How many dimensions the space has (torchrun takes --n for its own).", "--n", "--ambient", least=1)
     ] = 48
-    classes: Annotated[int, Option("How many subspaces.", least=1, key=None)] = 2
+    classes: Annotated[int, Option("How many subspaces there are.", least=1, key=None)] = 2
     dimension: Annotated[
         tuple[int, ...],
-        Option("Of each subspace: one number for all, or one a class with commas between.", key="dimensions"),
+        Option(
+            "The dimension of each subspace: one number for all, or one for each class with commas between.",
+            key="dimensions",
+        ),
     ] = (7,)
-    per_class: Annotated[int, Option("Training samples of each class, where ranks are measured.", least=1)] = 350
-    noise: Annotated[float, Option("Standard deviation around the subspaces.", least=0)] = 0.0
-    orthogonal: Annotated[bool, Option("Subspaces orthogonal to each other, or independent.")] = True
+    per_class: Annotated[int, Option("How many training samples each class has where ranks are measured.", least=1)] = (
+        350
+    )
+    noise: Annotated[float, Option("The standard deviation of the noise around the subspaces.", least=0)] = 0.0
+    orthogonal: Annotated[bool, Option("Make the subspaces orthogonal to each other, or independent.")] = True
     ratios: Annotated[
         tuple[float, ...],
-        Option("Samples over dimensions, of the transition.", above=0, default="ten from 1/4 to 4, close about 1"),
+        Option(
+            "The ratios of samples to dimensions at which to look for the transition.",
+            above=0,
+            default="ten from 1/4 to 4, close about 1",
+        ),
     ] = ()
-    seeds: Annotated[int, Option("Of the transition, each with new subspaces and samples.", least=1)] = 10
+    seeds: Annotated[
+        int, Option("How many seeds the transition takes, each with new subspaces and samples.", least=1)
+    ] = 10
     starts: Annotated[
-        int, Option("Random beginnings of the low-rank model, the best of which counts; 0 for none.", least=0)
+        int, Option("How many random starts the low-rank model gets, the best of which counts; 0 gives none.", least=0)
     ] = 4
-    sigmas: Annotated[tuple[float, ...], Option("Noise levels of the rank.", above=0)] = (
+    sigmas: Annotated[tuple[float, ...], Option("The noise levels at which to measure the rank.", above=0)] = (
         0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 3.0, 5.0, 10.0
     )  # fmt: skip
-    points: Annotated[int, Option("Where the rank is taken at each level.", least=1)] = 8
-    share: Annotated[float, Option("Of the Jacobian's norm, that the rank holds.", above=0, below=1)] = 0.99
+    points: Annotated[int, Option("At how many points to measure the rank at each level.", least=1)] = 8
+    share: Annotated[float, Option("The share of the Jacobian's norm that the rank must hold.", above=0, below=1)] = (
+        0.99
+    )
     network: Annotated[
-        Literal["mlp", "unet", "none"], Option("Trained on the samples; unet takes n = 48 as a picture of 3×4×4, …")
+        Literal["mlp", "unet", "none"],
+        Option("Train this network on the samples too; unet takes n = 48 as a picture of 3×4×4, and so on."),
     ] = "mlp"
     network_counts: Annotated[
-        tuple[int, ...], Option("Samples per class that networks are trained on, beside --per-class.", least=1)
+        tuple[int, ...], Option("Train networks on this many samples per class too, beside --per-class.", least=1)
     ] = (7, 14, 28, 56, 112)
-    network_seeds: Annotated[int, Option("Networks of each.", least=1)] = 1
-    length: Annotated[int, amount("How long each network is trained: 200k, 2M.", old=("--images",), key=None)] = 200_000
+    network_seeds: Annotated[int, Option("How many networks to train for each number.", least=1)] = 1
+    length: Annotated[
+        int, amount("How long to train each network, in samples: 200k, 2M.", old=("--images",), key=None)
+    ] = 200_000
     device: DeviceName = "auto"
 
     def check(self) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from farfield.command.facts import ModelFacts, SourceFacts
 from farfield.command.likeness import trusted
@@ -18,33 +18,44 @@ from farfield.core.error import FarfieldError
 
 @dataclass(frozen=True)
 class Prompt(Settings):
-    """Let a text-to-image model paint a domain from words, the baseline that needs no example."""
+    """Let a text-to-image model paint a domain from words: the baseline that needs no example."""
 
-    model: Annotated[str, Argument("A Stable Diffusion folder in diffusers' layout, or a hub id.", names="model")]
+    wing: ClassVar[str] = "New domain"
+    epilog: ClassVar[tuple[str, ...]] = (
+        "farfield prompt stable-diffusion/ --heldout hubble --size 32",
+        "farfield prompt stable-diffusion/ --prompt 'a spiral galaxy' -n 16",
+    )
+
+    model: Annotated[
+        str, Argument("A folder of Stable Diffusion in the layout of diffusers, or a hub id.", names="model")
+    ]
     prompts: Annotated[
         tuple[str, ...],
-        Option("What to paint; may be repeated, images take turns.", "--prompt", default="a bundled domain's own"),
+        Option("What to paint; may be repeated, and images take turns.", "--prompt", default="a bundled domain's own"),
     ] = ()
-    n: Annotated[int, Option("How many images.", "-n", least=1)] = 64
-    steps: Annotated[int, Option("Steps of the folder's own scheduler.", least=1)] = 50
-    guidance: Annotated[float, Option("Classifier-free guidance; 1 leaves it out.", least=0, below=math.inf)] = 7.5
+    n: Annotated[int, Option("How many images to make.", "-n", least=1)] = 64
+    steps: Annotated[int, Option("How many steps the folder's own scheduler takes.", least=1)] = 50
+    guidance: Annotated[
+        float, Option("The strength of classifier-free guidance; 1 leaves it out.", least=0, below=math.inf)
+    ] = 7.5
     size: Annotated[
-        int | None, Option("Reduce to so many pixels a side, antialiased.", least=8, default="as they are made")
+        int | None,
+        Option("Reduce images to this many pixels a side, antialiased.", least=8, default="as they are made"),
     ] = None
     heldout: Annotated[
-        str | None, Option("Real images to measure against: a path or a bundled domain.", names="source")
+        str | None, Option("Measure against these real images: a path or a bundled domain.", names="source")
     ] = None
     count: Annotated[
         int | None,
-        Option("Of these leave out as many as `expand` draws as examples.", "--examples", default="up to 100"),
+        Option("Leave out as many of these as `farfield expand` draws as examples.", "--examples", default="up to 100"),
     ] = None
-    judge: Annotated[str | None, Option("A diffusion model in whose features to measure as well.", names="model")] = (
+    judge: Annotated[str | None, Option("Measure in the features of this diffusion model as well.", names="model")] = (
         None
     )
     descriptors: Annotated[
         tuple[str, ...],
         Option(
-            "pixels, model (with --judge), or a file; may be repeated.",
+            "Measure by pixels, model (with --judge), or a network's file; may be repeated.",
             "--descriptor",
             default="pixels, and the judge's",
             names="descriptor",

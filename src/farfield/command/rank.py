@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from farfield.command.facts import Linearity, ModelFacts, OverPoints
 from farfield.command.option import Option
@@ -18,22 +18,32 @@ SpectrumMethod = Literal["auto", "exact", "matrix-free"]
 
 @dataclass(frozen=True)
 class Rank(Settings):
-    """How many directions does a denoiser keep? Spectrum and rank of its Jacobian over noise levels."""
+    """How many directions does a denoiser keep? Measure the spectrum and rank of its Jacobian over noise levels."""
+
+    wing: ClassVar[str] = "Geometry"
+    epilog: ClassVar[tuple[str, ...]] = (
+        "farfield rank cifar10-32",
+        "farfield rank cifar10-32 --images photos/ --points 32",
+    )
 
     model: Model
     along: Annotated[
-        Along, Option("noised images, the model's own trajectory from seeds, or clean: the images as they are.")
+        Along,
+        Option(
+            "Measure at noised images, along the model's own trajectory from seeds, or at clean images as they are."
+        ),
     ] = "noised"
     images: Annotated[
-        str | None, Option("Where the points come from: any source of images.", default="hubble", names="source")
+        str | None, Option("Take the points from these images: any source will do.", default="hubble", names="source")
     ] = None
-    points: Annotated[int, Option("How many.", least=1, key="count")] = 16
+    points: Annotated[int, Option("How many points to measure at.", least=1, key="count")] = 16
     sigmas: Levels = None
     seed: Seed = 0
     method: Annotated[
-        SpectrumMethod, Option("exact, matrix-free, or auto: matrix-free until its pace shows that exact is cheaper.")
+        SpectrumMethod,
+        Option("Compute by exact, matrix-free, or auto: matrix-free until its pace shows that exact is cheaper."),
     ] = "auto"
-    share: Annotated[float, Option("Of the Frobenius norm that the rank holds.", above=0, below=1)] = 0.99
+    share: Annotated[float, Option("The share of the Frobenius norm that the rank must hold.", above=0, below=1)] = 0.99
     loading: Copying = Copying()
 
     def check(self) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from farfield.command.measures import Certificate, Codec, PhysicalFacts, RoundTrip
 from farfield.command.option import LARGEST_SEED, Option
@@ -26,7 +26,7 @@ class Choice(Settings):
     round_trip: Annotated[
         float,
         Option(
-            "For auto: the PSNR that images must come back with, as far as a latent model's codec lets them.",
+            "For auto: the PSNR that every image must come back with, as far as a latent model's codec lets it.",
             above=0,
             below=300,
             read=as_decibels,
@@ -35,13 +35,13 @@ class Choice(Settings):
         ),
     ] = 40.0
     latent: Annotated[
-        float, Option("For auto: the relative error that latents may have.", above=0, below=1, key=None)
+        float, Option("For auto: the largest relative error that latents may have.", above=0, below=1, key=None)
     ] = 1e-2
-    eta: Annotated[float, Option("For edit-friendly: noise of a step.", above=0, most=1, key=None)] = 1.0
+    eta: Annotated[float, Option("For edit-friendly: how much noise a step adds.", above=0, most=1, key=None)] = 1.0
     seed: Annotated[
         int,
         Option(
-            "For edit-friendly: which noise; an image's own depends on its name and this.",
+            "For edit-friendly: the seed of the noise; an image's own depends on its name and this.",
             least=0,
             most=LARGEST_SEED,
             key=None,
@@ -51,23 +51,31 @@ class Choice(Settings):
 
 @dataclass(frozen=True)
 class Invert(Settings):
-    """Images to unit-variance latents (safetensors shards), with the certificate of k against 2k steps."""
+    """Turn images into unit-variance latents, and certify them by k against 2k steps."""
+
+    wing: ClassVar[str] = "New domain"
+    epilog: ClassVar[tuple[str, ...]] = (
+        "farfield invert cifar10-32 retina",
+        "farfield invert cifar10-32 retina --method reversible-heun",
+    )
 
     model: Model
     images: Source
     reading: Reading = Reading()
     sigma: Sigma = None
-    steps: Annotated[int | None, Option("Steps, each way.", least=1, default="24, or found by auto")] = None
+    steps: Annotated[
+        int | None, Option("How many steps to take each way.", least=1, default="24, or found by auto")
+    ] = None
     solver: Annotated[
         SolverKind | None,
         Option(
-            "euler (DDIM), heun, midpoint or multistep; of explicit and fixed-point only.",
+            "Solve with euler (DDIM), heun, midpoint or multistep; for explicit and fixed-point only.",
             default="multistep, for fixed-point heun",
         ),
     ] = None
     loading: Loading = Loading()
     choice: Choice = Choice()
-    limit: Annotated[int | None, Option("Only the first so many images.", least=1, key=None)] = None
+    limit: Annotated[int | None, Option("Take only this many images, the first.", least=1, key=None)] = None
 
     def check(self) -> None:
         method = self.choice.method
@@ -101,6 +109,11 @@ class Invert(Settings):
 @dataclass(frozen=True)
 class Reconstruct(Invert):
     """Invert images and decode them again: do they come back, and can their latents be believed?"""
+
+    epilog: ClassVar[tuple[str, ...]] = (
+        "farfield reconstruct cifar10-32 retina",
+        "farfield reconstruct cifar10-32 retina --method auto --round-trip 40dB --latent 1e-2",
+    )
 
 
 class TriedMethod(Result):

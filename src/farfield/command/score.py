@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from farfield.command.facts import SourceFacts, Spread
 from farfield.command.likeness import Calibrated, FeatureBatch, Likeness, Paired, Thresholds
@@ -15,8 +15,8 @@ from farfield.core.error import FarfieldError
 from farfield.core.score import Score
 
 SETS = "a run folder, a folder of images named by seed, a zip or npz, or a folder of features"
-MaeLimit = Annotated[float, Option("Mean absolute pixel difference up to which a pair agrees, in grey levels of 255.")]
-Common = Annotated[bool, Option("Leave seeds aside that are not in all sets.")]
+MaeLimit = Annotated[float, Option("A pair agrees up to this mean absolute pixel difference, in grey levels of 255.")]
+Common = Annotated[bool, Option("Leave out seeds that are not in all sets.")]
 HeldOut = Annotated[SourceFacts | None, "images that were never trained on"]
 Descriptor = Annotated[str, "its name, which says all that its numbers depend on; `audit.named.open_descriptor`"]
 Notes = Annotated[list[str], "what is missing, and what looks wrong"]
@@ -24,14 +24,20 @@ Notes = Annotated[list[str], "what is missing, and what looks wrong"]
 
 @dataclass(frozen=True)
 class ScoreRp(Settings):
-    """Reproducibility: the share of seeds from which two models make the same image."""
+    """Do two models make the same images from the same noise? Measure their reproducibility (RP)."""
+
+    wing: ClassVar[str] = "Audit"
+    epilog: ClassVar[tuple[str, ...]] = (
+        "farfield score rp runs/a runs/b",
+        "farfield score rp runs/a runs/b --descriptor sscd",
+    )
 
     first: Annotated[str, Argument(f"Samples of one model: {SETS}.", metavar="A", names="source")]
-    second: Annotated[str, Argument("Samples of another from the same seeds.", metavar="B", names="source")]
+    second: Annotated[str, Argument("Samples of another model from the same seeds.", metavar="B", names="source")]
     calibrate: Annotated[
         str | None,
         Option(
-            "Images whose pairs set the calibrated threshold.",
+            "Set the calibrated threshold by pairs of these images.",
             key="calibrate_on",
             default="pairs of different seeds",
             names="source",
@@ -79,15 +85,21 @@ class ScoreRpResult(Result):
 
 @dataclass(frozen=True)
 class ScoreGl(Settings):
-    """Generalization: the share of samples that are no training image; with the 1/3 test, AuthPct and C_T."""
+    """Does a model make new images? Measure how many samples are no training image (GL), the 1/3 test, AuthPct and C_T."""
+
+    wing: ClassVar[str] = "Audit"
+    epilog: ClassVar[tuple[str, ...]] = (
+        "farfield score gl runs/a train-images/ --heldout other-images/",
+        "farfield score gl samples/ train-images/ --search hnsw",
+    )
 
     samples: Annotated[str, Argument(f"What a model made: {SETS}.", names="source")]
-    training: Annotated[str, Argument("What it was trained on.", metavar="TRAIN", names="source")]
+    training: Annotated[str, Argument("The images it was trained on.", metavar="TRAIN", names="source")]
     heldout: Annotated[
         str | None,
         Option(
-            "Images of the domain that were never trained on: the floor of every statistic, and what the threshold is "
-            "calibrated on.",
+            "Images of the domain that were never trained on. Every score is held against theirs, and the "
+            "threshold is calibrated on them.",
             default="no floor; calibrated on training images and their nearest others",
             names="source",
         ),
@@ -95,7 +107,7 @@ class ScoreGl(Settings):
     likeness: Likeness = Likeness()
     search: Annotated[
         Literal["exact", "ivf", "hnsw"],
-        Option("exact, or for millions of training features ivf or hnsw, with their measured recall."),
+        Option("Search exactly, or for millions of training features by ivf or hnsw, with their measured recall."),
     ] = "exact"
     limit: Limit = None
     seed: Seed = 0
@@ -176,7 +188,13 @@ class ScoreGlResult(Comparison, _GlSets):  # keys of the last base come first
 
 @dataclass(frozen=True)
 class ScoreMatrix(Settings):
-    """Reproducibility of every two of several models: matrices, and heat maps in grids/rp.png and grids/mae.png."""
+    """Which of several models make the same images? Measure the reproducibility of every two of them."""
+
+    wing: ClassVar[str] = "Audit"
+    epilog: ClassVar[tuple[str, ...]] = (
+        "farfield score matrix runs/a runs/b runs/c",
+        "farfield score matrix runs/a runs/b runs/c --common",
+    )
 
     sources: Annotated[
         tuple[str, ...], Argument(f"Samples of several models: {SETS}.", metavar="A B ...", names="source")

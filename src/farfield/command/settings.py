@@ -33,6 +33,9 @@ class _LeftOut:
         return False
 
 
+WINGS: Final = ("New domain", "Audit", "Geometry", "Models", "Data", "Runs")
+"""What commands are for, in the order of ``farfield --help``."""
+
 LEFT_OUT: Final[Any] = _LeftOut()
 """In place of a value: the request has no such key, and the summary none where a field holds this as its default."""
 
@@ -43,6 +46,10 @@ class Settings:
 
     panel: ClassVar[str] = ""
     """The heading of a group's options in ``--help``."""
+    wing: ClassVar[str] = ""
+    """Of a command: the heading in ``farfield --help`` that it stands under, one of WINGS."""
+    epilog: ClassVar[tuple[str, ...]] = ()
+    """Of a command: examples, shown beneath its help."""
     in_request: ClassVar[bool] = True
     """Whether a group's options are keys of the request; if not, its command gives it what it makes of them."""
 

@@ -12,6 +12,7 @@ from farfield.command.text import MOST_IMAGES, as_count, as_device
 Model = Annotated[
     str,
     Argument(
+        "A model: "
         "cifar10-32 (bundled), a checkpoint file of any family, a folder, a hub id, a name of `farfield fetch`, empirical:DATA; "
         "with @PROMPT, latent diffusion under that prompt; py:package.module:function, your own code, which is run.",
         metavar="MODEL",
@@ -34,24 +35,28 @@ Examples = Annotated[
         names="source",
     ),
 ]
-FirstSeed = Annotated[int, Option("First seed; image k depends on seed k only.", least=0, most=LARGEST_SEED)]
-Seed = Annotated[int, Option("Of all that is drawn at random.", least=0, most=LARGEST_SEED)]
-BatchSize = Annotated[int, Option("Images at a time; also the most that an interruption loses.", least=1)]
-DeviceName = Annotated[str, Option("auto, cpu, cuda, cuda:N or mps.", key=None, read=as_device)]
+FirstSeed = Annotated[int, Option("The first seed; image k depends on seed k alone.", least=0, most=LARGEST_SEED)]
+Seed = Annotated[int, Option("The seed of everything drawn at random.", least=0, most=LARGEST_SEED)]
+BatchSize = Annotated[
+    int, Option("How many images to process at a time; an interruption loses at most this many.", least=1)
+]
+DeviceName = Annotated[str, Option("Where to compute: auto, cpu, cuda, cuda:N or mps.", key=None, read=as_device)]
 Dtype = Annotated[
-    Literal["float32", "bfloat16", "float16", "float64"], Option("Precision of the network's weights and activations.")
+    Literal["float32", "bfloat16", "float16", "float64"],
+    Option("The precision of the network's weights and activations."),
 ]
 Label = Annotated[
-    int | None, Option("Class, for a class-conditional model; -1 is none, if it was trained with label dropout.")
+    int | None,
+    Option("The class, for a class-conditional model; -1 is no class, if it was trained with label dropout."),
 ]
-Sigma = Annotated[float | None, Option("Noise level of the latents.", default="the model's last level")]
-Steps = Annotated[int, Option("Steps of the solver, each way.", least=1)]
+Sigma = Annotated[float | None, Option("The noise level of the latents.", default="the model's last level")]
+Steps = Annotated[int, Option("How many steps the solver takes each way.", least=1)]
 SolverKind = Literal["euler", "ddim", "heun", "midpoint", "multistep"]
-SolverName = Annotated[SolverKind, Option("euler (DDIM), heun, midpoint or multistep.")]
+SolverName = Annotated[SolverKind, Option("Solve with euler (DDIM), heun, midpoint or multistep.")]
 Levels = Annotated[
-    tuple[float, ...] | None, Option("Noise levels, with commas between.", default="8 between the model's ends")
+    tuple[float, ...] | None, Option("The noise levels, with commas between.", default="8 between the model's ends")
 ]
-Limit = Annotated[int | None, Option("Only the first so many images.", least=1)]
+Limit = Annotated[int | None, Option("Take only this many images, the first.", least=1)]
 Strict = Annotated[bool, Option("Stop at a broken image instead of leaving it out.", key=None)]
 Trust = Annotated[
     tuple[str, ...],
@@ -86,7 +91,7 @@ class Copying(Loading):
     """How a model is called at copies of one point."""
 
     batch_size: Annotated[
-        int, Option("Copies of a point at a time; more need more memory, not less time.", least=1)
+        int, Option("How many copies of a point to process at a time; more take more memory, not less time.", least=1)
     ] = 32
 
 
@@ -126,20 +131,23 @@ class Reading(Settings):
     stretch: Annotated[
         str | None,
         Option(
-            "Physical fields: auto, linear, log, asinh, percentile, or model (its own, which auto takes where it suits); forces "
-            "them.",
+            "Read the images as physical fields, stretched this way: auto, linear, log, asinh, percentile, or "
+            "model (the model's own, which auto takes where it suits).",
             default="auto where found",
         ),
     ] = None
-    patch: Annotated[int | None, Option("Physical fields: cut maps into squares of so many pixels.", least=1)] = None
+    patch: Annotated[int | None, Option("For physical fields: cut maps into squares of this many pixels.", least=1)] = (
+        None
+    )
     hdu: Annotated[
-        str | None, Option("Physical fields: the FITS HDU, or the array of an npz or HDF5.", default="first")
+        str | None,
+        Option("For physical fields: read this FITS HDU, or this array of an npz or HDF5 file.", default="first"),
     ] = None
     mask: Annotated[
         str | None,
         Option(
-            "Physical fields: none, or the array that masks them: NAME (where it is not 0), NAME:valid (where it is 0), "
-            "NAME:SAT,CR or NAME:1,3 (bits).",
+            "For physical fields: none, or the array that masks them: NAME (where it is not 0), NAME:valid (where"
+            " it is 0), NAME:SAT,CR or NAME:1,3 (bits).",
             "--field-mask",
             default="only masks whose meaning a standard fixes",
         ),
@@ -156,7 +164,8 @@ def amount(help: str, *flags: str, **more: Any) -> Option:
 
 
 Answers = Annotated[
-    tuple[str, ...], Option("Answer what the file does not say; as often as needed.", "--set", metavar="NAME=VALUE")
+    tuple[str, ...],
+    Option("Answer a question that the file leaves open; may be repeated.", "--set", metavar="NAME=VALUE"),
 ]
 
 
@@ -167,5 +176,5 @@ Show = Annotated[bool, Option("Open the page when it is done.", "--open", key=No
 class Printing(Settings):
     """How a command without a run folder says what it found."""
 
-    as_json: Annotated[bool, Option("Print all of it as JSON.", "--json")] = False
-    quiet: Annotated[bool, Option("No progress bars.", "-q", "--quiet")] = False
+    as_json: Annotated[bool, Option("Print everything as JSON.", "--json")] = False
+    quiet: Annotated[bool, Option("Show no progress bars.", "-q", "--quiet")] = False

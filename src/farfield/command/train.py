@@ -19,37 +19,42 @@ class Optimization(Settings):
     panel: ClassVar[str] = "How it is trained"
     in_request: ClassVar[bool] = False  # but as the recipe that the trainer makes of it
 
-    length: Annotated[
-        int, amount("How long: images to train on, with repetition: 20000, 500k, 50M.", old=("--images",))
-    ]
-    batch_size: Annotated[int, Option("Images of a step, over all processes.", least=1)] = 64
+    length: Annotated[int, amount("How long to train, in images with repetition: 20000, 500k, 50M.", old=("--images",))]
+    batch_size: Annotated[int, Option("How many images a step takes, over all processes.", least=1)] = 64
     accumulate: Annotated[
-        int, Option("Divide a process's share of a batch into so many parts, to save memory.", least=1)
+        int, Option("Divide each process's share of a batch into this many parts, to save memory.", least=1)
     ] = 1
-    learning_rate: Annotated[float, Option("Adam's, at its highest.", above=0)] = 1e-3
-    warmup: Annotated[int, amount("Images over which the rate rises.")] = 10_000
+    learning_rate: Annotated[float, Option("The highest learning rate (Adam).", above=0)] = 1e-3
+    warmup: Annotated[int, amount("Raise the learning rate over this many images.")] = 10_000
     decay: Annotated[
         Literal["constant", "cosine", "linear", "rsqrt"],
-        Option("Of the rate: cosine and linear down to 0; rsqrt as the inverse square root of the images."),
+        Option(
+            "How the learning rate falls: cosine and linear go down to 0, rsqrt as the inverse square root of the"
+            " images."
+        ),
     ] = "constant"
-    weight_decay: Annotated[float, Option("Decoupled (AdamW).", least=0)] = 0.0
+    weight_decay: Annotated[float, Option("The weight decay, decoupled (AdamW).", least=0)] = 0.0
     ema: Annotated[
         str,
         Option(
-            "Averages of the weights: half-lives in images (500k) or power:0.1, with commas between; the first is the model."
+            "Average the weights: half-lives in images (500k) or power:0.1, with commas between; the first is the"
+            " model."
         ),
     ] = "500k"
-    clip: Annotated[float, Option("Largest norm of a gradient; 0 for any.", least=0)] = 1.0
+    clip: Annotated[float, Option("Clip gradients to this norm; 0 clips none.", least=0)] = 1.0
     flips: Annotated[bool, Option("Mirror images at random.")] = False
     turns: Annotated[bool, Option("Turn square images by quarters at random.")] = False
     level_law: Annotated[
         tuple[float, ...] | None,
         Option(
-            "Mean and standard deviation of ln sigma in training: -1.2,1.2.", old=("--levels",), default="the family's"
+            "The mean and standard deviation of ln sigma in training: -1.2,1.2.",
+            old=("--levels",),
+            default="the family's",
         ),
     ] = None
     precision: Annotated[
-        Literal["float32", "bfloat16", "float16"], Option("Of the network's arithmetic; its weights are float32.")
+        Literal["float32", "bfloat16", "float16"],
+        Option("The precision of the network's arithmetic; its weights are float32."),
     ] = "float32"
     seed: Seed = 0
 
@@ -71,27 +76,30 @@ class Architecture(Settings):
     network: Annotated[
         Literal["ddpmpp", "ncsnpp", "adm", "unet2d", "mixer", "dit"],
         Option(
-            "Its architecture; unet2d is that of diffusers, dit a transformer, mixer quick on a CPU; the last two take images of "
+            "The architecture; unet2d is that of diffusers, dit a transformer, mixer quick on a CPU; the last two take images of "
             "one size."
         ),
     ] = "ddpmpp"
     precond: Annotated[
         Literal["edm", "ddpm", "v", "iddpm", "vp", "ve", "flow"] | None,
-        Option("What is predicted, at which levels.", default="edm; --from: its own"),
+        Option("What the network predicts, and at which levels.", default="edm; --from: its own"),
     ] = None
-    width: Annotated[int, Option("Channels at the full resolution.", least=1)] = 128
+    width: Annotated[int, Option("How many channels the network has at full resolution.", least=1)] = 128
     multipliers: Annotated[
-        tuple[int, ...] | None, Option("Multiples of the width at each halving: 2,2,2.", default="the network's own")
+        tuple[int, ...] | None,
+        Option("The multiples of the width at each halving: 2,2,2.", default="the network's own"),
     ] = None
-    blocks: Annotated[int | None, Option("Residual blocks a resolution.", least=1, default="the network's own")] = None
+    blocks: Annotated[
+        int | None, Option("How many residual blocks each resolution has.", least=1, default="the network's own")
+    ] = None
     attention: Annotated[
-        tuple[int, ...] | None, Option("Resolutions with attention: 16,8, or none.", default="the network's own")
+        tuple[int, ...] | None, Option("The resolutions with attention: 16,8, or none.", default="the network's own")
     ] = None
-    dropout: Annotated[float, Option("Share of activations dropped in training.", least=0, most=0.99)] = 0.0
-    sigma_data: Annotated[float | None, Option("Of edm: the data's standard deviation.", default="0.5")] = None
+    dropout: Annotated[float, Option("The share of activations dropped in training.", least=0, most=0.99)] = 0.0
+    sigma_data: Annotated[float | None, Option("For edm: the data's standard deviation.", default="0.5")] = None
     labels: Annotated[bool, Option("Condition on the classes of the data.")] = False
     augment: Annotated[
-        float, Option("Probability of each non-leaking augmentation; EDM's is 0.12.", least=0, most=1)
+        float, Option("The probability of each non-leaking augmentation; EDM's is 0.12.", least=0, most=1)
     ] = 0.0
 
 
@@ -104,20 +112,28 @@ class Watch(Settings):
     every: Annotated[
         int | None,
         amount(
-            "Images between rows of the log, each with its held-out loss and samples.",
+            "Write a row of the log after this many images, with its held-out loss and samples.",
             default="a fiftieth, at least 50 steps",
         ),
     ] = None
-    snapshots: Annotated[int | None, amount("Images between snapshots of the model.", default="a quarter")] = None
-    samples: Annotated[int, Option("Samples drawn for each row of the log.", least=0)] = 16
+    snapshots: Annotated[
+        int | None, amount("Save a snapshot of the model after this many images.", default="a quarter")
+    ] = None
+    samples: Annotated[int, Option("How many samples to draw for each row of the log.", least=0)] = 16
     minutes: Annotated[
-        float, Option("Between saved states: the most that an interruption loses.", least=0, key=None)
+        float, Option("Save the state after this many minutes, the most that an interruption loses.", least=0, key=None)
     ] = 5.0
 
 
 @dataclass(frozen=True)
 class Train(Settings):
-    """Train a model, from scratch or from another one; the same command continues it, to the bit on one process."""
+    """Train a model, from scratch or from another one; the same command continues it."""
+
+    wing: ClassVar[str] = "Models"
+    epilog: ClassVar[tuple[str, ...]] = (
+        "farfield train --data photos/ --length 2M -o runs/model",
+        "farfield train --data photos/ --from cifar10-32 --length 200k",
+    )
 
     data: Annotated[
         str,
@@ -126,15 +142,15 @@ class Train(Settings):
     recipe: Optimization
     start: Annotated[
         str | None,
-        Option(
-            "Train this model further (fine-tuning) in place of a new network.", "--from", key="from", names="model"
-        ),
+        Option("Train this model further (fine-tuning) instead of a new network.", "--from", key="from", names="model"),
     ] = None
     max_images: Annotated[
-        int | None, Option("Train on so many images, drawn at random; the subset of N holds that of N/2.", key=None)
+        int | None, Option("Train on this many images, drawn at random; the subset of N holds that of N/2.", key=None)
     ] = None
-    heldout: Annotated[str | None, Option("Images never trained on, for the held-out loss.", names="source")] = None
-    heldout_images: Annotated[int, Option("At most so many of them.", least=1, key=None)] = 128
+    heldout: Annotated[
+        str | None, Option("Measure the held-out loss on these images, which are never trained on.", names="source")
+    ] = None
+    heldout_images: Annotated[int, Option("Use at most this many held-out images.", least=1, key=None)] = 128
     architecture: Architecture = Architecture()
     watch: Watch = Watch()
     float16: Annotated[bool, Option("Keep snapshots in float16.", old=("--half",), key="half")] = False

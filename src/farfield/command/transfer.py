@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from farfield.command.facts import ModelFacts, SourceFacts, Spread
 from farfield.command.likeness import Descriptors
@@ -28,14 +28,20 @@ class Moving(Numerics):
     """
 
     steps: Steps = 12
-    sigma: Annotated[float | None, Option("Noise level of the latents; a higher one changes more and keeps less.")] = (
-        0.25
-    )
+    sigma: Annotated[
+        float | None, Option("The noise level of the latents; a higher one changes more and keeps less.")
+    ] = 0.25
 
 
 @dataclass(frozen=True)
 class Transfer(Settings):
-    """Give images of one domain the style of another, by moving their latents; no training."""
+    """Give images of one domain the style of another by moving their latents, without training."""
+
+    wing: ClassVar[str] = "New domain"
+    epilog: ClassVar[tuple[str, ...]] = (
+        "farfield transfer cifar10-32 photos/ hubble",
+        "farfield transfer cifar10-32 photos/ paintings/ --strength 0.5,1",
+    )
 
     model: Model
     content: Annotated[str, Argument("The images to change: a path, or a bundled domain.", names="source")]
@@ -45,13 +51,20 @@ class Transfer(Settings):
     n: Annotated[int | None, Option("How many images to change.", "-n", least=2, default="all, up to 100")] = None
     count: Annotated[
         int | None,
-        Option("Examples of the style; the rest is held out.", "--examples", least=2, default="all, up to 100"),
+        Option(
+            "How many examples of the style to use; the rest is held out.",
+            "--examples",
+            least=2,
+            default="all, up to 100",
+        ),
     ] = None
-    heldout: Annotated[str | None, Option("Held-out images of the style from elsewhere.", names="source")] = None
-    kind: Annotated[Kind, Option("Which statistics are carried over.")] = "spectrum"
+    heldout: Annotated[str | None, Option("Take held-out images of the style from here instead.", names="source")] = (
+        None
+    )
+    kind: Annotated[Kind, Option("Which statistics to carry over.")] = "spectrum"
     strength: Annotated[
         tuple[float, ...],
-        Option("How far: 0 stays, 1 arrives; several, such as 0.5,1, are shown as a strip.", least=0, most=4),
+        Option("How far to go: 0 stays, 1 arrives; several, such as 0.5,1, are shown as a strip.", least=0, most=4),
     ] = (0.5, 1.0)
     descriptors: Descriptors = Descriptors()
     seed: Seed = 0

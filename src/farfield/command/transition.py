@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from dataclasses import dataclass, replace
-from typing import Annotated, Final, Literal
+from typing import Annotated, ClassVar, Final, Literal
 
 from farfield.command.likeness import Alike, Likeness, Paired
 from farfield.command.option import Option
@@ -50,13 +50,19 @@ class Transition(Settings):
     descriptor auto is copy, and pixels for digits.
     """
 
+    wing: ClassVar[str] = "Audit"
+    epilog: ClassVar[tuple[str, ...]] = (
+        "farfield transition",
+        "farfield transition --data photos.zip --sizes 64,512,4096 --widths 64,128 --length 20M",
+    )
+
     data: Annotated[
         str, Option("A folder, zip, npz, or a bundled domain (see `farfield domains`).", names="source")
     ] = DEFAULT
     sizes: Annotated[
         tuple[int, ...] | None,
         Option(
-            "Of the training sets, each the beginning of the next.",
+            "The sizes of the training sets, each the beginning of the next.",
             least=2,
             key=None,
             default=f"{','.join(map(str, SIZES))} for {DEFAULT}",
@@ -65,25 +71,38 @@ class Transition(Settings):
     widths: Annotated[
         tuple[int, ...] | None,
         Option(
-            "Channels of the networks at the full resolution.",
+            "The widths of the networks: their channels at full resolution.",
             least=1,
             key=None,
             default=f"{','.join(map(str, WIDTHS))} for {DEFAULT}",
         ),
     ] = None
-    seeds: Annotated[tuple[int, ...], Option("Of the trainings.", least=0, key=None)] = (0,)
-    train: Annotated[tuple[str, ...], Option("Options of `farfield train`.", rest=True, key="options")] = ()
-    samples: Annotated[int, Option("Images of each model, from seeds 0, 1, …", least=2)] = 256
+    seeds: Annotated[tuple[int, ...], Option("Train every cell with each of these seeds.", least=0, key=None)] = (0,)
+    train: Annotated[tuple[str, ...], Option("Any option of `farfield train`.", rest=True, key="options")] = ()
+    samples: Annotated[
+        int, Option("How many images to make with each model, from the seeds 0, 1 and so on.", least=2)
+    ] = 256
     heldout_images: Annotated[
         int | None,
-        Option("Split off first, never trained on.", least=1, key="heldout", default="a quarter, at most 2,000"),
+        Option(
+            "Hold out this many images first and never train on them.",
+            least=1,
+            key="heldout",
+            default="a quarter, at most 2,000",
+        ),
     ] = None
     likeness: Likeness = Likeness(descriptor="auto")
     mae_limit: MaeLimit = 15
-    jobs: Annotated[int | None, Option("Cells at a time.", least=1, key=None, default="the number of cores")] = None
+    jobs: Annotated[
+        int | None, Option("How many cells to train at a time.", least=1, key=None, default="the number of cores")
+    ] = None
     commands: Annotated[
         bool,
-        Option("Train nothing: print a line for each cell that is not done; afterwards collect without it.", key=None),
+        Option(
+            "Train nothing, but print a command for each cell that is not done; run them, then collect without "
+            "this option.",
+            key=None,
+        ),
     ] = False
     device: DeviceName = "auto"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from farfield.command.option import Option
 from farfield.command.settings import Settings
@@ -16,6 +16,9 @@ class Ui(Settings):
 
     Nothing that it does leaves the machine: fetch models and descriptors before, with `farfield fetch`.
     """
+
+    wing: ClassVar[str] = "Runs"
+    epilog: ClassVar[tuple[str, ...]] = ("farfield ui --open", "farfield ui -o my-runs --port 8000")
 
     folder: Annotated[Path, Option("The folder for its runs and for what is dropped on it.", "-o", "--out")] = Path(
         "runs"

@@ -110,6 +110,23 @@ def _linear_axes(template: Any, shape: tuple[int, int], scale: float) -> dict[st
     return cards
 
 
+def pixel_side(template: str, scale: float) -> tuple[float | None, str]:
+    """The side of a pixel ``scale`` times as large as a header's, and its unit; degrees become seconds of arc.
+
+    Nothing where the header states none, where the axes differ by more than a percent, or where the unit is not said.
+    """
+    from astropy.io import fits
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # as of template cards above
+        cards = _linear_axes(fits.Header.fromstring(template, sep="\n"), (1, 1), scale)
+    first, second = (cards.get(f"CDELT{axis}", 0.0) for axis in (1, 2))
+    units = {cards.get(f"CUNIT{axis}", "") for axis in (1, 2)}
+    if not first or len(units) > 1 or "" in units or not math.isclose(first, second, rel_tol=0.01):
+        return None, ""
+    return (first * 3600, "arcsec") if units == {"deg"} else (first, units.pop())
+
+
 def _pixel_size(template: Any, axis: int) -> float | None:
     """The length of a pixel's side along an axis, None where the header has none."""
 

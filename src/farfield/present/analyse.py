@@ -11,7 +11,7 @@ from farfield.present.capture import advice, bandwidth, interference
 from farfield.present.law import gaussianity, geometry, separability, symmetry
 from farfield.present.page import Content
 from farfield.present.verdict import COARSE, FEW
-from farfield.present.words import level, number, score, score_parts, share, short
+from farfield.present.words import count, level, number, score, score_parts, share, short
 
 
 def content(folder: Path, summary: AnalyseResult) -> Content:
@@ -35,17 +35,16 @@ def content(folder: Path, summary: AnalyseResult) -> Content:
         _caveats(summary),
         _key_numbers(summary),
         sections,
-        lines=[*said, *gain.lines(known)],
     )
 
 
 def _facts(summary: AnalyseResult) -> list[str]:
     domain = summary.in_domain
     return [
-        f"{summary.examples.n} examples of {summary.examples.available}",
-        f"{domain.n} in-domain images ({short(domain.source) if domain.source else domain.kind})",
-        f"{len(summary.levels)} levels, σ {level(summary.levels[0])} to {level(summary.levels[-1])}",
-        f"{summary.steps} steps of {summary.solver} to the last",
+        f"{count(summary.examples.n, 'example')} of {summary.examples.available}",
+        f"{count(domain.n, 'in-domain image')} ({short(domain.source) if domain.source else domain.kind})",
+        f"{count(len(summary.levels), 'level')}, σ {level(summary.levels[0])} to {level(summary.levels[-1])}",
+        f"{count(summary.steps, 'step')} of {summary.solver} to the last",
     ]
 
 
@@ -87,7 +86,7 @@ def _caveats(summary: AnalyseResult) -> list[str]:
     if not summary.in_domain.source:
         said.append(
             "The model's own samples stand for the training domain: what tells samples from real images tells the two "
-            "domains apart as well. --in-domain gives real ones."
+            "domains apart as well. `--in-domain` gives real ones."
         )
     worst = max(row.error.median for row in summary.latent_certificate)
     if worst > COARSE:

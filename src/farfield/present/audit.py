@@ -11,15 +11,15 @@ from farfield.present.copying import MEANINGS, beside, copying, facts, flipped, 
 from farfield.present.gallery import kept
 from farfield.present.page import Content, Picture, Section, Table
 from farfield.present.sheet import channels_shown, pairs
-from farfield.present.verdict import FEW
-from farfield.present.words import MEASURES, number, score, score_parts, short
+from farfield.present.verdict import FEW, below_zero
+from farfield.present.words import MEASURES, count, number, score, score_parts, short
 
 KINDS = {
-    "memorizes": "It memorizes.",
-    "copies some": "It copies some training images.",
-    "generalizes": "It generalizes.",
-    "strays": "It does not copy, and does not make the domain.",
-    "cannot be told": "It cannot be told.",
+    "memorizes": "It memorizes",
+    "copies some": "It copies some training images",
+    "generalizes": "It generalizes",
+    "strays": "It does not copy, and does not make the domain either",
+    "cannot be told": "It cannot be told",
 }
 NAMES = {
     "memorized": "memorized",
@@ -54,28 +54,27 @@ def content(folder: Path, summary: AuditResult) -> Content:
         _caveats(summary),
         _key_numbers(summary),
         [
+            *_galleries(folder, summary.thresholds[_deciding(summary)]),
             _evidence(summary),
             copying(summary),
             *likeness(folder, summary, summary.descriptor),
-            *_galleries(folder, summary.thresholds[_deciding(summary)]),
             *_distances(summary),
             *_reproducibility(summary),
             _training(summary),
         ],
-        said,
     )
 
 
 def _facts(summary: AuditResult) -> list[str]:
     subject = summary.subject
     said = facts(subject.n, summary.training.n, summary.held_out, summary.descriptor)
-    return [*said, f"{subject.steps} steps of {subject.solver}"] if subject.steps else said
+    return [*said, f"{count(subject.steps, 'step')} of {subject.solver}"] if subject.steps else said
 
 
 def _verdict(summary: AuditResult) -> list[str]:
     """The verdict in sentences."""
     verdict = summary.verdict
-    said = [f"{KINDS[verdict.kind]} {verdict.sentence}"]
+    said = [f"{KINDS[verdict.kind]}: {verdict.sentence[0].lower()}{verdict.sentence[1:]}"]
     if names := [NAMES[name] for name in verdict.against]:
         said.append(f"Not every score reads so: look at {', '.join(names)}.")
     if distances := summary.distances:
@@ -84,6 +83,8 @@ def _verdict(summary: AuditResult) -> list[str]:
             f"The samples stand at a kernel distance of {score(samples)} from held-out images, as many "
             f"training images at {score(training)}."
         )
+        if note := below_zero((samples, training)):
+            said.append(note)
     return said
 
 

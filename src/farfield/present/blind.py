@@ -56,11 +56,11 @@ def page(pictures: Images, digest: str, domain: str) -> str:
 def content(folder: Path, summary: BlindResult) -> Content:
     """All of the page, from what the run left on disk."""
     answered = summary.answered
-    said = [_verdict(answered)] if answered else ["Nobody has answered yet."]
+    said = [_verdict(answered)] if answered else ["Nobody has answered yet whether they are real or made."]
     caveats = ["One reader's eyes on a screen: another reader, or larger pictures, may tell more."] if answered else []
     again = read_json(folder / "config.json").get("command_line", f"farfield blind {summary.run}")
     asked = [
-        f"real or made? {folder / 'blind.html'} asks ({summary.n} pictures)",
+        f"{folder / 'blind.html'} asks ({summary.n} pictures)",
         f"then: {again} --answers answers.json",
     ]
     return Content(
@@ -71,7 +71,7 @@ def content(folder: Path, summary: BlindResult) -> Content:
         [*caveats, *summary.notes],
         _tiles(answered) if answered else [],
         _sections(folder, answered) if answered else [_asking(again)],
-        said if answered else asked,
+        [] if answered else asked,
     )
 
 

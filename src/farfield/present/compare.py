@@ -20,7 +20,7 @@ from farfield.present.page import Content, Picture, Section, Table, charts
 from farfield.present.plot import PAINT, legend, styled, subplots, ticks
 from farfield.present.sheet import grid
 from farfield.present.verdict import FEW, distance
-from farfield.present.words import MEASURES, duration, number, score_parts, short
+from farfield.present.words import MEASURES, count, duration, number, score_parts, short
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -29,10 +29,10 @@ if TYPE_CHECKING:
 def content(folder: Path, summary: CompareResult) -> Content:
     """The page of a finished comparison."""
     domains = summary.domains
-    facts = [f"{number(summary.n)} images of each method", f"{summary.steps} steps of {summary.solver}"]
-    facts += [f"{short(d.source)}: {number(d.references)} held-out references" for d in domains]
-    said = [(short(d.source), " ".join(filter(None, (gains(d.counts), overall(d.counts))))) for d in domains]
-    verdict = [text if len(domains) == 1 else f"{name}. {text}" for name, text in said if text]
+    facts = [f"{count(summary.n, 'image')} of each method", f"{count(summary.steps, 'step')} of {summary.solver}"]
+    facts += [f"{short(d.source)}: {count(d.references, 'held-out reference')}" for d in domains]
+    said = [(short(d.source), text) for one in (gains, overall) for d in domains if (text := one(d.counts))]
+    verdict = [text if len(domains) == 1 else f"{name}: {text}" for name, text in said]
     caveats = [note for d in domains for note in d.notes]
     if summary.n < FEW:
         caveats.append(f"Each method made only {summary.n} images: read intervals rather than values.")

@@ -11,9 +11,10 @@ from farfield.command.likeness import Calibration
 from farfield.command.score import Comparison, CopyingTest
 from farfield.core.artifact import read_json
 from farfield.core.score import Score
+from farfield.present import words
 from farfield.present.page import Chart, Section, Table
 from farfield.present.plot import PAINT, dot, few_ticks, named_rows, outline, styled, subplots
-from farfield.present.words import number, score_parts, share
+from farfield.present.words import count, number, score_parts, share
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -35,8 +36,13 @@ MEANINGS = {
 
 def facts(samples: int, training: int, held: SourceFacts | None, descriptor: str) -> list[str]:
     """The sets that were compared, for the line beneath the title."""
-    others = f"{number(held.n)} held-out images" if held else "no held-out images"
-    return [f"{number(samples)} samples", f"{number(training)} training images", others, f"{descriptor} features"]
+    others = count(held.n, "held-out image") if held else "no held-out images"
+    return [
+        count(samples, "sample"),
+        count(training, "training image"),
+        others,
+        f"{words.descriptor(descriptor)} features",
+    ]
 
 
 def beside(null: Score | None, percent: bool = False) -> str:
@@ -98,7 +104,7 @@ def likeness(folder: Path, summary: Comparison, descriptor: str) -> list[Section
         Section(
             "likeness",
             "The nearest training image",
-            f"The cosine of each image with the training image that is most alike; {descriptor} features.",
+            f"The cosine of each image with the training image that is most alike; {words.descriptor(descriptor)} features.",
             charts=[Chart(figure, "histogram of similarities to the nearest training image")],
         )
     ]

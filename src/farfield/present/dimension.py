@@ -10,7 +10,7 @@ from farfield.core.score import Score
 from farfield.present.curve import Line, curves
 from farfield.present.page import Content, Section, Table, charts
 from farfield.present.plot import PAINT
-from farfield.present.words import level, number, score, score_parts, short
+from farfield.present.words import count, level, number, score, score_parts, short
 
 MOST = 6
 """Images whose own curves are drawn."""
@@ -19,9 +19,9 @@ MOST = 6
 def content(folder: Path, summary: DimensionResult) -> Content:
     """All of the page, from what the run left on disk."""
     facts = [
-        f"{number(summary.n)} images",
+        count(summary.n, "image"),
         f"{number(summary.dimension)} pixel values each",
-        f"{summary.probes} probes per image and level",
+        f"{count(summary.probes, 'probe')} per image and level",
     ]
     return Content(
         summary.model.name,
@@ -41,14 +41,22 @@ def _recommended(summary: DimensionResult) -> tuple[int, DimensionLevel]:
 
 def _verdict(summary: DimensionResult) -> list[str]:
     _, one = _recommended(summary)
-    where = f"At noise level {level(one.sigma)}"
+    over = f"a mean over {summary.n} images" if summary.n > 1 else "one image"
     said = [
-        f"{where} FLIPD is {score(one.flipd.mean)} and the denoising error says {score(one.error.mean)} dimensions, "
-        f"means over {summary.n} images."
+        f"Around an image the data have {score(one.error.mean)} of {number(summary.dimension)} dimensions, by the denoising "
+        f"error at noise level {level(one.sigma)} ({over}).",
+        f"FLIPD says {score(one.flipd.mean)} there.{_impossible(one.flipd.mean.value, summary.dimension)}",
     ]
     if bundle := summary.bundle:
         said.append(f"The normal bundle has {score(bundle.threshold.mean)} dimensions there.")
     return said
+
+
+def _impossible(flipd: float, dimension: int) -> str:
+    """What a FLIPD means that is no number of dimensions."""
+    if 0 <= flipd <= dimension:
+        return ""
+    return f" That is no number of dimensions of {number(dimension)}: it tells of the network, not of the data."
 
 
 def _caveats(summary: DimensionResult) -> list[str]:
@@ -93,7 +101,11 @@ def _ratio(one: DimensionLevel) -> float:
 def _key_numbers(summary: DimensionResult) -> list[tuple[str, str, str, str]]:
     _, one = _recommended(summary)
     note = f"of {number(summary.dimension)}, at noise level {level(one.sigma)}"
-    tiles = [("FLIPD", *score_parts(one.flipd.mean), note), ("by denoising error", *score_parts(one.error.mean), note)]
+    beside = "no number of dimensions" if _impossible(one.flipd.mean.value, summary.dimension) else note
+    tiles = [
+        ("by denoising error", *score_parts(one.error.mean), note),
+        ("FLIPD", *score_parts(one.flipd.mean), beside),
+    ]
     if bundle := summary.bundle:
         tiles.append(("normal bundle", *score_parts(bundle.threshold.mean), note))
     return tiles
@@ -108,8 +120,8 @@ def _levels(summary: DimensionResult) -> Section:
         return [*single, Line("mean over images", [(s, m.mean) for s, m in zip(sigmas, means, strict=True)])]
 
     panels = {
-        "FLIPD": lines([one.flipd for one in images], [one.flipd for one in summary.levels]),
         "by denoising error": lines([one.error for one in images], [one.error for one in summary.levels]),
+        "FLIPD": lines([one.flipd for one in images], [one.flipd for one in summary.levels]),
     }
     lead = (
         "Grey: single images, with the 95 % interval of their random probes. Red: the mean over images, with its "
@@ -142,14 +154,14 @@ def _images(summary: DimensionResult) -> Section:
     place, one = _recommended(summary)
     bundle = summary.bundle
     rows = [
-        [name, image.flipd[place], image.error[place]]
+        [name, image.error[place], image.flipd[place]]
         + ([bundle.images[name].threshold, bundle.images[name].gap] if bundle else [])
         for name, image in summary.images.items()
     ]
-    columns = ["image", "FLIPD", "by denoising error"] + (["normal bundle", "by its gap"] if bundle else [])
-    means = [[level(o.sigma), o.flipd.mean, o.error.mean] for o in summary.levels]
+    columns = ["image", "by denoising error", "FLIPD"] + (["normal bundle", "by its gap"] if bundle else [])
+    means = [[level(o.sigma), o.error.mean, o.flipd.mean] for o in summary.levels]
     tables = [
-        Table(["noise level", "FLIPD", "by denoising error"], means, "Means over images", chosen=[place]),
+        Table(["noise level", "by denoising error", "FLIPD"], means, "Means over images", chosen=[place]),
         Table(columns, rows, f"Each image at noise level {level(one.sigma)}"),
     ]
     return Section("numbers", "All numbers", tables=tables)

@@ -9,7 +9,7 @@ from farfield.command.edit import ORIGIN, RANDOM, EditResult, Move
 from farfield.core.artifact import Images, Store
 from farfield.present.page import Content, Picture, Section, Table
 from farfield.present.sheet import pairs
-from farfield.present.words import level, number, score, share, short
+from farfield.present.words import count, level, number, score, share, short
 
 SHOWN = 6
 """Images in a strip."""
@@ -19,10 +19,10 @@ def content(folder: Path, summary: EditResult) -> Content:
     """All of the page, from what the run left on disk."""
     mask = summary.mask
     facts = [
-        f"mask of {mask.pixels} of {mask.of} pixels",
-        f"σ {level(summary.sigma)}, {summary.steps} steps of {summary.solver}",
+        f"mask of {mask.pixels} of {count(mask.of, 'pixel')}",
+        f"σ {level(summary.sigma)}, {count(summary.steps, 'step')} of {summary.solver}",
         f"directions found at {summary.found_at}",
-        f"{summary.kept} directions of the outside left alone",
+        f"{count(summary.kept, 'direction')} of the outside left alone",
     ]
     sections = [_strips(folder, summary), _directions(summary), _changes(summary)]
     return Content(
@@ -58,11 +58,11 @@ def _verdict(summary: EditResult) -> list[str]:
     best = max(ours, key=lambda name: ours[name].value)
     said = (
         f"Along {best}, at a strength of {number(strongest[best].strength)}, a pixel inside the mask changes "
-        f"{score(ours[best])} times as much as one outside (n = {ours[best].n})."
+        f"{score(ours[best])} times as much as one outside (n = {ours[best].n})"
     )
     if RANDOM in ratios:
-        said += f" Along a random direction of the same length it is {score(ratios[RANDOM])} times."
-    return [said]
+        said += f"; along a random direction of the same length it is {score(ratios[RANDOM])} times"
+    return [f"{said}."]
 
 
 def _caveats(summary: EditResult) -> list[str]:

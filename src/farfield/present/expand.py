@@ -13,7 +13,7 @@ from farfield.core.artifact import read_json
 from farfield.present import field, gain, gallery, measured, plot, verdict
 from farfield.present.page import Content, Picture, Section, Table, charts
 from farfield.present.sheet import grid
-from farfield.present.words import SETS, level, number, share, short
+from farfield.present.words import SETS, count, level, number, share, short
 
 NEW = {True: "yes", False: "no", None: ""}
 """Whether samples copy no more than examples do, in words."""
@@ -24,9 +24,12 @@ def content(folder: Path, summary: ExpandResult) -> Content:
     sets, domain, held = gallery.read_sets(folder), short(summary.examples.source), summary.references
     trip, proof, accepted = summary.reconstruction, summary.latent_certificate, summary.acceptance
     geometry = folder / "geometry.json"
+    head = verdict.headline(
+        accepted.accepted, domain, summary.standing, summary.measures, summary.novelty, summary.local_copies
+    )
     said = (
         verdict.standing(summary.standing, domain)
-        + verdict.distances(summary.measures, accepted.accepted, domain, held is not None)
+        + verdict.distances(summary.measures, domain, held is not None)
         + verdict.told(summary.measures)
         + verdict.sure(summary.labels or {})
         + verdict.copies(summary.novelty, summary.local_copies)
@@ -35,7 +38,7 @@ def content(folder: Path, summary: ExpandResult) -> Content:
         summary.model.name,
         domain,
         _facts(summary),
-        _network(summary) + (said or verdict.come_back(trip, domain)) + verdict.certified(proof),
+        [head, *_network(summary), *(said or verdict.come_back(trip, domain)), *verdict.certified(proof)],
         verdict.caveats(summary.measures, held is not None, proof, accepted.rate) + summary.notes,
         [
             *verdict.measured_tiles(summary.standing, summary.measures, summary.novelty),
@@ -55,12 +58,11 @@ def content(folder: Path, summary: ExpandResult) -> Content:
             *_search(summary.sigma_search or []),
             *field.section(summary.fields),
         ],
-        lines=_network(summary),
     )
 
 
 def _network(summary: ExpandResult) -> list[str]:
-    """What the frozen network adds, to the samples and to denoising: the first that is said."""
+    """What the frozen network adds, to the samples and to denoising."""
     said = [summary.adds.says if summary.adds else "", summary.gain.says if summary.gain else ""]
     return [sentence for sentence in said if sentence]
 
@@ -91,9 +93,9 @@ def _facts(summary: ExpandResult) -> list[str]:
     searched = any(row.discrepancy is not None and row.chosen for row in summary.sigma_search or [])
     mixed = f", {summary.sampler.mixed} mixed" if summary.sampler.mixed > 1 else ""
     return [
-        f"{summary.acceptance.accepted} new images",
-        f"{examples.n} examples{every}",
-        *([f"{summary.references.n} held-out references"] if summary.references else []),
+        count(summary.acceptance.accepted, "new image"),
+        f"{count(examples.n, 'example')}{every}",
+        *([count(summary.references.n, "held-out reference")] if summary.references else []),
         f"{summary.sampler.sampler} sampler{mixed}",
         *verdict.solved(summary.sigma, summary.steps, summary.solver, summary.network_calls, searched),
     ]

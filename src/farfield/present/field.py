@@ -9,7 +9,7 @@ from farfield.command.measures import FieldChannel, FieldMeasures, FieldSets, Me
 from farfield.present.curve import line
 from farfield.present.page import Chart, Section, Table, charts
 from farfield.present.plot import PAINT, legend, styled, subplots, ticks
-from farfield.present.words import as_score, number, score, share
+from farfield.present.words import as_score, number, score, share, unit
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -49,16 +49,17 @@ def section(fields: FieldSets | None) -> list[Section]:
     channels = [{name: every[c] for name, every in compared.items() if c < len(every)} for c in range(count)]
     drawn: list[Chart] = []
     tables = []
+    printed, side = unit(fields.unit), min(next(iter(known.values())).shape[-2:])
     for c, sets in enumerate(channels):
         about = f"Channel {c + 1}: " if count > 1 else ""
-        drawn += charts(_spectra(sets, fields.unit), f"{about}power spectra, and their ratio to held-out's")
+        drawn += charts(_spectra(sets, printed, side), f"{about}power spectra, and their ratio to held-out's")
         laws = f"{about}quantiles of the pixels and radial profile, beside held-out's"
-        drawn += charts(_laws(sets, fields.unit), laws)
+        drawn += charts(_laws(sets, printed, fields.pixel, fields.pixel_unit), laws)
         tables += [_moments(sets, f"{about}Moments of the pixels"), _distances(sets, f"{about}Distances from held-out")]
     leads = [
         sentence
         for c, sets in enumerate(channels)
-        for sentence in _lead(sets, f"Channel {c + 1}: t" if count > 1 else "T")
+        for sentence in _lead(sets, f"Channel {c + 1}: t" if count > 1 else "T", side, fields)
     ]
     first = next(iter(channels[0].values()))
     resolved = first.spectrum.resolved if first.spectrum else ("–", "–")
@@ -88,7 +89,7 @@ def _spectra_of(channel: FieldChannel) -> dict[str, Spectrum]:
     return {key: one for key, one in both.items() if one}
 
 
-def _lead(sets: Compared, start: str) -> list[str]:
+def _lead(sets: Compared, start: str, side: int, fields: FieldSets) -> list[str]:
     """In words: how far each spectrum is from held-out's, against chance; then the pixels."""
     said = []
     for key, title in SPECTRA.items():
@@ -101,9 +102,13 @@ def _lead(sets: Compared, start: str) -> list[str]:
             power = title[0].lower() + title[1:]
             where = f"between k = {low} and {high}"
             if worst.value <= 0.5 or ratio is None:
-                distance = f"stays within {share(worst.value)} of held-out {where}; worst at k = {worst.k:.0f}"
+                distance = (
+                    f"stays within {share(worst.value)} of held-out {where}; worst at {_scale(worst.k, side, fields)}"
+                )
             else:
-                distance = f"is at worst {number(ratio.value, 2)} times held-out's {where}, at k = {worst.k:.0f}"
+                distance = (
+                    f"is at worst {number(ratio.value, 2)} times held-out's {where}, at {_scale(worst.k, side, fields)}"
+                )
             said.append(f"{start}he {power} of {WHOSE[name]} {distance}.{_chance(worst.chance, worst.value, True)}")
     for name, channel in sets.items():
         if pixels := channel.pixels:
@@ -115,13 +120,19 @@ def _lead(sets: Compared, start: str) -> list[str]:
     return said
 
 
+def _scale(k: float, side: int, fields: FieldSets) -> str:
+    """A wavenumber with what it is per pixel, and its wavelength where the size of a pixel is known."""
+    wave = f", waves of {number(fields.pixel * side / k, 2)} {unit(fields.pixel_unit)}" if fields.pixel else ""
+    return f"k = {k:.0f} ({number(k / side, 2)} per pixel{wave})"
+
+
 def _chance(chance: float, value: float, percent: bool) -> str:
     shown = share(chance) if percent else number(chance, 2)
     return f" That is {'no ' if value <= chance else ''}more than chance gives (up to {shown})."
 
 
 @styled
-def _spectra(sets: Compared, unit: str) -> Figure | None:
+def _spectra(sets: Compared, printed: str, side: int) -> Figure | None:
     """Spectra on the left, their ratios to held-out's on the right, a line for each kind of spectrum."""
     spectra = {name: _spectra_of(channel) for name, channel in sets.items()}
     kinds = [key for key in SPECTRA if any(key in one for one in spectra.values())]
@@ -139,9 +150,9 @@ def _spectra(sets: Compared, unit: str) -> Figure | None:
             low, high = spectrum.resolved
             inside = [i for i, k in enumerate(spectrum.k) if low <= k <= high]
             _line(right, [spectrum.k[i] for i in inside], [spectrum.ratio[i] for i in inside], *SERIES[name])
-        powers = "" if not unit or key == "log_spectrum" else f", ({unit})²"
-        _titled(left, SPECTRA[key] + powers, "k (waves per side)")
-        _titled(right, "Ratio to held-out (grey: ± 10 %)", "k (waves per side)")
+        powers = "" if not printed or key == "log_spectrum" else f", ({printed})²"
+        _titled(left, SPECTRA[key] + powers, f"k (waves per side of {side} pixels)")
+        _titled(right, "Ratio to held-out (grey: ± 10 %)", f"k (waves per side of {side} pixels)")
         left.set_xscale("log")
         _scaled(left, first.real)
         right.set_xscale("log")
@@ -154,14 +165,14 @@ def _spectra(sets: Compared, unit: str) -> Figure | None:
 
 
 @styled
-def _laws(sets: Compared, unit: str) -> Figure | None:
+def _laws(sets: Compared, printed: str, pixel: float | None, of: str) -> Figure | None:
     """Quantiles of the pixels, and the radial profile."""
     quantiles = {name: channel.pixels.quantiles for name, channel in sets.items() if channel.pixels}
     profiles = {name: channel.profile for name, channel in sets.items() if channel.profile}
     if not quantiles and not profiles:
         return None
     figure, axes = subplots(bool(quantiles) + bool(profiles), 2, 2.7)
-    label = f", {unit}" if unit else ""
+    label = f", {printed}" if printed else ""
     if quantiles:
         ax, law = axes[0], next(iter(quantiles.values()))
         places = range(len(law.levels))  # the tails are what matters: quantiles stand evenly, whatever their share
@@ -173,10 +184,11 @@ def _laws(sets: Compared, unit: str) -> Figure | None:
         _scaled(ax, law.real)
     if profiles:
         ax, profile = axes[-1], next(iter(profiles.values()))
-        _line(ax, profile.r, profile.real, *HELD_OUT, marker="o")
-        for name, of in profiles.items():
-            _line(ax, of.r, of.generated, *SERIES[name], marker="o")
-        _titled(ax, f"Radial profile{label}", "distance from the centre (pixels)")
+        step = pixel or 1.0
+        _line(ax, [step * r for r in profile.r], profile.real, *HELD_OUT, marker="o")
+        for name, own in profiles.items():
+            _line(ax, [step * r for r in own.r], own.generated, *SERIES[name], marker="o")
+        _titled(ax, f"Radial profile{label}", f"distance from the centre ({unit(of) if pixel else 'pixels'})")
     legend(figure, axes)
     return figure
 

@@ -12,7 +12,7 @@ from farfield.core.score import Score
 from farfield.present.curve import Line, curves
 from farfield.present.page import Chart, Content, Section, Table, charts
 from farfield.present.plot import PAINT
-from farfield.present.words import level, number, score, score_parts, share, short
+from farfield.present.words import count, level, number, score, score_parts, share, short
 
 DENOISERS = {
     "wiener": ("Wiener filter", PAINT.base, True),
@@ -53,12 +53,12 @@ def content(folder: Path, summary: GainResult) -> Content:
     return Content(
         best.model.name if len(rows) == 1 else f"{len(rows)} models",
         short(examples.source),
-        [f"{examples.n} examples of {examples.available}", "each left out in its turn", "nothing was sampled"],
+        [f"{count(examples.n, 'example')} of {examples.available}", "each left out in its turn", "nothing was sampled"],
         [summary.says, *([] if len(rows) == 1 or best.gain is None else [best.gain.says])],
         summary.notes,
         tiles,
         sections,
-        lines=[summary.says, *(_ranked(summary) if len(rows) > 1 else lines(best.gain))],
+        lines=_ranked(summary) if len(rows) > 1 else lines(best.gain),
     )
 
 

@@ -29,6 +29,8 @@ SHEETS = {
     "images": ("Images", ""),
 }
 """Titles and colours of sets."""
+ABOUT = {"base": "from plain noise, as it was trained", "references": "not among the examples"}
+"""What is said of sets that stand there for comparison."""
 REAL_SETS = ("examples", "images", "references")
 
 Sets = Mapping[str, Images]
@@ -61,24 +63,15 @@ def sheets(sets: Sets, references: int | None = None) -> list[Section]:
         title, colour = SHEETS[name]
         images = sets[name]
         total = (references if name == "references" else None) or len(images)
-        note = _shown(min(SHOWN, len(images)), total, images)
+        note = "; ".join(filter(None, (_shown(min(SHOWN, len(images)), total, images), ABOUT.get(name))))
         alt = f"contact sheet: {title}"
         pictures.append(Picture(name, grid(images.values[:SHOWN]), title, note, alt, name not in REAL_SETS, colour))
     if not shown:
         return []
-    beside = [
-        said
-        for name, said in (
-            ("base", "the model's own samples, from plain noise, as it was trained"),
-            ("references", "real images of the domain that were held out from the examples"),
-        )
-        if name in shown
-    ]
-    compared = [f"For comparison: {'; '.join(beside)}."] if beside else []
     if {"samples", "examples"} <= set(shown):
         lead = "What the frozen model made, and what it was shown of this domain. Judge with your own eyes before reading on."
-        return [Section("pictures", "New images beside the examples", lead, compared, side=pictures)]
-    return [Section("pictures", "Pictures", paragraphs=compared, side=pictures)]
+        return [Section("pictures", "New images beside the examples", lead, side=pictures)]
+    return [Section("pictures", "Pictures", side=pictures)]
 
 
 def nearest(sets: Sets, near: Mapping[str, Nearest]) -> list[Section]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from farfield.command.generate import GenerateResult
 from farfield.present.gallery import opened
 from farfield.present.page import Content, Picture, Section
-from farfield.present.words import level, number, setting
+from farfield.present.words import count, level, number, setting
 
 NOTE = (
     "Nothing is measured here: `farfield audit` and `farfield score` hold samples against training images and others."
@@ -18,14 +18,15 @@ def content(folder: Path, summary: GenerateResult) -> Content:
     """All of the page, from what the run left on disk."""
     highest, lowest = summary.sigma
     facts = [
-        f"{number(summary.n)} images of {' × '.join(map(str, summary.model.shape))}",
-        f"{summary.steps} steps of {summary.solver}",
+        f"{count(summary.n, 'image')} of {' × '.join(map(str, summary.model.shape))}",
+        f"{count(summary.steps, 'step')} of {summary.solver}",
         f"σ {level(highest)} to {level(lowest)}",
         f"{number(summary.network_calls.per_image)} network calls an image",
     ]
     if summary.labels:
         facts.append(f"classes {setting(summary.labels)}, in turns")
-    return Content(summary.model.name, f"seeds {summary.seeds}", facts, [], [NOTE], [], _sheet(folder))
+    made = f"{summary.model.name} made {count(summary.n, 'image')}, from seeds {summary.seeds}; nothing of them is measured."
+    return Content(summary.model.name, f"seeds {summary.seeds}", facts, [made], [NOTE], [], _sheet(folder))
 
 
 def _sheet(folder: Path) -> list[Section]:

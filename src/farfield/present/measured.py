@@ -8,6 +8,7 @@ from farfield.command.measures import BySet, CopiedParts, Labelled, LocalCopies,
 from farfield.core.score import Score
 from farfield.present import plot
 from farfield.present.page import Section, Table, charts
+from farfield.present.verdict import below_zero
 from farfield.present.words import MEASURES, SETS, as_score, number, score, share
 
 ROLES = {"samples": "this run", "control": "control", "real": "floor", "base": "ceiling"}
@@ -22,7 +23,8 @@ def measured(measures: Mapping[str, BySet], held: bool) -> list[Section]:
         rows += [["C2ST by chance", *(as_score(by_set[s].c2st_null) for s in shown)]]
         rows = [row for row in rows if any(row[1:])]
         if rows:
-            tables.append(Table(["Measure", *(f"{SETS[s]}, {ROLES[s]}" for s in shown)], rows, descriptor))
+            note = below_zero(as_score(by_set[s].kernel_distance) for s in shown)
+            tables.append(Table(["Measure", *(f"{SETS[s]}, {ROLES[s]}" for s in shown)], rows, descriptor, note=note))
     if not tables:
         return []
     against = "held-out real images" if held else "images: the examples, as none were held out"

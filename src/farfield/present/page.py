@@ -75,7 +75,11 @@ class Section:
 @dataclass(frozen=True)
 class Content:
     """All of a page but its frame: the two names of its title, the facts beneath them, the verdict, what to hold against
-    it, the numbers to see first (title, value, interval or extreme, what to compare with), and the sections."""
+    it, the numbers to see first (title, value, interval or extreme, what to compare with), and the sections.
+
+    The verdict's first sentence can be repeated alone: it heads the page and is all that a terminal shows, but for ``lines``,
+    a table beneath it. A first section with pictures stands above the numbers.
+    """
 
     model: str
     domain: str
@@ -85,6 +89,11 @@ class Content:
     key_numbers: Sequence[tuple[str, str, str, str]]
     sections: Sequence[Section]
     lines: Sequence[str] = ()
+
+    @property
+    def said(self) -> list[str]:
+        """What a terminal shows."""
+        return [*self.verdict[:1], *self.lines]
 
 
 def model_name(summary: Mapping[str, Any]) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 from farfield.command.prompt import PromptResult
 from farfield.present import gallery, measured, verdict
 from farfield.present.page import Content
-from farfield.present.words import short
+from farfield.present.words import count, short
 
 
 def content(folder: Path, summary: PromptResult) -> Content:
@@ -17,8 +17,12 @@ def content(folder: Path, summary: PromptResult) -> Content:
     return Content(
         summary.model.name,
         domain,
-        [f"{summary.n} new images", *([f"{held.n} held-out references"] if held else [])],
-        verdict.standing(summary.standing, domain) + verdict.distances(measures, summary.n, domain, held is not None),
+        [count(summary.n, "new image"), *([count(held.n, "held-out reference")] if held else [])],
+        [
+            verdict.headline(summary.n, domain, summary.standing, measures),
+            *verdict.standing(summary.standing, domain),
+            *verdict.distances(measures, domain, held is not None),
+        ],
         verdict.caveats(measures, held is not None) + summary.notes,
         verdict.measured_tiles(summary.standing, measures),
         [*gallery.sheets(sets, held and held.n), *measured.measured(measures, held is not None)],

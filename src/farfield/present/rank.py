@@ -11,7 +11,7 @@ from farfield.core.score import Score
 from farfield.present.curve import Line, curves
 from farfield.present.page import Chart, Content, Section, Table, charts
 from farfield.present.plot import PAINT, styled, subplots
-from farfield.present.words import level, number, score_parts, share, short
+from farfield.present.words import count, level, number, score_parts, share, short
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -27,10 +27,10 @@ def content(folder: Path, summary: RankResult) -> Content:
     """All of the page, from what the run left on disk."""
     d, n, levels = summary.dimension, summary.n, summary.levels
     facts = [
-        f"{number(d)} dimensions",
+        count(d, "dimension"),
         f"{n} {ALONG[summary.along]}",
-        f"{len(levels)} noise levels, {level(levels[0].sigma)} to {level(levels[-1].sigma)}",
-        f"{number(sum(one.network_calls for one in levels))} images through the network, either way",
+        f"{count(len(levels), 'noise level')}, {level(levels[0].sigma)} to {level(levels[-1].sigma)}",
+        f"{count(sum(one.network_calls for one in levels), 'image')} through the network, either way",
     ]
     domain = "seeds" if summary.images is None else short(summary.images)
     return Content(
@@ -53,7 +53,16 @@ def _ends(summary: RankResult) -> tuple[RankLevel, RankLevel]:
 def _verdict(summary: RankResult) -> list[str]:
     low, high = _ends(summary)
     d = summary.dimension
-    said = []
+    least, most = (one.rank.mean.value for one in (low, high))
+    said = [
+        f"Of {number(d)} directions the denoiser keeps {number(least)} ({share(least / d)}) at noise level "
+        f"{level(low.sigma)}, the least, and {number(most)} ({share(most / d)}) at {level(high.sigma)}, the most."
+    ]
+    if len(summary.levels) == 1:
+        said = [
+            f"Of {number(d)} directions the denoiser keeps {number(least)} ({share(least / d)}) at noise level "
+            f"{level(low.sigma)}."
+        ]
     for name, one in (("lowest", low), ("highest", high)):
         mean = one.rank.mean.value
         said.append(

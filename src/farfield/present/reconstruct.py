@@ -8,7 +8,7 @@ from farfield.command.reconstruct import ReconstructResult
 from farfield.core.artifact import read_json
 from farfield.present import gallery, method, verdict
 from farfield.present.page import Content
-from farfield.present.words import short
+from farfield.present.words import count, short
 
 
 def content(folder: Path, summary: ReconstructResult) -> Content:
@@ -19,7 +19,10 @@ def content(folder: Path, summary: ReconstructResult) -> Content:
     return Content(
         summary.model,
         domain,
-        [f"{summary.n} images", *verdict.solved(summary.sigma, summary.steps, summary.solver, summary.network_calls)],
+        [
+            count(summary.n, "image"),
+            *verdict.solved(summary.sigma, summary.steps, summary.solver, summary.network_calls),
+        ],
         kept + verdict.come_back(trip, domain) + verdict.certified(proof),
         verdict.caveats({}, False, proof),
         verdict.trip_tiles(trip, proof),
@@ -28,7 +31,6 @@ def content(folder: Path, summary: ReconstructResult) -> Content:
             *gallery.returned(sets, trip, proof, summary.codec, each),
             *method.section(summary.method_search),
         ],
-        kept,
     )
 
 

@@ -34,7 +34,7 @@ def draw(folder: Path, command: Command | None = None) -> tuple[Path, Sequence[s
         command: of the run, if it is none of ours.
 
     Returns:
-        the page's path, and what it says in a few lines for a terminal.
+        the page's path, and what a terminal shows: the verdict in a sentence, and a table if the page has one for it.
 
     Raises:
         FarfieldError: not a run folder, an unfinished run, or a damaged file in it.
@@ -70,7 +70,7 @@ class _Page:
 
     def html(self) -> str:
         content = self._content()
-        self.lines = content.lines or content.verdict[:1]
+        self.lines = content.said
         html: str = (
             templates()
             .get_template("frame.html.jinja")

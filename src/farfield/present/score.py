@@ -23,7 +23,7 @@ from farfield.present.copying import (
 )
 from farfield.present.gallery import opened
 from farfield.present.page import Chart, Content, Picture, Section, Table
-from farfield.present.words import number, score_parts, short
+from farfield.present.words import count, descriptor, number, score, score_parts, share, short
 
 
 def gl(folder: Path, summary: ScoreGlResult) -> Content:
@@ -35,9 +35,7 @@ def gl(folder: Path, summary: ScoreGlResult) -> Content:
     ]
     names = short(summary.samples.source), short(summary.training.source)
     sections = [copying(summary), *likeness(folder, summary, summary.descriptor), *_closest(folder)]
-    said = [*_gl_lines(summary), *_notes(summary.notes)]
-    lines = [f"{summary.descriptor} features", *said]
-    return Content(*names, about, said, summary.notes, tiles, sections, lines)
+    return Content(*names, about, [_gl_sentence(summary), *_gl_lines(summary)], summary.notes, tiles, sections)
 
 
 def rp(folder: Path, summary: ScoreRpResult) -> Content:
@@ -66,11 +64,10 @@ def rp(folder: Path, summary: ScoreRpResult) -> Content:
         (f"RP at the {kind} threshold", *score_parts(row.score), f"chance: {score_parts(row.chance)[0]}")
         for kind, row in summary.rp.items()
     ]
-    about = [f"{number(summary.pairs)} pairs", f"{summary.descriptor} features"]
+    about = [count(summary.pairs, "pair"), f"{descriptor(summary.descriptor)} features"]
     names = short(summary.first.source), short(summary.second.source)
-    said = [*_rp_lines(summary), *_notes(summary.notes)]
-    lines = [f"{summary.descriptor} features, {summary.pairs} pairs", *said]
-    return Content(*names, about, said, summary.notes, tiles, [section], lines)
+    said = [_rp_sentence(summary), *_rp_lines(summary)]
+    return Content(*names, about, said, summary.notes, tiles, [section])
 
 
 def matrix(folder: Path, summary: ScoreMatrixResult) -> Content:
@@ -98,9 +95,18 @@ def matrix(folder: Path, summary: ScoreMatrixResult) -> Content:
     section = Section(
         "matrix", "Every two models", lead, pictures=pictures, tables=tables, details=[("RP", MEANINGS["RP"])]
     )
-    about = [f"{number(summary.pairs)} seeds", f"{summary.descriptor} features"]
-    lines = [f"{summary.descriptor} features, {summary.pairs} pairs", *_matrix_lines(summary), *_notes(summary.notes)]
-    return Content("Reproducibility", f"{len(names)} models", about, [], summary.notes, [], [section], lines)
+    about = [count(summary.pairs, "seed"), f"{descriptor(summary.descriptor)} features"]
+    said = [_matrix_sentence(summary)]
+    return Content(
+        "Reproducibility",
+        count(len(names), "model"),
+        about,
+        said,
+        summary.notes,
+        [],
+        [section],
+        _matrix_lines(summary),
+    )
 
 
 def _heat_map(name: str, caption: str, names: Sequence[str], scores: Sequence[Sequence[Score]], title: str) -> Picture:
@@ -198,5 +204,28 @@ def _floor(score: Score | None) -> str:
     return "" if score is None else f"; held-out images {score}"
 
 
-def _notes(notes: Sequence[str]) -> list[str]:
-    return [f"note: {note}" for note in notes]
+def _gl_sentence(summary: ScoreGlResult) -> str:
+    kind, row = next(iter(summary.gl.items()))
+    beside = f", of held-out images {score(flipped(row.held_out), True)}" if row.held_out else ""
+    return (
+        f"{score(row.score, True)} of {count(row.score.n, 'sample')} are no training image (GL at the {kind} threshold, in "
+        f"{descriptor(summary.descriptor)} features){beside}."
+    )
+
+
+def _rp_sentence(summary: ScoreRpResult) -> str:
+    kind, row = next(iter(summary.rp.items()))
+    return (
+        f"From {score(row.score, True)} of {count(summary.pairs, 'seed')} the two make the same image (RP at the {kind} "
+        f"threshold, in {descriptor(summary.descriptor)} features), by chance from {score(row.chance, True)}."
+    )
+
+
+def _matrix_sentence(summary: ScoreMatrixResult) -> str:
+    kind, both = next(iter(summary.rp.items()))
+    apart = [cell.value for i, row in enumerate(both.score) for j, cell in enumerate(row) if i < j]
+    low, high = share(min(apart)), share(max(apart))
+    return (
+        f"Two of these {len(summary.sets)} models make the same image from {low if low == high else f'{low} to {high}'} of "
+        f"{count(summary.pairs, 'seed')} (RP at the {kind} threshold, in {descriptor(summary.descriptor)} features)."
+    )

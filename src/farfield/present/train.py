@@ -13,7 +13,7 @@ from farfield.present.curve import line
 from farfield.present.gallery import opened
 from farfield.present.page import Content, Picture, Section, Table, charts
 from farfield.present.plot import PAINT, styled, subplots
-from farfield.present.words import number
+from farfield.present.words import count, number
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -26,8 +26,8 @@ def content(folder: Path, summary: TrainResult) -> Content:
     """All of the page, from what the run left on disk."""
     log: list[LogRow] = from_json(list[LogRow], read_json(folder / "log.json"), "log.json")
     facts = [
-        f"{number(summary.n)} images of {' × '.join(map(str, summary.model.shape))}",
-        f"{number(summary.images)} seen, {number(summary.epochs)} epochs",
+        f"{count(summary.n, 'image')} of {' × '.join(map(str, summary.model.shape))}",
+        f"{number(summary.images)} seen, {number(summary.epochs)} epoch{'s' * (summary.epochs != 1)}",
         f"{number(summary.model.parameters / 1e6)} M weights",
     ]
     sections = [_losses(log), *_samples(folder)]
@@ -37,7 +37,7 @@ def content(folder: Path, summary: TrainResult) -> Content:
 def _verdict(log: Sequence[LogRow]) -> list[str]:
     held = [(row.heldout, row.images) for row in log if row.heldout is not None]
     if not held:
-        return ["No images were held out: nothing here tells learning from memorizing. Give --heldout."]
+        return ["No images were held out, so nothing here tells learning from memorizing; `--heldout` gives some."]
     lowest, after = min(held)
     last = held[-1][0]
     said = f"The loss of held-out images ended at {number(last)}"

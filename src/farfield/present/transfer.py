@@ -14,7 +14,7 @@ from farfield.present.page import Content, Picture, Section, Table, charts
 from farfield.present.plot import PAINT, dotted, styled, subplots
 from farfield.present.sheet import grid, pairs
 from farfield.present.verdict import caveats, distance, of_real, standing
-from farfield.present.words import MEASURES, level, score, score_parts, share, short
+from farfield.present.words import MEASURES, count, level, score, score_parts, share, short
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -49,12 +49,12 @@ def content(folder: Path, summary: TransferResult) -> Content:
     source, style = short(summary.content.source), short(summary.style.source)
     held = summary.references
     facts = [
-        f"{summary.content.n} images of {source}",
-        f"{summary.style.n} examples of {style}",
-        *([f"{held.n} held-out references"] if held else []),
+        f"{count(summary.content.n, 'image')} of {source}",
+        f"{count(summary.style.n, 'example')} of {style}",
+        *([count(held.n, "held-out reference")] if held else []),
         KINDS[summary.kind],
         f"σ {level(summary.sigma)}",
-        f"{summary.steps} steps of {summary.solver}",
+        f"{count(summary.steps, 'step')} of {summary.solver}",
     ]
     beside = {
         descriptor: {name: sets[key] for name, key in (("samples", _chosen(summary)), ("real", "real")) if key in sets}
@@ -75,8 +75,29 @@ def _chosen(summary: TransferResult) -> str:
     return summary.strengths[-1]
 
 
+def _headline(summary: TransferResult, source: str, style: str) -> str:
+    """In one sentence: whether the images came nearer to the style, how many keep their own content, how many are copies."""
+    moved = [
+        relation(distance(sets, _chosen(summary)), distance(sets, "before"))
+        for sets in summary.measures.values()
+        if distance(sets, _chosen(summary)) and distance(sets, "before")
+    ]
+    nearer, farther = moved.count("below"), moved.count("above")
+    parts = []
+    if moved:
+        away = f", and farther away in {farther}" if farther else ""
+        parts.append(f"come nearer to {style} in {nearer} of {count(len(moved), 'descriptor')}{away}")
+    kept = summary.kept[_chosen(summary)].recognised
+    parts.append(f"{share(kept.value)} still show what they showed")
+    if copies := _copies(summary):
+        parts.append(f"{share(copies[1].copies.value)} are nearly copies of an example")
+    head = f"the {count(summary.content.n, 'image')} of {source}"
+    sentence = f"{head} {parts[0]}; {'; '.join(parts[1:])}" if moved else f"of {head} {'; '.join(parts)}"
+    return f"{sentence[0].upper()}{sentence[1:]}."
+
+
 def _verdict(summary: TransferResult, source: str, style: str) -> list[str]:
-    said = standing(summary.standing, style)
+    said = [_headline(summary, source, style), *standing(summary.standing, style)]
     for descriptor in summary.measures:
         before, after, plain, real = (
             distance(summary.measures[descriptor], name) for name in ("before", _chosen(summary), "plain", "real")

@@ -14,7 +14,7 @@ from farfield.present.curve import line
 from farfield.present.page import Chart, Content, Picture, Section, Table
 from farfield.present.plot import PAINT, styled, subplots, ticks
 from farfield.present.sheet import pairs
-from farfield.present.words import number, score, score_parts, share, short
+from farfield.present.words import count, descriptor, number, score, score_parts, share, short
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -37,10 +37,10 @@ def content(folder: Path, summary: TransitionResult) -> Content:
     """All of the page, from what the run left on disk."""
     data, grid = summary.data, summary.grid
     facts = [
-        f"{number(data.n)} images of {' × '.join(map(str, data.shape))}, {number(data.held_out)} held out",
-        f"{len(summary.cells)} models",
-        f"{number(summary.cells[0].images)} images seen by each",
-        f"descriptor {summary.descriptor}",
+        f"{count(data.n, 'image')} of {' × '.join(map(str, data.shape))}, {number(data.held_out)} held out",
+        count(len(summary.cells), "model"),
+        f"{count(summary.cells[0].images, 'image')} seen by each",
+        f"descriptor {descriptor(summary.descriptor)}",
     ]
     sections = [_figures(summary), *_sheets(folder, summary), _tables(summary)]
     widths = " and ".join(map(str, grid.widths))
@@ -83,10 +83,10 @@ def _verdict(summary: TransitionResult) -> list[str]:
         if between := [b.rp[kind].score.value for b in summary.between if b.size == size]:
             said[-1] += f" Two networks agree on {_range(between)} of the seeds."
     crossings = [n for n in summary.crossing.values() if n]
-    if crossings:
+    if crossings:  # the one sentence to repeat
         span = " to ".join(dict.fromkeys(number(round(n)) for n in (min(crossings), max(crossings))))
-        said.append(
-            f"Half of the samples are new from about {span} training images on, interpolated between the sizes."
+        said.insert(
+            0, f"Half of the samples are new from about {span} training images on, interpolated between the sizes."
         )
     return said
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from itertools import groupby
 
 from farfield.command.measures import (
@@ -17,9 +17,10 @@ from farfield.command.measures import (
     StandingRow,
 )
 from farfield.core.score import Score, relation
-from farfield.present.words import MEASURES, SETS, as_score, level, number, score, score_parts, share
+from farfield.present.words import MEASURES, SETS, as_score, count, level, number, score, score_parts, share
 
 FEW = 200  # fewer images than this deserve a caveat
+FEWEST = 30  # fewer new images than this tell little, and the first sentence says so
 COARSE = 0.05  # relative error of latents from which they deserve one
 
 FIELD_DISTANCES = {
@@ -43,6 +44,10 @@ TO_CEILING = {
     "above": ": nearer than the new images, so the examples did not help.",
     None: ".",
 }
+NEGATIVE = (
+    "A value below 0 is no mistake: the estimate has no bias, so for sets of one law it falls on either side of 0."
+)
+"""Of kernel distances."""
 TO_COPIES = {
     "overlapping": "",
     "above": " More than the domain repeats itself: the sampler repeats its examples.",
@@ -57,8 +62,8 @@ def solved(sigma: float, steps: int, solver: str, calls: int, searched: bool = F
     """How the ODE was solved, for the line beneath the title."""
     return [
         f"σ {level(sigma)}" + (" (searched)" if searched else ""),
-        f"{steps} steps of {solver}",
-        f"{calls} network calls each way",
+        f"{count(steps, 'step')} of {solver}",
+        f"{count(calls, 'network call')} each way",
     ]
 
 
@@ -74,6 +79,8 @@ def come_back(trip: RoundTrip | None, domain: str) -> list[str]:
     """How well images come back."""
     if trip is None:
         return []
+    if trip.n == 1:
+        return [f"The image of {domain} comes back with a PSNR of {number(trip.psnr.median)} dB."]
     return [
         f"The {trip.n} images of {domain} come back with a PSNR of {number(trip.psnr.median)} dB in the median, "
         f"{number(trip.psnr.min)} at worst."
@@ -130,6 +137,7 @@ def measured_tiles(
         ours, floor = distance(sets, "samples"), distance(sets, "real")
         if ours:
             beside = f"real to real: {score_parts(floor)[0]}" if floor else f"{descriptor} features"
+            beside += "; below 0 by chance" if ours.value < 0 else ""
             tiles.append(("kernel distance to real", *score_parts(ours), beside))
         if as_score(sets.get("samples", Measures()).c2st):
             told, floor = sets["samples"].c2st, sets.get("real", Measures()).c2st
@@ -157,6 +165,75 @@ def trip_tiles(trip: RoundTrip | None, certificate: Certificate | None) -> list[
     return tiles
 
 
+def headline(
+    n: int,
+    domain: str,
+    stands: Standing | None,
+    measures: Mapping[str, BySet],
+    novelty: Mapping[str, Novelty] | None = None,
+    local: LocalCopies | None = None,
+) -> str:
+    """What all the measures say of ``n`` new images, physical ones and copies too, in a sentence that anyone can repeat.
+
+    They pass by a measure where it does not tell them from held-out images. Of several descriptors the one that finds most
+    copies, and the one in which they cover least, speak.
+    """
+    new = f"the {count(n, 'new image')}" if n != 1 else "the new image"
+    if stands and stands.compared:
+        passed = stands.compared - stands.apart
+        said = f"{new} {_verb(n, 'pass')} for held-out {domain} by {passed} of {count(stands.compared, 'measure')}"
+        said += ", though so few can tell little" * (n < FEWEST)
+    else:
+        said = f"whether {new} {_verb(n, 'pass')} for {domain} could not be measured"
+    parts = [said, _copied(novelty or {}, local), _kinds(measures, stands)]
+    sentence = "; ".join(filter(None, parts))
+    return f"{sentence[0].upper()}{sentence[1:]}."
+
+
+def _verb(n: int, verb: str) -> str:
+    return f"{verb}es" if n == 1 else verb
+
+
+def _copied(novelty: Mapping[str, Novelty], local: LocalCopies | None) -> str:
+    """How many are nearly copies, by whatever finds most."""
+    parts = (local.parts if local else None) or []
+    found = [(news.copies, news.copies_floor) for news in novelty.values() if as_score(news.copies)]
+    found += [(part.samples, part.floor) for part in parts if part.scale == "whole"]
+    said = ""
+    if found:
+        most, floor = max(found, key=lambda pair: pair[0].value)
+        copies = round(most.value * most.n)
+        real = f" (of real images {share(floor.value)})" if copies and as_score(floor) and floor else ""
+        nearly = "are nearly copies" if copies > 1 else "is nearly a copy"
+        said = f"{copies or 'none'} of {most.n} {nearly}{real}"
+    more = [part for part in parts if part.scale != "whole" and relation(part.samples, part.floor) == "above"]
+    if more:
+        worst = max(more, key=lambda part: part.samples.value)
+        shares = f"{share(worst.samples.value)} of their {worst.scale} are copies" + (
+            f", of real images' {share(worst.floor.value)}" if worst.floor else ""
+        )
+        said += f"{' and ' if said else ''}{shares}"
+    return said
+
+
+def _kinds(measures: Mapping[str, BySet], stands: Standing | None) -> str:
+    """Whether they are of as many kinds as real ones, in the descriptor in which they cover least beside these."""
+    compared = [row.space for row in (stands.rows if stands else []) if row.measure == "coverage"]
+    both = [(measures[s]["samples"].coverage, measures[s]["real"].coverage) for s in compared if s in measures]
+    known = [(ours, real) for ours, real in both if ours and real]
+    if not known:
+        return ""
+    fewer = [pair for pair in known if relation(*pair) == "below"]
+    ours, real = min(fewer or known, key=lambda pair: pair[0].value - pair[1].value)
+    said = "fewer kinds than real ones" if fewer else "no fewer kinds than real ones, as far as that shows"
+    return f"{said} (coverage {ours.value:.2f}, real {real.value:.2f})"
+
+
+def below_zero(values: Iterable[Score | None]) -> str:
+    """What a negative kernel distance means, where one is among these."""
+    return NEGATIVE if any(value is not None and value.value < 0 for value in values) else ""
+
+
 def standing(stands: Standing | None, domain: str) -> list[str]:
     """How many of all the measures tell the new images from held-out ones, and which (`audit.standing`)."""
     if stands is None or not stands.compared:
@@ -165,14 +242,15 @@ def standing(stands: Standing | None, domain: str) -> list[str]:
     rows = sorted((row for row in stands.rows if row.stands != "overlapping"), key=_named)
     if not rows:
         return [
-            f"None of {compared} measures tells the new images from held-out {domain}: intervals overlap in all of them, "
-            "which does not make the two equal."
+            f"{'None' if compared > 1 else 'Not one'} of {count(compared, 'measure')} tells the new images from held-out "
+            f"{domain}: intervals overlap, which does not make the two equal."
         ]
     named = "; ".join(
         f"{title} ({', '.join(row.space for row in group)})" for title, group in groupby(rows, key=_named)
     )
     others = " The others do not, which does not make the two equal." if apart < compared else ""
-    return [f"{apart} of {compared} measures tell the new images from held-out {domain}: {named}.{others}"]
+    tell = "tells" if apart == 1 else "tell"
+    return [f"{apart} of {count(compared, 'measure')} {tell} the new images from held-out {domain}: {named}.{others}"]
 
 
 def _named(row: StandingRow) -> str:
@@ -185,8 +263,8 @@ def _named(row: StandingRow) -> str:
     return f"{side} {title}{' of the pixels' if row.measure in MOMENTS else ''}"
 
 
-def distances(measures: Mapping[str, BySet], count: int, domain: str, held: bool) -> list[str]:
-    """The kernel distance of ``count`` new images in the first descriptor in full, in the others in a sentence each."""
+def distances(measures: Mapping[str, BySet], domain: str, held: bool) -> list[str]:
+    """The kernel distance of the new images in the first descriptor in full, in the others in a sentence each."""
     said: list[str] = []
     for descriptor, sets in measures.items():
         floor, ours, ceiling = (distance(sets, name) for name in ("real", "samples", "base"))
@@ -198,9 +276,7 @@ def distances(measures: Mapping[str, BySet], count: int, domain: str, held: bool
             said.append(f"In {descriptor} features it is {score(ours)}" + (f" ({beside})." if beside else "."))
             continue
         whom = f"held-out {domain}" if held else "the examples themselves"
-        said.append(
-            f"The {count} new images stand at a kernel distance of {score(ours)} from {whom}, in {descriptor} features."
-        )
+        said.append(f"In {descriptor} features the new images stand at a kernel distance of {score(ours)} from {whom}.")
         if not held:
             said.append("No image was held out: a copy looks perfect by this measure, and it has no floor.")
         if floor:
@@ -208,6 +284,10 @@ def distances(measures: Mapping[str, BySet], count: int, domain: str, held: bool
         if ceiling:
             apart = TO_CEILING[relation(ours, ceiling)]
             said.append(f"The model's own samples, made without the examples, stand at {score(ceiling)}{apart}")
+    if said and (
+        note := below_zero(distance(s, name) for s in measures.values() for name in ("real", "samples", "base"))
+    ):
+        said.append(note)
     return [" ".join(said)] if said else []
 
 

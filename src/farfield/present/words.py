@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import PurePath
@@ -106,7 +107,7 @@ def number(value: Any, digits: int = 3) -> str:
     if 1e-4 <= size < 1e7:
         return _typeset(f"{value:,.{max(0, digits - 1 - math.floor(math.log10(size)))}f}")
     mantissa, power = f"{value:.{digits - 1}e}".split("e")
-    return _typeset(f"{mantissa} × 10") + str(int(power)).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
+    return _typeset(f"{mantissa} × 10") + _raised(int(power))
 
 
 def score_parts(value: Any, percent: bool = False) -> tuple[str, str]:
@@ -151,6 +152,29 @@ def duration(seconds: float) -> str:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes} min {rest:02d} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def count(n: int, noun: str, several: str = "") -> str:
+    """A count with its noun: 1 image, 2 images."""
+    return f"{number(n)} {noun if n == 1 else several or f'{noun}s'}"
+
+
+def unit(text: str) -> str:
+    """A physical unit as it is printed: ``erg s-1 cm**-2`` is erg s⁻¹ cm⁻²."""
+    return re.sub(
+        r"(?<![\d.][eE])(?<=[A-Za-zµΩÅ)])(?:\*\*|\^)?(?:\(([+-]?\d+)\)|([+-]?\d+))(?![\w.])",
+        lambda power: _raised(int(power[1] or power[2])),
+        text,
+    )
+
+
+def _raised(power: int) -> str:
+    return str(power).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
+
+
+def descriptor(name: str) -> str:
+    """A descriptor's name without the digest, which tells two of its files apart and nobody anything."""
+    return re.sub(r"(?:-\d+(?:x\d+)*)*-[0-9a-f]{12,}$", "", name)
 
 
 def setting(value: Any) -> str:

@@ -71,7 +71,7 @@ def perform(
     if written is None or not main or not drawn:
         return Done(result, [], folder, folder if main else None)
     if not command.drawn:
-        return Done(result, list(written(folder, result).lines), folder, folder)
+        return Done(result, written(folder, result).said, folder, folder)
     from farfield.present.report import draw
 
     page, lines = draw(folder, command)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from farfield.audit.standing import standing
 from farfield.command.distances import Distances, DistancesResult
 from farfield.command.facts import SourceFacts
 from farfield.core.artifact import Images
@@ -54,6 +55,7 @@ def distances(settings: Distances, out: Path, *, quiet: bool = False) -> Distanc
             references=len(sets["references"]),
             measures=measures,
             notes=notes,
+            standing=standing(measures, same_size=len(sets["samples"]) == len(sets.get("real", ()))),
         )
     )
 

@@ -10,7 +10,7 @@ from farfield.command.shared import Reading
 from farfield.core.artifact import Images, write_json
 from farfield.core.error import FarfieldError
 from farfield.core.provenance import Provenance
-from farfield.data.field_write import write_fits, write_npz
+from farfield.data.field_write import pixel_side, write_fits, write_npz
 from farfield.data.science import Fields
 from farfield.study.bench.domain import Physical
 
@@ -73,9 +73,22 @@ def compare(physical: Physical, samples: Images) -> FieldSets | None:
             measured[name] = field_measures(physical, fields)
         except FarfieldError as error:  # too few for an interval
             left_out[name] = str(error)
+    pixel, pixel_unit = _pixel(physical.fields["examples"])
     return FieldSets(
-        unit=references.unit, samples=measured.get("samples"), real=measured.get("real"), left_out=left_out or None
+        unit=references.unit,
+        samples=measured.get("samples"),
+        real=measured.get("real"),
+        left_out=left_out or None,
+        pixel=pixel,
+        pixel_unit=pixel_unit,
     )
+
+
+def _pixel(examples: Fields) -> tuple[float | None, str]:
+    """The side of a pixel and its unit, where the first example is FITS and states one for both axes."""
+    if examples.source != "fits":
+        return None, ""
+    return pixel_side(examples.header(examples.keys[0]), examples.scale)
 
 
 def field_measures(physical: Physical, fields: Fields) -> FieldMeasures:

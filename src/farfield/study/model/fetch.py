@@ -9,6 +9,7 @@ from typing import Any
 
 from farfield.checkpoints.card import CARDS, Card, find_card
 from farfield.command.fetch import Domains, Fetch
+from farfield.core.cache import cache_folder
 from farfield.core.error import FarfieldError
 from farfield.core.terminal import table
 
@@ -51,7 +52,8 @@ class Cards:
         return [asdict(card) for card in CARDS]
 
     def __str__(self) -> str:
-        return table(["name", "what", "licence"], [[c.name, c.about, c.licence.partition(":")[0]] for c in CARDS])
+        listed = table(["name", "what", "licence"], [[c.name, c.about, c.licence.partition(":")[0]] for c in CARDS])
+        return f"{listed}\n`farfield fetch NAME` brings one to {cache_folder()} and prints its path."
 
 
 def fetch(settings: Fetch) -> Fetched | Cards:
