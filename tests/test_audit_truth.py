@@ -156,7 +156,7 @@ def test_subject_and_training_set_in_each_others_place(root: Path, memory: dict[
     outcome = farfield("audit", root / "train.npz", made, *PIXELS, "-o", tmp_path / "run")
     assert outcome.code == 2 and "found a run of farfield generate; what is judged comes first" in outcome.err
     outcome = farfield("audit", root / "train.npz", "cifar10-32", *PIXELS, "-o", tmp_path / "run")
-    assert outcome.code == 2 and "expected training images, found a model" in outcome.err
+    assert outcome.code == 2 and "cifar10-32: expected images, found a model; check the order" in outcome.err
     assert not (tmp_path / "run").exists()
     swapped = audit(tmp_path / "noise", root / "train.npz", root / "noise.npz", "--heldout", root / "heldout.npz")
     assert any("in each other's place" in note for note in swapped["notes"])

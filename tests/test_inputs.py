@@ -43,6 +43,7 @@ COMMANDS: dict[str, str] = {
     "train-descriptor": "examples --images 256 --batch-size 8",
     "transition": "--data examples --sizes 2,4 --widths 8 --descriptor pixels --samples 4 --heldout-images 8 --rate 0.2 "
     "--images 64 --batch-size 4",
+    "distances": "held style --descriptor pixels",
     "describe": "examples --descriptor pixels --references held",
     "describe model": "examples --descriptor model --model model",
     "score rp": "examples style --common --calibrate held --descriptor pixels",
@@ -60,7 +61,7 @@ NO_SOURCE = {
 }  # fmt: skip
 """Options of text that name no source. What a descriptor's file holds is in the name of its features, see `test_descriptor`."""
 OF_SOURCES = {
-    "analyse": 3, "audit": 4, "blind": 1, "compare": 4, "describe": 3, "train-descriptor": 1, "rank": 2, "dimension": 2,
+    "analyse": 3, "audit": 4, "blind": 1, "compare": 4, "describe": 3, "distances": 2, "train-descriptor": 1, "rank": 2, "dimension": 2,
     "edit": 4, "expand": 3, "gain": 2, "generate": 1, "molrg": 0, "prompt": 3, "reconstruct": 2, "invert": 2, "train": 3,
     "transfer": 4, "transition": 1, "score rp": 3, "score gl": 3, "score matrix": 1,
 }  # fmt: skip
