@@ -64,8 +64,8 @@ def _verdict(summary: AnalyseResult) -> list[str]:
     captured = strongest.captured
     second = (
         f"Decoded from there with noise of eta {level(strongest.at)}, {share(captured.value)} "
-        f"{_interval(captured)} of {captured.n} images are captured by the training domain; of real {domain} images "
-        f"the classifier takes {share(summary.interference.floor.value)} for it."
+        f"{_interval(captured)} of {captured.n} images are captured by the training domain; the classifier takes "
+        f"{share(summary.interference.floor.value)} of the real images of {domain} for it too."
     )
     return [first, second, advice(summary.bandwidth)]
 
@@ -74,15 +74,17 @@ def _law(summary: AnalyseResult) -> str:
     last = summary.normality[-1]
     n, wrong = len(last.checks), sorted(last.refused, key=_excess, reverse=True)
     if not wrong:
-        return f"pass all {n} tests of a Gaussian"
-    return f"are no isotropic Gaussian draws ({len(wrong)} of {n} tests refuse; {wrong[0].says.split(':')[0]})"
+        return f"pass all {n} tests for a Gaussian"
+    return (
+        f"are not draws of an isotropic Gaussian ({len(wrong)} of {n} tests reject it; {wrong[0].says.split(':')[0]})"
+    )
 
 
 def _caveats(summary: AnalyseResult) -> list[str]:
     said, judged = [], summary.interference
     n = min(summary.examples.n, summary.in_domain.n)
     if n < FEW:
-        said.append(f"{n} images a domain: intervals are wide, and a test that refuses nothing proves nothing.")
+        said.append(f"{n} images a domain: intervals are wide, and a test that rejects nothing proves nothing.")
     if not summary.in_domain.source:
         said.append(
             "The model's own samples stand for the training domain: what tells samples from real images tells the two "
