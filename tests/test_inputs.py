@@ -62,8 +62,8 @@ NO_SOURCE = {
 """Options of text that name no source. What a descriptor's file holds is in the name of its features, see `test_descriptor`."""
 OF_SOURCES = {
     "analyse": 3, "audit": 4, "blind": 1, "compare": 4, "describe": 3, "distances": 2, "train-descriptor": 1, "rank": 2,
-    "dimension": 2, "edit": 4, "expand": 3, "gain": 2, "generate": 1, "molrg": 0, "prompt": 3, "reconstruct": 2, "invert": 2, "train": 3,
-    "transfer": 4, "transition": 1, "score rp": 3, "score gl": 3, "score matrix": 1,
+    "dimension": 2, "edit": 4, "expand": 3, "gain": 2, "generate": 1, "molrg": 0, "prompt": 3, "reconstruct": 2, "invert": 2,
+    "train": 3, "transfer": 4, "transition": 1, "score rp": 3, "score gl": 3, "score matrix": 1,
 }  # fmt: skip
 """How many options of each command may name one."""
 
