@@ -8,12 +8,14 @@ import pytest
 import torch
 
 from farfield.command.expand import Sampler
+from farfield.command.measures import SearchedLevel
 from farfield.command.shared import Solving
 from farfield.core.artifact import Images
 from farfield.diffusion.exact import EmpiricalDenoiser, GaussianDenoiser
 from farfield.diffusion.schedule import ContinuousSchedule
 from farfield.study.bench.carrier import Carrier
 from farfield.study.bench.run import Run
+from farfield.study.unseen import bandwidth
 from farfield.study.unseen.bandwidth import least_level, settle
 from farfield.study.unseen.calibration import calibrate
 from farfield.study.unseen.proposal import Producer
@@ -109,3 +111,19 @@ def test_where_walking_down_makes_nothing_new_patchworks_are_made_and_it_is_said
     run = Run(tmp_path / "asked", "expand", {}, {}, True)
     assert settle(run, gaussian(), examples, solving, Sampler("sdedit"), None)[0].sampler == "sdedit"
     assert settle(run, gaussian(), examples, solving, Sampler("gaussian"), None) == (Sampler("gaussian"), [], None)
+
+
+@pytest.mark.parametrize(("apart", "error", "parents"), [(0.05, 0.01, 1), (0.03, 0.01, 2), (0.03, 0.03, 1)])
+def test_two_are_mixed_where_that_is_nearer_by_more_than_chance(apart, error, parents, tmp_path, monkeypatch, examples):
+    def tried(*given: object) -> list[SearchedLevel]:
+        mixed = next(one.mixed for one in given if isinstance(one, Sampler))
+        value = 0.05 if mixed == 1 else apart
+        return [
+            SearchedLevel(sigma=1.0, parents=mixed, discrepancy=value, error=error, copies=0.1, new=True, chosen=False)
+        ]
+
+    monkeypatch.setattr(bandwidth, "least_level", tried)
+    run = Run(tmp_path / "run", "expand", {}, {}, True)
+    sampler, rows, said = settle(run, gaussian(), examples, Solving(steps=4), Sampler(), None)
+    assert (sampler.sampler, sampler.mixed, said) == ("sdedit", parents, None)
+    assert [row.parents for row in rows if row.chosen] == [parents] and len(rows) == 2

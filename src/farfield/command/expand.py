@@ -107,7 +107,7 @@ class Sampler(Settings):
         Option(
             "Mix this many examples in an image; take more where the page finds copies, as with textures and fields.",
             least=1,
-            default="2; of sdedit 1 or 2, whichever comes nearer to the examples, and at a --sigma of yours 1",
+            default="2; of sdedit 1, or 2 where that comes nearer to the examples, and at a --sigma of yours 1",
         ),
     ] = None
 

@@ -46,6 +46,7 @@ class SearchedLevel(Result):
         "squared MMD in the model's features: of candidates from one half of the examples to the other half; of sdedit, of the "
         "candidates of the lowest level at which they are new to the examples",
     ] = None
+    error: Annotated[float | None, "a standard error of it; of sdedit"] = None
     copies: Annotated[float | None, "share of copies among the candidates; of sdedit the largest of the scales'"] = None
     new: Annotated[bool | None, "of sdedit: whether they copy no more than examples copy one another"] = None
     calls: Annotated[

@@ -46,9 +46,10 @@ def settle(
 ) -> tuple[Sampler, list[SearchedLevel], str | None]:
     """What ``auto`` and ``sdedit`` come to at the usual level: the sampler, the levels that were tried, and what is to be said.
 
-    Sdedit starts from an example or from two that are mixed: each from its `least_level`, and of those at which the samples are
-    new the one that comes nearer to the examples in the model's features. ``auto`` is sdedit where one of the two makes new
-    images, and else patchworks, the best of CANDIDATES. Nothing held out is looked at.
+    Sdedit starts from an example or from two that are mixed: each from its `least_level`. Where both make new samples it is an
+    example, unless two come nearer to the examples, in the model's features, by more than a standard error of the difference.
+    ``auto`` is sdedit where one of the two makes new images, and else patchworks, the best of CANDIDATES. Nothing held out is
+    looked at.
     """
     if sampler.sampler not in ("auto", "sdedit"):
         return sampler, [], None
@@ -80,7 +81,10 @@ def _searched(
     for parents in [sampler.parents] if sampler.parents else STARTED:
         walking = replace(sampler, sampler="sdedit", parents=parents, candidates=1)
         rows += least_level(run, flow, given, numerics, walking, finish)
-    best = min((row for row in rows if row.new), key=lambda row: row.discrepancy or 0.0, default=None)
+    best: SearchedLevel | None = None
+    for row in (row for row in rows if row.new):
+        if best is None or _gap(best, row) > math.hypot(best.error or 0.0, row.error or 0.0):
+            best = row
     best = best or min(rows, key=lambda row: row.copies or 0.0)
     rows = [row for row in rows if row is not best] + [best.but(chosen=True)]
     if run.ranks.main:
@@ -119,16 +123,17 @@ def least_level(
         new = all(share.value - real <= math.hypot(_error(share), error) for share, (real, error) in pairs)
         copies = max(share.value for share in shares)
         worse = bool(rows) and copies > (rows[-1].copies or 0.0)  # what a higher level makes is all alike
-        apart = None
+        apart = error = None
         if new:
             asked = flow.denoiser if isinstance(flow, CalibratedDenoiser) and sampler.network else None
             judge = Chooser(asked, given, pilot, numerics.loading.batch_size)
-            apart, calls = judge.discrepancy(), calls + (judge.calls if sampler.network else 0)
+            apart, error, calls = judge.discrepancy(), judge.error(), calls + (judge.calls if sampler.network else 0)
         rows.append(
             SearchedLevel(
                 sigma=carrier.sigma,
                 parents=sampler.mixed,
                 discrepancy=apart,
+                error=error,
                 copies=copies,
                 new=new,
                 calls=calls,
@@ -139,6 +144,10 @@ def least_level(
             break
     last = float(flow.schedule.sigmas(numerics.steps, top)[0])
     return rows or [SearchedLevel(sigma=last, parents=sampler.mixed, chosen=False)]
+
+
+def _gap(one: SearchedLevel, other: SearchedLevel) -> float:
+    return (one.discrepancy or 0.0) - (other.discrepancy or 0.0)
 
 
 def _error(share: Score) -> float:

@@ -112,6 +112,11 @@ class Chooser:
         w = self.witness
         return float(w(w.centre + w.scale * w.examples).mean() - w(w.centre + w.scale * w.pilot).mean())
 
+    def error(self) -> float:
+        """A standard error of the discrepancy, by chance of the pilot."""
+        w = self.witness
+        return float(w(w.centre + w.scale * w.pilot).std()) / len(w.pilot) ** 0.5
+
     def _features(self, images: Tensor) -> Tensor:
         return torch.cat([self.describe(b).cpu() for b in images.split(self.batch_size)])
 
