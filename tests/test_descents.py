@@ -113,7 +113,7 @@ def test_where_walking_down_makes_nothing_new_patchworks_are_made_and_it_is_said
     assert settle(run, gaussian(), examples, solving, Sampler("gaussian"), None) == (Sampler("gaussian"), [], None)
 
 
-@pytest.mark.parametrize(("apart", "error", "parents"), [(0.05, 0.01, 1), (0.03, 0.01, 2), (0.03, 0.03, 1)])
+@pytest.mark.parametrize(("apart", "error", "parents"), [(0.05, 0.01, 1), (0.03, 0.006, 2), (0.03, 0.01, 1)])
 def test_two_are_mixed_where_that_is_nearer_by_more_than_chance(apart, error, parents, tmp_path, monkeypatch, examples):
     def tried(*given: object) -> list[SearchedLevel]:
         mixed = next(one.mixed for one in given if isinstance(one, Sampler))

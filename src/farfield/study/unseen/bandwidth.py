@@ -47,7 +47,7 @@ def settle(
     """What ``auto`` and ``sdedit`` come to at the usual level: the sampler, the levels that were tried, and what is to be said.
 
     Sdedit starts from an example or from two that are mixed: each from its `least_level`. Where both make new samples it is an
-    example, unless two come nearer to the examples, in the model's features, by more than a standard error of the difference.
+    example, unless two come nearer to the examples, in the model's features, by more than the interval of the difference.
     ``auto`` is sdedit where one of the two makes new images, and else patchworks, the best of CANDIDATES. Nothing held out is
     looked at.
     """
@@ -83,7 +83,7 @@ def _searched(
         rows += least_level(run, flow, given, numerics, walking, finish)
     best: SearchedLevel | None = None
     for row in (row for row in rows if row.new):
-        if best is None or _gap(best, row) > math.hypot(best.error or 0.0, row.error or 0.0):
+        if best is None or _gap(best, row) > Z95 * math.hypot(best.error or 0.0, row.error or 0.0):
             best = row
     best = best or min(rows, key=lambda row: row.copies or 0.0)
     rows = [row for row in rows if row is not best] + [best.but(chosen=True)]
