@@ -130,8 +130,8 @@ def _search(rows: Sequence[SearchedLevel]) -> list[Section]:
             "Levels were tried upwards, for images that start from one example and for those that start from two, mixed place "
             "by place, until the samples copied no more of the examples, as wholes, quarters and cells, than one half of the "
             "examples copies of the other. Where both starts make new images, one example was taken, unless samples of two "
-            "differ less from the examples (squared MMD in the model's features) by more than its 95 % interval. Nothing held out "
-            "was looked at."
+            "differ less from the examples (squared MMD in the model's features) by more than its 95 % interval. Nothing held "
+            "out was looked at."
         )
         cells = [[level(row.sigma), row.parents, row.copies, NEW[row.new], row.discrepancy] for row in rows]
         table = Table(["σ", "mixed", "copies, at the scale with most", "new", "discrepancy"], cells, chosen=chosen)
