@@ -86,6 +86,8 @@ def checked(value: np.ndarray | torch.Tensor, what: str) -> np.ndarray:
     shown = f"{what}: {array.dtype} {list(array.shape)}"
     if array.ndim not in (3, 4) or not array.size or array.dtype.kind not in "fub":
         raise FarfieldError(f"{shown}; {EXPECTED}, or grey ones [n, H, W]")
+    if array.ndim == 3 and array.shape[2] in (3, 4) and min(array.shape[:2]) >= 8:
+        raise FarfieldError(f"{shown}, one image [H, W, {array.shape[2]}] and not several; give image[None]")
     if array.ndim == 3:
         say(f"{shown}, read as [n, H, W]: n = {len(array)}, grey, {array.shape[1]}×{array.shape[2]}")
         return array

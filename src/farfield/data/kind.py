@@ -121,13 +121,16 @@ def judge(path: Path) -> tuple[Kind, Range | None]:
     ends = np.array([end(v) for v in values if v.size for end in (np.min, np.max)])
     if not ends.size:
         return "pictures", None
-    if dtype.kind in "iu":
+    whole = dtype.kind in "iu" or (
+        stated is None and ends.max() > 2 and all(bool((v == np.rint(v)).all()) for v in values)
+    )
+    if whole:
         if ends.min() >= 0 and ends.max() <= 255:
             raise FarfieldError(
                 f"{path}: {dtype} from {ends.min():g} to {ends.max():g} can be pictures or counts; save pictures as uint8, "
                 "or give --stretch for physical fields"
             )
-        return "fields", None
+        return "fields", None  # of whole numbers
     if lower.endswith(TIFF) and ends.min() < 0:  # maps of a signed quantity; pictures as TIFF are in [0, 1]
         return "fields", None
     value_range = float_range(ends.astype(dtype), str(path), stated)

@@ -84,7 +84,9 @@ def own_denoiser(
         raise FarfieldError(f"wrap: expected a torch.nn.Module, found {type(module).__name__}; give the network itself")
     if prediction not in get_args(Prediction):
         raise FarfieldError(f"prediction {prediction!r}: expected one of {', '.join(get_args(Prediction))}")
-    size = tuple(int(n) for n in shape)
+    size = tuple(int(n) for n in shape) if isinstance(shape, Sequence | torch.Size) else ()
+    if len(size) == 3 and size[2] in (1, 3) and size[0] not in (1, 3):
+        raise FarfieldError(f"shape {size}: channels stand first; expected {(size[2], size[0], size[1])}")
     if len(size) != 3 or min(size) < 1:
         raise FarfieldError(f"shape {size}: expected (channels, height, width) of the module's images")
     if (direction, time_scale, path) != ("noise", 1.0, "straight") and prediction != "flow":

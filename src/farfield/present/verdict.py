@@ -185,13 +185,23 @@ def headline(
         said += ", though so few can tell little" * (n < FEWEST)
     else:
         said = f"whether {new} {_verb(n, 'pass')} for {domain} could not be measured"
-    parts = [said, _copied(novelty or {}, local), _kinds(measures, stands)]
+    copied = _copied(novelty or {}, local)
+    # a copy passes by every measure: where copies are more than among real images, that comes first
+    parts = [copied, said] if _more_copied(novelty or {}, local) else [said, copied]
+    parts.append(_kinds(measures, stands))
     sentence = "; ".join(filter(None, parts))
     return f"{sentence[0].upper()}{sentence[1:]}."
 
 
 def _verb(n: int, verb: str) -> str:
     return f"{verb}es" if n == 1 else verb
+
+
+def _more_copied(novelty: Mapping[str, Novelty], local: LocalCopies | None) -> bool:
+    """Whether more whole images are copies than of real ones, beyond both intervals."""
+    pairs = [(news.copies, news.copies_floor) for news in novelty.values()]
+    pairs += [(part.samples, part.floor) for part in (local.parts if local else None) or [] if part.scale == "whole"]
+    return any(relation(copies, floor) == "above" for copies, floor in pairs if as_score(copies) and as_score(floor))
 
 
 def _copied(novelty: Mapping[str, Novelty], local: LocalCopies | None) -> str:

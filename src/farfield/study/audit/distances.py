@@ -10,6 +10,7 @@ from farfield.command.facts import SourceFacts
 from farfield.core.artifact import Images
 from farfield.core.error import FarfieldError
 from farfield.core.runtime import resolve_device
+from farfield.data.apart import apart
 from farfield.data.image import list_keys, load_images
 from farfield.data.picture import as_shown
 from farfield.data.samples import open_samples
@@ -36,6 +37,9 @@ def distances(settings: Distances, out: Path, *, quiet: bool = False) -> Distanc
         parts = {"references": keys}
         notes.append(f"{len(keys)} real images are too few to hold some against the others: there is no floor.")
     real = load_images(settings.real, generated.shape, keys=[key for part in parts.values() for key in part])
+    said, other = settings.generated, f"those of {settings.real}"
+    rows = apart(generated.keys, generated.values, [real.values], said, other, "images that were made")
+    generated = generated.select([generated.keys[i] for i in rows])
     known = set(real.keys)
     sets = {name: _shown(real.select([key for key in part if key in known])) for name, part in parts.items()}
     if len(sets["references"]) < LEAST:

@@ -88,6 +88,8 @@ class Origin:
 def _origin(folder: Path) -> Origin:
     """Of a finished run of `farfield expand`, or of a method's folder in one of `farfield compare`."""
     method = not (folder / "summary.json").is_file() and (folder.parent.parent / "summary.json").is_file()
+    if not method and not (folder / "summary.json").is_file() and (folder.parent / "summary.json").is_file():
+        folder = folder.parent  # a domain of a compare
     path = finished(folder.parent.parent if method else folder)
     summary = read_json(path)
     command = summary.get("command") if isinstance(summary, dict) else None
