@@ -116,6 +116,8 @@ def test_again_continues_a_run_or_begins_one_beside_it(here):
     assert farfield("again", "a", "--limit", 4, "-o", "c").code == 0 and summary(here / "c") == summary(here / "a-2")
     assert "--nothing: no option of `farfield describe`" in farfield("again", "a", "--nothing", 3).err
     assert "expected a run folder" in farfield("again", "nowhere").err
+    done = farfield("again", "a", "--limit", 5, "--dry-run")
+    assert done.code == 0 and "5 images of 8×8" in done.out and not (here / "a-3").exists()
 
 
 def test_options_from_a_file_and_those_that_are_given_win(here):

@@ -140,6 +140,13 @@ def check_own(denoiser: Denoiser, data: str | None = None) -> None:
         say(
             f"{name}: undecided between this reading and {'; '.join(t.name for t in sanity.open)}; give data= it was trained on"
         )
+    elif not present.finite:
+        warnings.warn(
+            f"{name}: answers NaN or infinity to some noisy images of {source}; look at its weights, and at the levels it is "
+            "told",
+            FarfieldWarning,
+            stacklevel=2,
+        )
     else:
         warnings.warn(
             f"{name}: denoises no better than a multiple of the noisy image ({_shown(present.ratio)} {far}), as it is read or "
