@@ -62,7 +62,7 @@ def calibrate(similarities: Tensor, rate: float = RATE) -> Threshold:
     if r > n:
         raise FarfieldError(
             f"{n} similarities: expected at least {math.ceil(round(1 / rate, 9)) - 1} to find the one that is exceeded "
-            f"at a rate of {rate:g}; give more images, or a larger rate"
+            f"at a rate of {rate:g}; give more held-out images, or a larger --rate"
         )
     lowest, highest = (int(rank) for rank in binom.ppf((0.025, 0.975), n, 1 - rate))
     return Threshold(

@@ -46,8 +46,8 @@ class Edit(Settings):
     mask: Annotated[
         str | None,
         Option(
-            "The part to change: a box x0,y0,x1,y1 in pixels, the last two just outside it, or a picture of the "
-            "model's size, bright inside.",
+            "The part to change: a box x0,y0,x1,y1 in pixels of the model's size, to which pictures are brought first, the "
+            "last two just outside it; or a picture of that size, bright inside.",
             default="that of --load",
         ),
     ] = None
