@@ -61,6 +61,6 @@ def test_copies_come_first_where_they_are_more_than_among_real_images():
         return headline(64, "galaxies", stands, measures, {"d": news}).replace("\u202f", " ")
 
     assert said(Score(0.5, 64, 0.4, 0.6)).startswith(
-        "32 of 64 are nearly copies (of real images 10 %); the 64 new images pass"
+        "32 of 64 new images are nearly copies (of real images 10 %); the 64 new images pass"
     )
     assert said(Score(0.1, 64, 0.05, 0.2)).startswith("The 64 new images pass")

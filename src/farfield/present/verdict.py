@@ -185,9 +185,10 @@ def headline(
         said += ", though so few can tell little" * (n < FEWEST)
     else:
         said = f"whether {new} {_verb(n, 'pass')} for {domain} could not be measured"
-    copied = _copied(novelty or {}, local)
+    first = _more_copied(novelty or {}, local)
+    copied = _copied(novelty or {}, local, " new images" * first)
     # a copy passes by every measure: where copies are more than among real images, that comes first
-    parts = [copied, said] if _more_copied(novelty or {}, local) else [said, copied]
+    parts = [copied, said] if first else [said, copied]
     parts.append(_kinds(measures, stands))
     sentence = "; ".join(filter(None, parts))
     return f"{sentence[0].upper()}{sentence[1:]}."
@@ -204,7 +205,7 @@ def _more_copied(novelty: Mapping[str, Novelty], local: LocalCopies | None) -> b
     return any(relation(copies, floor) == "above" for copies, floor in pairs if as_score(copies) and as_score(floor))
 
 
-def _copied(novelty: Mapping[str, Novelty], local: LocalCopies | None) -> str:
+def _copied(novelty: Mapping[str, Novelty], local: LocalCopies | None, images: str = "") -> str:
     """How many are nearly copies, by whatever finds most."""
     parts = (local.parts if local else None) or []
     found = [(news.copies, news.copies_floor) for news in novelty.values() if as_score(news.copies)]
@@ -215,7 +216,7 @@ def _copied(novelty: Mapping[str, Novelty], local: LocalCopies | None) -> str:
         copies = round(most.value * most.n)
         real = f" (of real images {share(floor.value)})" if copies and as_score(floor) and floor else ""
         nearly = "are nearly copies" if copies > 1 else "is nearly a copy"
-        said = f"{copies or 'none'} of {most.n} {nearly}{real}"
+        said = f"{copies or 'none'} of {most.n}{images} {nearly}{real}"
     more = [part for part in parts if part.scale != "whole" and relation(part.samples, part.floor) == "above"]
     if more:
         worst = max(more, key=lambda part: part.samples.value)
