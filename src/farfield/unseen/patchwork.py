@@ -18,9 +18,8 @@ def patchwork(latents: Tensor, *, reach: float = 1 / 16, parents: int = 2) -> Ca
     n = len(latents)
 
     def propose(g: torch.Generator) -> Tensor:
-        return mixing(
-            two(n, g) if mixing.parents == 2 else torch.randperm(n, generator=g)[: mixing.parents].tolist(), g
-        )
+        chosen = two(n, g) if mixing.parents == 2 else torch.randperm(n, generator=g)[: mixing.parents].tolist()
+        return mixing(chosen, g)
 
     return propose
 
@@ -51,10 +50,8 @@ class Mixing:
         self.z, self.parents = latents.double(), min(parents, len(latents))
         self.mean = self.z.mean(0)
         height, width = self.z.shape[-2:]
-        self.size, side = (
-            (2 * height, 2 * width),
-            min(height, width),
-        )  # doubled: opposite borders know nothing of each other
+        self.size = (2 * height, 2 * width)  # doubled: opposite borders know nothing of each other
+        side = min(height, width)
         y = torch.fft.fftfreq(self.size[0], 1 / side, dtype=torch.float64)
         x = torch.fft.rfftfreq(self.size[1], 1 / side, dtype=torch.float64)
         self.blur = (-2 * (math.pi * reach) ** 2 * (y[:, None] ** 2 + x**2)).exp()

@@ -76,7 +76,7 @@ class Contest:
         self.keys = [f"{s:06d}" for s in range(settings.seed, settings.seed + settings.n)]
         self.last = denoiser.schedule.sigmas(self.numerics.steps)  # the grid from the model's last level
         self.calls = network_calls(self.numerics.solver, self.numerics.steps)
-        self.gone: dict[tuple[str, int], Way] = {}
+        self.begun: dict[tuple[str, int], Way] = {}
         self.notes = list(domain.notes)
         for name, images in self.foreign.items():
             if len(images) < settings.n:
@@ -210,17 +210,17 @@ class Contest:
 
     def _way_of(self, name: str, given: Images) -> Way:
         """How a sampler goes about these examples; a control goes the way of ours, where that is among the methods."""
-        if (name, len(given)) not in self.gone:
+        if (name, len(given)) not in self.begun:
             settings = SAMPLERS[name]
             if len(given) < 3:  # nothing to tell a copy by
                 settings = replace(settings, candidates=1)
             run = self._folder(name, given, settings.request())
             follows = settings.sampler == "auto" and name != "ours" and "ours" in self.settings.chosen
             ours = self._way_of("ours", given) if follows else None
-            self.gone[name, len(given)] = begin(
+            self.begun[name, len(given)] = begin(
                 run, self.denoiser, given, self.numerics, settings, self._finish(given), ours
             )
-        return self.gone[name, len(given)]
+        return self.begun[name, len(given)]
 
     def _tuned(self, name: str, given: Images) -> Made:
         """From a model tuned on the examples."""
