@@ -21,12 +21,12 @@ from farfield.command.expand import Sampler
 from farfield.command.measures import Measures, Novelty
 from farfield.command.result import from_json
 from farfield.command.shared import Solving
-from farfield.core.artifact import Images, Latents, Score, Store
+from farfield.core.artifact import Images, Latents, Score, Store, read_kept
 from farfield.diffusion.denoiser import NetworkDenoiser
 from farfield.present.compare import fields_table
 from farfield.present.methods import overall
-from farfield.study.unseen.bandwidth import CANDIDATES
 from farfield.study.unseen.proposal import sampler_calls
+from farfield.study.unseen.start import CANDIDATES
 
 QUICK = ("-n", 6, "--steps", 4, "--tuning-budget", 0.15, "--epochs", 1, "-q")
 METHODS = ("ours", "published", "geometric", "full", "lora", "release")
@@ -177,10 +177,10 @@ def test_calls_are_those_that_the_network_had(root, tmp_path, method):
     [domain] = summary(tmp_path / "run")["domains"]
     base = 6 * 5 + 6  # four steps of the multistep solver are five calls, and one cleans up
     [made] = domain["counts"][0]["methods"].values()
-    calls, probes = (
-        made["calls"],
-        2 * (made["sampler"]["candidates"] > 1),
-    )  # a chooser looks where the network's middle is
+    tried = [read_kept(kept) for kept in (tmp_path / "run").glob("*/*/search.json")]
+    judged = sum("discrepancy" in row for found in tried for row in found or [])
+    # a chooser looks where the network's middle is, and so does who judges a start
+    calls, probes = made["calls"], 2 * (made["sampler"]["candidates"] > 1) + 2 * judged
     assert sum(rows) - base - probes == calls["total"] and ("search" in calls) == (method == "ours")
 
 

@@ -15,10 +15,9 @@ from farfield.diffusion.exact import EmpiricalDenoiser, GaussianDenoiser
 from farfield.diffusion.schedule import ContinuousSchedule
 from farfield.study.bench.carrier import Carrier
 from farfield.study.bench.run import Run
-from farfield.study.unseen import bandwidth
-from farfield.study.unseen.bandwidth import least_level, settle
 from farfield.study.unseen.calibration import calibrate
 from farfield.study.unseen.proposal import Producer
+from farfield.study.unseen.start import Trials, settle
 
 SHAPE = (1, 12, 12)
 SCHEDULE = ContinuousSchedule(0.01, 20.0)
@@ -83,7 +82,7 @@ def test_an_example_s_own_patches_are_no_candidates(examples: Images, tmp_path: 
 
 def test_the_level_is_the_lowest_that_copies_no_more_than_examples_do(examples: Images, tmp_path: Path):
     run = Run(tmp_path / "run", "expand", {}, {}, True)
-    rows = least_level(run, gaussian(), examples, Solving(steps=100), Sampler("sdedit"), None)
+    rows = Trials(run, gaussian(), examples, Solving(steps=100), Sampler("sdedit"), None).from_examples(1)
     assert [row.new for row in rows] == [False] * (len(rows) - 1) + [True] and rows[-1].discrepancy is not None
     chosen = rows[-1]
     for row in rows[:-1]:  # every lower level that was tried failed, and copies more
@@ -92,7 +91,7 @@ def test_the_level_is_the_lowest_that_copies_no_more_than_examples_do(examples: 
     assert (
         0.5 < rows[-1].sigma < 5
     )  # an example under noise of its own spread is still itself; of ten times that no more
-    again = least_level(run, gaussian(), examples, Solving(steps=100), Sampler("sdedit"), None)
+    again = Trials(run, gaussian(), examples, Solving(steps=100), Sampler("sdedit"), None).from_examples(1)
     assert again == rows
 
 
@@ -106,24 +105,49 @@ def test_where_walking_down_makes_nothing_new_patchworks_are_made_and_it_is_said
     memory = EmpiricalDenoiser(examples.values, SCHEDULE)  # which makes the examples themselves from every level
     run = Run(tmp_path / "memory", "expand", {}, {}, True)
     sampler, rows, said = settle(run, memory, examples, Solving(steps=20), Sampler(), None)
-    assert sampler.sampler == "patchwork" and "copy more than examples" in str(said)
-    assert rows and all(row.copies == 1 and not row.new and not row.chosen for row in rows)
+    assert sampler.sampler == "patchwork" and sampler.candidates == 3 and "copy more than examples" in str(said)
+    assert {row.sampler for row in rows} == {"noise", "sdedit", "patchwork", "interpolation"}
+    assert all(row.copies == 1 and not row.new for row in rows if row.sampler != "patchwork")
+    assert [row.sampler for row in rows if row.chosen] == ["patchwork"]
     run = Run(tmp_path / "asked", "expand", {}, {}, True)
     assert settle(run, gaussian(), examples, solving, Sampler("sdedit"), None)[0].sampler == "sdedit"
     assert settle(run, gaussian(), examples, solving, Sampler("gaussian"), None) == (Sampler("gaussian"), [], None)
 
 
-@pytest.mark.parametrize(("apart", "error", "parents"), [(0.05, 0.01, 1), (0.03, 0.006, 2), (0.03, 0.01, 1)])
-def test_two_are_mixed_where_that_is_nearer_by_more_than_chance(apart, error, parents, tmp_path, monkeypatch, examples):
-    def tried(*given: object) -> list[SearchedLevel]:
-        mixed = next(one.mixed for one in given if isinstance(one, Sampler))
-        value = 0.05 if mixed == 1 else apart
-        return [
-            SearchedLevel(sigma=1.0, parents=mixed, discrepancy=value, error=error, copies=0.1, new=True, chosen=False)
-        ]
+@pytest.mark.parametrize(
+    ("discrepancies", "chosen"),
+    [
+        ((0.05, 0.05, 0.05), "noise"),  # what holds least of single examples comes first
+        ((0.05, 0.03, 0.025), "noise"),  # by less than the interval
+        ((0.09, 0.05, 0.04), 1),
+        ((0.09, 0.05, 0.01), 2),
+        ((None, 0.05, 0.04), 1),  # from noise nothing is new
+        ((0.05, None, 0.01), 2),
+    ],
+)
+def test_a_later_start_is_taken_where_it_is_nearer_by_more_than_chance(
+    discrepancies, chosen, tmp_path, monkeypatch, examples
+):
+    noise, one, two = discrepancies
 
-    monkeypatch.setattr(bandwidth, "least_level", tried)
+    def row(sampler: str, parents: int | None, value: float | None) -> SearchedLevel:
+        new = value is not None
+        return SearchedLevel(
+            sampler=sampler,
+            sigma=1.0,
+            parents=parents,
+            discrepancy=value,
+            error=0.01,
+            copies=0.1,
+            new=new,
+            chosen=False,
+        )
+
+    monkeypatch.setattr(Trials, "from_noise", lambda trials: row("noise", None, noise))
+    monkeypatch.setattr(
+        Trials, "from_examples", lambda trials, parents: [row("sdedit", parents, one if parents == 1 else two)]
+    )
     run = Run(tmp_path / "run", "expand", {}, {}, True)
     sampler, rows, said = settle(run, gaussian(), examples, Solving(steps=4), Sampler(), None)
-    assert (sampler.sampler, sampler.mixed, said) == ("sdedit", parents, None)
-    assert [row.parents for row in rows if row.chosen] == [parents] and len(rows) == 2
+    assert said is None and len(rows) == 3 and [row.parents or row.sampler for row in rows if row.chosen] == [chosen]
+    assert (sampler.sampler, sampler.parents) == (("noise", None) if chosen == "noise" else ("sdedit", chosen))

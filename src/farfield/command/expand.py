@@ -27,7 +27,17 @@ from farfield.command.measures import (
 from farfield.command.option import Option
 from farfield.command.result import Result
 from farfield.command.settings import Settings
-from farfield.command.shared import Examples, FirstSeed, Loading, Model, Numerics, Reading, SolverName, Steps
+from farfield.command.shared import (
+    Examples,
+    FirstSeed,
+    Loading,
+    Model,
+    Numerics,
+    Reading,
+    SamplerName,
+    SolverName,
+    Steps,
+)
 from farfield.command.text import as_text
 from farfield.core.error import FarfieldError
 
@@ -41,10 +51,10 @@ class Sampler(Settings):
     panel: ClassVar[str] = "How new images are drawn"
 
     sampler: Annotated[
-        Literal["auto", "sdedit", "noise", "patchwork", "interpolation", "gaussian", "perturbation", "geometric"],
+        SamplerName,
         Option(
             "How to draw new images. "
-            "auto: sdedit where that makes new images of the examples, else the best of 3 patchworks; sdedit: an example, or "
+            "auto: noise or sdedit where one of them makes new images, else latents that are mixed; sdedit: an example, or "
             "several mixed place by place, under noise, walked down with fresh noise and without their own patches; noise: the "
             "same from noise alone; patchwork: each place mostly one of several inverted examples; interpolation: between two, "
             "on their shell; gaussian: draws of the prior; perturbation: of an example towards a draw; geometric: draws "

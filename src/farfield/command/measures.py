@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from farfield.command.facts import Spread as Spread
 from farfield.command.result import Result
 from farfield.command.settings import LEFT_OUT
+from farfield.command.shared import SamplerName
 from farfield.core.score import Relation, Score
 
 
@@ -37,18 +38,19 @@ class Certificate(Result):
 
 
 class SearchedLevel(Result):
-    """A noise level that was tried; `study.unseen.bandwidth`."""
+    """A noise level, and what starts there, that was tried; `study.unseen.bandwidth`, `study.unseen.start`."""
 
     sigma: float
-    parents: Annotated[int | None, "of sdedit: how many examples an image is made from"] = None
+    sampler: Annotated[SamplerName | None, "of `auto` and sdedit: how an image starts"] = None
+    parents: Annotated[int | None, "of sdedit and patchworks: how many examples an image is made from"] = None
     discrepancy: Annotated[
         float | None,
-        "squared MMD in the model's features: of candidates from one half of the examples to the other half; of sdedit, of the "
-        "candidates of the lowest level at which they are new to the examples",
+        "squared MMD in the model's features: of candidates from one half of the examples to the other half; of starts, of "
+        "those that are new and of mixed latents, to the examples",
     ] = None
-    error: Annotated[float | None, "a standard error of it; of sdedit"] = None
-    copies: Annotated[float | None, "share of copies among the candidates; of sdedit the largest of the scales'"] = None
-    new: Annotated[bool | None, "of sdedit: whether they copy no more than examples copy one another"] = None
+    error: Annotated[float | None, "a standard error of it; of starts"] = None
+    copies: Annotated[float | None, "share of copies among the candidates; of starts the largest of the scales'"] = None
+    new: Annotated[bool | None, "of starts: whether they copy no more than examples copy one another"] = None
     calls: Annotated[
         int, "images through the network in trying it; a calibration of the search's own counts with the last"
     ] = 0

@@ -51,6 +51,7 @@ Label = Annotated[
 ]
 Sigma = Annotated[float | None, Option("The noise level of the latents.", default="the model's last level")]
 Steps = Annotated[int, Option("How many steps the solver takes each way.", least=1)]
+SamplerName = Literal["auto", "sdedit", "noise", "patchwork", "interpolation", "gaussian", "perturbation", "geometric"]
 SolverKind = Literal["euler", "ddim", "heun", "midpoint", "multistep"]
 SolverName = Annotated[SolverKind, Option("Solve with euler (DDIM), heun, midpoint or multistep.")]
 Levels = Annotated[

@@ -10,10 +10,20 @@ from farfield.command.contribution import NetworkAdds
 from farfield.command.expand import ExpandResult
 from farfield.command.measures import SearchedLevel
 from farfield.core.artifact import read_json
+from farfield.core.interval import Z95
+from farfield.core.score import Score
 from farfield.present import field, gain, gallery, measured, plot, verdict
 from farfield.present.page import Content, Picture, Section, Table, charts
 from farfield.present.sheet import grid
 from farfield.present.words import SETS, count, level, number, share, short
+
+START = {
+    "noise": "noise alone",
+    "sdedit": "examples under noise",
+    "patchwork": "a patchwork of latents",
+    "interpolation": "between two latents",
+}
+"""Starts, in words."""
 
 NEW = {True: "yes", False: "no", None: ""}
 """Whether samples copy no more than examples do, in words."""
@@ -124,18 +134,20 @@ def _search(rows: Sequence[SearchedLevel]) -> list[Section]:
         return []
     chosen = [i for i, row in enumerate(rows) if row.chosen]
     taken = "".join(f" Chosen: σ = {level(rows[i].sigma)}." for i in chosen)
-    if any(row.parents for row in rows):  # walked down, from examples under noise
+    if any(row.sampler for row in rows):
         lead = (
-            "The lower the noise level that an image is walked down from, the more is left of the examples that it starts from. "
-            "Levels were tried upwards, for images that start from one example and for those that start from two, mixed place "
-            "by place, until the samples copied no more of the examples, as wholes, quarters and cells, than one half of the "
-            "examples copies of the other. Where both starts make new images, one example was taken, unless samples of two "
-            "differ less from the examples (squared MMD in the model's features) by more than its 95 % interval. Nothing held "
-            "out was looked at."
+            "Images may start from noise alone, from an example under noise, or from two that are mixed place by place. Each "
+            "was tried, the last two from the lowest level at which the samples copy no more of the examples, as wholes, "
+            "quarters and cells, than one half of the examples copies of the other. Of the starts that are new the first is "
+            "taken, unless a later one comes nearer to the examples (squared MMD in the model's features) by more than the "
+            "95 % interval of the difference. Where none is new, examples' latents are mixed. Nothing held out was looked at."
         )
-        cells = [[level(row.sigma), row.parents, row.copies, NEW[row.new], row.discrepancy] for row in rows]
-        table = Table(["σ", "mixed", "copies, at the scale with most", "new", "discrepancy"], cells, chosen=chosen)
-        return [Section("search", "Where samples start", lead + taken, tables=[table])]
+        cells = [
+            [START.get(row.sampler or "", ""), level(row.sigma), row.parents, row.copies, NEW[row.new], _apart(row)]
+            for row in rows
+        ]
+        columns = ["start", "σ", "mixed", "copies, at the scale with most", "new", "discrepancy"]
+        return [Section("search", "Where samples start", lead + taken, tables=[Table(columns, cells, chosen=chosen)])]
     lead = (
         "The noise level at which latents are sampled decides how much of the examples is kept: too low and new images are "
         "blends or copies, too high and the model's own domain returns."
@@ -145,3 +157,11 @@ def _search(rows: Sequence[SearchedLevel]) -> list[Section]:
     )
     drawn = charts(plot.sigma_search(rows), "columns of the search against sigma")
     return [Section("search", "The search for σ", lead + taken, charts=drawn, tables=[table])]
+
+
+def _apart(row: SearchedLevel) -> Score | None:
+    """The discrepancy of a start, on its interval."""
+    if row.discrepancy is None:
+        return None
+    half = Z95 * (row.error or 0.0)
+    return Score(row.discrepancy, 0, row.discrepancy - half, row.discrepancy + half)

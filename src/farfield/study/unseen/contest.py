@@ -32,7 +32,6 @@ from farfield.study.bench.measure import compare as distances
 from farfield.study.bench.measure import descriptions, newness
 from farfield.study.bench.physical import field_measures
 from farfield.study.bench.run import Inputs, Run
-from farfield.study.unseen.bandwidth import CANDIDATES
 from farfield.study.unseen.control import PARENTS, SAMPLERS, WITHOUT_MODEL, described_by, make, open_foreign
 from farfield.study.unseen.proposal import (
     DESCENTS,
@@ -42,6 +41,7 @@ from farfield.study.unseen.proposal import (
     sampler_calls,
     sampler_calls_each,
 )
+from farfield.study.unseen.start import CANDIDATES
 from farfield.study.unseen.tuned import recipe_of, save_tuned
 from farfield.study.unseen.way import Way, begin
 from farfield.unseen.tuning import tune

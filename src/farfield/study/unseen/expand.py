@@ -27,7 +27,7 @@ from farfield.study.bench.physical import compare, describe_fields, write_fields
 from farfield.study.bench.run import Run
 from farfield.study.bench.units import units_of
 from farfield.study.unseen.ablation import network_adds, without_network
-from farfield.study.unseen.bandwidth import search_level, settle, usual_level
+from farfield.study.unseen.bandwidth import search_level, usual_level
 from farfield.study.unseen.calibration import calibrate, model_gain
 from farfield.study.unseen.proposal import (
     DESCENTS,
@@ -40,6 +40,7 @@ from farfield.study.unseen.proposal import (
     sampler_calls,
     sampler_calls_each,
 )
+from farfield.study.unseen.start import settle
 from farfield.unseen.calibration import CalibratedDenoiser
 from farfield.unseen.inversion import round_trip
 

@@ -11,8 +11,9 @@ from farfield.core.artifact import Images
 from farfield.diffusion.denoiser import Denoiser
 from farfield.study.bench.carrier import Finish
 from farfield.study.bench.run import Run
-from farfield.study.unseen.bandwidth import settle, usual_level
+from farfield.study.unseen.bandwidth import usual_level
 from farfield.study.unseen.calibration import calibrate
+from farfield.study.unseen.start import settle
 
 
 @dataclass(frozen=True)
