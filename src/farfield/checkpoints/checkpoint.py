@@ -50,6 +50,21 @@ Answers = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
+class Coder:
+    r"""An AutoencoderKL's folder, and how its latents became the network's :math:`x_0 = s\,(E - b)`.
+
+    Attributes:
+        scale, shift: s and b, a number for each channel; None where they are those of the folder's configuration.
+        black: the number that is a black pixel to the autoencoder; white is 1.
+    """
+
+    folder: Path
+    scale: tuple[float, ...] | None = None
+    shift: tuple[float, ...] | None = None
+    black: float = -1.0
+
+
+@dataclass(frozen=True)
 class Checkpoint:
     """A model in a foreign file.
 
@@ -62,7 +77,7 @@ class Checkpoint:
         dtype: of most of them, as stored.
         findings: what was read and concluded, and why.
         questions: what is still to be answered.
-        codec: the folder of the autoencoder in whose latents it was trained; None where its images are pictures.
+        codec: the autoencoder in whose latents it was trained; None where its images are pictures.
     """
 
     path: Path
@@ -73,14 +88,14 @@ class Checkpoint:
     dtype: torch.dtype
     findings: tuple[Finding, ...] = ()
     questions: tuple[Question, ...] = ()
-    codec: Path | None = None
+    codec: Coder | None = None
 
     @property
     def image_shape(self) -> tuple[int, ...]:
         """(C, H, W) of its pictures."""
         from farfield.checkpoints.latent import codec_shape
 
-        return self.plan.shape if self.codec is None else codec_shape(self.codec, self.plan.shape)
+        return self.plan.shape if self.codec is None else codec_shape(self.codec.folder, self.plan.shape)
 
     def alone(self) -> nn.Module:
         """`network`, of a model that is no more than this.
@@ -90,8 +105,8 @@ class Checkpoint:
         """
         if self.codec is not None:
             raise FarfieldError(
-                f"{self.path}: a latent model, whose autoencoder ({self.codec}) is no part of a network's folder; give every "
-                "command the file itself"
+                f"{self.path}: a latent model, whose autoencoder ({self.codec.folder}) is no part of a network's folder; give "
+                "every command the file itself"
             )
         return self.network()
 
@@ -133,7 +148,7 @@ class Checkpoint:
         if self.codec is not None:
             from farfield.checkpoints.latent import read_codec
 
-            denoiser.codec = read_codec(self.codec.resolve(), dtype)
+            denoiser.codec = read_codec(self.codec, dtype)
         return denoiser.eval().requires_grad_(False)
 
 

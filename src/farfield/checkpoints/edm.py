@@ -27,10 +27,12 @@ from typing import Any, Final
 import torch
 from torch import Tensor, nn
 
+from farfield.checkpoints import edm2
 from farfield.checkpoints.card import card_of_file
 from farfield.checkpoints.checkpoint import Answers, Checkpoint, Finding, Question
-from farfield.checkpoints.edm_arguments import configuration, preconditioning
+from farfield.checkpoints.edm_arguments import configuration, in_levels, preconditioning
 from farfield.checkpoints.file.stored import Stored, Tree
+from farfield.checkpoints.fitting import agree, bounded, shapes
 from farfield.checkpoints.inquiry import Inquiry
 from farfield.checkpoints.kind import ONE_STEP
 from farfield.checkpoints.native import Blueprint
@@ -80,24 +82,29 @@ def _read(tree: Tree, answers: Answers, part: str | None) -> Checkpoint:
     if chosen not in held:
         raise FarfieldError(f"no network {chosen!r}; it holds {holds}: give one of these names after the @, or none")
     outer = opened(held[chosen], chosen)
+    found = (Finding("part", chosen, "the moving average (ema) comes first"),) if chosen else ()
+    if edm2.recognises(outer):
+        return edm2.read(tree, outer, found, _denoises(tree, answers, whole=edm2.is_whole(outer)))
     args = preconditioning(outer)
     inner = outer.module("model")
     config = configuration(inner, args)
     stored = inner.tensors()
     network, silent = _fitted(config, stored, tree.path.stat().st_size)
-    shapes = _shapes(network)
+    sizes = shapes(network)
     weighty = [stored[name] for name, _ in network.named_parameters() if name not in silent]
 
     def weights() -> dict[str, Tensor]:
-        return {name: torch.zeros(shapes[name]) if name in silent else stored[name].load() for name in shapes}
+        return {name: torch.zeros(sizes[name]) if name in silent else stored[name].load() for name in sizes}
 
     family, levels = _family(outer.title, args)
     side = args["img_resolution"]
     asked = _denoises(tree, answers)
     findings = [
         Finding("class", outer.title, f"named by the file, which holds {holds}"),
-        Finding("part", chosen, "the moving average (ema) comes first") if chosen else None,
-        Finding("network", inner.title, f"named by the file; {_levels(config)}; the source beside it is not looked at"),
+        *found,
+        Finding(
+            "network", inner.title, f"named by the file; {in_levels(config)}; the source beside it is not looked at"
+        ),
         Finding("dropout", config["dropout"], "an argument of the network, for training alone"),
         _if(config["augment_dim"], "augmentation", "numbers it was told in training; zeros here, nothing is moved"),
         _if(
@@ -128,21 +135,25 @@ def _read(tree: Tree, answers: Answers, part: str | None) -> Checkpoint:
     )
 
 
-def _denoises(tree: Tree, answers: Answers) -> Inquiry:
+def _denoises(tree: Tree, answers: Answers, *, whole: bool = True) -> Inquiry:
     """Whether it is a denoiser, where the file does not tell: a generator distilled from one is of the same classes.
 
     EDM's training leaves its loss, its data or its optimizer beside the network; distillations (SiD) leave the generator alone.
+
+    Args:
+        whole: nothing of what its own training makes is missing in it.
 
     Raises:
         UnreadError: it is answered to be a generator.
     """
     known = {"kind": "denoiser"} if card_of_file(tree.path) else {}
     asked = Inquiry(tree.path, answers, known, "so published, by the name of the file")
-    if not _BESIDE & pairs(tree.root).keys():
+    if not whole or not _BESIDE & pairs(tree.root).keys():
         likely = "generator" if _DISTILLED.search(tree.path.name) else "denoiser"
-        question = (
-            "whether it denoises, or makes an image in one step (distilled); the file says nothing of its training"
+        without = (
+            "the file says nothing of its training" if whole else "it is without what EDM2's own training learns beside"
         )
+        question = f"whether it denoises, or makes an image in one step (distilled, a consistency model); {without}"
         kind = asked.settle(Question("kind", question, likely, ("denoiser", "generator")))
         if kind == "generator" and not asked.questions:
             raise UnreadError(tree.path, ONE_STEP)
@@ -153,22 +164,14 @@ def _if(value: Any, what: str, why: str) -> Finding | None:
     return Finding(what, value, why) if value else None
 
 
-def _levels(config: Mapping[str, Any]) -> str:
-    channels = [f"{config['model_channels'] * m}" for m in config["channel_mult"]]
-    return f"{config['num_blocks']} blocks at each level of {', '.join(channels)} channels"
-
-
 def _fitted(config: dict[str, Any], stored: Mapping[str, Stored], size: int) -> tuple[nn.Module, set[str]]:
     """The network without numbers, once it is sure that the file fills it; and the names of the attention that it lacks.
 
     The published ADM has no attention where it is narrower than a head, and ours a single head: with weights of zero it adds
     nothing.
     """
-    if sum(math.prod(tensor.shape) * tensor.dtype.itemsize for tensor in stored.values()) > size:
-        raise FarfieldError("its tensors are larger than the file; it is damaged, or made to harm")
     blocks = len(config["channel_mult"]) * (2 * config["num_blocks"] + 1)
-    if 10 * blocks > len(stored):  # each has at least so many
-        raise FarfieldError(f"{len(stored)} tensors; expected more in {_levels(config)}")
+    bounded(stored, size, 10 * blocks, in_levels(config))  # each has at least so many
     with torch.device("meta"):
         network = from_config(config)
     silent: set[str] = set()
@@ -176,19 +179,8 @@ def _fitted(config: dict[str, Any], stored: Mapping[str, Stored], size: int) -> 
         if isinstance(block, Block) and block.heads and len(block.norm2.weight) < block.style.head:
             parts = {f"{name}.{part}" for part in block.state_dict() if part.startswith(("norm2.", "qkv.", "proj."))}
             silent |= set() if parts & stored.keys() else parts
-    want = {name: shape for name, shape in _shapes(network).items() if name not in silent}
-    have = {name: tensor.shape for name, tensor in stored.items()}
-    if wrong := sorted(name for name in want.keys() | have.keys() if want.get(name) != have.get(name)):
-        first = wrong[0]
-        raise FarfieldError(
-            f"{len(wrong)} of its tensors are not those of the network that it says it is: {first[:80]} is "
-            f"{have.get(first, 'missing')}, expected {want.get(first, 'none of that name')}"
-        )
+    agree({name: shape for name, shape in shapes(network).items() if name not in silent}, stored)
     return network, silent
-
-
-def _shapes(network: nn.Module) -> dict[str, tuple[int, ...]]:
-    return {name: tuple(value.shape) for name, value in network.state_dict().items()}
 
 
 def _family(title: str, args: Mapping[str, Any]) -> tuple[Family, dict[str, Any]]:

@@ -35,12 +35,18 @@ _WHOLE: Final = {
     "model_channels": (4, 8192),
     "channel_mult_emb": (1, 64),
     "channel_mult_noise": (1, 64),
+    "channels_per_head": (1, 8192),
     "num_blocks": (1, 16),
     "M": (2, 100_000),
 }
 _REAL: Final = {
     "dropout": (0, 1),
     "label_dropout": (0, 1),
+    "label_balance": (0, 1),
+    "concat_balance": (0, 1),
+    "res_balance": (0, 1),
+    "attn_balance": (0, 1),
+    "clip_act": (1e-3, 1e6),
     "sigma_min": (0, 1e6),
     "sigma_max": (0, math.inf),
     "sigma_data": (1e-6, 1e6),
@@ -63,9 +69,9 @@ def preconditioning(outer: Module) -> dict[str, Any]:
         raise FarfieldError(f"found class {outer.title}, expected one of {', '.join(_OWN)}")
     usual = {**_SHARED, **_OWN[outer.title]}
     given = outer.arguments([*usual, "model_type"])
-    _refuse_others(outer.title, given.keys() - {*usual, "model_type", *_INNER["SongUNet"], *_INNER["DhariwalUNet"]})
+    refuse_others(outer.title, given.keys() - {*usual, "model_type", *_INNER["SongUNet"], *_INNER["DhariwalUNet"]})
     args = {name: outer.state.get(name, given.get(name, value)) for name, value in usual.items()}
-    return {**{k: _checked(k, v) for k, v in args.items() if k != "use_fp16"}, "use_fp16": args["use_fp16"] is True}
+    return {**{k: checked(k, v) for k, v in args.items() if k != "use_fp16"}, "use_fp16": args["use_fp16"] is True}
 
 
 def configuration(inner: Module, args: Mapping[str, Any]) -> dict[str, Any]:
@@ -81,9 +87,9 @@ def configuration(inner: Module, args: Mapping[str, Any]) -> dict[str, Any]:
         raise FarfieldError(f"found a network of class {inner.title}, expected {' or '.join(_NETWORKS)}")
     names, made = _INNER[inner.title], _NETWORKS[inner.title]
     given = inner.arguments(names)
-    _refuse_others(inner.title, given.keys() - set(names))
+    refuse_others(inner.title, given.keys() - set(names))
     usual = {name: p.default for name, p in signature(made).parameters.items()}
-    config = {name: _checked(name, given.get(name, usual[name])) for name in names}
+    config = {name: checked(name, given.get(name, usual[name])) for name in names}
     channels = args["img_channels"]
     want = [args["img_resolution"], channels, 2 * channels if "C_1" in args else channels, args["label_dim"]]
     if (have := [config[name] for name in names[:4]]) != want:
@@ -96,14 +102,15 @@ def configuration(inner: Module, args: Mapping[str, Any]) -> dict[str, Any]:
     return {"kind": kind, **config}
 
 
-def _refuse_others(title: str, strange: set[str]) -> None:
+def refuse_others(title: str, strange: set[str]) -> None:
+    """Refuse arguments that a class does not take."""
     if strange:
         listed = ", ".join(name[:40] for name in sorted(strange)[:5])
-        raise FarfieldError(f"{title} was made with {listed}, which EDM's class of that name does not take")
+        raise FarfieldError(f"{title} was made with {listed}, which the published class of that name does not take")
 
 
-def _checked(name: str, value: Any) -> Any:
-    """An argument as JSON can hold it: what is neither a number nor a list is a name."""
+def checked(name: str, value: Any) -> Any:
+    """An argument as JSON can hold it, of whichever class: what is neither a number nor a list is a name."""
     if name in _WHOLE:
         return _number(name, value, *_WHOLE[name], whole=True)
     if name in _REAL:
@@ -140,3 +147,9 @@ def _said(value: Any) -> str:
     return (
         repr(value)[:60] if isinstance(value, str | int | float | None) else f"a value of type {type(value).__name__}"
     )
+
+
+def in_levels(config: Mapping[str, Any]) -> str:
+    """Blocks and channels of a network, in words."""
+    channels = [f"{config['model_channels'] * m}" for m in config["channel_mult"]]
+    return f"{config['num_blocks']} blocks at each level of {', '.join(channels)} channels"

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from farfield.checkpoints.assembly import first_line
-from farfield.checkpoints.file.stored import State
+from farfield.checkpoints.file.stored import State, Stored
 from farfield.core.error import FarfieldError
 from farfield.networks.build import from_config
 
@@ -61,3 +63,40 @@ def counted(state: State) -> tuple[int, torch.dtype]:
     for tensor in state.values():
         counts[tensor.dtype] += math.prod(tensor.shape)
     return counts.total(), counts.most_common(1)[0][0]
+
+
+def bounded(stored: Mapping[str, Stored], size: int, least: int, said: str) -> None:
+    """See that tensors can be those of a network that a file says it is, before it is laid out.
+
+    Args:
+        size: of the file in bytes.
+        least: so many tensors such a network has at least.
+        said: of the network, for messages.
+
+    Raises:
+        FarfieldError: they are larger than the file, or fewer.
+    """
+    if sum(math.prod(tensor.shape) * tensor.dtype.itemsize for tensor in stored.values()) > size:
+        raise FarfieldError("its tensors are larger than the file; it is damaged, or made to harm")
+    if least > len(stored):
+        raise FarfieldError(f"{len(stored)} tensors; expected more in {said}")
+
+
+def shapes(network: nn.Module) -> dict[str, tuple[int, ...]]:
+    """Of all that a network's state dict holds."""
+    return {name: tuple(value.shape) for name, value in network.state_dict().items()}
+
+
+def agree(want: Mapping[str, tuple[int, ...]], stored: Mapping[str, Stored]) -> None:
+    """See that tensors are those of a network that a file says it is.
+
+    Raises:
+        FarfieldError: one is missing, of another shape, or of no network such as this.
+    """
+    have = {name: tensor.shape for name, tensor in stored.items()}
+    if wrong := sorted(name for name in want.keys() | have.keys() if want.get(name) != have.get(name)):
+        first = wrong[0]
+        raise FarfieldError(
+            f"{len(wrong)} of its tensors are not those of the network that it says it is: {first[:80]} is "
+            f"{have.get(first, 'missing')}, expected {want.get(first, 'none of that name')}"
+        )

@@ -55,7 +55,7 @@ CONSISTENCY: Final = Kind(
     "a consistency model, or a network in the format of that release",
     (r"(.*\.)?time_embed\.0\.weight", (r"(.*\.)?(input|middle|output)_blocks?\..*qkv\.weight", 4)),
     "a consistency model answers with the end of a path and not with the mean; " + IMAGES,
-    title=r"(ECM|ICT|SCM|CTM|CM|CT|Consistency)Precond\w*",
+    title=r"(ECM|ECT|ICT|SCM|CTM|CM|CT|CD|Consistency)(Precond|Loss)\w*",
 )
 ONE_STEP: Final = Kind(
     "a one-step generator (SiD, DMD, Diff-Instruct), which makes images of noise and denoises nothing",
@@ -70,7 +70,6 @@ _VIDEO: Final = "a transformer of videos"
 OBJECTS: Final = (
     Kind(GAN, title=r"Generator|SynthesisNetwork|MappingNetwork|Discriminator|ProjectedDiscriminator"),
     CONSISTENCY,
-    Kind("a network of EDM2 (arXiv 2312.02696)", title=r"Precond"),
     ONE_STEP,
 )
 """Kinds of pickles of persistent objects (`checkpoints.persistent`)."""
@@ -133,6 +132,7 @@ OTHERS: Final = (
     Kind(
         "a network of EDM2 (arXiv 2312.02696), without its preconditioning",
         (r"(.*\.)?emb_fourier\.freqs", r"(.*\.)?enc\.\d+x\d+_conv\.weight"),
+        "give the pickle that its training wrote, network-snapshot-….pkl",
     ),
     Kind(
         "a network of EDM without its preconditioning, as one-step generators (DMD) are kept too",

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from farfield.checkpoints import stable_parts, text_to_image
 from farfield.checkpoints.assembly import check_runs
+from farfield.checkpoints.checkpoint import Coder
 from farfield.checkpoints.hub import download, read_config, stored_weights
 from farfield.checkpoints.native import Blueprint
 from farfield.checkpoints.recognised import refuse_title
@@ -158,9 +159,13 @@ def _codec(folder: Path, part: str, title: str, dtype: torch.dtype) -> Codec:
     )
 
 
-def read_codec(folder: Path, dtype: torch.dtype = torch.float32) -> Codec:
+def read_codec(coder: Coder, dtype: torch.dtype = torch.float32) -> Codec:
     """The codec of an AutoencoderKL's folder, for a network that was trained in its latents and is kept elsewhere."""
-    return _codec(folder.parent, folder.name, "AutoencoderKL", dtype)
+    folder = coder.folder.resolve()
+    own = _codec(folder.parent, folder.name, "AutoencoderKL", dtype)
+    if coder.scale is None or coder.shift is None:
+        return own
+    return Codec(own.autoencoder, own.channels, own.factor, coder.scale, coder.shift, coder.black)
 
 
 def codec_shape(folder: Path, shape: tuple[int, ...]) -> tuple[int, ...]:

@@ -4,8 +4,8 @@ Latent diffusion (arXiv 2112.10752) is diffusion of
 
 .. math:: x_0 = s\,(E(\text{picture}) - b), \qquad \text{picture} = D(x_0 / s + b)
 
-with a scale s that gives :math:`x_0` about unit variance, and a shift b, mostly 0. Both ways are deterministic, as inversion
-needs:
+with a scale s that gives :math:`x_0` about unit variance, and a shift b, mostly 0; either may differ from channel to channel.
+Both ways are deterministic, as inversion needs:
 
 - of an encoder with a Gaussian posterior (AutoencoderKL) E is the posterior's mean, no draw from it;
 - of a quantising one (VQModel) E is what the encoder says before it is quantised, for that is what the diffusion was trained
@@ -17,6 +17,7 @@ No autoencoder returns a picture exactly, and no inversion can return it better 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, final
 
 import torch
@@ -40,13 +41,22 @@ class Codec(nn.Module):
         autoencoder: frozen.
         channels: C, of pictures.
         factor: f, by which both sides shrink.
-        scale, shift: s and b above.
+        scale, shift: s and b above, one number or one for each channel of the latents.
+        black: the number that is a black pixel to the autoencoder, mostly -1; white is 1.
     """
 
-    def __init__(self, autoencoder: nn.Module, channels: int, factor: int, scale: float, shift: float = 0.0):
+    def __init__(
+        self,
+        autoencoder: nn.Module,
+        channels: int,
+        factor: int,
+        scale: float | Sequence[float],
+        shift: float | Sequence[float] = 0.0,
+        black: float = -1.0,
+    ):
         super().__init__()
         self.autoencoder: Any = autoencoder
-        self.channels, self.factor, self.scale, self.shift = channels, factor, scale, shift
+        self.channels, self.factor, self.scale, self.shift, self.black = channels, factor, scale, shift, black
 
     def image_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         """``(C, H, W)`` of the pictures whose latents have this shape."""
@@ -64,12 +74,15 @@ class Codec(nn.Module):
                 f"pictures of shape {tuple(images.shape[1:])}: this model's autoencoder takes {self.channels} channels and "
                 f"sides that are multiples of {f}"
             )
-        return self.scale * (self._through(self._encoded, images, images.shape[2] * images.shape[3]) - self.shift)
+        seen = images if self.black == -1 else self.black + (1 - self.black) * (images + 1) / 2
+        latents = self._through(self._encoded, seen, images.shape[2] * images.shape[3])
+        return _each(self.scale, latents) * (latents - _each(self.shift, latents))
 
     def decode(self, latents: Tensor) -> Tensor:
         """Pictures of latents; never clipped."""
         pixels = latents.shape[2] * latents.shape[3] * self.factor**2
-        return self._through(self._decoded, latents / self.scale + self.shift, pixels)
+        made = self._through(self._decoded, latents / _each(self.scale, latents) + _each(self.shift, latents), pixels)
+        return made if self.black == -1 else 2 * (made - self.black) / (1 - self.black) - 1
 
     def _encoded(self, images: Tensor) -> Tensor:
         encoded = self.autoencoder.encode(images)
@@ -86,3 +99,8 @@ class Codec(nn.Module):
         for part in values.split(max(1, PIXELS // pixels)):
             answers += rows.parts(len(part), lambda some, x=part: step(x[some].to(own)).to(values))  # type: ignore[misc]
         return torch.cat(answers)
+
+
+def _each(numbers: float | Sequence[float], latents: Tensor) -> Tensor | float:
+    """One number, or one for each channel, to go with ``[B, C, H, W]``."""
+    return numbers if isinstance(numbers, int | float) else latents.new_tensor(numbers)[:, None, None]

@@ -94,11 +94,16 @@ class Conv2d(nn.Module):
         return self._resized(x, 0) if self.filter_last else x
 
     def _resized(self, x: Tensor, padding: int) -> Tensor:
-        channels = x.shape[1]
-        kernel = self.resample_filter.expand(channels, -1, -1, -1)
-        if self.resample == "down":
-            return functional.conv2d(x, kernel, stride=2, padding=padding, groups=channels)
-        return functional.conv_transpose2d(x, 4 * kernel, stride=2, padding=padding, groups=channels)
+        return x if self.resample is None else resized(x, self.resample_filter, self.resample, padding)
+
+
+def resized(x: Tensor, kernel: Tensor, way: Resample, padding: int) -> Tensor:
+    """Half or twice the size, each channel under a low-pass filter ``[1, 1, K, K]`` whose sum is 1."""
+    channels = x.shape[1]
+    kernel = kernel.expand(channels, -1, -1, -1)
+    if way == "down":
+        return functional.conv2d(x, kernel, stride=2, padding=padding, groups=channels)
+    return functional.conv_transpose2d(x, 4 * kernel, stride=2, padding=padding, groups=channels)
 
 
 class GroupNorm(nn.Module):

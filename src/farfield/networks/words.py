@@ -15,6 +15,7 @@ _NAMES: Final = {
     "lucid": "U-Net (denoising-diffusion-pytorch's)",
     "dit": "DiT",
     "uvit": "U-ViT",
+    "edm2": "EDM2's U-Net",
     "mixer": "MLP-Mixer",
 }
 
