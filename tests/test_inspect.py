@@ -57,7 +57,9 @@ class Exact(nn.Module):
             )
             low = t.floor().long().clamp(max=len(logs) - 2)
             return (logs[low] + (t - low) * (logs[low + 1] - logs[low])).exp()
-        return (4 * time.double()).exp() if isinstance(self.schedule, ContinuousSchedule) else 2 * time.double().exp()
+        if isinstance(self.schedule, ContinuousSchedule):
+            return (4 * time.double() / self.schedule.scale).exp().clamp(1e-4, 1e4)
+        return 2 * time.double().exp()
 
     def forward(self, seen, time):
         s = self.sigma(time)[:, None, None, None]
@@ -162,9 +164,24 @@ def test_a_wrong_preconditioning_is_flagged_by_name(exact, kind):
     network = built(kind, model, x0).network
     as_edm = NetworkDenoiser(network, ContinuousSchedule(), SHAPE, "edm")
     found = tried(as_edm if kind != "edm" else NetworkDenoiser(network, LINEAR, SHAPE), x0)
-    named = {"epsilon": {"preconditioning": "vp", "schedule": "linear", "prediction": "epsilon"}}
-    named |= {"edm": {"preconditioning": "edm", "sigma_data": "0.5"}, "ve": {"preconditioning": "ve"}}
+    named = {"epsilon": {"schedule": "linear", "prediction": "epsilon"}, "ve": {"prediction": "ve"}}
+    named |= {"edm": {"prediction": "edm", "sigma_data": "0.5", "time_scale": "1"}}
     assert found.verdict == "misread" and found.better.changes == named[kind]
+
+
+def test_what_a_network_of_edms_is_told_is_flagged(exact):
+    """A network made for time steps (the consistency release's) is told 1000 ln(sigma)/4; both ways, and from a discrete model."""
+    model, x0 = exact
+    told = ContinuousSchedule(scale=1000)
+    network = Exact(model, told, edm, lambda s: (s**2 + 0.25).sqrt())
+    right = NetworkDenoiser(network, told, SHAPE, "edm")
+    assert tried(right, x0).verdict == "understood"
+    taken = NetworkDenoiser(network, ContinuousSchedule(), SHAPE, "edm")
+    assert tried(taken, x0).better.changes == {"time_scale": "1000"}
+    taken = NetworkDenoiser(network, LINEAR, SHAPE)
+    assert tried(taken, x0).better.changes == {"prediction": "edm", "sigma_data": "0.5", "time_scale": "1000"}
+    taken = NetworkDenoiser(built("edm", model, x0).network, told, SHAPE, "edm")
+    assert tried(taken, x0).better.changes == {"time_scale": "1"}
 
 
 def test_images_that_were_trained_on_in_other_units_are_flagged(exact):
@@ -268,10 +285,9 @@ def test_readings_that_ask_the_same_share_the_answer(exact):
 
     denoiser = NetworkDenoiser(Counted(model, LINEAR, epsilon), LINEAR, SHAPE)
     examine([Readings.of(denoiser)], x0[:4], levels(LINEAR, 2))
-    inputs = (
-        1 + 1 + 4 + 2 + 1 + 5
-    )  # as read, [0, 1], other schedules (each with every prediction), EDM with two sigma_data, VE, flows
-    assert len(calls) == 2 * inputs and len(readings(denoiser)) == 3 * 6 + 3 + 5
+    # as read, [0, 1], other schedules (each with every prediction), EDM with two sigma_data and two time scales, VE, flows
+    inputs = 1 + 1 + 4 + 4 + 1 + 5
+    assert len(calls) == 2 * inputs and len(readings(denoiser)) == 3 * 6 + 5 + 5
 
 
 def test_the_best_multiple_itself_has_the_ratio_one(exact):

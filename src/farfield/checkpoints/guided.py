@@ -15,7 +15,7 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
-from farfield.checkpoints import flow
+from farfield.checkpoints import flow, teacher
 from farfield.checkpoints.average import choose
 from farfield.checkpoints.checkpoint import Answers, Checkpoint, Finding, Question
 from farfield.checkpoints.file.stored import Tree
@@ -38,6 +38,7 @@ ANSWERS: Final = (
     "order",
     "prediction",
     *flow.ANSWERS,
+    *(name for name in teacher.ANSWERS if name not in flow.ANSWERS),
 )
 """All that can be answered; ``heads_upsample`` is asked for together with ``heads``."""
 
@@ -71,6 +72,7 @@ def read(tree: Tree, answers: Answers, part: str | None) -> Checkpoint:
     """
     path = tree.path
     state, _, place = choose(tree, FIRST, part)
+    state, squared = teacher.plain(state), teacher.is_squared(state)
     built = read_architecture(state, path)
     counts = Counter[torch.dtype]()
     for tensor in state.values():
@@ -82,6 +84,11 @@ def read(tree: Tree, answers: Answers, part: str | None) -> Checkpoint:
     asked.refuse_others(ANSWERS)
     if code is not None:
         asked.learn(flow.TOWARD_DATA, code.why)
+    if squared:
+        if (twin := alike(parameters)) and twin[1].answers.get("kind"):
+            shared = {k: v for k, v in twin[1].answers.items() if k != "kind"}
+            asked.learn(shared, f"the format and all shapes are those of {twin[0]}")
+        teacher.settle_kind(asked, path, state)
     likely = _likely(built, path, parameters, code)
     size, scheduler = _size(built, asked, likely), _scheduler(built, asked, likely, card is not None)
     heads, head_channels = _heads(built, asked, likely)
@@ -243,6 +250,8 @@ def _scheduler(built: Architecture, asked: Inquiry, likely: dict[str, tuple[Any,
     prediction = _prediction(built, asked, likely, carded)
     if prediction == flow.FLOW:
         return flow.asked(asked)
+    if prediction == teacher.EDM:
+        return teacher.levels(asked)
     schedule = asked.settle(_question("schedule", likely, ("linear", "cosine")))
     steps = asked.settle(_question("steps", likely))
     low, high = _STEPS
@@ -263,12 +272,12 @@ def _scheduler(built: Architecture, asked: Inquiry, likely: dict[str, tuple[Any,
 
 
 def _prediction(built: Architecture, asked: Inquiry, likely: dict[str, tuple[Any, str]], carded: bool) -> str:
-    """What the network answers: asked for, unless it is known; no flow has a learned variance."""
+    """What the network answers: asked for, unless it is known; no flow, and nothing of EDM's, has a learned variance."""
     if "prediction" not in asked.answers and "prediction" not in asked.known and (carded or built.learned_variance):
         why = "what the original code trains" + (", with the learned variance" if built.learned_variance else "")
         asked.findings.append(Finding("prediction", "epsilon", f"{why}; not said in the file"))
         return "epsilon"
-    prediction: str = asked.settle(_question("prediction", likely, (*_PREDICTIONS, flow.FLOW)))
+    prediction: str = asked.settle(_question("prediction", likely, (*_PREDICTIONS, flow.FLOW, teacher.EDM)))
     return prediction
 
 

@@ -1,7 +1,7 @@
 """The flags of published files of guided-diffusion's format, as their authors' instructions give them.
 
-Sources: the READMEs of openai/guided-diffusion, openai/improved-diffusion, jychoi118/P2-weighting and torchcfm
-(atong01/conditional-flow-matching, whose networks are flows), and for ``ffhq_10m.pt``
+Sources: the READMEs of openai/guided-diffusion, openai/improved-diffusion, jychoi118/P2-weighting, torchcfm
+(atong01/conditional-flow-matching, whose networks are flows) and openai/consistency_models (`teacher`), and for ``ffhq_10m.pt``
 and ``afhq_dog_4m.pt`` (jychoi118/ilvr_adm) also the settings that DiffusionCLIP runs them with.
 """
 
@@ -39,6 +39,7 @@ def _improved(size: int, rescale: bool) -> dict[str, Any]:
 _P2 = Published(93_563_910, _adm(256))
 _LSUN = Published(552_814_086, _adm(256))
 _TORCHCFM = Published(35_746_307, {"size": 32, "order": "legacy", "head_channels": 64, **TOWARD_DATA})
+_TEACHER = Published(526_304_771, {"size": 256, "head_channels": 64, "kind": "denoiser"})
 _IMPROVED_LSUN = Published(113_676_678, _adm(256, heads=1))
 
 PUBLISHED: Mapping[str, Published] = {
@@ -66,6 +67,9 @@ PUBLISHED: Mapping[str, Published] = {
     "metface_p2.pt": _P2,
     "ffhq_10m.pt": _P2,
     "afhq_dog_4m.pt": _P2,
+    "edm_imagenet64_ema.pt": Published(295_899_267, {"size": 64, "head_channels": 64, "kind": "denoiser"}),
+    "edm_bedroom256_ema.pt": _TEACHER,
+    "edm_cat256_ema.pt": _TEACHER,
     "cfm_cifar10_weights_step_400000.pt": _TORCHCFM,
     "otcfm_cifar10_weights_step_400000.pt": _TORCHCFM,
     "fm_cifar10_weights_step_400000.pt": _TORCHCFM,

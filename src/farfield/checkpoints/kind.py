@@ -52,9 +52,9 @@ NAMELESS: Final = Kind(
     "give the file that holds the network beside it, or the folder unet_ema",
 )
 CONSISTENCY: Final = Kind(
-    "a consistency model, or a network in the format of that release",
-    (r"(.*\.)?time_embed\.0\.weight", (r"(.*\.)?(input|middle|output)_blocks?\..*qkv\.weight", 4)),
-    "a consistency model answers with the end of a path and not with the mean; " + IMAGES,
+    "a consistency model, which answers with the end of a path and not with the mean",
+    (),
+    "give the diffusion model that it was distilled from; or " + IMAGES,
     title=r"(ECM|ECT|ICT|SCM|CTM|CM|CT|CD|Consistency)(Precond|Loss)\w*",
 )
 ONE_STEP: Final = Kind(
@@ -89,7 +89,6 @@ KINDS: Final = (
         (r"first_stage_model\..*|model\.diffusion_model\..*|cond(itioner\.embedders|_stage_model)\..*",),
         "convert it to a diffusers folder with diffusers' own script, and give that",
     ),
-    CONSISTENCY,
     Kind("a network of k-diffusion", (r"(.*\.)?inner_model\..*", r"(.*\.)?(timestep_embed|mapping)\..*")),
 )
 """Kinds of state dicts that hold, or look like, networks that are read."""

@@ -9,7 +9,8 @@ scheduler                           levels, and how the network is told         
 discrete ones (`DISCRETE`)          those of the betas, as the time step (times our own      ``epsilon``, ``sample``,
                                     ``timestep_scale``, where a configuration has that)      ``v_prediction``
 EulerDiscrete, continuous, v        every one from sigma_min to sigma_max, as ln(sigma) / 4  ``v_prediction``
-EDMEuler, EDMDPMSolverMultistep     every one, preconditioned (arXiv 2206.00364, table 1)    EDM's F, or its negative
+EDMEuler, EDMDPMSolverMultistep     every one, preconditioned (arXiv 2206.00364, table 1),   EDM's F, or its negative
+                                    as ln(sigma) / 4 (times our own ``timestep_scale``)
 ScoreSdeVe                          every one, as itself, of images in [0, 1]                the score
 FlowMatchEuler, FlowMatchHeun       every one between the first and the last but one of      the velocity, toward the
                                     their times t, as t times their number (`flow`)          noise or the data
@@ -148,7 +149,8 @@ def _edm(
             "v_prediction, and a positive sigma_data"
         )
     network = Opposite(_unet(network, name)) if prediction == "v" else network
-    return NetworkDenoiser(network, ContinuousSchedule(low, high), shape, "edm", label, data)
+    schedule = ContinuousSchedule(low, high, scale=float(config.get("timestep_scale", 1.0)))
+    return NetworkDenoiser(network, schedule, shape, "edm", label, data)
 
 
 def _unet(network: nn.Module, name: str) -> nn.Module:

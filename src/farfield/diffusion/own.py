@@ -36,7 +36,7 @@ BETAS: Final[dict[str, Callable[[], Tensor]]] = {
 }
 """The field's schedules of 1000 steps, by name."""
 
-CONTINUOUS: Final[dict[str, type[Bounded]]] = {"edm": ContinuousSchedule, "ve": VESchedule}
+CONTINUOUS: Final[dict[str, Callable[..., Bounded]]] = {"edm": ContinuousSchedule, "ve": VESchedule}
 """Predictions whose networks know every level between two, which may be given; a flow's path has its own."""
 
 LEAST: Final = 1.0
@@ -72,7 +72,7 @@ def own_denoiser(
         sigma_data: of ``edm``.
         images: the numbers that are black and white to the module, (-1, 1) or (0, 1).
         direction, time_scale, path: of ``flow``, as `FlowSchedule` has them: whether the time 1 is the noise or the data, what
-            the module is told at it, and ``straight`` or ``curved``.
+            the module is told at it, and ``straight`` or ``curved``. Of ``edm`` too, what ln(sigma)/4 is told times.
         time: makes of t what the module takes, such as ``lambda t: (t + 1) / 1000``.
 
     Raises:
@@ -89,7 +89,8 @@ def own_denoiser(
         raise FarfieldError(f"shape {size}: channels stand first; expected {(size[2], size[0], size[1])}")
     if len(size) != 3 or min(size) < 1:
         raise FarfieldError(f"shape {size}: expected (channels, height, width) of the module's images")
-    if (direction, time_scale, path) != ("noise", 1.0, "straight") and prediction != "flow":
+    told = 1.0 if prediction == "edm" else time_scale
+    if (direction, told, path) != ("noise", 1.0, "straight") and prediction != "flow":
         raise FarfieldError(
             f"prediction {prediction!r}: direction=, time_scale= and path= are of 'flow'; leave them out"
         )
@@ -111,6 +112,9 @@ def own_schedule(
 ) -> Schedule:
     """The levels that exactly one of the three says.
 
+    Args:
+        flow: of a flow the levels themselves; of EDM's it has the scale of the time.
+
     Raises:
         FarfieldError: none or several of them, or numbers that are no such levels.
     """
@@ -127,13 +131,14 @@ def own_schedule(
             raise FarfieldError(
                 f"{named[0]}: expected sigmas=(lowest, highest) with prediction {prediction!r}, or nothing"
             )
+        told = {"scale": flow.scale} if prediction == "edm" and flow is not None else {}
         if sigmas is None:
-            return CONTINUOUS[prediction]()
+            return CONTINUOUS[prediction](**told)
         if len(ends := _numbers(sigmas, "sigmas")) != 2:
             raise FarfieldError(
                 f"sigmas: {len(ends)} numbers; expected the lowest and the highest level of {prediction!r}"
             )
-        return CONTINUOUS[prediction](*sorted(ends.tolist()))
+        return CONTINUOUS[prediction](*sorted(ends.tolist()), **told)
     if len(named) != 1:
         raise FarfieldError(
             f"{' and '.join(named) or 'no levels'}: expected one of betas=, alphas_cumprod= and sigmas=, a number for each "
@@ -251,8 +256,6 @@ def own_remedy(changes: Mapping[str, str], now: int | None = None) -> str:
         elif what == "schedule":
             steps = int(changes.get("steps", now or 1000))
             said.append(f'betas="{value}"' if steps == 1000 else f"the betas of a {value} schedule of {steps} steps")
-        elif what == "preconditioning":
-            said += [] if "prediction" in changes else [f'prediction="{"epsilon" if value == "vp" else value}"']
         elif what == "mean":
             said.append("a module that answers the second half of its channels")
         elif what != "steps":

@@ -6,8 +6,9 @@ they can be compared (`diffusion.sanity`). Those that ask the network the same q
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import Final, get_args
 
 import torch
@@ -32,7 +33,7 @@ STEPS: Final = (1000, 4000)
 """How many time steps the field's published networks were trained at."""
 SIGMA_DATA: Final = (0.5, 1.0)
 TIME_SCALES: Final = (1.0, 1000.0)
-"""What flows are told at their time 1."""
+"""What flows are told at their time 1, and EDM's networks of ln(sigma)/4 = 1."""
 
 
 @dataclass(frozen=True)
@@ -135,14 +136,26 @@ def readings(denoiser: NetworkDenoiser | Rescaled, doubled: bool = False) -> lis
     if doubled:
         every.append(reading({"mean": "second half of the channels"}, network=SecondHalf(network)))
     for named, schedule in schedules(denoiser.schedule):
-        every += vp(named if preserving or now == "flow" else {"preconditioning": "vp", **named}, schedule)
+        every += vp(named, schedule)
     every += [reading(named, flow, "flow") for named, flow in flows(denoiser.schedule)]
-    edm, continuous = ({}, denoiser.schedule) if now == "edm" else ({"preconditioning": "edm"}, ContinuousSchedule())
-    for data in (d for d in SIGMA_DATA if now != "edm" or d != denoiser.sigma_data):
-        every.append(reading({**edm, "sigma_data": f"{data:g}"}, continuous, "edm", data))
+    every += [reading(named, schedule, "edm", data) for named, schedule, data in _edm(denoiser)]
     if now != "ve":
-        every.append(reading({"preconditioning": "ve"}, VESchedule(), "ve"))
+        every.append(reading({"prediction": "ve"}, VESchedule(), "ve"))
     return every
+
+
+def _edm(now: NetworkDenoiser) -> Iterator[tuple[dict[str, str], ContinuousSchedule, float]]:
+    """The ways to read a network as EDM's that are not the present one: what they are called, levels, deviation of the data."""
+    own = now.schedule
+    if now.prediction != "edm" or not isinstance(own, ContinuousSchedule):
+        for data, scale in product(SIGMA_DATA, TIME_SCALES):
+            named = {"prediction": "edm", "sigma_data": f"{data:g}", "time_scale": f"{scale:g}"}
+            yield named, ContinuousSchedule(scale=scale), data
+        return
+    for data in (d for d in SIGMA_DATA if d != now.sigma_data):
+        yield {"sigma_data": f"{data:g}"}, own, data
+    for scale in (s for s in TIME_SCALES if s != own.scale):
+        yield {"time_scale": f"{scale:g}"}, ContinuousSchedule(*own.bounds, scale=scale), now.sigma_data
 
 
 def schedules(now: Schedule) -> list[tuple[dict[str, str], DiscreteSchedule]]:

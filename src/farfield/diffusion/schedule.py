@@ -101,14 +101,19 @@ class Bounded(Schedule, ABC):
 
 
 class ContinuousSchedule(Bounded):
-    """Told to the network as ``log(sigma) / 4`` (EDM, arXiv 2206.00364, table 1)."""
+    """Told to the network as ``log(sigma) / 4`` (EDM, arXiv 2206.00364, table 1), or that times a ``scale``.
 
-    def __init__(self, sigma_min: float = 0.002, sigma_max: float = 80.0, rho: float = 7.0):
+    Networks that were made for time steps are told it times 1000 (arXiv 2303.01469).
+    """
+
+    def __init__(self, sigma_min: float = 0.002, sigma_max: float = 80.0, rho: float = 7.0, scale: float = 1.0):
         _check_range(1, sigma_min, sigma_max)
-        self.bounds, self.rho = (sigma_min, sigma_max), rho
+        if not 0 < scale < math.inf:
+            raise FarfieldError(f"ln(sigma)/4 told times {scale:g}: expected a positive number")
+        self.bounds, self.rho, self.scale = (sigma_min, sigma_max), rho, scale
 
     def time(self, sigma: Tensor) -> Tensor:
-        return sigma.to(state_dtype(sigma.device)).log() / 4
+        return sigma.to(state_dtype(sigma.device)).log() / 4 * self.scale
 
 
 class VESchedule(Bounded):

@@ -45,6 +45,8 @@ ALTERNATIVES: Final[dict[str, tuple[Any, ...]]] = {
     "heads_upsample": (1, 2, 4, 8),
 }
 """Answers of which each gives another network of the same weights."""
+_CLASSES: Final = {"edm": "EDMEulerScheduler", "ve": "ScoreSdeVeScheduler"}
+"""What diffusers calls the schedulers of these predictions."""
 
 
 @dataclass(frozen=True)
@@ -276,7 +278,11 @@ def _configured(changes: Mapping[str, str], prediction: str) -> Iterator[str]:
         config = flow.configuration(changes["direction"], float(changes["time_scale"]), changes.get("path", "straight"))
         yield from (f"{k} {str(v).lower() if isinstance(v, bool) else v}" for k, v in config.items())
         return
-    if prediction == flow.FLOW and "prediction" in changes:
+    now = prediction.partition(",")[0]
+    then = changes.get("prediction", now)
+    if then in _CLASSES and then != now:
+        yield f"_class_name {_CLASSES[then]}"
+    elif now in (flow.FLOW, *_CLASSES) and then != now:
         yield "_class_name DDPMScheduler"
     named = {"v": "v_prediction", "cosine": "squaredcos_cap_v2"}
     keys = {"prediction": "prediction_type", "schedule": "beta_schedule", "steps": "num_train_timesteps"}
@@ -284,6 +290,6 @@ def _configured(changes: Mapping[str, str], prediction: str) -> Iterator[str]:
         if what == "direction":
             yield f"invert_sigmas {str(value == 'data').lower()}"
         elif what == "time_scale":
-            yield f"timestep_scale {value} over num_train_timesteps"
-        else:
+            yield f"timestep_scale {value}{'' if then in _CLASSES else ' over num_train_timesteps'}"
+        elif value not in _CLASSES:
             yield f"{keys.get(what, what)} {named.get(value, value)}"

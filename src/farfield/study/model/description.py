@@ -361,9 +361,10 @@ def _levels(plan: Blueprint, denoiser: NetworkDenoiser) -> str:
         return f"continuous, of {schedule.path} paths, told as {told}{scale}"
     if isinstance(schedule, TimeSchedule):
         return f"continuous, of the VP SDE of constant rate, told as t/{schedule.t_max:g}"
-    return (
-        "continuous, told as ln(sigma)/4" if isinstance(schedule, ContinuousSchedule) else "continuous, of the VE SDE"
-    )
+    if isinstance(schedule, ContinuousSchedule):
+        scale = f" times {schedule.scale:g}" if schedule.scale != 1 else ""
+        return f"continuous, told as ln(sigma)/4{scale}"
+    return "continuous, of the VE SDE"
 
 
 def _file_hash(path: Path, hashed: bool | None, quiet: bool) -> tuple[str | None, tuple[Finding, ...]]:
