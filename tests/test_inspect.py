@@ -170,7 +170,7 @@ def test_a_wrong_preconditioning_is_flagged_by_name(exact, kind):
 
 
 def test_what_a_network_of_edms_is_told_is_flagged(exact):
-    """A network made for time steps (the consistency release's) is told 1000 ln(sigma)/4; both ways, and from a discrete model."""
+    """A network made for time steps (the consistency release's) is told 1000 ln(sigma)/4; both ways, and read as discrete."""
     model, x0 = exact
     told = ContinuousSchedule(scale=1000)
     network = Exact(model, told, edm, lambda s: (s**2 + 0.25).sqrt())

@@ -1,8 +1,9 @@
-"""Latent diffusion of diffusers folders and hub ids: Stable Diffusion under one fixed prompt, and unconditional LDM.
+"""Latent diffusion of diffusers folders and hub ids: Stable Diffusion under one fixed prompt, unconditional LDM, DiT.
 
-Two pipelines are read: StableDiffusionPipeline (``unet``, ``vae``, ``text_encoder``, ``tokenizer``) and LDMPipeline
-(``unet``, ``vqvae``). Their ODE runs in the autoencoder's latents; a `diffusion.codec.Codec` stands between these and
-pictures, and nothing else changes. The prompt's embedding is computed once, and the text encoder let go.
+Three pipelines are read: StableDiffusionPipeline (``unet``, ``vae``, ``text_encoder``, ``tokenizer``), LDMPipeline (``unet``,
+``vqvae``) and DiTPipeline (``transformer``, ``vae``; `dit_folder`). Their ODE runs in the autoencoder's latents; a
+`diffusion.codec.Codec` stands between these and pictures, and nothing else changes. The prompt's embedding is computed once, and
+the text encoder let go.
 
 Classifier-free guidance (arXiv 2207.12598) is off. A guided answer is the posterior mean of no data: its scale multiplies
 what differs between a step up and the same step down, and images no longer come back (arXiv 2211.09794).
@@ -18,9 +19,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from farfield.checkpoints import stable_parts, text_to_image
+from farfield.checkpoints import dit_folder, stable_parts, text_to_image
 from farfield.checkpoints.assembly import check_runs
-from farfield.checkpoints.checkpoint import Coder
+from farfield.checkpoints.checkpoint import Coder, Finding
+from farfield.checkpoints.file.stored import State
 from farfield.checkpoints.hub import download, read_config, stored_weights
 from farfield.checkpoints.native import Blueprint
 from farfield.checkpoints.recognised import refuse_title
@@ -30,7 +32,7 @@ from farfield.diffusion.codec import Codec
 from farfield.diffusion.denoiser import Denoiser
 from farfield.networks.unet2d import SampleOnly
 
-STABLE, UNCONDITIONAL = "StableDiffusionPipeline", "LDMPipeline"
+STABLE, UNCONDITIONAL, TRANSFORMER = "StableDiffusionPipeline", "LDMPipeline", "DiTPipeline"
 
 _PARTS = {
     STABLE: {
@@ -40,10 +42,11 @@ _PARTS = {
         "tokenizer": ("CLIPTokenizer", "CLIPTokenizerFast"),
     },
     UNCONDITIONAL: {"unet": ("UNet2DModel",), "vqvae": ("VQModel", "AutoencoderKL")},
+    TRANSFORMER: {dit_folder.PART: dit_folder.CLASSES, "vae": ("AutoencoderKL",)},
 }
 """What each pipeline is made of, and the classes that may be."""
 
-_CODER = {STABLE: "vae", UNCONDITIONAL: "vqvae"}
+_CODER = {STABLE: "vae", UNCONDITIONAL: "vqvae", TRANSFORMER: "vae"}
 
 _MARKS = ("vae", "vqvae", "movq", "vqgan")
 """Whatever pipelines call the part that makes a model a latent one."""
@@ -57,11 +60,12 @@ def is_latent(folder: Path) -> bool:
 
 def wanted(folder: Path) -> tuple[str, ...]:
     """The files of a latent model's hub id that are read, as its ``model_index.json`` says which model it is."""
-    if _classes(folder)[0] == STABLE:
+    kind, classes = _classes(folder)
+    if kind == STABLE:
         return text_to_image.WANTED
-    # The published LDM has no safetensors; torch's files are read as data alone.
+    # The published LDM and DiT have no safetensors; torch's files are read as data alone.
     files = ("config.json", "diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.bin")
-    return "model_index.json", *(f"{p}/{f}" for p in ("unet", "vqvae") for f in files), "scheduler/*.json"
+    return "model_index.json", *(f"{part}/{f}" for part in classes for f in files), "scheduler/*.json"
 
 
 def fetch(name: str, folder: Path) -> Path:
@@ -85,6 +89,13 @@ def check_parts(folder: Path) -> None:
             stored_weights(folder / part, *STEMS.get(part, ()))
 
 
+def stored_network(folder: Path) -> tuple[State, tuple[Finding, ...]]:
+    """The weights of a latent pipeline's network, still on disk, and what was concluded of it."""
+    if _classes(folder)[0] == TRANSFORMER:
+        return dit_folder.stored(folder), dit_folder.said(folder)
+    return stored_weights(folder / "unet"), ()
+
+
 def read_plan(folder: Path) -> tuple[Blueprint, tuple[int, ...]]:
     """All of a latent pipeline but its weights, and the shape (C, H, W) of its pictures.
 
@@ -92,7 +103,12 @@ def read_plan(folder: Path) -> tuple[Blueprint, tuple[int, ...]]:
         FarfieldError: another pipeline, or a part missing or unfit.
     """
     kind, classes = _classes(folder)
-    network, coder = (network_config(folder, part) for part in ("unet", _CODER[kind]))
+    coder = network_config(folder, _CODER[kind])
+    if kind == TRANSFORMER:
+        given = dit_folder.read(folder)
+        network = {**given, "sample_size": given["img_size"], "num_class_embeds": given["classes"]}
+    else:
+        network = given = network_config(folder, "unet")
     size, channels = network.get("sample_size"), network["in_channels"]
     if size is None:
         raise FarfieldError(f"{folder}: unet/config.json has no sample_size; write the latents' size in training there")
@@ -104,7 +120,7 @@ def read_plan(folder: Path) -> tuple[Blueprint, tuple[int, ...]]:
         )
     height, width = (size, size) if isinstance(size, int) else size
     plan = Blueprint(
-        network={"kind": classes["unet"], **{k: v for k, v in network.items() if not k.startswith("_")}},
+        network={"kind": classes.get("unet"), **{k: v for k, v in given.items() if not k.startswith("_")}},
         shape=(channels, height, width),
         family=None,
         classes=network.get("num_class_embeds") or 0,
@@ -135,14 +151,18 @@ def load_latent(
     """
     (kind, classes), (plan, _) = _classes(folder), read_plan(folder)
     plan.check_label(label, str(folder))
-    if kind == UNCONDITIONAL and (prompt is not None or guidance != 1):
-        raise FarfieldError(f"{folder}: an unconditional model, which reads no prompt; leave prompt and guidance out")
-    unet = read_network(folder, "unet", classes["unet"], dtype)
-    network: nn.Module = SampleOnly(unet)
-    if kind == STABLE:
+    if kind != STABLE and (prompt is not None or guidance != 1):
+        raise FarfieldError(f"{folder}: a {kind}, which reads no prompt; leave prompt and guidance out")
+    network: nn.Module
+    if kind == TRANSFORMER:
+        network = dit_folder.network(folder, dtype)
+    elif kind == STABLE:
         prompts = [prompt or ""] if guidance == 1 else ["", prompt or ""]
+        unet = read_network(folder, "unet", classes["unet"], dtype)
         network = Prompted(unet, embed(folder, prompts).to(dtype), guidance)
-    check_runs(network, plan.shape, plan.classes, str(folder / "unet" / "config.json"))
+    else:
+        network = SampleOnly(read_network(folder, "unet", classes["unet"], dtype))
+    check_runs(network, plan.shape, plan.classes, str(folder / next(iter(classes)) / "config.json"))
     denoiser = plan.denoiser(network, label)
     denoiser.codec = _codec(folder, _CODER[kind], classes[_CODER[kind]], dtype)
     return denoiser.eval().requires_grad_(False)

@@ -31,6 +31,9 @@ class DiT(nn.Module):
         frequencies: numbers of the time's embedding, even.
         classes: how many, 0 if unconditional.
         label_dropout: share of labels dropped in training, from torch's own generator; 0: it knows no images without a class.
+        endpoint: the last frequency of the time's embedding is 1/10,000 itself, as in diffusers.
+        apart: each block is told of time and class by an embedding of its own, the end by the first one's; as in diffusers.
+        eps: of the second norm of each block.
 
     Raises:
         FarfieldError: sizes that do not go together.
@@ -49,16 +52,20 @@ class DiT(nn.Module):
         frequencies: int = 256,
         classes: int = 0,
         label_dropout: float = 0.0,
+        endpoint: bool = False,
+        apart: bool = False,
+        eps: float = 1e-6,
     ):
         super().__init__()
         self.grid = grid_of(img_size, patch, width, heads)
-        self.patch, self.classes, self.label_dropout = patch, classes, label_dropout
+        self.patch, self.classes, self.label_dropout, self.apart = patch, classes, label_dropout, apart
         self.x_embedder = Patches(in_channels, patch, width)
-        self.t_embedder = Told(frequencies, width)
         rows = classes + (label_dropout > 0)
-        self.y_embedder = Classes(rows, width) if rows else None
         self.pos_embed = nn.Parameter(torch.zeros(1, self.grid[0] * self.grid[1], width), requires_grad=False)
-        self.blocks = nn.ModuleList(AdaptiveBlock(width, heads, hidden or 4 * width) for _ in range(num_blocks))
+        self.blocks = nn.ModuleList(AdaptiveBlock(width, heads, hidden or 4 * width, eps) for _ in range(num_blocks))
+        for part in self.blocks if apart else [self]:
+            part.add_module("t_embedder", Told(frequencies, width, endpoint=endpoint))
+            part.add_module("y_embedder", Classes(rows, width) if rows else None)
         self.final_layer = AdaptiveEnd(width, patch**2 * out_channels)
         if not self.pos_embed.is_meta:
             self.pos_embed.data.copy_(places(self.grid, width))
@@ -66,12 +73,11 @@ class DiT(nn.Module):
     def forward(self, x: Tensor, time: Tensor, label: Tensor | None = None) -> Tensor:
         """Classes ``label`` are ``[B]``, -1 for none."""
         y = self.x_embedder(x) + self.pos_embed
-        told = self.t_embedder(time, y.dtype)
-        if self.y_embedder is not None:
-            told = told + self.y_embedder(self._rows(label, len(x), x.device))
-        for block in self.blocks:
-            y = block(y, told)
-        return assembled(self.final_layer(y, told), self.grid, self.patch)
+        rows = self._rows(label, len(x), x.device)
+        told = [_told(part, time, rows, y.dtype) for part in (self.blocks if self.apart else [self])]
+        for i, block in enumerate(self.blocks):
+            y = block(y, told[i if self.apart else 0])
+        return assembled(self.final_layer(y, told[0]), self.grid, self.patch)
 
     def _rows(self, label: Tensor | None, n: int, device: torch.device) -> Tensor:
         """Of the table of classes; its last stands for none."""
@@ -96,13 +102,13 @@ class Patches(nn.Module):
 class Told(nn.Module):
     """The time ``[B]`` as ``[B, width]``."""
 
-    def __init__(self, frequencies: int, width: int):
+    def __init__(self, frequencies: int, width: int, *, endpoint: bool = False):
         super().__init__()
-        self.frequencies = frequencies
+        self.frequencies, self.endpoint = frequencies, endpoint
         self.mlp = nn.Sequential(nn.Linear(frequencies, width), nn.SiLU(), nn.Linear(width, width))
 
     def forward(self, time: Tensor, dtype: torch.dtype) -> Tensor:
-        y: Tensor = self.mlp(waves(time, self.frequencies).to(dtype))
+        y: Tensor = self.mlp(waves(time, self.frequencies, endpoint=self.endpoint).to(dtype))
         return y
 
 
@@ -151,8 +157,9 @@ class Mlp(nn.Module):
 class AdaptiveBlock(nn.Module):
     """DiT's: norms without weights of their own, scaled and shifted, and branches multiplied, by what is told."""
 
-    def __init__(self, width: int, heads: int, hidden: int):
+    def __init__(self, width: int, heads: int, hidden: int, eps: float = 1e-6):
         super().__init__()
+        self.eps = eps
         self.attn = Attention(width, heads)
         self.mlp = Mlp(width, hidden, "tanh")
         self.adaLN_modulation = _modulation(width, 6)
@@ -160,7 +167,7 @@ class AdaptiveBlock(nn.Module):
     def forward(self, y: Tensor, told: Tensor) -> Tensor:
         shift, scale, gate, shift2, scale2, gate2 = self.adaLN_modulation(told)[:, None].chunk(6, dim=2)
         y = y + gate * self.attn(_norm(y) * (1 + scale) + shift)
-        answer: Tensor = y + gate2 * self.mlp(_norm(y) * (1 + scale2) + shift2)
+        answer: Tensor = y + gate2 * self.mlp(_norm(y, self.eps) * (1 + scale2) + shift2)
         return answer
 
 
@@ -180,10 +187,14 @@ class AdaptiveEnd(nn.Module):
         return answer
 
 
-def waves(time: Tensor, count: int) -> Tensor:
-    """Cosines, then sines, of the time at ``count / 2`` frequencies from 1 to about 1/10,000, ``[B, count]``."""
+def waves(time: Tensor, count: int, *, endpoint: bool = False) -> Tensor:
+    """Cosines, then sines, of the time at ``count / 2`` frequencies from 1 to about 1/10,000, ``[B, count]``.
+
+    Args:
+        endpoint: the last one is 1/10,000 itself.
+    """
     dtype = at_least_float32(time.dtype)
-    steps = torch.arange(count // 2, device=time.device, dtype=dtype) / (count // 2)
+    steps = torch.arange(count // 2, device=time.device, dtype=dtype) / max(count // 2 - endpoint, 1)
     angle = time.to(dtype)[:, None] * 10_000.0**-steps
     return torch.cat([angle.cos(), angle.sin()], dim=1)
 
@@ -200,8 +211,14 @@ def assembled(y: Tensor, grid: tuple[int, int], patch: int) -> Tensor:
     return y.unflatten(2, (patch, patch, -1)).unflatten(1, grid).permute(0, 5, 1, 3, 2, 4).flatten(4, 5).flatten(2, 3)
 
 
-def _norm(y: Tensor) -> Tensor:
-    return functional.layer_norm(y, y.shape[-1:], eps=1e-6)
+def _told(part: nn.Module, time: Tensor, rows: Tensor, dtype: torch.dtype) -> Tensor:
+    """Time and class, as the embeddings of a network or of a block have them."""
+    told: Tensor = part.get_submodule("t_embedder")(time, dtype)
+    return told if part.y_embedder is None else told + part.get_submodule("y_embedder")(rows)
+
+
+def _norm(y: Tensor, eps: float = 1e-6) -> Tensor:
+    return functional.layer_norm(y, y.shape[-1:], eps=eps)
 
 
 def _modulation(width: int, parts: int) -> nn.Sequential:

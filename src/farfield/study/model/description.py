@@ -273,8 +273,8 @@ def _of_folder(model: str, folder: Path, part: str | None, answers: Answers) -> 
     elif latent.is_latent(folder):
         plan, image_shape = latent.read_plan(folder)
         latent.check_parts(folder)
-        family, stored = "latent diffusion", hub.stored_weights(folder / "unet")
-        findings = (Finding("pictures", image_shape, "an autoencoder stands between them and the network"),)
+        family, (stored, told) = "latent diffusion", latent.stored_network(folder)
+        findings = (Finding("pictures", image_shape, "an autoencoder stands between them and the network"), *told)
     else:
         family, levels = "diffusers", None
         if parts.find_scheduler(folder) is None:
