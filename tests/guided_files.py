@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -111,6 +112,15 @@ def layout(flags: Flags) -> Shapes:
     put("out.0", width)
     put("out.2", flags.channels * (2 if flags.learned else 1), width, 3, 3)
     return shapes
+
+
+def squared(values: dict[str, Any]) -> dict[str, Any]:
+    """Weights, or their shapes, with the fourth dimension that attentions have in the consistency release."""
+
+    def longer(value: Any) -> Any:
+        return (*value, 1) if isinstance(value, tuple) else value[..., None]
+
+    return {k: longer(v) if k.endswith(("qkv.weight", "proj_out.weight")) else v for k, v in values.items()}
 
 
 def weights(flags: Flags, seed: int = 0) -> State:

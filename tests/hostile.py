@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import ddpm_files
+import edm2_files
 import guided_files
 import lucid_files
 import mixer_files
@@ -93,7 +94,10 @@ def valid() -> dict[str, bytes]:
         "a file of arrays": mixer_files.stream(mixer_files.arrays()),
         "a guided-diffusion file": _compact(guided_files.layout(guided_files.Flags())),
         "a training state with a list": _listed(ddpm_files.shapes(ddpm_files.Flags())),
-        "an EDM2 pickle": pickled({"ema": Saved("Precond", edm().state)}, 4),
+        "an EDM2 pickle": edm2_files.content(edm2_files.Flags(channels=4, multipliers=(1,), attention=())),
+        "a teacher of consistency models": _compact(
+            guided_files.squared(guided_files.layout(guided_files.Flags(learned=False)))
+        ),
         "a file of flow matching": _flow(),
         "an original DDPM file": _compact(
             {k: tuple(v.shape) for k, v in ddpm_files.random_state(ddpm_files.Flags()).items()}
@@ -252,6 +256,7 @@ def strangers() -> dict[str, bytes]:
         "EDM's object around itself": Saved("EDMPrecond", {**state, "_modules": {"model": ema}}),
         "EDM2's object without state": {"ema": Saved("Precond", None), "encoder": Saved("StabilityVAEEncoder", 5)},
         "EDM2's object around itself": {"ema": Saved("Precond", {"_modules": {"model": ema}})},
+        "EDM2's object with EDM's in it": {"ema": Saved("Precond", {**state, "_modules": {"unet": ema}})},
         "a GAN of numbers": {"G": Saved("Generator", 5), "D": Saved("Discriminator", []), "G_ema": ema},
         "a loss of a name that is none": {"ema": Saved("EDMPrecond", {}), "loss_fn": Saved("Loss\n" * 99, state)},
         "an average of numbers": {"ema": {"shadow_params": [5, None, "a"], "decay": 0.9}},

@@ -257,7 +257,7 @@ def network_titled(title):
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (titled("Precond"), "a network of EDM2"),
+        (titled("Precond"), "Precond was made with augment_dim"),
         (titled("Generator"), "of a GAN, which denoises nothing"),
         (network_titled("UNet"), "found a network of class UNet, expected SongUNet or DhariwalUNet"),
         (network_titled("DhariwalUNet"), "tensors are not those of the network"),
@@ -268,7 +268,7 @@ def network_titled(title):
         (outer("sigma_data", "0.5"), "sigma_data: expected a number from 1e-06 to 1e.06, found '0.5'"),
         (outer("sigma_data", math.nan), "sigma_data: expected a number .* found nan"),
         (outer("sigma_min", 200), "levels from 200 to 80: expected 0 < sigma_min < sigma_max"),
-        (lambda model: model.state["_init_kwargs"].update(pfgmpp=True), "made with pfgmpp, which EDM's class"),
+        (lambda model: model.state["_init_kwargs"].update(pfgmpp=True), "made with pfgmpp, which the published class"),
         (lambda model: model.state.update(_init_args=(8,)), "made with other arguments"),
         (lambda model: model.state.update(_modules={}), "model: expected a module, found NoneType"),
         (lambda model: model.state.clear(), "ema: a module .EDMPrecond. without state"),

@@ -14,7 +14,6 @@ from farfield.checkpoints.load import load_denoiser
 from farfield.core.error import FarfieldError
 
 IMAGES = "make images with"
-GUIDED = {k: (*s, 1) if k.endswith("qkv.weight") else s for k, s in layout(Flags(heads=1)).items()}
 MOMENTS = {"state": {0: {"step": torch.tensor(3.0), "exp_avg": torch.zeros(3), "exp_avg_sq": torch.zeros(3)}}}
 DIFFUSERS = ("conv_in.weight", "down_blocks.0.resnets.0.conv1.weight", "time_embedding.linear_1.weight")
 
@@ -41,10 +40,9 @@ WEIGHTS = {
     "score_sde_pytorch": (("module.all_modules.0.W", "sigmas"), IMAGES),
     "SR3": (("denoise_fn.noise_level_mlp.1.weight",), IMAGES),
     "ESRGAN": (("conv_first.weight", "body.0.rdb1.conv1.weight"), IMAGES),
-    "consistency model": (GUIDED, "not with the mean"),
     "latent consistency": ((*DIFFUSERS, "time_embedding.cond_proj.weight"), IMAGES),
     "without its configuration": (DIFFUSERS, "give the folder"),
-    "EDM2": (("unet.emb_fourier.freqs", "unet.enc.64x64_conv.weight"), IMAGES),
+    "EDM2": (("unet.emb_fourier.freqs", "unet.enc.64x64_conv.weight"), "give the pickle"),
     "one-step generators (DMD)": (("model.enc.32x32_conv.weight", "model.map_layer0.weight"), "give the pickle"),
     "autoencoder": (("encoder.conv_in.weight", "decoder.conv_out.weight"), "trained with it"),
     "GAN": (("style.1.weight", "conv1.conv.modulation.weight"), IMAGES),
@@ -85,9 +83,9 @@ def pickles():
     """Persistent objects of other codes than EDM's, of its classes or their own."""
     config, network = tiny()
     edm = saved_model("EDMPrecond", network, config)
-    yield "EDM2", {"ema": Saved("Precond", edm.state), "encoder": Saved("StandardRGBEncoder", {"a": 1})}, IMAGES
     yield "GAN", {"G": Saved("Generator", edm.state), "D": Saved("Discriminator", {"a": 1})}, IMAGES
     yield "consistency model", {"ema": Saved("ECMPrecond", edm.state), "loss_fn": Saved("ECMLoss", {"a": 1})}, IMAGES
+    yield "consistency model", {"ema": edm, "loss_fn": Saved("ECMLoss", {"a": 1})}, "distilled from"
     yield "one-step generator", {"ema": edm, "loss_fn": Saved("SID_EDMLoss", {"a": 1})}, "that was distilled"
     yield "one-step generator", {"fake_score": edm, "G": edm, "optimizer_state": {}}, "that was distilled"
 
@@ -132,7 +130,8 @@ def test_a_generator_in_another_container_is_no_denoiser(tmp_path):
         ({"model_index.json": {"_class_name": "FluxPipeline", "vae": ["diffusers", "AutoencoderKL"]}}, "Flux"),
         ({"model_index.json": {"_class_name": "StableDiffusion3Pipeline", "vae": []}}, "Stable Diffusion 3"),
         ({"model_index.json": {"_class_name": "WanPipeline", "vae": []}}, "transformer of videos"),
-        ({"model_index.json": {"_class_name": "DiTPipeline", "vae": []}}, "diffusion transformer"),
+        ({"model_index.json": {"_class_name": "HunyuanDiTPipeline", "vae": []}}, "diffusion transformer"),
+        ({"config.json": {"_class_name": "DiTTransformer2DModel"}}, "transformer, without the rest of its pipeline"),
         ({"model_index.json": {"_class_name": "ConsistencyModelPipeline", "unet": []}}, "consistency model"),
         ({"model_index.json": {"_class_name": "StableDiffusionUpscalePipeline", "vae": []}}, "super-resolution"),
         ({"model_index.json": {"_class_name": "StableDiffusionXLPipeline", "vae": []}}, "Stable Diffusion XL"),

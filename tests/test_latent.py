@@ -368,7 +368,12 @@ def test_a_latent_model_is_neither_tuned_nor_trained(models, tmp_path):
             {"_class_name": "StableDiffusionXLPipeline"},
             "Stable Diffusion XL .StableDiffusionXLPip",
         ),
-        ("ldm", "model_index.json", {"_class_name": "DiTPipeline"}, "DiTPipeline"),
+        (
+            "ldm",
+            "model_index.json",
+            {"_class_name": "DiTPipeline"},
+            "expected DiTTransformer2DModel .* in a DiTPipeline",
+        ),
         (
             "ldm",
             "model_index.json",

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from guided_files import Flags, answer, layout, weights
+from guided_files import Flags, answer, layout, squared, weights
 from test_guided import tree_of
 from tiny import farfield
 
@@ -33,15 +33,6 @@ TEACHERS = {
         for name in ("bedroom", "cat")
     },
 }
-
-
-def squared(state):
-    """The same with the fourth dimension that the release's attentions have; of weights, or of their shapes."""
-
-    def longer(value):
-        return (*value, 1) if isinstance(value, tuple) else value[..., None]
-
-    return {k: longer(v) if k.endswith(("qkv.weight", "proj_out.weight")) else v for k, v in state.items()}
 
 
 def expected(flags, state, x, sigma, label, scale=1000, data=0.5):

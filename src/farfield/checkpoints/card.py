@@ -13,6 +13,8 @@ from typing import Final
 _EDM: Final = "https://nvlabs-fi-cdn.nvidia.com/edm/pretrained"
 _ADM: Final = "https://openaipublic.blob.core.windows.net/diffusion/jul-2021"
 _IDDPM: Final = "https://openaipublic.blob.core.windows.net/diffusion/march-2021"
+_EDM2: Final = "https://nvlabs-fi-cdn.nvidia.com/edm2/posthoc-reconstructions"
+_TEACHERS: Final = "https://openaipublic.blob.core.windows.net/consistency"
 
 NON_COMMERCIAL: Final = "CC BY-NC-SA 4.0: not for commercial use, and what is derived from it keeps this licence"
 
@@ -85,6 +87,20 @@ def _openai(name: str, folder: str, file: str, about: str) -> Card:
     return Card(name, f"{folder}/{file}.pt", f"{about} (arXiv {paper})", "MIT", _SHA256.get(file))
 
 
+def _edm2(name: str, average: str, about: str) -> Card:
+    """Of the averages that are published of each training, the one of the least Fréchet distance."""
+    return Card(name, f"{_EDM2}/{name}-{average}.pkl", f"EDM2, ImageNet at {about} (arXiv 2312.02696)", NON_COMMERCIAL)
+
+
+def _teacher(name: str, file: str, about: str) -> Card:
+    return Card(name, f"{_TEACHERS}/{file}_ema.pt", f"EDM, ADM, {about} (arXiv 2303.01469)", "MIT")
+
+
+def _dit(size: int) -> Card:
+    about = f"DiT-XL/2, ImageNet at {size} pixels, 1000 classes, latent (arXiv 2212.09748)"
+    return Card(f"dit-xl-2-{size}", f"facebook/DiT-XL-2-{size}", about, "CC BY-NC 4.0: not for commercial use")
+
+
 def _google(name: str, about: str) -> Card:
     return Card(name, f"google/{name}", f"{about} (arXiv 2006.11239)", "Apache-2.0")
 
@@ -105,6 +121,33 @@ CARDS: Final[tuple[Card, ...]] = (
     _edm("baseline-cifar10-32x32-uncond-vp", "the VP SDE's DDPM++ on CIFAR-10, converted"),
     _edm("baseline-cifar10-32x32-uncond-ve", "the VE SDE's NCSN++ on CIFAR-10, converted"),
     _edm("baseline-imagenet-64x64-cond-adm", "ADM on ImageNet, 1000 classes, converted"),
+    *(
+        _edm2(f"edm2-img512-{size}", average, "512 pixels, 1000 classes, latent")
+        for size, average in (
+            ("xs", "2147483-0.135"),
+            ("s", "2147483-0.130"),
+            ("m", "2147483-0.100"),
+            ("l", "1879048-0.085"),
+            ("xl", "1342177-0.085"),
+            ("xxl", "0939524-0.070"),
+        )
+    ),
+    _edm2("edm2-img512-xs-uncond", "2147483-0.045", "512 pixels, without classes, latent"),
+    _edm2("edm2-img512-s-uncond", "2147483-0.070", "512 pixels, without classes, latent"),
+    *(
+        _edm2(f"edm2-img64-{size}", average, "64 pixels, 1000 classes")
+        for size, average in (
+            ("s", "1073741-0.075"),
+            ("m", "2147483-0.060"),
+            ("l", "1073741-0.040"),
+            ("xl", "0671088-0.040"),
+        )
+    ),
+    _teacher("edm-teacher-imagenet-64", "edm_imagenet64", "ImageNet, 1000 classes"),
+    _teacher("edm-teacher-lsun-bedroom-256", "edm_bedroom256", "LSUN bedroom"),
+    _teacher("edm-teacher-lsun-cat-256", "edm_cat256", "LSUN cat"),
+    _dit(256),
+    _dit(512),
     _openai("adm-imagenet-64", _ADM, "64x64_diffusion", "ADM, ImageNet, 1000 classes"),
     _openai("adm-imagenet-128", _ADM, "128x128_diffusion", "ADM, ImageNet, 1000 classes"),
     _openai("adm-imagenet-256", _ADM, "256x256_diffusion", "ADM, ImageNet, 1000 classes"),

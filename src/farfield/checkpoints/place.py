@@ -77,17 +77,22 @@ def locate(name: str) -> Path:
         return path
     name = card.source if card is not None else name
     if re.fullmatch(r"[A-Za-z0-9][\w.-]*/[\w.-]+", name) and not name.startswith((".", "/")):
-        from farfield.checkpoints.hub_download import download
-
-        folder = download(name, ("model_index.json",))
-        from farfield.checkpoints.latent import fetch, is_latent
-
-        return fetch(name, folder) if is_latent(folder) else download(name)
+        return hub_folder(name)
     raise FarfieldError(
         f"model {name!r}: no such folder; expected {', '.join(BUNDLED)}, the folder of a training or of a diffusers pipeline, a "
         "hub id such as google/ddpm-cifar10-32, a checkpoint file, a name of `farfield fetch`, "
         f"galaxygrad:hsc-64, or empirical:DATA; or {WAYS}"
     )
+
+
+def hub_folder(name: str) -> Path:
+    """The folder of a hub id with all that is read of it, from the local cache or the network."""
+    from farfield.checkpoints.hub_download import download
+
+    folder = download(name, ("model_index.json",))
+    from farfield.checkpoints.latent import fetch, is_latent
+
+    return fetch(name, folder) if is_latent(folder) else download(name)
 
 
 def is_bundled(name: str) -> bool:

@@ -78,9 +78,9 @@ def fetch(settings: Fetch) -> Fetched | Cards:
     if card.hub:
         if url or settings.sha256:
             raise FarfieldError(f"fetch {name}: a folder of the hub has no single file; leave out --url and --sha256")
-        from farfield.checkpoints.hub import download as from_hub
+        from farfield.checkpoints.place import hub_folder
 
-        return Fetched(card, from_hub(card.source), None)
+        return Fetched(card, hub_folder(card.source), None)
     from farfield.audit.named import PUBLISHED
     from farfield.core.download import cache_folder, download
 
