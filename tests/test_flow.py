@@ -418,6 +418,12 @@ def test_the_remedy_for_a_folder_is_what_its_configuration_would_say():
     flowing = "_class_name FlowMatchEulerDiscreteScheduler, num_train_timesteps 1000, invert_sigmas true, timestep_scale 0.001"
     assert ", ".join(_configured(changes, "epsilon")) == flowing
     assert list(_configured({"direction": "noise"}, "flow")) == ["invert_sigmas false"]
+    edm = {"prediction": "edm", "sigma_data": "0.5", "time_scale": "1000"}
+    told = ["_class_name EDMEulerScheduler", "sigma_data 0.5", "timestep_scale 1000"]
+    assert list(_configured(edm, "epsilon")) == list(_configured(edm, "flow")) == told
+    assert list(_configured({"time_scale": "1"}, "edm, sigma_data 0.5")) == ["timestep_scale 1"]
+    back = ["_class_name DDPMScheduler", "beta_schedule linear", "prediction_type epsilon"]
+    assert list(_configured({"schedule": "linear", "prediction": "epsilon"}, "edm, sigma_data 0.5")) == back
     assert list(_configured({"schedule": "linear", "prediction": "v"}, "flow")) == [
         "_class_name DDPMScheduler",
         "beta_schedule linear",

@@ -1,5 +1,6 @@
 """A network of one's own as a model: read as it is said, checked, and called whatever it takes."""
 
+import math
 import re
 import sys
 from pathlib import Path
@@ -82,6 +83,9 @@ def test_levels_are_the_same_however_they_are_said():
     assert len(own_schedule("epsilon", betas="cosine").levels) > 990
     ends = own_schedule("edm", sigmas=(80, 0.01))
     assert (ends.sigma_min, ends.sigma_max) == (0.01, 80)
+    told = own_denoiser(Exact("edm"), SHAPE, prediction="edm", sigmas=(0.01, 50), time_scale=1000).schedule
+    assert (told.sigma_min, told.sigma_max) == (0.01, 50)
+    assert float(told.time(torch.tensor(2.0))) == pytest.approx(250 * math.log(2))
     cut = own_schedule("v", alphas_cumprod=[0.9, 0.1, 0.0])  # no signal at all is no level
     assert len(cut.levels) == 2
 
@@ -100,6 +104,8 @@ def test_levels_are_the_same_however_they_are_said():
         ({"prediction": "edm", "betas": BETAS}, r"betas: expected sigmas=\(lowest, highest\) with prediction 'edm'"),
         ({"prediction": "flow", "betas": BETAS}, "a flow's levels are those of its path"),
         ({"path": "curved", "betas": BETAS}, "direction=, time_scale= and path= are of 'flow'"),
+        ({"path": "curved", "prediction": "edm"}, "direction=, time_scale= and path= are of 'flow'"),
+        ({"time_scale": 1000, "betas": BETAS}, "direction=, time_scale= and path= are of 'flow'"),
         ({"prediction": "noise", "betas": BETAS}, "prediction 'noise': expected one of epsilon, "),
         ({"betas": BETAS, "shape": (8, 8)}, r"expected \(channels, height, width\)"),
         ({"betas": BETAS, "module": Exact}, "expected a torch.nn.Module, found type"),
@@ -247,6 +253,8 @@ def test_a_wrong_reading_is_named(recipe):
     told = own_remedy({"prediction": "flow", "direction": "data", "time_scale": "1000"})
     assert told == 'prediction="flow", direction="data", time_scale=1000'
     assert own_remedy({"schedule": "cosine", "prediction": "v"}) == 'betas="cosine", prediction="v"'
+    told = own_remedy({"prediction": "edm", "sigma_data": "0.5", "time_scale": "1000"})
+    assert told == 'prediction="edm", sigma_data=0.5, time_scale=1000'
 
 
 MINE = """

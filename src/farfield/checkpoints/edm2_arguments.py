@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from inspect import signature
 from typing import Any, Final
 
-from farfield.checkpoints.edm_arguments import checked, refuse_others
+from farfield.checkpoints.edm_arguments import around, checked, refuse_others
 from farfield.checkpoints.persistent import Module
 from farfield.core.error import FarfieldError
 from farfield.networks.magnitude_unet import MagnitudeUNet
@@ -38,10 +38,7 @@ def preconditioning(outer: Module) -> dict[str, Any]:
     Raises:
         FarfieldError: arguments that it does not take or that cannot be.
     """
-    given = outer.arguments([*_AROUND, "logvar_channels"])
-    refuse_others(outer.title, given.keys() - {*_AROUND, "logvar_channels", *_NAMES})
-    args = {name: outer.state.get(name, given.get(name, value)) for name, value in _AROUND.items()}
-    return {**{k: checked(k, v) for k, v in args.items() if k != "use_fp16"}, "use_fp16": args["use_fp16"] is True}
+    return around(outer, _AROUND, "logvar_channels", _NAMES)
 
 
 def configuration(inner: Module, args: Mapping[str, Any]) -> dict[str, Any]:

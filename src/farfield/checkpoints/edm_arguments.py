@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from inspect import signature
 from typing import Any, Final
 
@@ -68,8 +68,19 @@ def preconditioning(outer: Module) -> dict[str, Any]:
     if outer.title not in _OWN:
         raise FarfieldError(f"found class {outer.title}, expected one of {', '.join(_OWN)}")
     usual = {**_SHARED, **_OWN[outer.title]}
-    given = outer.arguments([*usual, "model_type"])
-    refuse_others(outer.title, given.keys() - {*usual, "model_type", *_INNER["SongUNet"], *_INNER["DhariwalUNet"]})
+    return around(outer, usual, "model_type", {*_INNER["SongUNet"], *_INNER["DhariwalUNet"]})
+
+
+def around(outer: Module, usual: Mapping[str, Any], last: str, inner: Iterable[str]) -> dict[str, Any]:
+    """The arguments of a module around a network, as `preconditioning`.
+
+    Args:
+        usual: their names in their order, with their defaults.
+        last: the name of one more, which is not needed.
+        inner: those that it hands on to the network.
+    """
+    given = outer.arguments([*usual, last])
+    refuse_others(outer.title, given.keys() - {*usual, last, *inner})
     args = {name: outer.state.get(name, given.get(name, value)) for name, value in usual.items()}
     return {**{k: checked(k, v) for k, v in args.items() if k != "use_fp16"}, "use_fp16": args["use_fp16"] is True}
 

@@ -44,7 +44,7 @@ def open_checkpoint(
             return family.read(tree, answers, part)
     recognised.refuse_others(tree)
     raise FarfieldError(
-        f"{path}: its contents are data, but of no network that is known here; expected a pickle of EDM, the weights of "
+        f"{path}: its contents are data, but of no network that is known here; expected a pickle of EDM or EDM2, the weights of "
         "guided-diffusion, improved-diffusion, the original DDPM, denoising-diffusion-pytorch, DiT, SiT, U-ViT or score_sde, "
         f"or a score network of galaxygrad; or {WAYS}"
     )
