@@ -54,7 +54,7 @@ class Sampler(Settings):
         SamplerName,
         Option(
             "How to draw new images. "
-            "auto: noise or sdedit where one of them makes new images, else latents that are mixed; sdedit: an example, or "
+            "auto: noise or sdedit where one of them makes new images, else what copies least; sdedit: an example, or "
             "several mixed place by place, under noise, walked down with fresh noise and without their own patches; noise: the "
             "same from noise alone; patchwork: each place mostly one of several inverted examples; interpolation: between two, "
             "on their shell; gaussian: draws of the prior; perturbation: of an example towards a draw; geometric: draws "

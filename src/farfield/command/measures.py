@@ -45,8 +45,8 @@ class SearchedLevel(Result):
     parents: Annotated[int | None, "of sdedit and patchworks: how many examples an image is made from"] = None
     discrepancy: Annotated[
         float | None,
-        "squared MMD in the model's features: of candidates from one half of the examples to the other half; of starts, of "
-        "those that are new and of mixed latents, to the examples",
+        "squared MMD in the model's features: of candidates from one half of the examples to the other half; of starts "
+        "that are new, to the examples",
     ] = None
     error: Annotated[float | None, "a standard error of it; of starts"] = None
     copies: Annotated[float | None, "share of copies among the candidates; of starts the largest of the scales'"] = None

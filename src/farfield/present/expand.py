@@ -140,7 +140,8 @@ def _search(rows: Sequence[SearchedLevel]) -> list[Section]:
             "was tried, the last two from the lowest level at which the samples copy no more of the examples, as wholes, "
             "quarters and cells, than one half of the examples copies of the other. Of the starts that are new the first is "
             "taken, unless a later one comes nearer to the examples (squared MMD in the model's features) by more than the "
-            "95 % interval of the difference. Where none is new, examples' latents are mixed. Nothing held out was looked at."
+            "95 % interval of the difference. Where none is new, examples' latents are mixed too, and what copies least is "
+            "taken. Nothing held out was looked at."
         )
         cells = [
             [START.get(row.sampler or "", ""), level(row.sigma), row.parents, row.copies, NEW[row.new], _apart(row)]

@@ -26,6 +26,7 @@ from farfield.diffusion.denoiser import Denoiser
 from farfield.study.bench.carrier import Carrier, Finish
 from farfield.study.bench.run import Run
 from farfield.study.unseen.bandwidth import usual_level
+from farfield.study.unseen.calibration import calls_each
 from farfield.study.unseen.proposal import DESCENTS, Chooser, Producer, sampler_calls_each
 from farfield.unseen.calibration import LEFT_OUT, CalibratedDenoiser
 
@@ -43,34 +44,31 @@ def settle(
 ) -> tuple[Sampler, list[SearchedLevel], str | None]:
     """What ``auto`` and ``sdedit`` come to at the usual level: the sampler, the starts that were tried, and what is to be said.
 
-    ``auto`` tries noise, and both try an example and two that are mixed, each from its `least_level`. Of those that make new
+    ``auto`` tries noise, and both try an example and two that are mixed, each from its lowest level. Of those that make new
     images the first is taken, unless a later one comes nearer to the examples, in the model's features, by more than the
-    interval of the difference: what holds least of single examples comes first. Where none is new ``auto`` mixes latents, by
-    the nearer of MIXERS, and keeps the best of CANDIDATES where that copies. Nothing held out is looked at.
+    interval of the difference: what holds least of single examples comes first. Where none is new ``auto`` tries MIXERS of
+    latents too; where these are no newer, what copies least is taken, and it is said. Nothing held out is looked at.
     """
     if sampler.sampler not in ("auto", "sdedit"):
         return sampler, [], None
-    trials = Trials(run, flow, given, numerics, sampler, finish)
-    rows = trials.all()
+    rows = Trials(run, flow, given, numerics, sampler, finish).all()
     chosen = next((row for row in rows if row.chosen), None)
-    if chosen is None:  # nothing can be told of so few examples
-        least = CANDIDATES if len(given) > 2 else 1
-        mixing = replace(sampler, sampler="patchwork", parents=max(2, sampler.parents or 2))
-        mixing = replace(mixing, candidates=max(least, sampler.candidates))
-        return mixing, [], _mixed_instead(f"Fewer than {FEWEST} examples tell nothing of copies", mixing)
+    if chosen is None:
+        sampler = replace(sampler, sampler="patchwork", parents=max(2, sampler.parents or 2))
+        sampler = replace(sampler, candidates=max(CANDIDATES if len(given) > 2 else 1, sampler.candidates))
+        best = f", the best of {sampler.candidates} candidates" if sampler.candidates > 1 else ""
+        said = f"Fewer than {FEWEST} examples tell nothing of copies: patchworks were made{best} (--sampler auto)."
+        return sampler, rows, said
     sampler = replace(sampler, sampler=chosen.sampler or sampler.sampler, parents=chosen.parents)
-    if sampler.sampler in DESCENTS:
+    if chosen.new or chosen.copies is None:
         return sampler, rows, None
-    if not chosen.new:
+    if sampler.sampler in MIXERS:
         sampler = replace(sampler, candidates=max(CANDIDATES, sampler.candidates))
-    said = "From every level that was tried, examples that are walked down copy more than examples copy one another"
-    return sampler, rows, _mixed_instead(said, sampler)
-
-
-def _mixed_instead(said: str, mixing: Sampler) -> str:
-    made = {"patchwork": "patchworks were made", "interpolation": "interpolations were made"}[mixing.sampler]
-    best = f", the best of {mixing.candidates} candidates" if mixing.candidates > 1 else ""
-    return f"{said}: {made} instead{best} (--sampler auto)."
+    said = (
+        "Every start that was tried copies more than examples copy one another. What copies least was taken: "
+        f"{chosen.sampler} from sigma {chosen.sigma:.3g}, of whose pilot {chosen.copies:.0%} are copies, at the scale with most."
+    )
+    return sampler, rows, said
 
 
 @dataclass(frozen=True)
@@ -99,8 +97,11 @@ class Trials:
         best = first_of([row for row in rows if row.new])
         if auto and not best:
             mixed = [self.from_latents(name) for name in MIXERS]
-            best = first_of([row for row in mixed if row.new] or mixed)
+            best = first_of([row for row in mixed if row.new])
             rows += mixed
+            best = best or min(rows, key=lambda row: row.copies or 0.0)
+            if best.sampler in DESCENTS:  # else the inversion is counted with the samples
+                rows[-1] = rows[-1].but(calls=rows[-1].calls + self._inversion())
         best = best or min(rows, key=lambda row: row.copies or 0.0)
         rows = [row for row in rows if row is not best] + [best.but(chosen=True)]
         if self.run.ranks.main:
@@ -140,6 +141,13 @@ class Trials:
         carrier = self._carrier(usual_level(self.flow))
         return self._tried(sampler, carrier.sigma, carrier.up(self.run, "latents", self.given, "inverting"))
 
+    def _inversion(self) -> int:
+        """Calls that the latents of MIXERS took."""
+        if not self.sampler.network:
+            return 0
+        up, _ = calls_each(self.flow, self.numerics.solver, self._carrier(usual_level(self.flow)).sigmas)
+        return up * len(self.given)
+
     def _tried(self, sampler: Sampler, sigma: float, latents: Latents | None = None) -> SearchedLevel:
         """A pilot of one start, judged on the examples."""
         sampler, carrier = replace(sampler, candidates=1), self._carrier(sigma)
@@ -152,7 +160,7 @@ class Trials:
         pairs = zip(shares, self._usual, strict=True)
         new = all(share.value - real <= math.hypot(_error(share), error) for share, (real, error) in pairs)
         apart = error = None
-        if new or latents:
+        if new:
             asked = self.flow.denoiser if isinstance(self.flow, CalibratedDenoiser) and sampler.network else None
             judge = Chooser(asked, self.given, pilot, self.numerics.loading.batch_size)
             apart, error, calls = judge.discrepancy(), judge.error(), calls + (judge.calls if sampler.network else 0)
