@@ -13,6 +13,7 @@ from farfield.core.artifact import read_json
 from farfield.core.interval import Z95
 from farfield.core.score import Score
 from farfield.present import field, gain, gallery, measured, plot, verdict
+from farfield.present.headline import headline
 from farfield.present.page import Content, Picture, Section, Table, charts
 from farfield.present.sheet import grid
 from farfield.present.words import SETS, count, level, number, share, short
@@ -34,7 +35,7 @@ def content(folder: Path, summary: ExpandResult) -> Content:
     sets, domain, held = gallery.read_sets(folder), short(summary.examples.source), summary.references
     trip, proof, accepted = summary.reconstruction, summary.latent_certificate, summary.acceptance
     geometry = folder / "geometry.json"
-    head = verdict.headline(
+    head = headline(
         accepted.accepted, domain, summary.standing, summary.measures, summary.novelty, summary.local_copies
     )
     said = (
