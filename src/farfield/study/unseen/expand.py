@@ -29,6 +29,7 @@ from farfield.study.bench.units import units_of
 from farfield.study.unseen.ablation import network_adds, without_network
 from farfield.study.unseen.bandwidth import search_level, usual_level
 from farfield.study.unseen.calibration import calibrate, model_gain
+from farfield.study.unseen.foreseen import search_plan, trying_calls
 from farfield.study.unseen.proposal import (
     DESCENTS,
     Chooser,
@@ -203,8 +204,12 @@ def _work(settings: Expand, denoiser: Denoiser, count: int) -> Work:
         replace(sampler, sampler="sdedit") if sampler.sampler == "auto" else sampler, count, n, numerics
     )
     plan: dict[str, float] = {"calibrating": calls["calibration"]} if "calibration" in calls else {}
-    if settings.sigma in ("usual", "auto") and sampler.sampler in ("auto", *DESCENTS):
-        plan["trying"] = 2 * max(32, min(150, count)) * (numerics.steps + 1)
+    if settings.sigma == "auto":
+        walking = replace(sampler, sampler="sdedit") if sampler.sampler == "auto" else sampler
+        found = search_plan(denoiser, walking, count, numerics)
+        plan |= {stage: plan.get(stage, 0.0) + more for stage, more in found.items()}
+    elif settings.sigma == "usual" and (tried := trying_calls(sampler, count, numerics.steps)):
+        plan["trying"] = tried
     if calls["inversion"]:
         plan |= {"inverting": calls["inversion"], "reconstructing": calls["inversion"]}
         plan["certifying"] = 2 * min(count, 16) * (numerics.steps + 1)
