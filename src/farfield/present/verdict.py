@@ -136,7 +136,7 @@ def measured_tiles(
         ours, floor = distance(sets, "samples"), distance(sets, "real")
         if ours:
             beside = f"real to real: {score_parts(floor)[0]}" if floor else f"{descriptor} features"
-            beside += "; below 0 by chance" if ours.value < 0 else ""
+            beside += by_chance(ours)
             tiles.append(("kernel distance to real", *score_parts(ours), beside))
         if as_score(sets.get("samples", Measures()).c2st):
             told, floor = sets["samples"].c2st, sets.get("real", Measures()).c2st
@@ -162,6 +162,11 @@ def trip_tiles(trip: RoundTrip | None, certificate: Certificate | None) -> list[
             ("error of the latents", share(error.median), f"worst {share(error.max)}", f"median of {certificate.n}")
         )
     return tiles
+
+
+def by_chance(value: Score) -> str:
+    """What is said in brackets of a kernel distance."""
+    return "; below 0 by chance" if value.value < 0 else ""
 
 
 def below_zero(values: Iterable[Score | None]) -> str:

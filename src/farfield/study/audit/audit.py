@@ -162,7 +162,7 @@ def _check_enough(real: Mapping[str, ImageSet], likeness: Likeness, published: f
         try:
             calibrate(torch.zeros(len(real[name])), likeness.rate)
         except FarfieldError as error:
-            raise FarfieldError(f"{name.replace('_', '-')} images: {error}; or give a threshold") from error
+            raise FarfieldError(f"{name.replace('_', '-')} images: {error}, or a cosine with --threshold") from error
 
 
 def _write_pairs(out: Path, beside: Beside, sets: Mapping[str, ImageSet], seed: int) -> None:

@@ -16,7 +16,11 @@ from farfield.core.runtime import exact_matmul, generator, state_dtype
 from farfield.diffusion.denoiser import Denoiser
 
 FEW = 8  # images of the batch that is measured on a CPU, where more take as long each
-QUICK, SLOW = 0.02, 1.0  # seconds of one image: a whole batch is measured, or no more than that
+QUICK, SLOW, SLOWEST = (
+    0.02,
+    1.0,
+    10.0,
+)  # seconds of the first image: a batch is measured, a few, one more, or that alone
 HELD = ("references", "real", "held_out", "heldout")
 
 
@@ -54,11 +58,12 @@ class Work:
 
         before, rows = peak(device), 1
         seconds, most = call(rows)  # which sets things up too
-        if seconds < SLOW:
-            before, rows = (
-                most,
-                self.batch_size if device.type == "cuda" or seconds < QUICK else min(self.batch_size, FEW),
-            )
+        if seconds < SLOWEST:
+            if device.type == "cuda" or seconds < QUICK:
+                rows = self.batch_size
+            elif seconds < SLOW:
+                rows = min(self.batch_size, FEW)
+            before = most
             seconds, most = call(rows)
         more = (most - before) * (self.batch_size / rows - 1)
         return seconds / rows, most + more
