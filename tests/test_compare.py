@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-from unittest.mock import patch
 
 import numpy as np
 import pytest
 import torch
-from tiny import farfield, make_images, make_model
-from torch import Tensor
+from tiny import asked, farfield, make_images, make_model
 
 from farfield.audit.advice import advise
 from farfield.command.compare import Advice, CompareResult, Count, Entry
@@ -22,7 +18,6 @@ from farfield.command.measures import Measures, Novelty
 from farfield.command.result import from_json
 from farfield.command.shared import Solving
 from farfield.core.artifact import Images, Latents, Score, Store, read_kept
-from farfield.diffusion.denoiser import NetworkDenoiser
 from farfield.present.compare import fields_table
 from farfield.present.methods import overall
 from farfield.study.unseen.proposal import sampler_calls
@@ -153,20 +148,6 @@ def test_the_page_has_advice_curves_strips_and_tables(run):
     for part in ("Should I tune?", "tuned, all weights", "Calls", "real images", "8 examples, pixels features"):
         assert part in html
     assert {p.stem for p in (run / "grids").glob("*.png")} >= {f"1-images-8-{m}" for m in (*METHODS, "examples")}
-
-
-@contextmanager
-def asked() -> Iterator[list[int]]:
-    """How many images the network is asked of, call by call."""
-    rows: list[int] = []
-    real = NetworkDenoiser.forward
-
-    def counting(self: NetworkDenoiser, x: Tensor, sigma: Tensor) -> Tensor:
-        rows.append(len(x))
-        return real(self, x, sigma)
-
-    with patch.object(NetworkDenoiser, "forward", counting):
-        yield rows
 
 
 @pytest.mark.parametrize("method", ["ours", "patchwork"])

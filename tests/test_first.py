@@ -164,10 +164,9 @@ def test_options_from_a_file_and_those_that_are_given_win(here):
     assert "cannot be read" in farfield("describe", "--config", "nowhere.toml").err
 
 
-def test_a_file_may_have_the_groups_of_config_json_as_tables(here):
-    text = 'model = "m"\nexamples = "digits"\ncount = 12\n[sampler]\nsampler = "noise"\ncandidates = 2\n'
-    text += "[numerics]\nsteps = 7\n[numerics.loading]\nbatch-size = 5\n"
-    (here / "f.toml").write_text(text)
+def test_a_file_may_have_groups_of_options_as_tables(here):
+    text = 'model = "m"\nexamples = "digits"\ncount = 12\nsteps = 7\n[sampler]\nsampler = "noise"\ncandidates = 2\n'
+    (here / "f.toml").write_text(text + "[loading]\nbatch-size = 5\n")
     words = expanded(["expand", "--config", "f.toml", "--steps", "9"])
     assert words[:3] == ["expand", "m", "digits"] and words[-2:] == ["--steps", "9"]
     known = Expand.of(**Expand.parse(words[1:-2]))
@@ -176,9 +175,10 @@ def test_a_file_may_have_the_groups_of_config_json_as_tables(here):
     (here / "f.toml").write_text('model = "m"\nexamples = 12\n')  # as --examples says on the command line
     assert expanded(["expand", "--config=f.toml", "digits"])[1:] == ["m", "--examples", "12", "digits"]
     for wrong, said in {
-        "[sampler]\nsteps = 7": "sampler.steps is no option",
+        "[sampler]\nsteps = 7": "sampler.steps is no option of `farfield expand`",
         '[sampler]\nsampler = "no"': "--sampler no: expected one of",
-        "steps = 7\n[numerics]\nsteps = 8": "steps and numerics.steps: one option twice",
+        "batch-size = 7\n[loading]\nbatch-size = 8": "batch-size and loading.batch-size: one option twice",
+        "[loading.x]\nsteps = 8": "[loading.x] is no group of options",
     }.items():
         (here / "f.toml").write_text(wrong)
         with pytest.raises(FarfieldError, match=re.escape(said)):

@@ -103,7 +103,8 @@ def given(fields: tuple[Leaf, ...], bound: Mapping[str, Any]) -> Iterator[dict[s
 
         def named(value: Any, what: str) -> Any:
             kind = known[what].option.names or ""
-            if isinstance(value, list | tuple):
+            several = known[what].item is not None and not sources.is_pictures(value)
+            if isinstance(value, list | tuple) and (several or not sources.is_list(value)):
                 return tuple(named(one, what) for one in value)
             if sources.is_array(value):
                 if kind and "source" not in kind:

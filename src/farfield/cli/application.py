@@ -52,7 +52,7 @@ def _quoted() -> Iterator[None]:
 
 def _suggest(error: Any) -> None:
     """Of an option that a command has not, name what is meant by it, rather than all that is spelled a little alike."""
-    names, context = [], error.ctx
+    names, context = list[str](), error.ctx
     while context is not None and context.parent is not None:
         names.insert(0, context.info_name)
         context = context.parent

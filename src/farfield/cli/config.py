@@ -36,8 +36,8 @@ def expanded(words: Sequence[str]) -> list[str]:
 def _words(path: Path, command: Command) -> list[str]:
     """What gives the values of a file, arguments first.
 
-    Options of a group may stand in a table of its name (``[sampler]``), as ``config.json`` has them, or outside of any. What
-    every run takes besides is written as its option is: ``out``, ``quiet``.
+    Options of a group may stand in a table of its name (``[sampler]``) or outside of any. What every run takes besides is
+    written as its option is: ``out``, ``quiet``.
 
     Raises:
         FarfieldError: no such file, not TOML, a key that is no option, or a value that it does not take.

@@ -16,6 +16,7 @@ from farfield.command.measures import Acceptance, Labelled, Selection
 from farfield.core.artifact import Images, Latents, save, write_json
 from farfield.data.picture import as_shown, save_pngs
 from farfield.diffusion.denoiser import Denoiser
+from farfield.diffusion.solver import network_calls
 from farfield.study.bench.carrier import Carrier, describe_trip
 from farfield.study.bench.copies import local_copies
 from farfield.study.bench.domain import MOST_REFERENCES, Split, open_domain
@@ -29,7 +30,7 @@ from farfield.study.bench.units import units_of
 from farfield.study.unseen.ablation import network_adds, without_network
 from farfield.study.unseen.bandwidth import search_level, usual_level
 from farfield.study.unseen.calibration import calibrate, model_gain
-from farfield.study.unseen.foreseen import search_plan, trying_calls
+from farfield.study.unseen.foreseen import own_calls, search_plan, trying_calls
 from farfield.study.unseen.proposal import (
     DESCENTS,
     Chooser,
@@ -212,10 +213,10 @@ def _work(settings: Expand, denoiser: Denoiser, count: int) -> Work:
         plan["trying"] = tried
     if calls["inversion"]:
         plan |= {"inverting": calls["inversion"], "reconstructing": calls["inversion"]}
-        plan["certifying"] = 2 * min(count, 16) * (numerics.steps + 1)
+        plan["certifying"] = min(count, 16) * network_calls(numerics.solver, 2 * numerics.steps)
     if "choice" in calls:
         plan["choosing"] = calls["choice"]
-    plan |= {"sampling": calls["sampling"], "the model's own samples": n * (numerics.steps + 1)}
+    plan |= {"sampling": calls["sampling"], "the model's own samples": n * own_calls(numerics.solver, numerics.steps)}
     if settings.control and sampler.network:
         plan["sampling without"] = n
     return Work(denoiser, numerics.loading.batch_size, plan, n)

@@ -14,10 +14,11 @@ from farfield.command.shared import Solving
 from farfield.diffusion.denoiser import Denoiser
 from farfield.diffusion.solver import network_calls
 from farfield.study.bench.opening import Work
-from farfield.study.unseen.bandwidth import CANDIDATES, FEWEST, PILOT, SEARCHED, STARTED
+from farfield.study.unseen.bandwidth import SEARCHED
 from farfield.study.unseen.calibration import calibration_calls
 from farfield.study.unseen.control import SAMPLERS
 from farfield.study.unseen.proposal import DESCENTS, sampler_calls
+from farfield.study.unseen.start import CANDIDATES, FEWEST, MIXED, PILOT
 from farfield.study.unseen.tuned import TUNINGS
 from farfield.unseen.tuning import TRAINING_CALLS
 
@@ -25,12 +26,17 @@ TRIED, SEARCH_PILOT = 2, 64
 """Levels of each start that a search comes to; images of `bandwidth.search_level` at each level."""
 
 
+def own_calls(solver: str, steps: int) -> int:
+    """Network calls of a model's own sample, which ends with one that takes the last noise away."""
+    return network_calls(solver, steps) + 1
+
+
 def trying_calls(sampler: Sampler, examples: int, steps: int) -> int:
-    """Network calls of finding the level to walk down from (`bandwidth.settle`)."""
-    if sampler.sampler not in ("auto", *DESCENTS) or not sampler.network or examples < FEWEST:
+    """Network calls of finding what to start from (`start.settle`); latents that are mixed are not foreseen."""
+    if sampler.sampler not in ("auto", "sdedit") or not sampler.network or examples < FEWEST:
         return 0
-    starts = 1 if sampler.parents else len(STARTED)
-    return TRIED * starts * PILOT * (steps + 1)
+    starts = TRIED * (1 if sampler.parents else len(MIXED)) + (sampler.sampler == "auto")
+    return starts * PILOT * (steps + 1)
 
 
 def search_plan(denoiser: Denoiser, sampler: Sampler, examples: int, numerics: Solving) -> dict[str, float]:
@@ -61,7 +67,7 @@ def training_calls(settings: Compare, examples: int) -> int:
 def contest_work(settings: Compare, denoiser: Denoiser, places: Sequence[Sequence[int]]) -> Work:
     """Of all methods on domains of which each gives so many examples."""
     total = sum(_calls(settings, c) for counts in places for c in counts)
-    total += len(places) * settings.n * network_calls(settings.numerics.solver, settings.numerics.steps)
+    total += len(places) * settings.n * own_calls(settings.numerics.solver, settings.numerics.steps)
     tuned = any(name in TUNINGS and name != "release" for name in settings.chosen)
     plan = {"methods": float(total)}
     return Work(denoiser, settings.numerics.loading.batch_size, plan, most=tuned, staged=False)
@@ -77,7 +83,7 @@ def _calls(settings: Compare, examples: int) -> int:
                 if name == "release"
                 else training_calls(settings, examples)
             )
-            total += trained + n * network_calls(numerics.solver, numerics.steps)
+            total += trained + n * own_calls(numerics.solver, numerics.steps)
         elif name in SAMPLERS:
             total += foreseen_calls(SAMPLERS[name], examples, n, numerics)
     return total

@@ -143,7 +143,7 @@ def _work(carrier: Carrier, n: int, count: int, strengths: Sequence[float]) -> W
     """By the labels of its bars."""
     up, down = carrier.method.calls(carrier.steps)
     plan: dict[str, float] = {"inverting content": n * up, "inverting style": count * up}
-    plan["certifying"] = 2 * min(n, 16) * up
+    plan["certifying"] = min(n, 16) * carrier.method.calls(2 * carrier.steps)[0]
     plan |= {f"decoding {strength:g}": float(n * down) for strength in strengths}
     return Work(carrier.denoiser, carrier.batch_size, plan, n)
 
