@@ -18,8 +18,9 @@ from farfield.command.measures import Measures, Novelty
 from farfield.command.result import from_json
 from farfield.command.shared import Solving
 from farfield.core.artifact import Images, Latents, Score, Store, read_kept
-from farfield.present.compare import fields_table
+from farfield.present.compare import PAIRED, content, fields_table
 from farfield.present.methods import overall
+from farfield.present.verdict import NEGATIVE
 from farfield.study.unseen.proposal import sampler_calls
 from farfield.study.unseen.start import CANDIDATES
 
@@ -265,6 +266,21 @@ def test_no_advice_without_both_sides():
     assert advise({"ours": ours}) is None and advise({"full": entry(0.5, 100)}) is None
     assert advise({"ours": ours, "published": entry(0.1, 10, trained=False)}) is None
     assert overall([counted(10, None)]) == ""
+
+
+@pytest.mark.parametrize("value", [0.3, -0.3])
+def test_a_distance_below_zero_is_explained_where_it_stands(run, value):
+    result = from_json(CompareResult, summary(run))
+    near = Score(value, 9, value - 1, value + 1)
+    [domain] = result.domains
+    every = [domain.real, domain.base, *(entry.measures for row in domain.counts for entry in row.methods.values())]
+    for by in every:
+        by |= {name: one.but(kernel_distance=near) for name, one in by.items()}
+    page = content(run, result)
+    notes = [table.note for section in page.sections for table in section.tables if table.title.endswith("features")]
+    assert notes and all((NEGATIVE in note) == (value < 0) and PAIRED in note for note in notes)
+    tiles = [beside for title, *_, beside in page.key_numbers if title.startswith("kernel distance, frozen")]
+    assert tiles and all(beside.endswith("; below 0 by chance") == (value < 0) for beside in tiles)
 
 
 def counted(count: int, advice: Advice | None) -> Count:

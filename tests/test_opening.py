@@ -93,7 +93,10 @@ LINES = {
 }
 
 
-@pytest.mark.parametrize("name", LINES)
+LONG = ("gain", "analyse", "analyse, turned")
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.slow] * (name in LONG)) for name in LINES])
 def test_the_plan_is_what_is_done(root, tmp_path, monkeypatch, name):
     """All stages of a plan are entered, and what else is has no network; where calls alone are planned they are those."""
     places = {"MODEL": root / "model", "SECOND": root / "second", "IMAGES": root / "images", "OTHERS": root / "others"}

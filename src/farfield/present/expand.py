@@ -102,10 +102,11 @@ def _facts(summary: ExpandResult) -> list[str]:
     examples = summary.examples
     every = f" of {examples.available}" if examples.available not in (None, examples.n) else ""
     searched = any(row.discrepancy is not None and row.chosen for row in summary.sigma_search or [])
+    started = f", {summary.started} started from" if summary.started not in (None, examples.n) else ""
     mixed = f", {summary.sampler.mixed} mixed" if summary.sampler.mixed > 1 else ""
     return [
         count(summary.acceptance.accepted, "new image"),
-        f"{count(examples.n, 'example')}{every}",
+        f"{count(examples.n, 'example')}{every}{started}",
         *([count(summary.references.n, "held-out reference")] if summary.references else []),
         f"{summary.sampler.sampler} sampler{mixed}",
         *verdict.solved(summary.sigma, summary.steps, summary.solver, summary.network_calls, searched),

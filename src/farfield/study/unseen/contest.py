@@ -42,7 +42,6 @@ from farfield.study.unseen.proposal import (
     sampler_calls,
     sampler_calls_each,
 )
-from farfield.study.unseen.start import CANDIDATES
 from farfield.study.unseen.tuned import recipe_of, save_tuned
 from farfield.study.unseen.way import Way, begin
 from farfield.unseen.tuning import TRAINING_CALLS, tune

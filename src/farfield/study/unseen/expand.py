@@ -5,6 +5,7 @@ Invert the examples, propose new latents, decode, choose, measure. Held-out imag
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -45,6 +46,7 @@ from farfield.study.unseen.proposal import (
 from farfield.study.unseen.start import settle
 from farfield.unseen.calibration import CalibratedDenoiser
 from farfield.unseen.inversion import round_trip
+from farfield.unseen.patchwork import turns
 
 
 def expand(settings: Expand, out: Path, *, quiet: bool = False) -> ExpandResult:
@@ -138,6 +140,10 @@ def expand(settings: Expand, out: Path, *, quiet: bool = False) -> ExpandResult:
     sure: dict[str, Labelled] = {}
     made_from = producer.parents([int(key) for key in samples.keys])
     of = None if made_from is None else [given.keys[i] for i in made_from]
+    started = _started(sampler, len(given), [int(key) for key in samples.keys])
+    if started is not None and started < len(given):
+        few = f"{len(samples)} image{'s start' if len(samples) != 1 else ' starts'} from {started} of the {len(given)} examples"
+        notes.append(f"{few}: with -n {-(-len(given) // sampler.mixed)} or more none is left out.")
     if labels.of:
         seen = {name: sets[name] for name in ("examples", "references", "samples")}
         for label, describe in descriptions(settings.descriptors.specs, sets["references"], batch_size, denoiser):
@@ -176,6 +182,7 @@ def expand(settings: Expand, out: Path, *, quiet: bool = False) -> ExpandResult:
             codec=codec,
             latent_certificate=proof,
             acceptance=Acceptance(proposed=proposed, accepted=n, rate=n / proposed),
+            started=started,
             selection=Selection(candidates=sampler.candidates, pilot_copies=chooser.copies) if chooser else None,
             measures=measures,
             fields=fields,
@@ -196,6 +203,13 @@ def expand(settings: Expand, out: Path, *, quiet: bool = False) -> ExpandResult:
             evaluations=sampler_calls(sampler, len(given), n, numerics, each, searched=searched or (), chooser=chooser),
         )
     )
+
+
+def _started(sampler: Sampler, n: int, seeds: Sequence[int]) -> int | None:
+    """How many of n examples samples of these seeds start from; None where they start from none, or one of several was kept."""
+    if sampler.sampler != "sdedit" or sampler.candidates > 1:
+        return None
+    return len(turns(n, seeds, min(sampler.mixed, n), "sampler-0").unique())
 
 
 def _work(settings: Expand, denoiser: Denoiser, count: int) -> Work:
