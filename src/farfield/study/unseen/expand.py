@@ -31,7 +31,7 @@ from farfield.study.bench.units import units_of
 from farfield.study.unseen.ablation import network_adds, without_network
 from farfield.study.unseen.bandwidth import search_level, usual_level
 from farfield.study.unseen.calibration import calibrate, model_gain
-from farfield.study.unseen.foreseen import own_calls, search_plan, trying_calls
+from farfield.study.unseen.foreseen import likely, own_calls, search_plan, trying_calls
 from farfield.study.unseen.proposal import (
     DESCENTS,
     Chooser,
@@ -215,13 +215,10 @@ def _started(sampler: Sampler, n: int, seeds: Sequence[int]) -> int | None:
 def _work(settings: Expand, denoiser: Denoiser, count: int) -> Work:
     """By the labels of its bars; a search of levels is taken to end at the second."""
     numerics, sampler, n = settings.numerics, settings.sampler, settings.n
-    calls = sampler_calls(
-        replace(sampler, sampler="sdedit") if sampler.sampler == "auto" else sampler, count, n, numerics
-    )
+    calls = sampler_calls(likely(sampler, count), count, n, numerics)
     plan: dict[str, float] = {"calibrating": calls["calibration"]} if "calibration" in calls else {}
     if settings.sigma == "auto":
-        walking = replace(sampler, sampler="sdedit") if sampler.sampler == "auto" else sampler
-        found = search_plan(denoiser, walking, count, numerics)
+        found = search_plan(denoiser, likely(sampler, count), count, numerics)
         plan |= {stage: plan.get(stage, 0.0) + more for stage, more in found.items()}
     elif settings.sigma == "usual" and (tried := trying_calls(sampler, count, numerics.steps)):
         plan["trying"] = tried

@@ -91,6 +91,14 @@ def _calls(settings: Compare, examples: int) -> int:
 
 def foreseen_calls(sampler: Sampler, examples: int, n: int, numerics: Solving) -> int:
     """Of one sampler."""
-    walking = replace(sampler, sampler="sdedit") if sampler.sampler == "auto" else sampler
     trying = trying_calls(sampler, examples, numerics.steps) if sampler.sampler == "auto" else 0
-    return trying + sum(sampler_calls(walking, examples, n, numerics).values())
+    return trying + sum(sampler_calls(likely(sampler, examples), examples, n, numerics).values())
+
+
+def likely(sampler: Sampler, examples: int) -> Sampler:
+    """What ``auto`` is taken to come to: a walk down; with too few examples to try one, patchworks."""
+    if sampler.sampler != "auto":
+        return sampler
+    if examples >= FEWEST:
+        return replace(sampler, sampler="sdedit")
+    return replace(sampler, sampler="patchwork", candidates=max(CANDIDATES, sampler.candidates))
