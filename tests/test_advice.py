@@ -198,7 +198,7 @@ FOLLOWED = {
     ),
     "too few to calibrate": (
         ("score", "rp", "images", "images", *PIXELS),
-        "or give a threshold",
+        "or a cosine with --threshold",
         ("score", "rp", "images", "images", "--threshold", 0.9, *PIXELS),
     ),
     "too few held-out images": (

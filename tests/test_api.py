@@ -3,6 +3,7 @@
 import gc
 import glob
 import inspect
+import json
 import re
 import subprocess
 import sys
@@ -120,6 +121,67 @@ def test_an_array_is_a_source_while_it_is_held():
     assert temporary() == before
     with pytest.raises(FarfieldError, match="an array that was given from Python; give it there again"):
         open_samples(name)
+
+
+def test_a_list_of_arrays_is_pictures(tmp_path):
+    """Of one size they are one array; of several they are as files in a folder, their range that of all together."""
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(0, 256, (4, 9, 12, 3), dtype=np.uint8)
+    assert torch.equal(read(list(pixels)).values, read(pixels).values)
+    assert torch.equal(read([torch.from_numpy(p) for p in pixels[..., 0]]).values, read(pixels[..., 0]).values)
+    sizes = [pixels[0], pixels[1, :, :9], np.repeat(pixels[2], 2, 0)]
+    for i, picture in enumerate(sizes):
+        Image.fromarray(picture).save(tmp_path / f"{i:06d}.png")
+    files, ours = (farfield.open_images(source, (3, 8, 8)) for source in (tmp_path, sizes))
+    assert ours.keys == files.keys and torch.equal(ours.values, files.values)
+    signed = [p.transpose(2, 0, 1).astype(np.float32) / 127.5 - 1 for p in sizes]
+    signed[1] = np.abs(signed[1])  # alone it would be taken for [0, 1]
+    there = farfield.open_images(signed, (3, 9, 9)).values[1]
+    assert torch.equal(there, torch.from_numpy(signed[1]))
+    with pytest.raises(FarfieldError, match=r"^images\[0\]: uint8 \[4, 9, 12, 3\]; expected a list of pictures"):
+        read([pixels, pixels])
+    with pytest.raises(FarfieldError, match="a list of float32 and uint8, which fill different ranges"):
+        read([pixels[0], signed[0]])
+
+
+def test_where_an_array_lies_is_said_nowhere(tmp_path, recwarn):
+    """Neither in lines nor in errors, nor in anything that a run leaves."""
+    where = Path(tempfile.gettempdir()) / "farfield-"
+    rng = np.random.default_rng(0)
+    pictures = [rng.integers(0, 256, (9, 9 + i % 3, 3), dtype=np.uint8) for i in range(6)]
+    run = farfield.reconstruct(MODEL, pictures, steps=2, sigma=5.0, quiet=True, out=tmp_path / "run")
+    farfield.describe(np.stack([p[:, :9] for p in pictures]), descriptor="pixels", quiet=True, out=tmp_path / "more")
+    said = [str(w.message) for w in recwarn.list]
+    assert any(line.startswith("the arrays given as images: 9×9 to 9×11 → 8×8") for line in said), said
+    broken = [np.full((9, 9), np.nan, np.float32), np.zeros((8, 8), np.float32)]
+    with pytest.raises(
+        FarfieldError, match=r"^the arrays given as images/000000\.npz: expected finite values"
+    ) as error:
+        farfield.reconstruct(MODEL, broken, quiet=True)
+    kept = [path for path in tmp_path.rglob("*") if path.is_file()]
+    told = [*said, str(error.value), repr(run), run._repr_html_(), *(str(path.read_bytes()) for path in kept)]
+    assert len(kept) > 8 and not [text for text in told if str(where) in text]
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert any(line.startswith("the arrays given as images: ") for line in summary["reading"])
+
+
+def test_a_sibling_s_option_is_named():
+    pictures = np.zeros((4, 8, 8, 3), np.uint8)
+    for call, said in (
+        (
+            lambda: farfield.expand(MODEL, pictures, examples=12),
+            "examples is given by its place already; their number is count=",
+        ),
+        (
+            lambda: farfield.expand(MODEL, examples=12),
+            "expected images: a path, a domain or an array; their number is count=",
+        ),
+        (lambda: farfield.compare(MODEL, pictures, count=3), r"no option 'count'; did you mean counts=\?"),
+        (lambda: farfield.compare(MODEL, pictures, examples=3), "their number is counts="),
+        (lambda: farfield.expand(MODEL, pictures, cuont=3), r"did you mean count=\?"),
+    ):
+        with pytest.raises(FarfieldError, match=said):
+            call()
 
 
 def test_a_run_in_memory_is_that_of_the_command(tmp_path):

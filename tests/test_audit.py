@@ -240,7 +240,7 @@ def test_bad_input_is_one_clear_line(root: Path, tmp_path: Path):
 
 def test_too_few_real_images_are_said_before_anything_is_made(root: Path, tmp_path: Path):
     said = refused(tmp_path / "run", *given(root, "--rate", 0.001, subject="model"))
-    assert "held-out images: 40 similarities: expected at least 999" in said and "or give a threshold" in said
+    assert "held-out images: 40 similarities: expected at least 999" in said and "or a cosine with --threshold" in said
     assert not (tmp_path / "run" / "made").exists()
     one = make_images(tmp_path / "one", 1)
     assert "at least 4 reference images" in refused(tmp_path / "one-run", "audit", root / "samples", one, *QUICK)

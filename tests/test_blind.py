@@ -97,7 +97,11 @@ def root(tmp_path_factory):
 def test_a_page_asks_and_its_answers_are_scored(root, tmp_path):
     line = ("blind", root / "run", "-n", 12, "--seed", 987654, "-q")
     done = farfield(*line, "-o", tmp_path / "a")
-    assert done.code == 0 and "blind.html asks (12 pictures)" in done.out and "--answers" in done.out, done.err
+    assert (
+        done.code == 0
+        and "12 pictures wait for a reader" in done.out
+        and done.out.endswith(f"--answers answers.json\n{tmp_path / 'a' / 'blind.html'}\n")
+    ), done.err
     html = (tmp_path / "a" / "blind.html").read_text()
     summary, truth = (json.loads((tmp_path / "a" / f"{n}.json").read_text()) for n in ("summary", "truth"))
     assert summary["answered"] is None and [t["kind"] for t in truth.values()].count("real") == 6

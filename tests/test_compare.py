@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-from unittest.mock import patch
 
 import numpy as np
 import pytest
 import torch
-from tiny import farfield, make_images, make_model
-from torch import Tensor
+from tiny import asked, farfield, make_images, make_model
 
 from farfield.audit.advice import advise
 from farfield.command.compare import Advice, CompareResult, Count, Entry
@@ -22,9 +18,9 @@ from farfield.command.measures import Measures, Novelty
 from farfield.command.result import from_json
 from farfield.command.shared import Solving
 from farfield.core.artifact import Images, Latents, Score, Store, read_kept
-from farfield.diffusion.denoiser import NetworkDenoiser
-from farfield.present.compare import fields_table
+from farfield.present.compare import PAIRED, content, fields_table
 from farfield.present.methods import overall
+from farfield.present.verdict import NEGATIVE
 from farfield.study.unseen.proposal import sampler_calls
 from farfield.study.unseen.start import CANDIDATES
 
@@ -155,20 +151,6 @@ def test_the_page_has_advice_curves_strips_and_tables(run):
     assert {p.stem for p in (run / "grids").glob("*.png")} >= {f"1-images-8-{m}" for m in (*METHODS, "examples")}
 
 
-@contextmanager
-def asked() -> Iterator[list[int]]:
-    """How many images the network is asked of, call by call."""
-    rows: list[int] = []
-    real = NetworkDenoiser.forward
-
-    def counting(self: NetworkDenoiser, x: Tensor, sigma: Tensor) -> Tensor:
-        rows.append(len(x))
-        return real(self, x, sigma)
-
-    with patch.object(NetworkDenoiser, "forward", counting):
-        yield rows
-
-
 @pytest.mark.parametrize("method", ["ours", "patchwork"])
 def test_calls_are_those_that_the_network_had(root, tmp_path, method):
     with asked() as rows:
@@ -284,6 +266,21 @@ def test_no_advice_without_both_sides():
     assert advise({"ours": ours}) is None and advise({"full": entry(0.5, 100)}) is None
     assert advise({"ours": ours, "published": entry(0.1, 10, trained=False)}) is None
     assert overall([counted(10, None)]) == ""
+
+
+@pytest.mark.parametrize("value", [0.3, -0.3])
+def test_a_distance_below_zero_is_explained_where_it_stands(run, value):
+    result = from_json(CompareResult, summary(run))
+    near = Score(value, 9, value - 1, value + 1)
+    [domain] = result.domains
+    every = [domain.real, domain.base, *(entry.measures for row in domain.counts for entry in row.methods.values())]
+    for by in every:
+        by |= {name: one.but(kernel_distance=near) for name, one in by.items()}
+    page = content(run, result)
+    notes = [table.note for section in page.sections for table in section.tables if table.title.endswith("features")]
+    assert notes and all((NEGATIVE in note) == (value < 0) and PAIRED in note for note in notes)
+    tiles = [beside for title, *_, beside in page.key_numbers if title.startswith("kernel distance, frozen")]
+    assert tiles and all(beside.endswith("; below 0 by chance") == (value < 0) for beside in tiles)
 
 
 def counted(count: int, advice: Advice | None) -> Count:

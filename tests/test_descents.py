@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from farfield.diffusion.schedule import ContinuousSchedule
 from farfield.study.bench.carrier import Carrier
 from farfield.study.bench.run import Run
 from farfield.study.unseen.calibration import calibrate
+from farfield.study.unseen.expand import _started
 from farfield.study.unseen.proposal import Producer
 from farfield.study.unseen.start import Trials, settle
 
@@ -150,3 +152,12 @@ def test_a_later_start_is_taken_where_it_is_nearer_by_more_than_chance(
     sampler, rows, said = settle(run, gaussian(), examples, Solving(steps=4), Sampler(), None)
     assert said is None and len(rows) == 3 and [row.parents or row.sampler for row in rows if row.chosen] == [chosen]
     assert (sampler.sampler, sampler.parents) == (("noise", None) if chosen == "noise" else ("sdedit", chosen))
+
+
+def test_how_many_examples_a_few_samples_start_from_is_counted():
+    walking = Sampler("sdedit")
+    assert [_started(walking, 12, range(first, first + n)) for first, n in ((0, 8), (0, 12), (24, 12))] == [8, 12, 12]
+    assert 8 < _started(replace(walking, parents=2), 12, range(8)) <= 12
+    assert (
+        _started(replace(walking, candidates=2), 12, range(8)) is _started(Sampler("patchwork"), 12, range(8)) is None
+    )

@@ -12,8 +12,11 @@ import pytest
 import torch
 from tiny import contents, farfield, make_images, make_model, summary
 
+from farfield.cli.config import expanded
 from farfield.command.commands import COMMANDS, settings_of
+from farfield.command.expand import Expand
 from farfield.command.settings import command_line, leaves
+from farfield.core.error import FarfieldError
 from farfield.core.progress import Meter, clock_time, metered
 from farfield.core.runtime import progress
 from farfield.diffusion.denoiser import evaluate
@@ -27,6 +30,16 @@ BAD = {
     "data of a model": ("generate empirical:no/such@5", "no/such: expected an image file"),
     "a model": ("expand no-such-model hubble", "model 'no-such-model': no such folder"),
     "one of several models": ("gain hubble cifar10-32 nowhere", "model 'nowhere': no such folder"),
+    "images as a model": ("gain hubble brick", "brick: images, of a bundled domain; expected a model"),
+    "pictures as a model": ("expand photos hubble", "photos: a folder of pictures (a.png); expected a model"),
+    "a picture as a model": ("inspect photos/a.png", "photos/a.png: a picture; expected a model"),
+    "an empty folder as a model": ("rank nothing", "nothing: a folder without a file; expected a model"),
+    "a device as a model": ("inspect /dev/null", "/dev/null: a device or a pipe; expected a model"),
+    "a run as a model": (
+        "inspect run",
+        "run: a run of `farfield audit`, which is no model; `farfield report run --open`",
+    ),
+    "a run that goes on": ("gain hubble begun", "it is not finished: `farfield again begun` goes on with it"),
     "a descriptor": ("expand cifar10-32 hubble --descriptor squeezenet", "descriptor 'squeezenet': expected pixels"),
     "a sampler": ("expand cifar10-32 hubble --sampler interpolate", "--sampler interpolate: expected one of auto"),
     "a device": ("generate cifar10-32 --device gpu", "device 'gpu': expected auto, cpu, cuda, cuda:N or mps"),
@@ -51,8 +64,16 @@ def refused(tmp_path_factory) -> dict[str, str]:
     """
     lines = json.dumps({name: line for name, (line, _) in BAD.items()})
     folder = tmp_path_factory.mktemp("bad")
+    make_images(folder / "photos", 1)
+    next((folder / "photos").iterdir()).rename(folder / "photos" / "a.png")
+    (folder / "nothing").mkdir()
+    for run in ("run", "begun"):
+        (folder / run).mkdir()
+        (folder / run / "config.json").write_text(json.dumps({"request": {"command": "audit"}}))
+    (folder / "run" / "summary.json").write_text("{}")
+    before = sorted(folder.iterdir())
     done = subprocess.run([sys.executable, "-c", code, lines], capture_output=True, text=True, check=True, cwd=folder)
-    assert not list(folder.iterdir())
+    assert sorted(folder.iterdir()) == before, done.stdout
     return json.loads(done.stdout)
 
 
@@ -125,11 +146,43 @@ def test_options_from_a_file_and_those_that_are_given_win(here):
     assert farfield("describe", "--config", "mine.toml", "-q", "-o", "a").code == 0 and summary(here / "a")["n"] == 6
     assert farfield("describe", "--config=mine.toml", "--limit", 4, "-q", "-o", "b").code == 0
     assert summary(here / "b")["n"] == 4
-    (here / "wrong.toml").write_text("levels = 3")
-    assert "levels is no option of `farfield describe`" in farfield("describe", "--config", "wrong.toml").err
-    (here / "wrong.toml").write_text("limit: 3")
-    assert "expected TOML" in farfield("describe", "--config", "wrong.toml").err
+    (here / "run.toml").write_text('source = "digits"\nlimit = 5\ndescriptor = "pixels"\nout = "c"\nquiet = true\n')
+    done = farfield("describe", "--config", "run.toml")
+    assert done.code == 0 and summary(here / "c")["n"] == 5 and done.err == ""
+    for wrong, said in {
+        "levels = 3": "levels is no option of `farfield describe`",
+        "limitt = 3": "did you mean --limit?",
+        "limit: 3": "expected TOML",
+        "limit = 0": "--limit 0: expected a whole number, at least 1",
+        "out = 3": "out 3: expected a folder",
+        "quiet = 3": "quiet 3: expected true or false",
+        'descriptor = "pixels"\n[sampler]\ncount = 3': "[sampler] is no group of options of `farfield describe`",
+    }.items():
+        (here / "wrong.toml").write_text(wrong)
+        refused = farfield("describe", "--config", "wrong.toml")
+        assert refused.code == 2 and refused.err.startswith("farfield: --config wrong.toml: ") and said in refused.err
     assert "cannot be read" in farfield("describe", "--config", "nowhere.toml").err
+
+
+def test_a_file_may_have_groups_of_options_as_tables(here):
+    text = 'model = "m"\nexamples = "digits"\ncount = 12\nsteps = 7\n[sampler]\nsampler = "noise"\ncandidates = 2\n'
+    (here / "f.toml").write_text(text + "[loading]\nbatch-size = 5\n")
+    words = expanded(["expand", "--config", "f.toml", "--steps", "9"])
+    assert words[:3] == ["expand", "m", "digits"] and words[-2:] == ["--steps", "9"]
+    known = Expand.of(**Expand.parse(words[1:-2]))
+    assert known.count == 12 and known.sampler.sampler == "noise" and known.sampler.candidates == 2
+    assert known.numerics.steps == 7 and known.numerics.loading.batch_size == 5
+    (here / "f.toml").write_text('model = "m"\nexamples = 12\n')  # as --examples says on the command line
+    assert expanded(["expand", "--config=f.toml", "digits"])[1:] == ["m", "--examples", "12", "digits"]
+    for wrong, said in {
+        "[sampler]\nsteps = 7": "sampler.steps is no option of `farfield expand`",
+        '[sampler]\nsampler = "no"': "--sampler no: expected one of",
+        "batch-size = 7\n[loading]\nbatch-size = 8": "batch-size and loading.batch-size: one option twice",
+        "[loading.x]\nsteps = 8": "[loading.x] is no group of options",
+    }.items():
+        (here / "f.toml").write_text(wrong)
+        with pytest.raises(FarfieldError, match=re.escape(said)):
+            expanded(["expand", "--config", "f.toml"])
 
 
 def test_runs_are_listed_with_what_their_pages_say(here, monkeypatch):

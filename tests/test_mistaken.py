@@ -11,7 +11,7 @@ from farfield.command.measures import Measures, Novelty, Standing
 from farfield.core.error import FarfieldError
 from farfield.core.score import Score
 from farfield.diffusion.own import own_denoiser
-from farfield.present.verdict import headline
+from farfield.present.headline import headline
 
 
 def test_real_images_are_no_generated_ones(tmp_path: Path):

@@ -25,10 +25,10 @@ def quiet():
     ("sizes", "shape", "line"),
     [
         ([(32, 32, 3)], (3, 32, 32), None),
-        ([(423, 423, 1)], (3, 32, 32), "423×423 → 32×32 (cropped 0%, reduced 13.2 to 1), one channel repeated in 3"),
+        ([(423, 423, 1)], (3, 32, 32), "423×423 → 32×32 (reduced 13.2 to 1), one channel repeated in 3"),
         ([(16, 32, 3)], (3, 32, 32), "16×32 → 32×32 (cropped 50%, enlarged 1 to 2)"),
         ([(64, 64, 3), (16, 16, 3)], (3, 32, 32),
-         "16×16 to 64×64 → 32×32 (cropped 0%, reduced up to 2 to 1, enlarged up to 1 to 2)"),
+         "16×16 to 64×64 → 32×32 (reduced up to 2 to 1, enlarged up to 1 to 2)"),
         ([(32, 32, 3)], (1, 32, 32), "colours turned to grey"),
         ([(32, 32, 1)], (3, 32, 32), "one channel repeated in 3"),
         ([(40, 80, 3), (64, 64, 3)], (3, 32, 32), "40×80 to 64×64 → 32×32 (cropped up to 50%, reduced up to 2 to 1)"),
@@ -55,8 +55,8 @@ def test_each_way_of_reading_says_it_once(tmp_path):
     assert book == [
         f"{files}: {said}",
         f"{tmp_path / 'a.npz'}: {said}",
-        f"{tmp_path / 'f.npy'}: 24×24 → 8×8 (cropped 0%, averaged 3 to 1), one channel repeated in 3",
-        "clouds: 64×64 → 16×16 (cropped 0%, averaged 4 to 1), one channel repeated in 3",
+        f"{tmp_path / 'f.npy'}: 24×24 → 8×8 (averaged 3 to 1), one channel repeated in 3",
+        "clouds: 64×64 → 16×16 (averaged 4 to 1), one channel repeated in 3",
     ]
     with kept() as book:
         open_dataset(files, shape=(3, 8, 8))

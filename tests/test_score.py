@@ -75,7 +75,7 @@ def test_the_threshold_that_was_given_stands_beside_the_calibrated_one(root: Pat
     assert few["thresholds"].keys() == {"given"} and few["calibration"] is None
     assert any("No calibrated threshold: 60 similarities: expected at least 999" in note for note in few["notes"])
     said = refused("gl", root / "new", root / "train", "--rate", 0.001, out=tmp_path / "none")
-    assert "at least 999" in said and "or give a threshold" in said
+    assert "at least 999" in said and "or a cosine with --threshold" in said
 
 
 def test_a_set_reproduces_itself_and_chance_is_low(root: Path, tmp_path: Path):

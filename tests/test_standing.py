@@ -9,6 +9,7 @@ from farfield.command.measures import CopiedParts, FieldMeasures, LocalCopies, M
 from farfield.command.result import from_json, to_json
 from farfield.core.score import Score, relation
 from farfield.present import verdict
+from farfield.present.headline import headline
 from farfield.present.measured import measured
 
 
@@ -133,16 +134,16 @@ def test_the_page_leads_with_all_of_them():
 
 def test_one_sentence_is_made_of_all_measures_and_of_the_copies():
     few = {"pixels": NEWS["pixels"].but(copies=Score(0.02, 50, 0.0, 0.1))}
-    head = verdict.headline(50, "hubble", standing(MEASURES, few), MEASURES, few)
+    head = headline(50, "hubble", standing(MEASURES, few), MEASURES, few)
     assert head == (
         "The 50 new images pass for held-out hubble by 3 of 5 measures; 1 of 50 is nearly a copy (of real images 5.0\u202f%); "
         "fewer kinds than real ones (coverage 0.30, real 0.80)."
     )
     none = {"pixels": NEWS["pixels"].but(copies=Score(0.0, 20, 0.0, 0.1))}
     alike = {"model": MEASURES["model"]}
-    head = verdict.headline(20, "dust", standing(alike, none), alike, none)
+    head = headline(20, "dust", standing(alike, none), alike, none)
     assert "by 2 of 3 measures, though so few can tell little; none of 20 is nearly a copy; no fewer kinds" in head
-    assert verdict.headline(1, "dust", None, {}) == "Whether the new image passes for dust could not be measured."
+    assert headline(1, "dust", None, {}) == "Whether the new image passes for dust could not be measured."
 
 
 def test_the_parts_that_are_copied_more_than_real_ones_are_in_it():
@@ -152,7 +153,7 @@ def test_the_parts_that_are_copied_more_than_real_ones_are_in_it():
         CopiedParts(scale="quarters", space="pixels", samples=around(0.6), floor=around(0.5)),
     ]
     local = LocalCopies(samples=around(0.6), floor=around(0.5), parts=parts)
-    head = verdict.headline(40, "dust", standing({}, local_copies=local), {}, {}, local)
+    head = headline(40, "dust", standing({}, local_copies=local), {}, {}, local)
     said = "20 of 40 new images are nearly copies (of real images 0 %) and 50 % of their cells are copies, of real images' "
     head = head.replace("\u202f", " ")
     assert head.startswith(said)  # they come first

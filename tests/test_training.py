@@ -94,6 +94,20 @@ def test_a_training_that_is_taken_up_again_ends_to_the_bit_as_the_unbroken_one(t
     assert all(torch.equal(a, b) for a, b in zip(state(whole), state(part), strict=True))
 
 
+def test_what_a_training_takes_is_measured_without_changing_it() -> None:
+    def trained(measured: bool) -> list[Tensor]:
+        made = training(Recipe(24, batch_size=4), dropout=0.2)
+        if measured:
+            made.tried(3)
+            made.tried(5, backward=False)
+            assert all(p.grad is None for p in made.weights.values())
+        while not made.done:
+            made.step()
+        return state(made)
+
+    assert all(map(torch.equal, trained(False), trained(True)))
+
+
 def test_images_are_turned_by_quarters_each_as_often() -> None:
     t, x = training(Recipe(64, 16, turns=True)), rows().values(torch.zeros(400, dtype=torch.long))
     turned = t._turned(x, range(400))

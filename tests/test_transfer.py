@@ -9,8 +9,13 @@ from scipy.linalg import sqrtm
 from tiny import farfield, make_images, make_model, summary
 
 from farfield.audit.content import kept
+from farfield.command.result import from_json
+from farfield.command.transfer import TransferResult
 from farfield.core.artifact import Images, Store
 from farfield.core.error import FarfieldError
+from farfield.core.score import Score
+from farfield.present.transfer import content
+from farfield.present.verdict import NEGATIVE
 from farfield.unseen.prior import LowRankPrior
 from farfield.unseen.transfer import KINDS, fit_transfer, moved, transport, transport_matrix
 
@@ -257,6 +262,19 @@ def test_a_run_measures_every_strength_and_explains_itself(finished):
                  "farfield transfer"):  # fmt: skip
         assert part in page
     assert (finished / "grids" / "strips.png").is_file() and len(list((finished / "png").iterdir())) == 5
+
+
+@pytest.mark.parametrize("value", [0.3, -0.3])
+def test_a_distance_below_zero_is_explained_where_it_stands(finished, value):
+    result = from_json(TransferResult, summary(finished))
+    for by_set in result.measures.values():
+        by_set |= {name: one.but(kernel_distance=Score(value, 9, value - 1, value + 1)) for name, one in by_set.items()}
+    page = content(finished, result)
+    tables = [table for section in page.sections for table in section.tables]
+    assert len(tables) > 1 and {table.note for table in tables} == ({NEGATIVE} if value < 0 else {""})
+    tiles = [beside for title, *_, beside in page.key_numbers if title.startswith("kernel distance")]
+    assert tiles and all(beside.endswith("; below 0 by chance") == (value < 0) for beside in tiles)
+    assert any(NEGATIVE in said for said in page.verdict) == (value < 0)
 
 
 def test_strength_nothing_is_the_reconstruction(finished):

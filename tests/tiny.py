@@ -8,6 +8,7 @@ import json
 import os
 import sys
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -146,3 +147,19 @@ def numbers(value: Any, path: str = "") -> dict[str, float]:
     if isinstance(value, list):
         return {k: v for i, part in enumerate(value) for k, v in numbers(part, f"{path}/{i}").items()}
     return {path: float(value)} if isinstance(value, int | float) else {}
+
+
+@contextlib.contextmanager
+def asked() -> Iterator[list[int]]:
+    """How many images the network is asked of, call by call."""
+    rows: list[int] = []
+    from farfield.diffusion.denoiser import NetworkDenoiser
+
+    real = NetworkDenoiser.forward
+
+    def counting(self: Any, x: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
+        rows.append(len(x))
+        return real(self, x, sigma)
+
+    with patch.object(NetworkDenoiser, "forward", counting):
+        yield rows

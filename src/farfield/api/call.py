@@ -7,7 +7,6 @@ a model, takes an array (see `data.given`), a denoiser, or what another function
 from __future__ import annotations
 
 import contextlib
-import difflib
 import inspect
 import shutil
 import tempfile
@@ -19,6 +18,7 @@ from typing import Any, Final
 
 from farfield.api.listing import Text
 from farfield.command.commands import Command
+from farfield.command.nearest import nearest, sibling, spellings
 from farfield.command.option import Leaf
 from farfield.command.result import Result
 from farfield.command.settings import Settings, help_of, leaves
@@ -76,9 +76,12 @@ def bind(
     """
     known = {**_spellings(fields), **dict.fromkeys(also, "")}
     if strange := [option for option in options if option not in known]:
-        near = difflib.get_close_matches(strange[0], known, 1)
-        hint = f"did you mean {near[0]}?" if near else f"it takes {', '.join(signature.parameters) or 'none'}"
+        near = nearest(fields, strange[0])
+        hint = f"did you mean {near.name}=?" if near else f"it takes {', '.join(signature.parameters) or 'none'}"
         raise OptionError(f"{name}: no option {strange[0]!r}; {hint}")
+    placed = [parameter for parameter in list(signature.parameters)[: len(arguments)] if parameter in options]
+    if placed:
+        raise OptionError(f"{name}: {placed[0]} is given by its place already{_number_of(fields, placed[0])}")
     named = {known[option] or option: value for option, value in options.items()}
     if len(named) < len(options):
         raise OptionError(f"{name}: one option by two names: {', '.join(sorted(options))}")
@@ -100,7 +103,8 @@ def given(fields: tuple[Leaf, ...], bound: Mapping[str, Any]) -> Iterator[dict[s
 
         def named(value: Any, what: str) -> Any:
             kind = known[what].option.names or ""
-            if isinstance(value, list | tuple):
+            several = known[what].item is not None and not sources.is_pictures(value)
+            if isinstance(value, list | tuple) and (several or not sources.is_list(value)):
                 return tuple(named(one, what) for one in value)
             if sources.is_array(value):
                 if kind and "source" not in kind:
@@ -110,6 +114,8 @@ def given(fields: tuple[Leaf, ...], bound: Mapping[str, Any]) -> Iterator[dict[s
                 if kind and "model" not in kind:
                     raise FarfieldError(f"{what}: a model; expected {_expected(kind)}")
                 return model(value)
+            if isinstance(value, int | float) and kind:
+                raise FarfieldError(f"{what}: {value}; expected {_expected(kind)}{_number_of(fields, what)}")
             folder = getattr(value, "folder", None)  # what another function returned
             return str(folder) if isinstance(folder, Path) else value
 
@@ -172,6 +178,12 @@ def signature_of(fields: tuple[Leaf, ...], run: Mapping[str, Any] = {}) -> inspe
     return inspect.Signature(parameters)
 
 
+def _number_of(fields: tuple[Leaf, ...], argument: str) -> str:
+    """Of an argument whose name is a flag too, as ``--examples`` is of `expand`'s ``count``: what that is called."""
+    other = sibling(fields, argument)
+    return f"; their number is {other.name}=" if other else ""
+
+
 def _parameter(leaf: Leaf, kind: Any) -> inspect.Parameter:
     default = inspect.Parameter.empty if leaf.required else leaf.default
     annotation = typing.Optional[leaf.kind] if leaf.optional else leaf.kind  # noqa: UP045
@@ -180,12 +192,8 @@ def _parameter(leaf: Leaf, kind: Any) -> inspect.Parameter:
 
 def _spellings(fields: tuple[Leaf, ...]) -> dict[str, str]:
     """The field of every name that an option may be given by: its own, and that of its flag where no other has it."""
-    flags = {flag.lstrip("-").replace("-", "_"): leaf.name for leaf in fields for flag in _long(leaf)}
+    flags = {word: leaf.name for leaf in fields for word in spellings(leaf)}
     return {**flags, **{leaf.name: leaf.name for leaf in fields}}
-
-
-def _long(leaf: Leaf) -> list[str]:
-    return [] if leaf.argument else [f for flag in leaf.flags for f in flag.split("/")[:1] if f.startswith("--")]
 
 
 def _expected(kind: str) -> str:

@@ -60,9 +60,11 @@ def calibrate(similarities: Tensor, rate: float = RATE) -> Threshold:
     n = len(ordered)
     r = math.ceil(round((n + 1) * (1 - rate), 9))  # 100 · 0.99 is 99, not a hair above
     if r > n:
+        most = math.ceil(1e4 / (n + 1)) / 1e4  # rounded up, so that what is said suffices
+        larger = f", or --rate {most:g}" if most < 1 else ""
         raise FarfieldError(
             f"{n} similarities: expected at least {math.ceil(round(1 / rate, 9)) - 1} to find the one that is exceeded "
-            f"at a rate of {rate:g}; give more held-out images, or a larger --rate"
+            f"at a rate of {rate:g}; give more held-out images{larger}"
         )
     lowest, highest = (int(rank) for rank in binom.ppf((0.025, 0.975), n, 1 - rate))
     return Threshold(

@@ -7,6 +7,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from farfield.checkpoints.card import find_card
+from farfield.checkpoints.mistaken import EXPECTED, refuse_other
 from farfield.checkpoints.own_name import WAYS, is_given
 from farfield.core.cache import cache_folder
 from farfield.core.error import FarfieldError
@@ -35,7 +36,7 @@ def look(name: str) -> None:
     if is_given(name):
         return  # held, or known once its code is run
     if not is_empirical(name):
-        locate(split_name(name)[0])
+        refuse_other(locate(split_name(name)[0]))
     elif source := name.removeprefix(EMPIRICAL):
         numbered = re.fullmatch(r"(.+)@[0-9]+", source)
         look_at_source(numbered[1] if numbered and not Path(source).expanduser().exists() else source)
@@ -68,6 +69,8 @@ def locate(name: str) -> Path:
         return newest_snapshot(path)
     if path.is_dir() or path.is_file():
         return path
+    if path.exists():
+        raise FarfieldError(f"{name}: a device or a pipe; {EXPECTED}")
     card = find_card(name)
     if card is not None and not card.hub:
         if not (path := cache_folder() / card.file).is_file():
@@ -78,6 +81,8 @@ def locate(name: str) -> Path:
     name = card.source if card is not None else name
     if re.fullmatch(r"[A-Za-z0-9][\w.-]*/[\w.-]+", name) and not name.startswith((".", "/")):
         return hub_folder(name)
+    if is_domain(name):
+        raise FarfieldError(f"{name}: images, of a bundled domain; {EXPECTED}; check the order of the arguments")
     raise FarfieldError(
         f"model {name!r}: no such folder; expected {', '.join(BUNDLED)}, the folder of a training or of a diffusers pipeline, a "
         "hub id such as google/ddpm-cifar10-32, a checkpoint file, a name of `farfield fetch`, "

@@ -12,6 +12,8 @@ from typer.core import TyperGroup
 from farfield import __version__
 from farfield.cli.derive import add
 from farfield.command.commands import COMMANDS
+from farfield.command.nearest import hint
+from farfield.command.settings import leaves
 from farfield.core.terminal import echo, plain, tell
 
 
@@ -41,9 +43,23 @@ def _quoted() -> Iterator[None]:
     try:
         yield
     except Exception as error:
+        if hasattr(error, "option_name") and hasattr(error, "possibilities"):
+            _suggest(error)
         if hasattr(error, "format_message"):
             error.message = plain(str(error.message))  # type: ignore[attr-defined]
         raise
+
+
+def _suggest(error: Any) -> None:
+    """Of an option that a command has not, name what is meant by it, rather than all that is spelled a little alike."""
+    names, context = list[str](), error.ctx
+    while context is not None and context.parent is not None:
+        names.insert(0, context.info_name)
+        context = context.parent
+    if (command := COMMANDS.get(" ".join(names))) is None:
+        return
+    if said := hint(leaves(command.settings), error.option_name):
+        error.message, error.possibilities = f"{error.message}{said}", []
 
 
 GROUPS = {

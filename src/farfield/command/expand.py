@@ -217,6 +217,10 @@ class ExpandResult(Result):
     codec: Annotated[Codec | None, "of latent models"] = None
     latent_certificate: Annotated[Certificate | None, "null of samplers that invert nothing"]
     acceptance: Acceptance
+    started: Annotated[
+        int | None,
+        "examples that samples start from, alone or mixed; null of other samplers, and of several candidates",
+    ] = None
     selection: Annotated[Selection | None, "null with one candidate"]
     measures: Annotated[dict[str, BySet], "descriptor → set → all against the same references"]
     fields: Annotated[FieldSets | None, "of physical data with held-out fields"]

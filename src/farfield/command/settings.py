@@ -128,7 +128,9 @@ class Settings:
                 elif rest:
                     leaf, text = rest, word
                 else:
-                    raise FarfieldError(f"{flag}: no option of `farfield {cls.command()}`")
+                    from farfield.command.nearest import hint  # which knows all commands
+
+                    raise FarfieldError(f"{flag}: no option of `farfield {cls.command()}`{hint(leaves(cls), flag)}")
             else:
                 leaf, on = known[flag]
                 if leaf.kind is bool:

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from farfield.core.alias import shown
+
 
 class FarfieldError(ValueError):
     """Bad input. The command line prints the message alone and exits with code 2."""
+
+    def __init__(self, message: object = ""):
+        super().__init__(shown(str(message)))
 
 
 class MachineError(FarfieldError):
@@ -32,9 +37,15 @@ def missing(what: str, package: str | None) -> FarfieldError:
 class FarfieldWarning(UserWarning):
     """Something was put right or left out on the way; it is named, never silent."""
 
+    def __init__(self, message: object = ""):
+        super().__init__(shown(str(message)))
+
 
 class FarfieldNote(UserWarning):
     """How something was read: said before the run, and right unless the user meant something else."""
+
+    def __init__(self, message: object = ""):
+        super().__init__(shown(str(message)))
 
 
 class NonFiniteError(FarfieldError):

@@ -6,6 +6,7 @@ import contextlib
 import warnings
 from collections.abc import Iterable, Iterator
 
+from farfield.core.alias import shown
 from farfield.core.error import FarfieldNote
 
 _Size = tuple[int, int]
@@ -27,6 +28,7 @@ def say(line: str) -> None:
 
     Nothing is wrong where this is called (that is a `FarfieldWarning`), but the user could have meant something else.
     """
+    line = shown(line)
     if _books and line in _books[-1]:
         return
     for book in _books:

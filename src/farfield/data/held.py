@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import Final
 
-NAME: Final = re.compile(r"array-[0-9a-f]{12}\.(npz|shards)")
+NAME: Final = re.compile(r"array-[0-9a-f]{12}\.(npz|shards|list)")
 """Of an array, by its content."""
 
 HELD: Final[dict[str, Path]] = {}

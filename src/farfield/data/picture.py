@@ -89,7 +89,7 @@ def say_fit(name: str, sizes: Iterable[Sequence[int]], shape: Sequence[int], red
         cropped = max(1 - crop_h * crop_w / (h * w) for h, w, crop_h, crop_w in cuts)
         factors = [(crop_h * crop_w / (height * width)) ** 0.5 for _, _, crop_h, crop_w in cuts]
         up_to = "" if len(cuts) == 1 else "up to "
-        how = [f"cropped {up_to if cropped >= 0.005 else ''}{cropped:.0%}"]
+        how = [f"cropped {up_to}{cropped:.0%}" if cropped >= 0.005 else "cropped under 1%"] if cropped else []
         how += [f"{reduced} {up_to}{max(factors):.3g} to 1"] if max(factors) > 1 else []
         how += [f"enlarged {up_to}1 to {1 / min(factors):.3g}"] if min(factors) < 1 else []
         ends = dict.fromkeys(f"{h}×{w}" for h, w, _ in (distinct[0], distinct[-1]))

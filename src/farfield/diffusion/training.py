@@ -291,6 +291,19 @@ class Training:
             answer = self.denoiser(noisy, sigma, **conditions)
         return self.denoiser.weight(sigma) * (answer.float() - x).square().flatten(1).mean(1)
 
+    def tried(self, count: int, backward: bool = True) -> None:
+        """The loss of the first ``count`` images and its gradients, thrown away: what they take, and nothing is changed by it."""
+        kept = {name: v.clone() for name, v in self.buffers.items()}
+        with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
+            with torch.set_grad_enabled(backward):
+                loss = self._loss(range(count)).sum()
+            if backward:
+                loss.backward()
+        for p in self.weights.values():
+            p.grad = None
+        for name, v in kept.items():
+            self.buffers[name].copy_(v)
+
     def _turned(self, x: Tensor, places: range) -> Tensor:
         """Images at these places of the training by so many quarters, if any are to be turned."""
         if not self.recipe.turns:

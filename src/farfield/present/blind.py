@@ -56,13 +56,11 @@ def page(pictures: Images, digest: str, domain: str) -> str:
 def content(folder: Path, summary: BlindResult) -> Content:
     """All of the page, from what the run left on disk."""
     answered = summary.answered
-    said = [_verdict(answered)] if answered else ["Nobody has answered yet whether they are real or made."]
+    ask = f"{summary.n} pictures wait for a reader who says of each whether it is real or made."
+    said = [_verdict(answered)] if answered else [ask]
     caveats = ["One reader's eyes on a screen: another reader, or larger pictures, may tell more."] if answered else []
     again = read_json(folder / "config.json").get("command_line", f"farfield blind {summary.run}")
-    asked = [
-        f"{folder / 'blind.html'} asks ({summary.n} pictures)",
-        f"then: {again} --answers answers.json",
-    ]
+    asked = ["Open the page below and answer; it saves answers.json. Then:", f"{again} --answers answers.json"]
     return Content(
         summary.model,
         short(summary.domain),
@@ -72,6 +70,7 @@ def content(folder: Path, summary: BlindResult) -> Content:
         _tiles(answered) if answered else [],
         _sections(folder, answered) if answered else [_asking(again)],
         [] if answered else asked,
+        "report.html" if answered else "blind.html",
     )
 
 

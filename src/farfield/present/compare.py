@@ -19,7 +19,7 @@ from farfield.present.methods import gains, meaning, overall
 from farfield.present.page import Content, Picture, Section, Table, charts
 from farfield.present.plot import PAINT, legend, styled, subplots, ticks
 from farfield.present.sheet import grid
-from farfield.present.verdict import FEW, distance
+from farfield.present.verdict import FEW, below_zero, by_chance, distance
 from farfield.present.words import MEASURES, count, duration, number, score_parts, short
 
 if TYPE_CHECKING:
@@ -72,7 +72,8 @@ def _key_numbers(domains: Sequence[ComparedDomain]) -> list[tuple[str, str, str,
         for name in ["ours", *nearest, *([row.advice.best] if row.advice else [])]:
             if name in row.methods and (near := distance(row.methods[name].measures, descriptor)):
                 title = f"kernel distance, {titled(name)}"
-                tiles.append((title, *score_parts(near), f"{short(domain.source)}, {row.count} examples"))
+                beside = f"{short(domain.source)}, {row.count} examples{by_chance(near)}"
+                tiles.append((title, *score_parts(near), beside))
         if real := distance(domain.real, descriptor):
             tiles.append(("kernel distance, real to real", *score_parts(real), short(domain.source)))
     return tiles
@@ -112,6 +113,10 @@ def _section(folder: Path, domain: ComparedDomain) -> Section:
 
 
 _MEASURED = tuple(MEASURES)
+PAIRED = (
+    "Less ours, paired: the method's kernel distance less that of ours to the same held-out images. Below 0 the method is "
+    "nearer; an interval that holds 0 leaves it open."
+)
 
 
 def _table(domain: ComparedDomain, row: Count, descriptor: str, title: str) -> Table:
@@ -134,7 +139,9 @@ def _table(domain: ComparedDomain, row: Count, descriptor: str, title: str) -> T
     lines.append([TITLES["base"], *_cells(domain.base, descriptor), *none, None, None, None, None])
     lines.append([TITLES["real"], *_cells(domain.real, descriptor), *none, floor, row.local_copies_floor, None, None])
     chosen = [i for i, name in enumerate(order) if name == "ours"]
-    return Table(columns, lines, title, chosen)
+    bounds = (distance(of, descriptor) for of in (domain.base, domain.real))
+    notes = [below_zero([*distances.values(), *bounds]), PAIRED if paired else ""]
+    return Table(columns, lines, title, chosen, note=" ".join(filter(None, notes)))
 
 
 def _cells(measures: Mapping[str, Measures], descriptor: str) -> list[Score | None]:

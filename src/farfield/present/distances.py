@@ -6,6 +6,7 @@ from pathlib import Path
 
 from farfield.command.distances import DistancesResult
 from farfield.present import measured, verdict
+from farfield.present.headline import headline
 from farfield.present.page import Content
 from farfield.present.words import count, short
 
@@ -15,7 +16,7 @@ def content(folder: Path, summary: DistancesResult) -> Content:
     real, generated, measures = summary.real, summary.generated, summary.measures
     domain = short(real.source)
     said = [
-        verdict.headline(generated.n, domain, summary.standing, measures),
+        headline(generated.n, domain, summary.standing, measures),
         *verdict.standing(summary.standing, domain),
         *verdict.distances(measures, domain, True),
         *verdict.told(measures),

@@ -103,7 +103,12 @@ def _strips(folder: Path, summary: EditResult) -> Section:
             note = "the image, grey outside the mask, then as it came back, then composed"
         sheet = pairs(dimmed, *parts, columns=1)
         pictures.append(Picture(f"strip-{name.replace(' ', '-')}", sheet, name.capitalize(), note, f"{name}: {note}"))
-    lead = "Strength 0 is the image as it came back. A unit of strength is one standard deviation of the model's own latents."
+    height, width = images.shape[1:]
+    lead = (
+        f"The mask holds {summary.mask.pixels} of {height}×{width} pixels: those of the model's size, to which the images were "
+        "brought. Strength 0 is the image as it came back. A unit of strength is one standard deviation of the model's own "
+        "latents."
+    )
     return Section("strips", "Along each direction", lead, pictures=pictures)
 
 

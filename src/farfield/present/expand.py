@@ -13,6 +13,7 @@ from farfield.core.artifact import read_json
 from farfield.core.interval import Z95
 from farfield.core.score import Score
 from farfield.present import field, gain, gallery, measured, plot, verdict
+from farfield.present.headline import headline
 from farfield.present.page import Content, Picture, Section, Table, charts
 from farfield.present.sheet import grid
 from farfield.present.words import SETS, count, level, number, share, short
@@ -34,7 +35,7 @@ def content(folder: Path, summary: ExpandResult) -> Content:
     sets, domain, held = gallery.read_sets(folder), short(summary.examples.source), summary.references
     trip, proof, accepted = summary.reconstruction, summary.latent_certificate, summary.acceptance
     geometry = folder / "geometry.json"
-    head = verdict.headline(
+    head = headline(
         accepted.accepted, domain, summary.standing, summary.measures, summary.novelty, summary.local_copies
     )
     said = (
@@ -101,10 +102,11 @@ def _facts(summary: ExpandResult) -> list[str]:
     examples = summary.examples
     every = f" of {examples.available}" if examples.available not in (None, examples.n) else ""
     searched = any(row.discrepancy is not None and row.chosen for row in summary.sigma_search or [])
+    started = f", {summary.started} started from" if summary.started not in (None, examples.n) else ""
     mixed = f", {summary.sampler.mixed} mixed" if summary.sampler.mixed > 1 else ""
     return [
         count(summary.acceptance.accepted, "new image"),
-        f"{count(examples.n, 'example')}{every}",
+        f"{count(examples.n, 'example')}{every}{started}",
         *([count(summary.references.n, "held-out reference")] if summary.references else []),
         f"{summary.sampler.sampler} sampler{mixed}",
         *verdict.solved(summary.sigma, summary.steps, summary.solver, summary.network_calls, searched),

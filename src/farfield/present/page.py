@@ -78,7 +78,8 @@ class Content:
     it, the numbers to see first (title, value, interval or extreme, what to compare with), and the sections.
 
     The verdict's first sentence can be repeated alone: it heads the page and is all that a terminal shows, but for ``lines``,
-    a table beneath it. A first section with pictures stands above the numbers.
+    a table beneath it. A first section with pictures stands above the numbers. ``opens`` is another page in the folder, where
+    that is the one to be opened first.
     """
 
     model: str
@@ -89,6 +90,7 @@ class Content:
     key_numbers: Sequence[tuple[str, str, str, str]]
     sections: Sequence[Section]
     lines: Sequence[str] = ()
+    opens: str = "report.html"
 
     @property
     def said(self) -> list[str]:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from farfield.command.prompt import PromptResult
 from farfield.present import gallery, measured, verdict
+from farfield.present.headline import headline
 from farfield.present.page import Content
 from farfield.present.words import count, short
 
@@ -19,7 +20,7 @@ def content(folder: Path, summary: PromptResult) -> Content:
         domain,
         [count(summary.n, "new image"), *([count(held.n, "held-out reference")] if held else [])],
         [
-            verdict.headline(summary.n, domain, summary.standing, measures),
+            headline(summary.n, domain, summary.standing, measures),
             *verdict.standing(summary.standing, domain),
             *verdict.distances(measures, domain, held is not None),
         ],

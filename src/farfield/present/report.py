@@ -24,7 +24,8 @@ from farfield.present.page import Content, Picture, Section, model_name
 
 def write_report(folder: Path) -> Path:
     """The page of a run, as `draw` writes it; its path."""
-    return draw(folder)[0]
+    draw(folder)
+    return Path(folder) / "report.html"
 
 
 def draw(folder: Path, command: Command | None = None) -> tuple[Path, Sequence[str]]:
@@ -34,7 +35,7 @@ def draw(folder: Path, command: Command | None = None) -> tuple[Path, Sequence[s
         command: of the run, if it is none of ours.
 
     Returns:
-        the page's path, and what a terminal shows: the verdict in a sentence, and a table if the page has one for it.
+        the path of the page to open, and what a terminal shows: the verdict in a sentence, and what else the page has for it.
 
     Raises:
         FarfieldError: not a run folder, an unfinished run, or a damaged file in it.
@@ -46,7 +47,7 @@ def draw(folder: Path, command: Command | None = None) -> tuple[Path, Sequence[s
     for name, content in page.pictures.items():
         write_bytes(folder / "grids" / f"{name}.png", content)
     write_bytes(folder / "report.html", html.encode(errors="replace"))  # names of files may be any bytes
-    return folder / "report.html", page.lines
+    return folder / page.opens, page.lines
 
 
 class _Page:
@@ -55,6 +56,7 @@ class _Page:
     def __init__(self, folder: Path, known: Command | None):
         self.folder = folder
         self.lines: Sequence[str] = ()
+        self.opens = "report.html"
         self.summary = _object(finished(folder))
         config = _object(folder / "config.json")
         self.request: dict[str, Any] = config.get("request") or {}
@@ -70,7 +72,7 @@ class _Page:
 
     def html(self) -> str:
         content = self._content()
-        self.lines = content.said
+        self.lines, self.opens = content.said, content.opens
         html: str = (
             templates()
             .get_template("frame.html.jinja")

@@ -13,7 +13,7 @@ from farfield.core.score import Score, relation
 from farfield.present.page import Content, Picture, Section, Table, charts
 from farfield.present.plot import PAINT, dotted, styled, subplots
 from farfield.present.sheet import grid, pairs
-from farfield.present.verdict import caveats, distance, of_real, standing
+from farfield.present.verdict import below_zero, by_chance, caveats, distance, of_real, standing
 from farfield.present.words import MEASURES, count, level, score, score_parts, share, short
 
 if TYPE_CHECKING:
@@ -117,7 +117,7 @@ def _verdict(summary: TransferResult, source: str, style: str) -> list[str]:
         if plain:
             text += f" The same map on the pixels, without the model, reaches {score(plain)}"
             text += TO_PLAIN[relation(after, plain)]
-        said.append(text)
+        said.append(" ".join(filter(None, [text, below_zero((before, after, plain, real))])))
     kept = summary.kept[_chosen(summary)]
     text = f"{score(kept.recognised, percent=True)} of the images are more like their own source than like any other"
     text += f" in coarse light and dark (chance: {share(kept.chance)}); they correlate with it by "
@@ -140,7 +140,7 @@ def _key_numbers(summary: TransferResult) -> list[tuple[str, str, str, str]]:
     for descriptor in summary.measures:
         before, after = (distance(summary.measures[descriptor], name) for name in ("before", _chosen(summary)))
         if after:
-            note = f"before: {score_parts(before)[0]}, in {descriptor} features"
+            note = f"before: {score_parts(before)[0]}, in {descriptor} features{by_chance(after)}"
             tiles.append(("kernel distance to the style", *score_parts(after), note))
     kept = summary.kept[_chosen(summary)]
     tiles.append(
@@ -202,7 +202,9 @@ def _measures(summary: TransferResult, source: str, style: str) -> Section:
             left = [kept.recognised, kept.correlation, kept.ssim.median] if kept else [None, None, None]
             rows.append([title, *distances, *copies, *left])
     chosen = [i for i, row in enumerate(rows) if row[0] == names[_chosen(summary)]]
-    tables = [Table(columns, rows, "Nearness to the style, and what is kept", chosen), *_all(summary, names)]
+    note = below_zero(distance(sets, name) for sets in summary.measures.values() for name in sets)
+    nearness = Table(columns, rows, "Nearness to the style, and what is kept", chosen, note=note)
+    tables = [nearness, *_all(summary, names)]
     drawn = charts(_chart(summary), "distance to the style, and sources recognised, over strength")
     details = [(m.named, m.meaning) for m in MEASURES.values()]
     details.append(
@@ -225,7 +227,8 @@ def _all(summary: TransferResult, names: Mapping[str, str]) -> list[Table]:
         shown = [name for name in names if sets.get(name, Measures()) != Measures()]
         rows = [[names[name], *(getattr(sets[name], m) for m in MEASURES)] for name in shown]
         if rows:
-            tables.append(Table(columns, rows, f"All measures, {descriptor} features"))
+            note = below_zero(distance(sets, name) for name in shown)
+            tables.append(Table(columns, rows, f"All measures, {descriptor} features", note=note))
     return tables
 
 

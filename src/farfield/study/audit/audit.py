@@ -144,15 +144,15 @@ def audit(settings: Audit, out: Path, *, quiet: bool = False) -> AuditResult:
     return run.finish_on_main(AuditResult, work)
 
 
-def _work(models: Mapping[str, str], sampling: Sampling, n: int) -> Work | None:
+def _work(models: Mapping[str, str], sampling: Sampling, n: int) -> list[Work]:
     """What models have to make; the first alone is measured."""
     names = [name for name in models.values() if not is_empirical(name)]
     if not names:
-        return None
+        return []
     compute = sampling.loading
     loading = Loading(compute.batch_size, compute.device, compute.dtype, max(sampling.labels, default=None))
     plan = {"generating": float(n * len(names) * (find_solver(sampling.rule).calls(sampling.steps) + 1))}
-    return Work(load_model(names[0], loading), loading.batch_size, plan, n * len(names))
+    return [Work(load_model(names[0], loading), loading.batch_size, plan, n * len(names))]
 
 
 def _check_enough(real: Mapping[str, ImageSet], likeness: Likeness, published: float | None) -> None:
@@ -162,7 +162,7 @@ def _check_enough(real: Mapping[str, ImageSet], likeness: Likeness, published: f
         try:
             calibrate(torch.zeros(len(real[name])), likeness.rate)
         except FarfieldError as error:
-            raise FarfieldError(f"{name.replace('_', '-')} images: {error}; or give a threshold") from error
+            raise FarfieldError(f"{name.replace('_', '-')} images: {error}, or a cosine with --threshold") from error
 
 
 def _write_pairs(out: Path, beside: Beside, sets: Mapping[str, ImageSet], seed: int) -> None:

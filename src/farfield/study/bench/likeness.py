@@ -58,7 +58,7 @@ def find_thresholds(likeness: Likeness, published: float | None, different: Tens
             notes.append(REPEATED)
     except FarfieldError as error:
         if not chosen:
-            raise FarfieldError(f"{error}; or give a threshold") from error
+            raise FarfieldError(f"{error}, or a cosine with --threshold") from error
         notes.append(f"No calibrated threshold: {error}.")
     return Alike(thresholds=chosen, calibration=calibration)
 

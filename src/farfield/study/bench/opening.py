@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
@@ -15,48 +16,110 @@ from farfield.core.runtime import exact_matmul, generator, state_dtype
 from farfield.diffusion.denoiser import Denoiser
 
 FEW = 8  # images of the batch that is measured on a CPU, where more take as long each
-QUICK, SLOW = 0.02, 1.0  # seconds of one image: a whole batch is measured, or no more than that
+QUICK, SLOW, SLOWEST = (
+    0.02,
+    1.0,
+    10.0,
+)  # seconds of the first image: a batch is measured, a few, one more, or that alone
 HELD = ("references", "real", "held_out", "heldout")
 
 
 @dataclass(frozen=True)
 class Work:
-    """What a command is about to do.
+    """Work of one kind that a command is about to do.
 
     Attributes:
-        plan: by stage, as its bar is labelled: images through the network.
+        plan: by stage, as its bar is labelled: images through the network, or through ``once``.
         made: images that it makes.
+        once: does what the plan counts for so many images at once, where that is more than a call of the network.
+        most: whether the plan is the most that it can come to, as where a search ends early.
+        staged: whether the stages come once each in this order, so that one bar can count them all.
     """
 
     denoiser: Denoiser
     batch_size: int
     plan: Mapping[str, float] = field(default_factory=dict)
     made: int = 0
+    once: Callable[[int], object] | None = None
+    most: bool = False
+    staged: bool = True
 
-    def cost(self) -> tuple[float, float]:
-        """About how many seconds it takes, and bytes: one batch is measured."""
-        model = self.denoiser
-        device, dtype = model.device, state_dtype(model.device)
-        sigma = model.schedule.sigmas(1)[0].to(device, dtype)
+    def each(self) -> tuple[float, float]:
+        """About how many seconds an image takes, and bytes a batch: one is measured."""
+        device, once = self.denoiser.device, self.once or partial(_called, self.denoiser)
 
         def call(rows: int) -> tuple[float, float]:
             """Seconds of a call, and the most bytes so far."""
-            x = sigma * torch.randn(rows, *model.shape, generator=generator(0, "opening")).to(device, dtype)
             start = time.perf_counter()
-            with torch.no_grad(), exact_matmul():
-                model(x, sigma).sum().item()
+            once(rows)
+            if device.type in ("cuda", "mps"):
+                getattr(torch, device.type).synchronize()
             return time.perf_counter() - start, peak(device)
 
         before, rows = peak(device), 1
         seconds, most = call(rows)  # which sets things up too
-        if seconds < SLOW:
-            before, rows = (
-                most,
-                self.batch_size if device.type == "cuda" or seconds < QUICK else min(self.batch_size, FEW),
-            )
+        if seconds < SLOWEST:
+            if device.type == "cuda" or seconds < QUICK:
+                rows = self.batch_size
+            elif seconds < SLOW:
+                rows = min(self.batch_size, FEW)
+            before = most
             seconds, most = call(rows)
         more = (most - before) * (self.batch_size / rows - 1)
-        return seconds / rows * sum(self.plan.values()), most + more
+        return seconds / rows, most + more
+
+
+def _called(model: Denoiser, rows: int) -> None:
+    """The network once, on noise of its first level."""
+    device, dtype = model.device, state_dtype(model.device)
+    sigma = model.schedule.sigmas(1)[0].to(device, dtype)
+    x = sigma * torch.randn(rows, *model.shape, generator=generator(0, "opening")).to(device, dtype)
+    with torch.no_grad(), exact_matmul():
+        model(x, sigma)
+
+
+@dataclass(frozen=True)
+class Foreseen:
+    """All the work of a command: seconds of each stage, bytes, and whether that is the most it can come to.
+
+    It reads as ``about 2 min, 1.1 GB``; as nothing, where there is none.
+    """
+
+    seconds: Mapping[str, float]
+    memory: float
+    most: bool
+    staged: bool
+
+    @classmethod
+    def of(cls, works: Iterable[Work]) -> Foreseen:
+        """Each kind is measured on one batch, one after the other."""
+        seconds: dict[str, float] = {}
+        memory, most, staged = 0.0, False, True
+        for work in works:
+            each, used = work.each()
+            memory, most, staged = max(memory, used), most or work.most, staged and work.staged
+            for stage, count in work.plan.items():
+                seconds[stage] = seconds.get(stage, 0.0) + each * count
+        return cls(seconds, memory, most, staged)
+
+    @property
+    def plan(self) -> Mapping[str, float]:
+        """By stage, for one bar of all."""
+        return self.seconds if self.staged else {}
+
+    def __str__(self) -> str:
+        if not self.seconds:
+            return ""
+        seconds = sum(self.seconds.values())
+        took = (
+            f"{seconds:.0f} s"
+            if seconds < 90
+            else f"{seconds / 60:.0f} min"
+            if seconds < 5400
+            else f"{seconds / 3600:.1f} h"
+        )
+        took = "under 1 s" if seconds < 1 else f"{'at most ' if self.most else ''}about {took}"
+        return took + (f", {self.memory / 1e9:.1f} GB" if self.memory else "")
 
 
 def peak(device: torch.device) -> float:
@@ -91,16 +154,3 @@ def what_was_read(inputs: Mapping[str, Any], made: int = 0) -> str:
         word = "image" if pictures else "feature vector"
         said.insert(0, f"{total:,} {word}{'s' * (total > 1)}" + (f" of {size}" if size else ""))
     return ", ".join([*said, *([f"{made:,} {'to make' if said else 'images to make'}"] if made else [])])
-
-
-def what_it_takes(work: Work) -> str:
-    """``about 2 min, 1.1 GB``."""
-    seconds, memory = work.cost()
-    took = (
-        f"{seconds:.0f} s"
-        if seconds < 90
-        else f"{seconds / 60:.0f} min"
-        if seconds < 5400
-        else f"{seconds / 3600:.1f} h"
-    )
-    return ("under 1 s" if seconds < 1 else f"about {took}") + (f", {memory / 1e9:.1f} GB" if memory else "")

@@ -7,7 +7,7 @@ import json
 import platform
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -27,7 +27,7 @@ from farfield.core.provenance import Provenance
 from farfield.core.run_folder import DIGEST, check_place, differences
 from farfield.core.runtime import Advance, Ranks, progress
 from farfield.core.terminal import tell
-from farfield.study.bench.opening import Work, what_it_takes, what_was_read
+from farfield.study.bench.opening import Foreseen, Work, what_was_read
 
 A = TypeVar("A", bound=Artifact)
 R = TypeVar("R", bound=Result)
@@ -96,13 +96,16 @@ class Run:
         settings: Settings,
         inputs: Inputs,
         quiet: bool = False,
-        work: Work | None = None,
+        work: Work | Iterable[Work] = (),
+        read: str | None = None,
         **resolved: Any,
     ) -> Run:
         """Of a command's settings; says what was read and is about to be done, and ends there if it is a dry run.
 
         Args:
-            work: by which the time that is left is told.
+            work: all that it is about to do, by which its time and the time that is left are told; what is no list is gone
+                through only where it is told.
+            read: what was read, where the inputs do not say it.
             resolved: what some settings became once data and model were known (`Settings.request`).
 
         Raises:
@@ -110,14 +113,17 @@ class Run:
         """
         line = command_line(settings, "-o", str(folder))
         options = {leaf.option.key or leaf.name: leaf.said for leaf in leaves(type(settings))}
-        read, meter = what_was_read(inputs, work.made if work else 0), current()
+        works, meter = [work] if isinstance(work, Work) else work, current()
+        if read is None:
+            read = what_was_read(inputs, sum(part.made for part in works) if isinstance(works, list) else 0)
         if meter.dry:
-            raise DryRun("; ".join(filter(None, [read, what_it_takes(work) if work else ""])) or "ready to begin")
+            raise DryRun("; ".join(filter(None, [read, str(Foreseen.of(works))])) or "ready to begin")
         run = cls(folder, settings.command(), settings.request(**resolved), inputs, quiet, line, options)
         run.read = read
         if run.ranks.main and not quiet and not meter.opened and not (folder / "summary.json").exists():
-            meter.expect(work.plan if work else {})
-            if said := "; ".join(filter(None, [read, what_it_takes(work) if work else ""])):
+            foreseen = Foreseen.of(works)
+            meter.expect(foreseen.plan)
+            if said := "; ".join(filter(None, [read, str(foreseen)])):
                 tell(said)
         meter.opened = True
         return run

@@ -32,12 +32,14 @@ from farfield.command.shared import Reading
 from farfield.core.artifact import Artifact
 from farfield.core.error import FarfieldError
 from farfield.core.runtime import generator
-from farfield.manifold.dimension import error_dimension, flipd, normal_bundle
+from farfield.diffusion.denoiser import Denoiser
+from farfield.manifold.dimension import denoised, error_dimension, flipd, normal_bundle
 from farfield.manifold.jacobian import Jacobian
 from farfield.manifold.trace import Estimate
-from farfield.study.bench.carrier import encode
+from farfield.study.bench.carrier import encode, place
 from farfield.study.bench.domain import open_source
 from farfield.study.bench.numerics import load_model
+from farfield.study.bench.opening import Work
 from farfield.study.bench.run import Inputs, Run
 from farfield.study.bench.units import units_of
 from farfield.study.manifold.rank import levels, over_points
@@ -75,7 +77,8 @@ def dimension(settings: Dimension, out: Path, *, quiet: bool = False) -> Dimensi
     reading, units = Reading(settings.strict), units_of(denoiser)
     images = open_source(settings.images, denoiser.image_shape, reading, limit=settings.limit, units=units).examples
     inputs: Inputs = {"model": model_digest(settings.model), "images": images}
-    run = Run.of(out, settings, inputs, quiet, sigmas=grid, copies=copies, limit=LEFT_OUT)
+    works = _works(settings, denoiser, len(images), grid, copies)
+    run = Run.of(out, settings, inputs, quiet, works, sigmas=grid, copies=copies, limit=LEFT_OUT)
 
     def encoded(key: str) -> Tensor:
         return encode(denoiser, images.select([key]))[0]
@@ -93,12 +96,12 @@ def dimension(settings: Dimension, out: Path, *, quiet: bool = False) -> Dimensi
 
     keys = [f"{name}@{i}" for name in images.keys for i in range(len(grid))]
     values = run.rows("levels", Dimensions, keys, row, "dimension").values.reshape(len(images), len(grid), 4)
-    place, slope, plateau = recommend(grid, values[..., 2], d)
+    best, slope, plateau = recommend(grid, values[..., 2], d)
     bundle = None
     if copies:
 
         def bundled(key: str) -> list[float]:
-            normal = normal_bundle(denoiser, encoded(key), grid[place], noise(key, copies), batch_size)
+            normal = normal_bundle(denoiser, encoded(key), grid[best], noise(key, copies), batch_size)
             return [normal.threshold, normal.gap, normal.step]
 
         bundle = run.rows("bundle", Dimensions, images.keys, bundled, "normal bundles").values
@@ -110,7 +113,7 @@ def dimension(settings: Dimension, out: Path, *, quiet: bool = False) -> Dimensi
             dimension=d,
             probes=probes,
             copies=copies,
-            recommended=Recommended(sigma=grid[place], slope=slope, plateau=plateau),
+            recommended=Recommended(sigma=grid[best], slope=slope, plateau=plateau),
             levels=[
                 DimensionLevel(
                     sigma=sigma,
@@ -129,6 +132,26 @@ def dimension(settings: Dimension, out: Path, *, quiet: bool = False) -> Dimensi
             bundle=None if bundle is None else _bundle(images.keys, bundle),
         )
     )
+
+
+def _works(settings: Dimension, denoiser: Denoiser, n: int, grid: Sequence[float], copies: int) -> list[Work]:
+    """Of probes at every level and of noisy copies, each as it is done, at the middle level."""
+    sigma, batch_size = grid[len(grid) // 2], settings.loading.batch_size
+    x0 = place(denoiser, torch.zeros(denoiser.shape))
+
+    def noise(rows: int) -> Tensor:
+        return torch.randn((rows, *denoiser.shape), generator=generator(0, "opening"))
+
+    def probed(rows: int) -> None:
+        Jacobian(denoiser, x0, sigma, batch=rows).rows(noise(rows).flatten(1).to(x0))
+        denoised(denoiser, x0, sigma, noise(rows), rows)
+
+    def copied(rows: int) -> Tensor:
+        return denoised(denoiser, x0, sigma, noise(rows), rows)
+
+    probes, count = settings.probes, n * len(grid)
+    works = [Work(denoiser, min(batch_size, probes), {"dimension": count * probes}, once=probed)]
+    return works + ([Work(denoiser, batch_size, {"normal bundles": n * copies}, once=copied)] if copies else [])
 
 
 def recommend(sigmas: Sequence[float], values: Tensor, dimension: int) -> tuple[int, float | None, bool]:

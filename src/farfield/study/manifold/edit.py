@@ -14,14 +14,15 @@ from farfield.command.shared import Reading
 from farfield.core.artifact import Images, Latents, Score, load, save
 from farfield.core.error import FarfieldError
 from farfield.core.interval import bootstrap, mean_score
-from farfield.core.runtime import Advance, seeded_noise
+from farfield.core.runtime import Advance, generator, seeded_noise
 from farfield.diffusion.denoiser import Denoiser
-from farfield.manifold.edit import Directions, change, compose, find_directions
+from farfield.manifold.edit import ROUNDS, SPARE, Directions, change, compose, find_directions
 from farfield.manifold.jacobian import Jacobian
-from farfield.study.bench.carrier import Carrier
+from farfield.study.bench.carrier import Carrier, place
 from farfield.study.bench.domain import open_source
 from farfield.study.bench.measure import spread
 from farfield.study.bench.numerics import model_facts, open_model
+from farfield.study.bench.opening import Work
 from farfield.study.bench.run import Run
 from farfield.study.bench.units import units_of
 from farfield.study.manifold.mask import open_mask
@@ -71,6 +72,7 @@ def edit(settings: Edit, out: Path, *, quiet: bool = False) -> EditResult:
         settings,
         {"model": digest, "images": images, "mask": masked, "load": given},
         quiet,
+        _works(settings, carrier, len(images), entries if given is None else None, kept),
         sigma=wanted,
         composed=settings.composed,
         keep=kept if given is None else given.kept,
@@ -124,6 +126,31 @@ def edit(settings: Edit, out: Path, *, quiet: bool = False) -> EditResult:
             ],
         )
     )
+
+
+def _works(settings: Edit, carrier: Carrier, n: int, entries: Tensor | None, kept: int) -> list[Work]:
+    """Up and down, and between them the directions, unless they are there: as many rounds as finding them takes at most."""
+    denoiser, (up, down) = carrier.denoiser, carrier.method.calls(carrier.steps)
+    strengths = len([s for s in settings.strength if s])
+    moves = 1 + strengths * (len(settings.direction) + settings.control) + len(settings.composed)
+    solving = {"inverting": float(n * up)}, {"decoding": float(n * moves * down)}
+    lift, land = (Work(denoiser, carrier.batch_size, plan) for plan in solving)
+    if entries is None:
+        return [lift, land]
+    x = place(denoiser, torch.zeros(denoiser.shape))
+
+    def once(rows: int) -> None:
+        jacobian = Jacobian(denoiser, x, carrier.sigma)
+        vectors = torch.randn(rows, x.numel(), generator=generator(0, "opening")).to(x)
+        jacobian.columns(vectors)
+        jacobian.rows(vectors)
+
+    sides = [(settings.count, entries)] + ([(kept, ~entries)] if kept else [])
+    blocks = [(count + SPARE, int(side.sum())) for count, side in sides]
+    # of few pixels each is a row, and that is all
+    rows = sum(pixels / 2 if pixels <= 4 * size else ROUNDS * size for size, pixels in blocks)
+    size = max(size for size, _ in blocks)
+    return [lift, Work(denoiser, size, {"finding directions": rows}, once=once, most=True), land]
 
 
 def _check_count(count: int, kept: int, entries: Tensor) -> None:

@@ -25,7 +25,8 @@ def open_mask(given: str, shape: Sequence[int]) -> Tensor:
         x0, y0, x1, y1 = (int(part) for part in parts)
         if not (0 <= x0 < x1 <= width and 0 <= y0 < y1 <= height):
             raise FarfieldError(
-                f"mask {given}: expected 0 <= x0 < x1 <= {width} and 0 <= y0 < y1 <= {height}, a box that is not empty"
+                f"mask {given}: expected 0 <= x0 < x1 <= {width} and 0 <= y0 < y1 <= {height}, a box that is not empty, in "
+                "pixels of the model's size, to which pictures are brought first"
             )
         inside = torch.zeros(height, width, dtype=torch.bool)
         inside[y0:y1, x0:x1] = True
@@ -50,6 +51,7 @@ def _read(path: Path, height: int, width: int) -> Tensor:
         raise FarfieldError(f"mask {path}: expected a box x0,y0,x1,y1 or a picture, found none ({error})") from error
     if values.shape != (height, width):
         raise FarfieldError(
-            f"mask {path}: {values.shape[1]}×{values.shape[0]} pixels; expected {width}×{height}, the model's size"
+            f"mask {path}: {values.shape[1]}×{values.shape[0]} pixels; expected {width}×{height}, the model's size, to "
+            "which pictures are brought first; cut and scale the mask likewise"
         )
     return values > 127

@@ -34,7 +34,8 @@ from farfield.manifold.spectrum import Spectrum, spectrum
 from farfield.study.bench.carrier import encode, place
 from farfield.study.bench.domain import open_source
 from farfield.study.bench.numerics import load_model
-from farfield.study.bench.run import Run
+from farfield.study.bench.opening import Work
+from farfield.study.bench.run import Inputs, Run
 from farfield.study.bench.units import units_of
 from farfield.study.manifold.spectra import DIRECTIONS, FACTS, STEP, Spectra, packed, unpacked
 
@@ -43,6 +44,8 @@ PICTURES = "hubble"
 LEVELS = 8
 LOWEST, HIGHEST = 0.05, 50.0
 """Of the levels that are taken where none are given: below and above, the denoiser is the identity or a constant."""
+BATCHES = 3
+"""Of rows of J, that its time is told by."""
 STEPS = 18
 """Of a trajectory, from the last level to the point's."""
 
@@ -52,7 +55,8 @@ def rank(settings: Rank, out: Path, *, quiet: bool = False) -> RankResult:
     denoiser = load_model(settings.model, settings.loading)
     sigmas = levels(denoiser.schedule, settings.sigmas)
     images = None if settings.along == "trajectory" else _images(settings, denoiser)
-    run = Run.of(out, settings, {"model": model_digest(settings.model), "images": images}, quiet, sigmas=sigmas)
+    inputs: Inputs = {"model": model_digest(settings.model), "images": images}
+    run = Run.of(out, settings, inputs, quiet, _work(settings, denoiser, len(sigmas)), sigmas=sigmas)
     names = images.keys if images else tuple(str(settings.seed + i) for i in range(settings.points))
     keys = [f"{name}@{i}" for name in names for i in range(len(sigmas))]
 
@@ -80,6 +84,25 @@ def rank(settings: Rank, out: Path, *, quiet: bool = False) -> RankResult:
             points=list(names),
         )
     )
+
+
+def _work(settings: Rank, denoiser: Denoiser, count: int) -> Work:
+    """All rows of J at every point and level, which is what the matrix-free way comes to at most.
+
+    It is measured on a few batches of rows at the middle level, one pass of the network before them.
+    """
+    d = math.prod(denoiser.shape)
+    middle = levels(denoiser.schedule, settings.sigmas)[count // 2]
+
+    def once(rows: int) -> Tensor:
+        x = place(denoiser, torch.randn(denoiser.shape, generator=generator(0, "opening")))
+        return Jacobian(denoiser, math.hypot(1, middle) * x, middle, batch=rows).rows(
+            torch.ones(BATCHES * rows, d).to(x)
+        )
+
+    plan = {"spectra": settings.points * count * d / BATCHES}
+    batch_size = settings.loading.batch_size
+    return Work(denoiser, batch_size, plan, once=once, most=settings.method != "exact")
 
 
 def levels(schedule: Schedule, given: Sequence[float] | None) -> list[float]:

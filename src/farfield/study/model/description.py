@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import math
-import os
 from collections import Counter
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
 import torch
-from torch import nn
 
 from farfield.checkpoints import foreign, hub, latent, parts
 from farfield.checkpoints.card import Card, card_of_file, find_card
@@ -19,7 +16,7 @@ from farfield.checkpoints.checkpoint import Answers, Checkpoint, Finding, Questi
 from farfield.checkpoints.file.stored import State, Stored
 from farfield.checkpoints.given import given_model
 from farfield.checkpoints.load import model_digest
-from farfield.checkpoints.native import WEIGHTS, Blueprint, is_native, read_blueprint
+from farfield.checkpoints.native import WEIGHTS, is_native, read_blueprint
 from farfield.checkpoints.own_name import is_given
 from farfield.checkpoints.place import is_bundled, is_empirical, locate, split_name
 from farfield.checkpoints.recognised import UnreadError
@@ -27,10 +24,9 @@ from farfield.checkpoints.wrapped import alone
 from farfield.core.download import file_sha256, recorded_sha256
 from farfield.core.error import FarfieldError
 from farfield.diffusion.denoiser import NetworkDenoiser
-from farfield.diffusion.flow import FlowSchedule
-from farfield.diffusion.schedule import ContinuousSchedule, DiscreteSchedule, TimeSchedule, VPSchedule
-from farfield.networks.unet2d import SampleOnly
+from farfield.diffusion.schedule import DiscreteSchedule
 from farfield.networks.words import in_words
+from farfield.study.model.read_as import prediction_of, read_as
 
 HASHED: Final = 1 << 28
 """Files up to so many bytes are hashed unasked: a second at most."""
@@ -117,30 +113,6 @@ def describe(
     return replace(description, sha256=model_digest(model) if wanted else None)
 
 
-def keep(model: str, answers: Answers) -> Path:
-    """Keep answers beside a model's file, or in its folder, when it is sure that they answer something; where they are kept.
-
-    Raises:
-        FarfieldError: a folder that says everything, an answer that cannot be or that answers nothing, or a place that
-            cannot be written.
-    """
-    bare, part = split_name(model)
-    path = locate(bare)
-    if not path.is_file():
-        _of_folder(model, path, part, answers)
-    else:
-        _answered(path, answers, part)
-    try:
-        return foreign.keep_answers(path, answers) if path.is_file() else parts.keep_scheduler(path, answers)
-    except FarfieldError as error:
-        if path.is_dir() and os.access(path, os.W_OK):
-            raise
-        raise FarfieldError(
-            f"{path.parent}: cannot write here, and answers are kept beside the file; link or copy it to a folder of your "
-            "own, and answer there"
-        ) from error
-
-
 def _answered(path: Path, answers: Answers, part: str | None) -> Checkpoint:
     """A file, when it is sure that each answer can be and answers something."""
     kept = foreign.kept_answers(path)
@@ -183,7 +155,7 @@ def _of_file(model: str, checkpoint: Checkpoint) -> Description:
         parameters=checkpoint.parameters,
         dtype=str(checkpoint.dtype).removeprefix("torch."),
         size=checkpoint.path.stat().st_size,
-        **_read_as(plan),
+        **read_as(plan),
         shape=plan.shape,
         image_shape=checkpoint.image_shape,
         classes=plan.classes,
@@ -211,7 +183,7 @@ def _of_own(model: str) -> Description:
         parameters=sum(p.numel() for p in weights),
         dtype=str(weights[0].dtype if weights else torch.float32).removeprefix("torch."),
         size=sum(p.numel() * p.element_size() for p in weights),
-        prediction=_prediction(inner) if inner else "the image",
+        prediction=prediction_of(inner) if inner else "the image",
         schedule={
             "levels": f"{steps} time steps" if steps else "continuous",
             "sigma_min": schedule.sigma_min,
@@ -300,7 +272,7 @@ def _of_folder(model: str, folder: Path, part: str | None, answers: Answers) -> 
         parameters=counts.total(),
         dtype=str(counts.most_common(1)[0][0]).removeprefix("torch."),
         size=sum(dtype.itemsize * n for dtype, n in counts.items()),
-        **_read_as(plan),
+        **read_as(plan),
         shape=plan.shape,
         image_shape=image_shape or plan.shape,
         classes=plan.classes,
@@ -318,53 +290,6 @@ def _tensors(path: Path) -> State:
     if not isinstance(root, dict) or not all(isinstance(t, Stored) for t in root.values()):
         raise FarfieldError(f"{path}: expected tensors by their names and nothing else; found something else")
     return root
-
-
-def _read_as(plan: Blueprint) -> dict[str, Any]:
-    """Prediction and schedule of a plan, as the denoiser that it would make has them."""
-    network = SampleOnly(nn.Identity())
-    denoiser, schedule = plan.inner(network), plan.denoiser(network).schedule
-    return {
-        "prediction": _prediction(denoiser),
-        "schedule": {
-            "levels": _levels(plan, denoiser),
-            "sigma_min": schedule.sigma_min,
-            "sigma_max": schedule.sigma_max,
-            "steps": len(inner.levels) if isinstance(inner := denoiser.schedule, DiscreteSchedule) else None,
-            "open_end": schedule.open_end,
-        },
-    }
-
-
-def _prediction(denoiser: NetworkDenoiser) -> str:
-    return f"edm, sigma_data {denoiser.sigma_data:g}" if denoiser.prediction == "edm" else denoiser.prediction
-
-
-def _levels(plan: Blueprint, denoiser: NetworkDenoiser) -> str:
-    schedule = denoiser.schedule
-    if isinstance(schedule, DiscreteSchedule):
-        config: Mapping[str, Any] = plan.scheduler if plan.family is None and plan.scheduler else plan.pipeline() or {}
-        betas = {"squaredcos_cap_v2": "cosine"}.get(
-            config.get("beta_schedule", ""), config.get("beta_schedule", "linear")
-        )
-        betas = "cosine" if plan.family == "iddpm" else betas
-        ends = (
-            f" {config['beta_start']:g} to {config['beta_end']:g}" if "beta_end" in config and betas != "cosine" else ""
-        )
-        scale = f", told to the network times {schedule.scale:g}" if schedule.scale != 1 else ""
-        return f"{len(schedule.levels)} {betas} betas{ends}{scale}"
-    if isinstance(schedule, VPSchedule):
-        return "continuous, of the VP SDE"
-    if isinstance(schedule, FlowSchedule):
-        told = "t, which is 1 at the noise" if schedule.toward == "noise" else "1 - t, which is 1 at the data"
-        scale = f", times {schedule.scale:g}" if schedule.scale != 1 else ""
-        return f"continuous, of {schedule.path} paths, told as {told}{scale}"
-    if isinstance(schedule, TimeSchedule):
-        return f"continuous, of the VP SDE of constant rate, told as t/{schedule.t_max:g}"
-    if isinstance(schedule, ContinuousSchedule):
-        scale = f" times {schedule.scale:g}" if schedule.scale != 1 else ""
-        return f"continuous, told as ln(sigma)/4{scale}"
-    return "continuous, of the VE SDE"
 
 
 def _file_hash(path: Path, hashed: bool | None, quiet: bool) -> tuple[str | None, tuple[Finding, ...]]:

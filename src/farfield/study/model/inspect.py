@@ -13,8 +13,9 @@ from farfield.command.inspect import Inspect
 from farfield.command.text import as_pairs
 from farfield.core.terminal import table
 from farfield.diffusion.sanity import Tried
+from farfield.study.model.answers import keep
 from farfield.study.model.check import Checked, check
-from farfield.study.model.description import Description, describe, keep
+from farfield.study.model.description import Description, describe
 
 SHOWN: Final = 8
 """Other readings in the table; --json has all."""

@@ -6,6 +6,7 @@ import contextlib
 import math
 import time
 from dataclasses import asdict, fields
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from farfield.diffusion.denoiser import NetworkDenoiser
 from farfield.diffusion.generation import generate
 from farfield.diffusion.objective import heldout_loss
 from farfield.diffusion.training import Recipe, Training
+from farfield.study.bench.opening import Work
 from farfield.study.bench.run import Run
 
 STATE, LOG = "state.safetensors", "log.json"
@@ -85,6 +87,7 @@ def train(settings: Train, out: Path, *, quiet: bool = False) -> TrainResult:
         settings,
         {"data": data, "heldout": held, "from": model_digest(origin) if origin is not None else None},
         quiet,
+        _works(training, watch, held),
         images=len(data),
         class_names=list(data.class_names) if plan.classes else [],
         model={k: v for k, v in asdict(plan).items() if k not in ("scheduler", "units")},
@@ -97,6 +100,26 @@ def train(settings: Train, out: Path, *, quiet: bool = False) -> TrainResult:
     session = _Session(run, training, plan, held, watch, torch.float16 if settings.float16 else torch.float32)
     session.go()
     return run.finish(session.result(source, len(data)))
+
+
+def _works(training: Training, watch: Watch, held: Dataset | None) -> list[Work]:
+    """The steps; and at every row of the log the held-out loss and the samples."""
+    recipe, denoiser = training.recipe, training.denoiser
+    steps = Work(
+        denoiser,
+        recipe.batch_size // recipe.accumulate,
+        {"training": float(recipe.images)},
+        once=training.tried,
+    )
+    answered = partial(training.tried, backward=False)
+    rows = recipe.images / (_every(watch, recipe) * recipe.batch_size) + 1
+    beside = DRAWS * len(held or ()) + (STEPS + 1) * watch.samples
+    return [steps, Work(denoiser, recipe.batch_size, {"training": rows * beside}, once=answered)]
+
+
+def _every(watch: Watch, recipe: Recipe) -> int:
+    """Steps between two rows of the log."""
+    return _steps(watch.every or max(math.ceil(recipe.images / 50), 50 * recipe.batch_size), recipe.batch_size)
 
 
 def _recipe(given: Optimization) -> Recipe:
@@ -160,7 +183,7 @@ class _Session:
     ):
         self.run, self.training, self.plan, self.watch, self.dtype = run, training, plan, watch, dtype
         batch, images = training.recipe.batch_size, training.recipe.images
-        self.every = _steps(watch.every or max(math.ceil(images / 50), 50 * batch), batch)
+        self.every = _every(watch, training.recipe)
         self.snapshots = _steps(watch.snapshots or math.ceil(images / 4), batch)
         self.held = held
         self.log: list[LogRow] = []

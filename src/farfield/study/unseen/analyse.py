@@ -40,16 +40,19 @@ from farfield.data.picture import as_shown
 from farfield.data.subset import choose
 from farfield.data.symmetry import apply, group, parse
 from farfield.diffusion.denoiser import Denoiser
+from farfield.diffusion.solver import network_calls
 from farfield.study.bench.carrier import Carrier
 from farfield.study.bench.domain import Domain, open_source
 from farfield.study.bench.measure import descriptions, spread
 from farfield.study.bench.numerics import open_model
+from farfield.study.bench.opening import Work
 from farfield.study.bench.physical import describe_fields
 from farfield.study.bench.run import Run
 from farfield.study.bench.units import units_of
 from farfield.study.unseen.bandwidth import search_level
 from farfield.study.unseen.calibration import model_gain
-from farfield.study.unseen.gain import knowing
+from farfield.study.unseen.foreseen import own_calls, search_plan
+from farfield.study.unseen.gain import knowing, knowing_calls
 from farfield.study.unseen.interference import Judge, bandwidth, descend
 from farfield.study.unseen.ladder import Ladder, find_levels
 from farfield.study.unseen.symmetry import checked
@@ -101,6 +104,7 @@ def analyse(settings: Analyse, out: Path, *, quiet: bool = False) -> AnalyseResu
         settings,
         {"model": model_digest(settings.model), **domain.inputs("examples"), "in_domain": training},
         quiet,
+        _work(settings, ladder, given, training, bool(symmetries)),
         count=len(given),
         eta=etas,
         noise=shares,
@@ -167,6 +171,24 @@ def analyse(settings: Analyse, out: Path, *, quiet: bool = False) -> AnalyseResu
             symmetry=turned,
         )
     return run.finish(result)
+
+
+def _work(settings: Analyse, ladder: Ladder, given: Images, training: Images | None, turned: bool) -> Work:
+    """By the labels of its bars."""
+    numerics, n, each, plan = settings.numerics, len(given), ladder.climb_calls(), dict[str, float]()
+    etas, shares = len(set(settings.eta)), len(set(settings.noise))
+    others = len(training) if training is not None else max(LEAST, settings.limit or n)
+    if training is None:
+        plan["the model's own samples"] = others * own_calls(numerics.solver, settings.down_steps)
+    plan["what the network adds"] = knowing_calls(ladder.denoiser, given)
+    plan |= {"latents/examples": n * each, "latents/in_domain": others * each}
+    plan["latents/certificate"] = min(n, CERTIFIED) * ladder.climb_calls(2)
+    down = sum(etas * k + shares * network_calls(numerics.solver, k) for k in map(ladder.calls, ladder.levels))
+    plan["down from"] = min(settings.decoded, n) * down
+    plan |= search_plan(ladder.denoiser, Sampler("sdedit"), n, numerics)
+    if turned:
+        plan["latents/turned"] = n * each
+    return Work(ladder.denoiser, numerics.loading.batch_size, plan)
 
 
 def geometry(z: Tensor, most: int = 2000) -> LatentGeometry:

@@ -63,6 +63,7 @@ def calibrate_at(
     network: bool = True,
     patches: bool = True,
     symmetry: Sequence[str] = (),
+    label: str = "calibrating",
 ) -> CalibratedDenoiser:
     """The denoiser corrected on the examples at ascending levels.
 
@@ -70,6 +71,7 @@ def calibrate_at(
         network: False is the control, the same without the frozen network.
         patches: whether the examples' patches may speak too.
         symmetry: the domain's (`data.symmetry`), whose images of the examples have patches too.
+        label: of its bar.
     """
     keys = [f"{i:03d} {float(s):.6g}" for i, s in enumerate(levels)]
     place = {key: i for i, key in enumerate(keys)}
@@ -95,7 +97,7 @@ def calibrate_at(
             advance(1)
         return Corrections(part, torch.stack(rows))
 
-    fitted = run.compute(name, Corrections, keys, 1, work, "calibrating").read()
+    fitted = run.compute(name, Corrections, keys, 1, work, label).read()
     guesses = network + len(known.windows if known else ())
     c, h, w = x0.shape[1:]
     fits = [Level.of(row, (c, h, w), guesses, len(x0)) for row in fitted.values]
@@ -180,6 +182,6 @@ def _asked(denoiser: Denoiser, levels: Sequence[float]) -> int:
     return sum(not isinstance(denoiser, CalibratedDenoiser) or denoiser.asks(s) for s in levels)
 
 
-def calibration_calls(examples: int, steps: int) -> int:
-    """Network calls of a calibration on so many examples, for a decoder of so many steps."""
+def calibration_calls(examples: int, steps: int = 0) -> int:
+    """Network calls of a calibration on so many examples, for a decoder of so many steps; at one level, if not given."""
     return (min(STEPS, steps) + 1) * 2 * max(1, -(-VIEWS // (2 * examples))) * examples

@@ -23,6 +23,7 @@ from farfield.study.bench.numerics import model_facts, open_model
 from farfield.study.bench.run import Run
 from farfield.study.bench.units import units_of
 from farfield.study.unseen.contest import Contest
+from farfield.study.unseen.foreseen import contest_work
 from farfield.study.unseen.tuned import TUNINGS
 
 COUNTS = (10, 30, 100)
@@ -52,14 +53,16 @@ def compare(settings: Compare, out: Path, *, quiet: bool = False) -> CompareResu
         settings,
         {"model": model_digest(settings.model)},
         quiet,
-        most_examples=[max(numbers) for numbers in places],
+        contest_work(settings, denoiser, [numbers for _, numbers in places]),
+        _read(settings, denoiser.image_shape, places),
+        most_examples=[max(numbers) for _, numbers in places],
         most_references=REFERENCES,
         descriptors=named,
         sigma=None,
         **{key: LEFT_OUT if value is None else value for key, value in reading.request().items()},
     )
     domains = []
-    for i, ((source, held), numbers) in enumerate(zip(pairs, places, strict=True)):
+    for i, ((source, held), (_, numbers)) in enumerate(zip(pairs, places, strict=True)):
         domain = open_domain(
             source,
             denoiser.image_shape,
@@ -91,8 +94,23 @@ def compare(settings: Compare, out: Path, *, quiet: bool = False) -> CompareResu
     )
 
 
-def _counts(source: str, heldout: str | None, shape: Sequence[int], settings: Compare) -> list[int]:
-    """How many examples to take of a source, ascending; refused where too few images are held out to measure against."""
+def _read(settings: Compare, shape: Sequence[int], places: Sequence[tuple[int, Sequence[int]]]) -> str:
+    """``60 images of hubble → 32×32, 10 and 30 examples; 9 methods, 64 images to make by each``."""
+    size = "×".join(map(str, shape[1:]))
+    said = [
+        f"{available:,} images of {source} → {size}, {' and '.join(map(str, numbers))} examples"
+        for source, (available, numbers) in zip(settings.examples, places, strict=True)
+    ]
+    methods = len(settings.chosen) + len(settings.foreign)
+    return f"{'; '.join(said)}; {methods} method{'s' * (methods > 1)}, {settings.n} images to make by each"
+
+
+def _counts(source: str, heldout: str | None, shape: Sequence[int], settings: Compare) -> tuple[int, list[int]]:
+    """How many images a source has, and how many to take as examples, ascending.
+
+    Raises:
+        FarfieldError: too few images are held out to measure against.
+    """
     reading, asked = settings.reading, settings.counts
 
     def images(of: str) -> int:
@@ -105,8 +123,8 @@ def _counts(source: str, heldout: str | None, shape: Sequence[int], settings: Co
     most = available if heldout else available - 12
     if asked is None:
         room = available if heldout else available // 2
-        return [c for c in COUNTS if c <= room] or [max(2, min(most, room))]
+        return available, [c for c in COUNTS if c <= room] or [max(2, min(most, room))]
     if max(asked) > most:
         rest = "" if heldout else ", of which 12 at least must be held out (or give --heldout)"
         raise FarfieldError(f"{source}: {max(asked)} examples asked for, but it holds {available} images{rest}")
-    return sorted(asked)
+    return available, sorted(asked)

@@ -33,6 +33,7 @@ from farfield.study.bench.measure import descriptions, newness
 from farfield.study.bench.physical import field_measures
 from farfield.study.bench.run import Inputs, Run
 from farfield.study.unseen.control import PARENTS, SAMPLERS, WITHOUT_MODEL, described_by, make, open_foreign
+from farfield.study.unseen.foreseen import training_calls
 from farfield.study.unseen.proposal import (
     DESCENTS,
     Producer,
@@ -41,10 +42,9 @@ from farfield.study.unseen.proposal import (
     sampler_calls,
     sampler_calls_each,
 )
-from farfield.study.unseen.start import CANDIDATES
 from farfield.study.unseen.tuned import recipe_of, save_tuned
 from farfield.study.unseen.way import Way, begin
-from farfield.unseen.tuning import tune
+from farfield.unseen.tuning import TRAINING_CALLS, tune
 
 SHOWN = 8
 """Images of each method kept for the strips of the report."""
@@ -225,16 +225,11 @@ class Contest:
     def _tuned(self, name: str, given: Images) -> Made:
         """From a model tuned on the examples."""
         t, count, n = self.tuning, len(given), len(self.keys)
-        most = None
-        if name != "release":
-            # what ours takes at most, its search aside: what it does take is not known where it is not among the methods
-            dearest = replace(SAMPLERS["ours"], sampler="patchwork", candidates=CANDIDATES)
-            allowance = sampler_calls(dearest, count, n, self.numerics)
-            most = max(0, int(t.budget * sum(allowance.values())) - n * self.calls)
+        most = None if name == "release" else training_calls(self.settings, count)
         unused = {"budget", "share", "patience"} if most is None else {"epochs"}
         unused |= set() if name == "lora" else {"rank"}
         run = self._folder(name, given, {k: v for k, v in vars(t).items() if k not in unused})
-        steps = math.ceil(count / t.batch_size) * t.epochs if most is None else most // (3 * t.batch_size)
+        steps = math.ceil(count / t.batch_size) * t.epochs if most is None else most // (TRAINING_CALLS * t.batch_size)
         recipe = recipe_of(name, t, self.settings.seed, most)
         if not run.ranks.main:
             run.ranks.wait()

@@ -5,6 +5,7 @@ Invert the examples, propose new latents, decode, choose, measure. Held-out imag
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from farfield.command.measures import Acceptance, Labelled, Selection
 from farfield.core.artifact import Images, Latents, save, write_json
 from farfield.data.picture import as_shown, save_pngs
 from farfield.diffusion.denoiser import Denoiser
+from farfield.diffusion.solver import network_calls
 from farfield.study.bench.carrier import Carrier, describe_trip
 from farfield.study.bench.copies import local_copies
 from farfield.study.bench.domain import MOST_REFERENCES, Split, open_domain
@@ -29,6 +31,7 @@ from farfield.study.bench.units import units_of
 from farfield.study.unseen.ablation import network_adds, without_network
 from farfield.study.unseen.bandwidth import search_level, usual_level
 from farfield.study.unseen.calibration import calibrate, model_gain
+from farfield.study.unseen.foreseen import likely, own_calls, search_plan, trying_calls
 from farfield.study.unseen.proposal import (
     DESCENTS,
     Chooser,
@@ -43,6 +46,7 @@ from farfield.study.unseen.proposal import (
 from farfield.study.unseen.start import settle
 from farfield.unseen.calibration import CalibratedDenoiser
 from farfield.unseen.inversion import round_trip
+from farfield.unseen.patchwork import turns
 
 
 def expand(settings: Expand, out: Path, *, quiet: bool = False) -> ExpandResult:
@@ -136,6 +140,10 @@ def expand(settings: Expand, out: Path, *, quiet: bool = False) -> ExpandResult:
     sure: dict[str, Labelled] = {}
     made_from = producer.parents([int(key) for key in samples.keys])
     of = None if made_from is None else [given.keys[i] for i in made_from]
+    started = _started(sampler, len(given), [int(key) for key in samples.keys])
+    if started is not None and started < len(given):
+        few = f"{len(samples)} image{'s start' if len(samples) != 1 else ' starts'} from {started} of the {len(given)} examples"
+        notes.append(f"{few}: with -n {-(-len(given) // sampler.mixed)} or more none is left out.")
     if labels.of:
         seen = {name: sets[name] for name in ("examples", "references", "samples")}
         for label, describe in descriptions(settings.descriptors.specs, sets["references"], batch_size, denoiser):
@@ -174,6 +182,7 @@ def expand(settings: Expand, out: Path, *, quiet: bool = False) -> ExpandResult:
             codec=codec,
             latent_certificate=proof,
             acceptance=Acceptance(proposed=proposed, accepted=n, rate=n / proposed),
+            started=started,
             selection=Selection(candidates=sampler.candidates, pilot_copies=chooser.copies) if chooser else None,
             measures=measures,
             fields=fields,
@@ -196,21 +205,29 @@ def expand(settings: Expand, out: Path, *, quiet: bool = False) -> ExpandResult:
     )
 
 
+def _started(sampler: Sampler, n: int, seeds: Sequence[int]) -> int | None:
+    """How many of n examples samples of these seeds start from; None where they start from none, or one of several was kept."""
+    if sampler.sampler != "sdedit" or sampler.candidates > 1:
+        return None
+    return len(turns(n, seeds, min(sampler.mixed, n), "sampler-0").unique())
+
+
 def _work(settings: Expand, denoiser: Denoiser, count: int) -> Work:
     """By the labels of its bars; a search of levels is taken to end at the second."""
     numerics, sampler, n = settings.numerics, settings.sampler, settings.n
-    calls = sampler_calls(
-        replace(sampler, sampler="sdedit") if sampler.sampler == "auto" else sampler, count, n, numerics
-    )
+    calls = sampler_calls(likely(sampler, count), count, n, numerics)
     plan: dict[str, float] = {"calibrating": calls["calibration"]} if "calibration" in calls else {}
-    if settings.sigma in ("usual", "auto") and sampler.sampler in ("auto", *DESCENTS):
-        plan["trying"] = 2 * max(32, min(150, count)) * (numerics.steps + 1)
+    if settings.sigma == "auto":
+        found = search_plan(denoiser, likely(sampler, count), count, numerics)
+        plan |= {stage: plan.get(stage, 0.0) + more for stage, more in found.items()}
+    elif settings.sigma == "usual" and (tried := trying_calls(sampler, count, numerics.steps)):
+        plan["trying"] = tried
     if calls["inversion"]:
         plan |= {"inverting": calls["inversion"], "reconstructing": calls["inversion"]}
-        plan["certifying"] = 2 * min(count, 16) * (numerics.steps + 1)
+        plan["certifying"] = min(count, 16) * network_calls(numerics.solver, 2 * numerics.steps)
     if "choice" in calls:
         plan["choosing"] = calls["choice"]
-    plan |= {"sampling": calls["sampling"], "the model's own samples": n * (numerics.steps + 1)}
+    plan |= {"sampling": calls["sampling"], "the model's own samples": n * own_calls(numerics.solver, numerics.steps)}
     if settings.control and sampler.network:
         plan["sampling without"] = n
     return Work(denoiser, numerics.loading.batch_size, plan, n)

@@ -5,6 +5,7 @@ Nothing is sampled: seconds of work a level, and the answer to which model to fr
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
@@ -23,10 +24,11 @@ from farfield.diffusion.denoiser import Denoiser
 from farfield.study.bench.carrier import encode
 from farfield.study.bench.domain import Domain, Split, check_spread, open_source
 from farfield.study.bench.numerics import load_model, model_facts
+from farfield.study.bench.opening import Work, what_was_read
 from farfield.study.bench.physical import describe_fields
 from farfield.study.bench.run import Run
 from farfield.study.bench.units import units_of
-from farfield.study.unseen.calibration import VIEWS, calibrate_at, model_gain, overall_gain
+from farfield.study.unseen.calibration import VIEWS, calibrate_at, calibration_calls, model_gain, overall_gain
 from farfield.unseen.calibration import CalibratedDenoiser, fit_level
 from farfield.unseen.gain import advise, counts, headline, rank
 
@@ -43,15 +45,17 @@ def gain(settings: Gain, out: Path, *, quiet: bool = False) -> GainResult:
     """What each model adds to the examples, and which of them adds most. Each model has a folder of its own."""
     digests = {f"model_{i + 1}": model_digest(model) for i, model in enumerate(settings.models)}
     known = {key: LEFT_OUT if value is None else value for key, value in settings.reading.request().items()}
-    run = Run.of(out, settings, digests, quiet, **known)
+    first = _opened(settings, 0)
+    read = what_was_read(first[1].inputs("examples")) + f", {len(digests)} models" * (len(digests) > 1)
+    run = Run.of(out, settings, digests, quiet, _works(settings, first), read, **known)
     rows: list[GainedModel] = []
     paired: list[Paired] = []
     facts: SourceFacts | None = None
-    for i, name in enumerate(settings.models):
-        denoiser = load_model(name, settings.loading)
-        domain = _examples(settings, denoiser)
+    for i in range(len(settings.models)):
+        denoiser, domain = first if i == 0 else _opened(settings, i)
         part = _folder(run, settings, i, domain)
-        with_network = knowing(part, denoiser, domain.examples, settings.loading.batch_size)
+        label = _label(settings, i)
+        with_network = knowing(part, denoiser, domain.examples, settings.loading.batch_size, label=label)
         row = GainedModel(
             model=model_facts(part.request, denoiser),
             folder=part.folder.name,
@@ -72,11 +76,21 @@ def gain(settings: Gain, out: Path, *, quiet: bool = False) -> GainResult:
 
 
 def knowing(
-    run: Run, denoiser: Denoiser, examples: Images, batch_size: int, name: str = "calibration"
+    run: Run,
+    denoiser: Denoiser,
+    examples: Images,
+    batch_size: int,
+    name: str = "calibration",
+    label: str = "what the network adds",
 ) -> CalibratedDenoiser | None:
     """The denoiser calibrated at `gain_levels`; None where there are fewer than two."""
     levels = gain_levels(denoiser, encode(denoiser, examples))
-    return calibrate_at(run, denoiser, examples, levels, batch_size, name) if len(levels) > 1 else None
+    return calibrate_at(run, denoiser, examples, levels, batch_size, name, label=label) if len(levels) > 1 else None
+
+
+def knowing_calls(denoiser: Denoiser, examples: Images) -> int:
+    """Network calls of `knowing`."""
+    return len(gain_levels(denoiser, encode(denoiser, examples))) * calibration_calls(len(examples))
 
 
 def gain_levels(denoiser: Denoiser, x0: Tensor) -> Tensor:
@@ -94,6 +108,25 @@ def gain_levels(denoiser: Denoiser, x0: Tensor) -> Tensor:
         level *= 2
     counting = [s for s in sorted(found) if counts(fit_level(denoiser, x0, s, network=False, views=VIEWS).errors)]
     return torch.tensor(counting, dtype=torch.float64)
+
+
+def _opened(settings: Gain, i: int) -> tuple[Denoiser, Domain]:
+    """One of the models, and the examples as it takes them."""
+    denoiser = load_model(settings.models[i], settings.loading)
+    return denoiser, _examples(settings, denoiser)
+
+
+def _works(settings: Gain, first: tuple[Denoiser, Domain]) -> Iterator[Work]:
+    """Of each model, which is opened for it: a name that is no model's is refused before the others have worked."""
+    for i in range(len(settings.models)):
+        denoiser, domain = first if i == 0 else _opened(settings, i)
+        plan = {_label(settings, i): float(knowing_calls(denoiser, domain.examples))}
+        yield Work(denoiser, settings.loading.batch_size, plan)
+
+
+def _label(settings: Gain, i: int) -> str:
+    """What a model's bar is called."""
+    return "denoising" if len(settings.models) == 1 else f"denoising by model {i + 1}"
 
 
 def _examples(settings: Gain, denoiser: Denoiser) -> Domain:

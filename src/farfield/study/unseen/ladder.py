@@ -20,6 +20,7 @@ from farfield.core.error import FarfieldError
 from farfield.core.runtime import Advance, generator
 from farfield.diffusion.denoiser import Denoiser
 from farfield.diffusion.schedule import Schedule
+from farfield.diffusion.solver import network_calls
 from farfield.study.bench.carrier import Carrier, as_images
 from farfield.study.bench.run import Run
 from farfield.unseen.geometry import slerp
@@ -81,6 +82,10 @@ class Ladder:
             carrier = Carrier.of(self.numerics, self.denoiser, grid)
             below = latents[level] = carrier.up(run, f"{name}/{level:.4g}", below, f"{name}, to {level:.4g}")
         return latents
+
+    def climb_calls(self, finer: int = 1) -> int:
+        """Network calls of an image's climb."""
+        return sum(network_calls(self.numerics.solver, len(grid) - 1) for grid in self.grids(finer))
 
     def stochastic(self, latents: Latents, eta: float, advance: Advance | None = None) -> Images:
         """A descent with DDIM's noise, by Euler; the noise of a row depends on its key alone."""

@@ -71,10 +71,11 @@ def reconstruct(settings: Invert, out: Path, *, quiet: bool = False) -> Reconstr
 
 def _work(settings: Reconstruct | Invert, denoiser: Denoiser, n: int, method: Method | None) -> Work:
     """By the labels of its bars; what a search for a method takes is not foreseen."""
-    up, down = (method or Method("explicit", settings.numerics.solver)).calls(settings.numerics.steps)
+    steps, way = settings.numerics.steps, method or Method("explicit", settings.numerics.solver)
+    up, down = way.calls(steps)
     plan: dict[str, float] = {"inverting": n * up}
     if method is None or method.order is not None:
-        plan["certifying"] = 2 * min(n, 16) * up
+        plan["certifying"] = min(n, 16) * way.calls(2 * steps)[0]
     if isinstance(settings, Reconstruct):
         plan["decoding"] = n * down
     return Work(denoiser, settings.loading.batch_size, plan)

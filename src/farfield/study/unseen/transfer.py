@@ -6,6 +6,7 @@ Held-out images of the style are seen by the measures only.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from farfield.audit.content import kept
@@ -21,6 +22,7 @@ from farfield.study.bench.carrier import Carrier
 from farfield.study.bench.domain import Domain, Split, open_domain
 from farfield.study.bench.measure import SHOWN, identities, measure, spread
 from farfield.study.bench.numerics import model_facts, open_model
+from farfield.study.bench.opening import Work
 from farfield.study.bench.run import Run
 from farfield.study.bench.units import units_of
 from farfield.unseen.inversion import round_trip
@@ -57,6 +59,7 @@ def transfer(settings: Transfer, out: Path, *, quiet: bool = False) -> TransferR
         settings,
         {"model": model_digest(settings.model), **source.inputs("content"), **target.inputs("style")},
         quiet,
+        _work(carrier, len(given), len(target.examples), strengths),
         n=len(given),
         count=len(target.examples),
         strength=strengths,
@@ -134,6 +137,15 @@ SAME_MODEL = (
     "The descriptor `model` is the network that decoded the images, and may be kinder to them than to others: "
     "believe it where another descriptor agrees."
 )
+
+
+def _work(carrier: Carrier, n: int, count: int, strengths: Sequence[float]) -> Work:
+    """By the labels of its bars."""
+    up, down = carrier.method.calls(carrier.steps)
+    plan: dict[str, float] = {"inverting content": n * up, "inverting style": count * up}
+    plan["certifying"] = min(n, 16) * carrier.method.calls(2 * carrier.steps)[0]
+    plan |= {f"decoding {strength:g}": float(n * down) for strength in strengths}
+    return Work(carrier.denoiser, carrier.batch_size, plan, n)
 
 
 def _decoded(
