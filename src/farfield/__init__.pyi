@@ -64,6 +64,7 @@ def expand(
     network: bool = ...,
     patches: bool = ...,
     symmetry: Given = ...,
+    fresh_noise: bool = ...,
     parents: int | None = ...,
     sigma: float | Literal["usual", "last", "auto"] = ...,
     steps: int = ...,

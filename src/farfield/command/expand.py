@@ -112,6 +112,14 @@ class Sampler(Settings):
             default="none",
         ),
     ] = None
+    fresh_noise: Annotated[
+        bool,
+        Option(
+            "Of physical fields mix the signal alone, and give new fields fresh noise of the law that the examples' flat parts "
+            "have, where they tell one.",
+            "--fresh-noise/--no-fresh-noise",
+        ),
+    ] = True
     parents: Annotated[
         int | None,
         Option(

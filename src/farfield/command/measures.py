@@ -185,6 +185,17 @@ class FittedStretch(Result):
     unit: str
 
 
+class NoiseFacts(Result):
+    """The noise of fields as their flat parts tell it, in their unit; `data.noise.estimate_noise`. A number a channel."""
+
+    sigma: Annotated[list[float], "its standard deviation: the median over the examples that tell of it"]
+    least: Annotated[list[float], "the same of the example with the least"]
+    most: list[float]
+    length: Annotated[list[float], "pixels over which its correlation falls to 1/e"]
+    flat: Annotated[float, "share of the pixels of these examples that are flat"]
+    fields: Annotated[int, "examples that tell of it"]
+
+
 class PhysicalFacts(Result):
     """Physical fields that were read; `study.bench.physical.describe_fields`."""
 
@@ -199,6 +210,9 @@ class PhysicalFacts(Result):
     patch: int | None
     hdu: str | None
     mask: str | None
+    noise: Annotated[
+        NoiseFacts | None, "what samples were given anew; null where no law was found, or none asked for"
+    ] = None
 
 
 class Worst(Result):

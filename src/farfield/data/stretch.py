@@ -89,6 +89,18 @@ class Stretch:
             x = self._of("centre", v) + self._of("softening", v) * x.sinh()
         return _finite(x, values, "inverse of the stretch", keys)
 
+    def plus(self, values: Tensor, noise: Tensor, keys: Sequence[str] = ()) -> Tensor:
+        """Values in the model's range ``[n, C, ...]`` with noise added in physical units, float64.
+
+        A logarithm takes noise that is below its least value at the slope that it has where it is added.
+        """
+        x = self.inverse(values, keys)
+        noisy = x + noise
+        if (least := {"log": 0.0, "log1p": -1.0}.get(self.kind)) is not None:
+            above = x - least
+            noisy = torch.where(noisy > least, noisy, least + above / (1 - noise / above))
+        return self.forward(noisy, keys)
+
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
 

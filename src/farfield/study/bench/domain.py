@@ -62,10 +62,18 @@ class Physical:
 
     def to_fields(self, images: Images) -> Fields:
         """Images of the model in physical units: one channel is the mean of the model's, and the stretch undone."""
-        values = images.values.double()
-        values = values if len(self.stretch.channels) > 1 else values.mean(1, keepdim=True)
-        like = self.fields["examples"]
+        like, values = self.fields["examples"], self._own(images)
         return replace(like, keys=images.keys, values=self.stretch.inverse(values, images.keys), headers={})
+
+    def plus(self, images: Images, noise: Tensor) -> Images:
+        """Images of the model with noise ``[n, c, H, W]`` in physical units added to their fields."""
+        noisy = self.stretch.plus(self._own(images), noise, images.keys).float()
+        return Images(images.keys, noisy.expand_as(images.values).contiguous())
+
+    def _own(self, images: Images) -> Tensor:
+        """The fields' channels, stretched: one channel is the mean of the model's."""
+        values = images.values.double()
+        return values if len(self.stretch.channels) > 1 else values.mean(1, keepdim=True)
 
     def max_error(self, images: Images) -> Tensor:
         """Largest distance of each image from its example ``[n]``, in physical units; masked pixels do not count."""

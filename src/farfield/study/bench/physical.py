@@ -13,6 +13,7 @@ from farfield.core.provenance import Provenance
 from farfield.data.field_write import pixel_side, write_fits, write_npz
 from farfield.data.science import Fields
 from farfield.study.bench.domain import Physical
+from farfield.study.bench.grain import Grain
 
 
 def write_fields(folder: Path, physical: Physical, samples: Images, made: Provenance) -> None:
@@ -41,8 +42,8 @@ def write_fields(folder: Path, physical: Physical, samples: Images, made: Proven
         )
 
 
-def describe_fields(physical: Physical, reading: Reading) -> PhysicalFacts:
-    """What the summary says of the data: kind, unit, masked share, range, and the stretch with its numbers."""
+def describe_fields(physical: Physical, reading: Reading, grain: Grain | None = None) -> PhysicalFacts:
+    """What the summary says of the data: kind, unit, masked share, range, the stretch with its numbers, and the noise."""
     examples = physical.fields["examples"]
     finite = examples.values[examples.values.isfinite()]
     return PhysicalFacts(
@@ -57,6 +58,7 @@ def describe_fields(physical: Physical, reading: Reading) -> PhysicalFacts:
         patch=reading.patch,
         hdu=reading.hdu,
         mask=reading.mask,
+        noise=grain.facts() if grain else None,
     )
 
 

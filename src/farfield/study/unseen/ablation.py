@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from torch import Tensor
@@ -31,6 +31,7 @@ def without_network(
     sampler: Sampler,
     finish: Finish | None,
     keys: Sequence[str],
+    fresh: Callable[[Images], Images] | None = None,
 ) -> Images | str:
     """Samples of the same keys by what the same fits take without the network; or why there are none.
 
@@ -39,6 +40,7 @@ def without_network(
     Args:
         flow: the calibrated denoiser that made the samples.
         sigmas: from their level down.
+        fresh: see `produce`.
     """
     alone, flow = replace(sampler, network=False, candidates=1), flow.without_network()
     carrier, latents = Carrier.of(numerics, flow, sigmas), None
@@ -50,7 +52,7 @@ def without_network(
             producer.propose([int(key) for key in keys], "sampler-0")
     except FarfieldError as error:
         return f"What the network adds to the samples is not known: without it {error}"
-    return produce(run, producer, None, keys, "control/", "sampling without the network")
+    return produce(run, producer, None, keys, "control/", "sampling without the network", fresh)
 
 
 def network_adds(run: Run, measures: Mapping[str, BySet], *, held: bool) -> NetworkAdds | None:

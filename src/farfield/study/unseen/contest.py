@@ -27,6 +27,7 @@ from farfield.diffusion.solver import network_calls
 from farfield.study.bench.carrier import Carrier
 from farfield.study.bench.copies import local_copies
 from farfield.study.bench.domain import Domain
+from farfield.study.bench.grain import separate
 from farfield.study.bench.labels import Labels
 from farfield.study.bench.measure import compare as distances
 from farfield.study.bench.measure import descriptions, newness
@@ -77,12 +78,15 @@ class Contest:
         self.last = denoiser.schedule.sigmas(self.numerics.steps)  # the grid from the model's last level
         self.calls = network_calls(self.numerics.solver, self.numerics.steps)
         self.begun: dict[tuple[str, int], Way] = {}
+        self.sources, self.grain = separate(domain, denoiser.image_shape[0])
         self.notes = list(domain.notes)
         for name, images in self.foreign.items():
             if len(images) < settings.n:
                 self.notes.append(f"{name}: {len(images)} images, where each other method has {settings.n}.")
         if domain.physical:
-            self.notes.append("The stretch was fitted on the largest set of examples, and serves the smaller ones too.")
+            self.notes.append(
+                "The stretch and the noise were found on the largest set of examples, and serve the smaller ones too."
+            )
 
     def measured(self, source: str, heldout: str | None, counts: Sequence[int]) -> ComparedDomain:
         """Everything of this domain, as the summary has it."""
@@ -182,15 +186,15 @@ class Contest:
 
     def _sampled(self, name: str, given: Images) -> Made | None:
         """From the frozen model; None where the sampler cannot serve these examples, which is noted."""
-        numerics, way = self.numerics, self._way_of(name, given)
+        numerics, way, sources = self.numerics, self._way_of(name, given), self._sources(name, given)
         run, flow, settings = way.run, way.flow, way.sampler
         self.notes += [f"{name} with {len(given)} examples: {way.said}"] if way.said else []
         sigmas = self.denoiser.schedule.sigmas(numerics.steps, way.sigma)
         carrier, latents = Carrier.of(numerics, flow, sigmas), None
         if settings.sampler not in DESCENTS:
-            latents = carrier.up(run, "latents", given, f"{name}: inverting")
+            latents = carrier.up(run, "latents", sources, f"{name}: inverting")
         try:
-            producer = Producer(carrier, given, latents, settings, self._finish(given))
+            producer = Producer(carrier, sources, latents, settings, self._finish(given))
             if producer.accept:
                 producer.propose(self._seeds, "sampler-0")
         except FarfieldError as error:
@@ -200,8 +204,8 @@ class Contest:
         chooser = None
         with _timed(run, "choice", len(shards) == math.ceil(len(self.keys) / numerics.loading.batch_size)):
             if settings.candidates > 1:
-                chooser = fit_chooser(run, self.denoiser, producer, given)
-        samples = produce(run, producer, chooser, self.keys)
+                chooser = fit_chooser(run, self.denoiser, producer, sources)
+        samples = produce(run, producer, chooser, self.keys, fresh=self.grain if settings.fresh_noise else None)
         each = sampler_calls_each(settings, flow, numerics.solver, sigmas)
         paid = way.searched if name == "ours" else []
         calls = sampler_calls(settings, len(given), len(self.keys), numerics, each, searched=paid, chooser=chooser)
@@ -218,9 +222,13 @@ class Contest:
             follows = settings.sampler == "auto" and name != "ours" and "ours" in self.settings.chosen
             ours = self._way_of("ours", given) if follows else None
             self.begun[name, len(given)] = begin(
-                run, self.denoiser, given, self.numerics, settings, self._finish(given), ours
+                run, self.denoiser, self._sources(name, given), self.numerics, settings, self._finish(given), ours
             )
         return self.begun[name, len(given)]
+
+    def _sources(self, name: str, given: Images) -> Images:
+        """What a sampler makes new images of: the signal of fields that are given fresh noise after, else the examples."""
+        return self.sources.select(given.keys) if SAMPLERS[name].fresh_noise else given
 
     def _tuned(self, name: str, given: Images) -> Made:
         """From a model tuned on the examples."""

@@ -29,19 +29,20 @@ from farfield.unseen.jitter import jitter, jittered
 from farfield.unseen.patchwork import starts
 
 OURS = Sampler()
+PLAIN: dict[str, Any] = {"candidates": 1, "calibrate": False, "fresh_noise": False}
 SAMPLERS: dict[str, Sampler] = {
     "ours": OURS,
     "wiener": replace(OURS, network=False, patches=False),
     "patches": replace(OURS, network=False),
     "patchwork": Sampler("patchwork", candidates=3),
-    "published": Sampler("interpolation", t=(0.5, 0.5), centre=False, partner="prior", candidates=1, calibrate=False),
-    "described": Sampler("interpolation", t=(0.5, 0.5), centre=False, candidates=1, calibrate=False),
-    "geometric": Sampler("geometric", candidates=1, calibrate=False),
-    "gaussian": Sampler("gaussian", candidates=1, calibrate=False),
+    "published": Sampler("interpolation", t=(0.5, 0.5), centre=False, partner="prior", **PLAIN),
+    "described": Sampler("interpolation", t=(0.5, 0.5), centre=False, **PLAIN),
+    "geometric": Sampler("geometric", **PLAIN),
+    "gaussian": Sampler("gaussian", **PLAIN),
 }
 """Ours as `farfield expand` has it, and without the network; the samplers of arXiv 2310.09213; draws of a Gaussian.
 
-Those of the paper are at the model's last level, uncalibrated. ``published`` is the interpolation as its authors' code has it: at
+Those of the paper are at the model's last level, uncalibrated, of fields with their noise. ``published`` is the interpolation as its authors' code has it: at
 the middle, from an example to a draw of the domain's Gaussian, around the origin, the length linearly between theirs.
 ``described`` is that between two examples, as the paper says it."""
 

@@ -21,6 +21,7 @@ from farfield.diffusion.solver import network_calls
 from farfield.study.bench.carrier import Carrier, describe_trip
 from farfield.study.bench.copies import local_copies
 from farfield.study.bench.domain import MOST_REFERENCES, Split, open_domain
+from farfield.study.bench.grain import separate
 from farfield.study.bench.labels import Labels
 from farfield.study.bench.measure import SHOWN, descriptions, geometry, identities, measure
 from farfield.study.bench.numerics import model_facts, open_model
@@ -63,6 +64,7 @@ def expand(settings: Expand, out: Path, *, quiet: bool = False) -> ExpandResult:
         units=units_of(denoiser),
     )
     given, physical = domain.examples, domain.physical
+    sources, grain = separate(domain, denoiser.image_shape[0], asked=sampler.fresh_noise)
     check_sampler(sampler, len(given))
     if sampler.sampler == "auto" and settings.sigma != "usual":
         sampler = replace(sampler, sampler="sdedit")
@@ -85,7 +87,7 @@ def expand(settings: Expand, out: Path, *, quiet: bool = False) -> ExpandResult:
         notes.append(
             "With fewer than 3 examples there is nothing to tell a copy by: the first candidate of each seed was kept."
         )
-    searched = search_level(run, denoiser, given, numerics, sampler) if settings.sigma == "auto" else None
+    searched = search_level(run, denoiser, sources, numerics, sampler) if settings.sigma == "auto" else None
     if searched and searched[0].discrepancy is None:
         notes.append(
             f"{len(given)} examples are too few to search the noise level on: {searched[0].sigma:g} was taken."
@@ -97,25 +99,25 @@ def expand(settings: Expand, out: Path, *, quiet: bool = False) -> ExpandResult:
     flow: Denoiser = denoiser
     known, sigmas = None, grid
     if sampler.calibrate:
-        flow = calibrated = calibrate(run, denoiser, given, grid, batch_size, sampler)
+        flow = calibrated = calibrate(run, denoiser, sources, grid, batch_size, sampler)
         known = model_gain(calibrated)
     if settings.sigma == "usual":
-        sampler, searched, said = settle(run, flow, given, numerics, sampler, domain.finish)
+        sampler, searched, said = settle(run, flow, sources, numerics, sampler, domain.finish)
         notes += [said] if said else []
         sigmas = next((denoiser.schedule.sigmas(numerics.steps, row.sigma) for row in searched if row.chosen), grid)
     carrier, each = Carrier.of(numerics, flow, sigmas), sampler_calls_each(sampler, flow, numerics.solver, sigmas)
 
     latents = trip = codec = proof = None
     if sampler.sampler not in DESCENTS:
-        latents = carrier.up(run, "latents", given, "inverting")
+        latents = carrier.up(run, "latents", sources, "inverting")
         returned = carrier.down(run, "reconstructions", latents, "reconstructing")
-        codec = carrier.codec_limit(run, given, returned)
-        trip = describe_trip(round_trip(given.values, returned.values))
-        proof = carrier.certify(run, given, latents)
+        codec = carrier.codec_limit(run, sources, returned)
+        trip = describe_trip(round_trip(sources.values, returned.values))
+        proof = carrier.certify(run, sources, latents)
 
-    producer = Producer(carrier, given, latents, sampler, domain.finish)
-    chooser = fit_chooser(run, denoiser, producer, given) if sampler.candidates > 1 else None
-    samples = produce(run, producer, chooser, [f"{s:06d}" for s in range(seed, seed + n)])
+    producer = Producer(carrier, sources, latents, sampler, domain.finish)
+    chooser = fit_chooser(run, denoiser, producer, sources) if sampler.candidates > 1 else None
+    samples = produce(run, producer, chooser, [f"{s:06d}" for s in range(seed, seed + n)], fresh=grain)
     drawn = run.store("sampled", Latents).read()
     proposed = n if producer.accept is None else producer.propose(range(seed, seed + n), "sampler-0")[1]
     own = Carrier.of(numerics, denoiser, denoiser.schedule.sigmas(numerics.steps))
@@ -123,7 +125,7 @@ def expand(settings: Expand, out: Path, *, quiet: bool = False) -> ExpandResult:
 
     control = None
     if settings.control and sampler.network and isinstance(flow, CalibratedDenoiser):
-        control = without_network(run, flow, given, sigmas, numerics, sampler, domain.finish, samples.keys)
+        control = without_network(run, flow, sources, sigmas, numerics, sampler, domain.finish, samples.keys, grain)
         notes += [control] if isinstance(control, str) else []
 
     sets = {
@@ -170,7 +172,7 @@ def expand(settings: Expand, out: Path, *, quiet: bool = False) -> ExpandResult:
                 source=settings.examples, n=len(given), available=domain.available, digest=domain.digest()
             ),
             references=SourceFacts(source=settings.heldout or settings.examples, n=len(held)) if held else None,
-            physical=describe_fields(physical, settings.reading) if physical else None,
+            physical=describe_fields(physical, settings.reading, grain) if physical else None,
             sampler=sampler,
             sigma_asked=settings.sigma,
             sigma=carrier.sigma,

@@ -237,11 +237,13 @@ def produce(
     keys: Sequence[str],
     within: str = "",
     label: str = "sampling",
+    fresh: Callable[[Images], Images] | None = None,
 ) -> Images:
     """Samples, with the latents they came from written beside them, shard by shard.
 
     Args:
         within: the folder of the run that both are in, with a slash at its end.
+        fresh: what is done to them last: the noise that fields are given.
     """
     batch_size, count = producer.carrier.batch_size, producer.sampler.candidates if chooser else 1
     sampled = run.store(f"{within}sampled", Latents)
@@ -251,7 +253,7 @@ def produce(
     def work(part: tuple[str, ...], advance: Advance) -> Images:
         images, latents = producer.make(part, advance, chooser)
         sampled.write(places[part[0]] // batch_size, latents)
-        return images
+        return fresh(images) if fresh else images
 
     steps = producer.carrier.steps * count
     return run.compute(f"{within}samples", Images, keys, batch_size, work, label, steps, beside=[sampled]).read()
