@@ -683,6 +683,7 @@ def again(
 def report(
     run: Given,
     *,
+    pdf: bool = ...,
     show: bool = ...,
 ) -> Any: ...
 
