@@ -132,7 +132,9 @@ def test_cells_are_as_tight_as_those_of_another_k_means():
 
     training = features(600, 3, 5)
     cells = partition(training, 8)
-    within = sum(float((part - part.mean(0)).square().sum()) for c in range(8) if len(part := training.values[cells == c]))
+    within = sum(
+        float((part - part.mean(0)).square().sum()) for c in range(8) if len(part := training.values[cells == c])
+    )
     assert within < 1.05 * KMeans(8, n_init=10, random_state=0).fit(training.values.numpy()).inertia_
 
 

@@ -575,6 +575,7 @@ def train(
     every: int | None = ...,
     snapshots: int | None = ...,
     samples: int = ...,
+    log: Literal["tensorboard"] | None = ...,
     minutes: float = ...,
     float16: bool = ...,
     compiled: bool = ...,
