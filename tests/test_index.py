@@ -75,7 +75,7 @@ def test_queries_far_out_find_what_the_full_matrix_finds(far):
 def test_a_search_that_cannot_be_is_exact_or_refused_and_said(monkeypatch, tmp_path):
     assert search_of("exact", tmp_path) is None and search_of("ivf", tmp_path) == Approximate("ivf", tmp_path)
     monkeypatch.setitem(sys.modules, "faiss", None)
-    with pytest.raises(FarfieldError, match="--search hnsw needs the package faiss-cpu, .*: pip install faiss-cpu"):
+    with pytest.raises(FarfieldError, match=r"--search hnsw needs the package faiss-cpu, .*: pip install faiss-cpu"):
         search_of("hnsw", tmp_path)
     monkeypatch.setattr("sys.platform", "darwin")
     with kept() as said:

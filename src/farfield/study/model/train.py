@@ -46,7 +46,8 @@ def train(settings: Train, out: Path, *, quiet: bool = False) -> TrainResult:
     weights), ``state.safetensors`` and in the end ``summary.json``; the log to ``tensorboard/`` too, if that is asked for.
 
     Raises:
-        FarfieldError: bad input; tensorboard is asked for and not installed; or the loss became NaN or infinite, with the step, and the last good snapshot is kept.
+        FarfieldError: bad input; tensorboard is asked for and not installed; or the loss became NaN or infinite, with the
+            step, and the last good snapshot is kept.
     """
     source, origin, architecture, watch = settings.data, settings.start, settings.architecture, settings.watch
     if watch.log is not None:
