@@ -91,13 +91,20 @@ def test_a_dropped_folder_is_kept_with_its_folders(tmp_path):
     given = {"my birds/owl/1.png": x, "my birds/jay/1.png": y, "my birds/../../jay/1.png": x, "my birds/.../1.png": y}
     kept = keep(given, tmp_path / "runs", 1)
     found = {path.relative_to(kept).as_posix(): path.read_text() for path in kept.rglob("*") if path.is_file()}
-    assert kept.name == "my_birds" and found == {"owl/1.png": "x", "jay/1.png": "y", "file/1.png": "y", "file/file/jay/1.png": "x"}
+    assert kept.name == "my_birds" and found == {
+        "owl/1.png": "x",
+        "jay/1.png": "y",
+        "file/1.png": "y",
+        "file/file/jay/1.png": "x",
+    }
     assert keep({"one/1.png": x}, tmp_path / "runs", 1).is_dir()
 
 
 def test_only_what_was_dropped_is_taken_for_it(tmp_path, monkeypatch):
     monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "here"))
-    assert dropped(json.dumps([["a/b.png", str(tmp_path / "here" / "b")]])) == {"a/b.png": (tmp_path / "here" / "b").resolve()}
+    assert dropped(json.dumps([["a/b.png", str(tmp_path / "here" / "b")]])) == {
+        "a/b.png": (tmp_path / "here" / "b").resolve()
+    }
     assert dropped("[]") == dropped(None) == {}
     with pytest.raises(FarfieldError, match="was not dropped"):
         dropped(json.dumps([["a", str(tmp_path / "here" / ".." / "secret")]]))
@@ -307,7 +314,7 @@ def test_new_images_are_made_stopped_and_continued(page, address, tmp_path):
     tab.state("Stopped")
     run = address[1] / "runs" / "expand"
     request = json.loads((run / "config.json").read_text())["request"]
-    assert Path(request["images"]).name == "drawn" and (address[1] / request["images"] / "digits").is_dir()
+    assert Path(request["examples"]).name == "drawn" and (address[1] / request["examples"] / "digits").is_dir()
     assert (run / "config.json").exists() and not (run / "summary.json").exists()
     line = json.loads((run / "config.json").read_text())["command_line"]
     farfield_ = [sys.executable, "-m", "farfield"]

@@ -25,7 +25,11 @@ def test_no_file_is_open_while_it_is_put_in_place(windows, monkeypatch, tmp_path
     real = os.replace
 
     def replace(a, b):
-        held = [os.readlink(f"/proc/self/fd/{n}") for n in os.listdir("/proc/self/fd") if os.path.exists(f"/proc/self/fd/{n}")]
+        held = [
+            os.readlink(f"/proc/self/fd/{n}")
+            for n in os.listdir("/proc/self/fd")
+            if os.path.exists(f"/proc/self/fd/{n}")
+        ]
         assert not [path for path in held if path.startswith(str(tmp_path))]
         real(a, b)
 

@@ -122,7 +122,9 @@ class Watch(Settings):
     samples: Annotated[int, Option("How many samples to draw for each row of the log.", least=0)] = 16
     log: Annotated[
         Literal["tensorboard"] | None,
-        Option("Write the log for TensorBoard as well: tensorboard/ in the run folder.", key=None),
+        Option(
+            "Write the log for TensorBoard as well: tensorboard/ in the run folder (the extra tensorboard).", key=None
+        ),
     ] = None
     minutes: Annotated[
         float, Option("Save the state after this many minutes, the most that an interruption loses.", least=0, key=None)

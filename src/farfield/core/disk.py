@@ -21,7 +21,12 @@ PREFIX: Final = ".writing-"
 WINDOWS: Final = os.name == "nt"
 """Where no folder can be opened, and no file that is open can be renamed, replaced or removed."""
 
-PAUSES: Final = (0.01, 0.1, 0.3, 1.0)  # seconds, on Windows, until whoever looks at a file (a scanner, an indexer) lets go of it
+PAUSES: Final = (
+    0.01,
+    0.1,
+    0.3,
+    1.0,
+)  # seconds, on Windows, until whoever looks at a file (a scanner, an indexer) lets go of it
 
 LONGEST: Final = 255
 """Bytes of a file's name, on any common file system."""

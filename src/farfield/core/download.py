@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from farfield.core.artifact import write_bytes
-from farfield.core.disk import put
 from farfield.core.cache import cache_folder as cache_folder
+from farfield.core.disk import put
 from farfield.core.error import FarfieldError
 from farfield.core.runtime import progress
 

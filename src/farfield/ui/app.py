@@ -258,7 +258,12 @@ class _Page:
         import gradio as gr
 
         if self.command.name == "expand":
-            gallery = gr.Gallery(label="New images; in the end each beside the example that it is nearest to", columns=4, format="png", object_fit="contain")
+            gallery = gr.Gallery(
+                label="New images; in the end each beside the example that it is nearest to",
+                columns=4,
+                format="png",
+                object_fit="contain",
+            )
             return [gallery], lambda folder: [show.beside(show.found(folder))]
         if self.command.name == "edit":
             return _moves()

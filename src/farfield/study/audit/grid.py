@@ -94,7 +94,7 @@ class Job:
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=subprocess.STDOUT,
-                    **({} if WINDOWS else {"pass_fds": (lock.fileno(),)}),
+                    pass_fds=() if WINDOWS else (lock.fileno(),),
                 )
                 if ended.returncode:
                     return
