@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 RUNS := $(VENV)/.runs
 
-.PHONY: demo test test-kernels test-slow fuzz lint docs docs-site dist bench clean
+.PHONY: demo test test-kernels test-slow fuzz lint docs docs-site notebooks dist bench table clean
 
 demo: $(RUNS)
 	$(BIN)/farfield demo
@@ -14,6 +14,7 @@ test: $(STAMP)
 	$(BIN)/python -m pytest
 
 test-slow: $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[notebooks]'
 	$(BIN)/python -m pytest -m slow
 
 # With the kernels of other processors, which round otherwise: without vectors, with AVX2, and with AVX-512 where it is.
@@ -38,6 +39,11 @@ lint: $(STAMP)
 docs: $(STAMP)
 	$(BIN)/python docs/generate.py
 
+# The notebooks, run and kept with what their cells gave.
+notebooks: $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[notebooks]'
+	$(BIN)/python docs/notebook.py
+
 # The site: build/site/index.html, which works from a folder. A warning ends it.
 docs-site: $(STAMP)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[docs]'
@@ -52,6 +58,10 @@ dist: $(STAMP)
 
 bench: $(STAMP)
 	$(BIN)/python -m benchmarks
+
+# "What to expect" and docs/reach.md, measured again: days. make table DRY=1 prints the commands; DATA=FOLDER has the other domains.
+table: $(STAMP)
+	$(BIN)/python -m benchmarks.expect $(DATA) $(if $(DRY),--dry)
 
 # What running needs, and no more; pip shows it.
 $(RUNS): pyproject.toml constraints.txt

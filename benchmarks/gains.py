@@ -62,6 +62,11 @@ def rows(run: Path) -> list[Row]:
     return found
 
 
+def table(found: list[Row]) -> list[str]:
+    """Lines of Markdown."""
+    return [f"| {' | '.join(HEAD)} |", f"|{' --- |' * len(HEAD)}", *(row.line() for row in found)]
+
+
 def draw(found: list[Row], file: Path) -> None:
     """What each network adds against how foreign the domain is to it."""
     from matplotlib.figure import Figure
@@ -95,8 +100,7 @@ def main() -> None:
     parser.add_argument("--figure", type=Path)
     given = parser.parse_args()
     found = [row for run in given.runs for row in rows(run)]
-    print(f"| {' | '.join(HEAD)} |\n|{' --- |' * len(HEAD)}")
-    print("\n".join(row.line() for row in found))
+    print("\n".join(table(found)))
     if given.figure:
         draw(found, given.figure)
 

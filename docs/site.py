@@ -15,6 +15,7 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
 from docs.generate import _lead, _section  # noqa: E402
+from docs.notebook import page  # noqa: E402
 from farfield.api.call import function  # noqa: E402
 from farfield.command.commands import COMMANDS, Command  # noqa: E402
 from farfield.command.option import Leaf  # noqa: E402
@@ -29,6 +30,7 @@ def pages() -> dict[str, str]:
     """All pages, by their path."""
     made = {path.name: path.read_text() for path in sorted((ROOT / "docs").glob("*.md"))}
     readme = (ROOT / "README.md").read_text()
+    made |= {f"notebooks/{path.stem}.md": page(path) for path in sorted((ROOT / "docs" / "notebooks").glob("*.ipynb"))}
     made["index.md"] = _home(readme)
     made["how.md"] = "# How it works, and what to turn\n" + _part(readme, "How it works, and what to turn")
     made["expect.md"] = "# What to expect\n" + _part(readme, "What to expect")
@@ -144,6 +146,7 @@ def _linked(text: str) -> str:
     def link(match: re.Match[str]) -> str:
         said, to = match.groups()
         to = to.removeprefix("docs/").removeprefix("../") if not to.startswith("../results") else to
+        to = re.sub(r"^(notebooks/\w+)\.ipynb", r"\1.md", to)
         to = to.replace("CONTRIBUTING.md", "contributing.md").replace("CHANGELOG.md", "changelog.md")
         return said if to.startswith("src/") or to.split("#")[0] in KEPT else f"[{said}]({to})"
 

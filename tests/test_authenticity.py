@@ -127,6 +127,23 @@ def test_cells_do_not_depend_on_the_order_of_files():
             partition(training, bad)
 
 
+def test_cells_are_as_tight_as_those_of_another_k_means():
+    from sklearn.cluster import KMeans
+
+    training = features(600, 3, 5)
+    cells = partition(training, 8)
+    within = sum(
+        float((part - part.mean(0)).square().sum()) for c in range(8) if len(part := training.values[cells == c])
+    )
+    assert within < 1.05 * KMeans(8, n_init=10, random_state=0).fit(training.values.numpy()).inertia_
+
+
+def test_more_cells_than_distinct_images_are_no_trouble():
+    twice = Features(("a", "b", "c", "d"), torch.tensor([[0.0], [0.0], [1.0], [1.0]]), "test")
+    cells = partition(twice, 3).tolist()
+    assert cells[0] == cells[1] != cells[2] == cells[3]
+
+
 def test_data_copying_needs_one_training_set_and_enough_images():
     few = found(torch.rand(10).double())
     with pytest.raises(FarfieldError, match=r"at least 20 .* \(10 and 10 in all\)"):

@@ -2,11 +2,15 @@
 
 import json
 import math
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from benchmarks import expect
+from farfield.command.commands import read_line
 
 
 def run(folder, *arguments):
@@ -25,6 +29,22 @@ def numbers(figures):
     if isinstance(figures, list):
         return [n for f in figures for n in numbers(f)]
     return [figures] if isinstance(figures, int | float) else []
+
+
+def test_the_commands_behind_the_tables_are_commands(tmp_path, capsys):
+    """`make table DRY=1`: each can be given, and what it lacks is named."""
+    for place in ("flowers", "sdss"):
+        (tmp_path / place).mkdir()
+    assert expect.main([str(tmp_path), "--dry", "-o", str(tmp_path / "runs")]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == len(set(lines)) == 2 * 7 + 4
+    lacking = [line for line in lines if line.startswith("# no ")]
+    assert f"# no {tmp_path / 'textures'}" in str(lacking) and f"# no {tmp_path / 'resnet56.th'}" in str(lacking)
+    assert not [line for line in lacking if "gain " in line and ("flowers" in line or "hubble" in line)]
+    for line in lines:
+        command, words = read_line(shlex.split(line.partition("farfield ")[2]))
+        assert command.settings.of(**command.settings.parse(words[:-2]))
+    assert not (tmp_path / "runs").exists()
 
 
 @pytest.mark.slow

@@ -25,12 +25,19 @@ def test_names_that_are_safe_stay_as_they_are():
         ["d" * 300 + "/a", "d" * 301 + "/a"],
         ["../../x", "..", ".", "/etc/x", "a//b", "a/_/b"],
         ["caf\udce9", "k\n1\r<b>"],
+        ["A", "a", "AB", "Ab", "x/A", "X/a"],
+        ["con", "_con", "nul.png", "COM1/a", "a.", "a", "b ", "b"],
     ],
 )
 def test_different_keys_have_different_files_inside_the_folder(tmp_path, keys):
     images = Images(tuple(keys), torch.linspace(-1, 1, len(keys)).reshape(-1, 1, 1, 1).expand(-1, 1, 2, 2))
     paths = save_pngs(images, tmp_path / "png")
     assert len(set(paths)) == len(keys) and all(path.is_file() for path in paths)
+    assert len({str(path).casefold() for path in paths}) == len(keys), (
+        "capitals tell no files apart on macOS and Windows"
+    )
+    stems = [part.partition(".")[0].casefold() for path in paths for part in path.relative_to(tmp_path / "png").parts]
+    assert not {"con", "nul", "com1"} & set(stems) and not [s for s in stems if s.endswith(" ")]
     assert all(path.resolve().is_relative_to(tmp_path / "png") for path in paths)
     assert all(len(os.fsencode(part)) <= 255 for path in paths for part in path.parts)
 

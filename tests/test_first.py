@@ -336,3 +336,27 @@ def test_the_demo_shows_what_memorizes_beside_what_generalizes(here):
     assert page.count("<li>") == 2 and "It memorizes: 9" in page and "It generalizes:" in page
     line = next(line for line in done.out.splitlines() if line.startswith("$ "))
     assert farfield(*line.split()[2:], "-q").out.startswith("It memorizes: 9")
+
+
+def test_a_batch_log_gets_a_line_a_minute(monkeypatch, capsys):
+    """No terminal: a line once a stage has taken a second, and each minute from then on, until it ends."""
+    timers = []
+
+    class Timer:
+        def __init__(self, seconds, show):
+            timers.append((seconds, show))
+
+        def start(self):
+            pass
+
+        cancel = start
+
+    monkeypatch.setattr("farfield.core.progress.threading.Timer", Timer)
+    with progress("counting", 10) as advance:
+        timers[0][1]()
+        advance(5)
+        timers[1][1]()
+    timers[2][1]()  # over
+    said = capsys.readouterr().err.splitlines()
+    assert [seconds for seconds, _ in timers] == [1.0, 60.0, 60.0]
+    assert len(said) == 2 and said[0] == "counting: 0%" and said[1].startswith("counting: 50%, ")

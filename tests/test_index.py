@@ -1,15 +1,17 @@
 """Searches: exact ones equal the full matrix of distances however they are cut; approximate ones say what they miss."""
 
+import sys
 from itertools import pairwise
 
 import pytest
 import torch
 
 from farfield.audit import index
-from farfield.audit.index import Approximate, neighbours_in_shards, regrouped
+from farfield.audit.index import Approximate, neighbours_in_shards, regrouped, search_of
 from farfield.audit.search import nearest, neighbours
 from farfield.core.artifact import Features
 from farfield.core.error import FarfieldError, NonFiniteError
+from farfield.core.note import kept
 
 
 def named(values, prefix="k", descriptor="test"):
@@ -61,13 +63,24 @@ def test_the_size_of_vectors_changes_no_neighbour(size, dtype):
 
 @pytest.mark.parametrize("far", [1e-29, 1e-6, 1e6, 1e21, 1e30])
 def test_queries_far_out_find_what_the_full_matrix_finds(far):
-    """Where the squares of a query overflow in float32, faiss proposes nothing."""
+    """Where the squares of a query overflow in float32, no proposal is sure."""
     g = torch.Generator().manual_seed(3)
     x, y = (torch.randn(n, 4, generator=g, dtype=torch.float64) for n in (20, 90))
     x, y = x.clamp(-1, 1) * far, y.clamp(-1, 1)
     full = (x[:, None] - y[None]).square().sum(2)
     assert torch.equal(nearest(x, y)[1][:, 0], full.argmin(1))
     assert torch.equal(nearest(y, x.repeat(5, 1))[1][:, 0] % 20, full.argmin(0))
+
+
+def test_a_search_that_cannot_be_is_exact_or_refused_and_said(monkeypatch, tmp_path):
+    assert search_of("exact", tmp_path) is None and search_of("ivf", tmp_path) == Approximate("ivf", tmp_path)
+    monkeypatch.setitem(sys.modules, "faiss", None)
+    with pytest.raises(FarfieldError, match=r"--search hnsw needs the package faiss-cpu, .*: pip install faiss-cpu"):
+        search_of("hnsw", tmp_path)
+    monkeypatch.setattr("sys.platform", "darwin")
+    with kept() as said:
+        assert search_of("hnsw", tmp_path) is None
+    assert said == ["--search hnsw: on macOS the OpenMP libraries of faiss and torch clash; searched exactly instead"]
 
 
 @pytest.mark.parametrize("kind", ["ivf", "hnsw"])

@@ -1,11 +1,13 @@
 """The report shows what is on disk, all of it and nothing else: offline, escaped, and the same bytes each time."""
 
 import base64
+import csv
 import io
 import json
 import re
 import shutil
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -19,8 +21,10 @@ from farfield.core.error import FarfieldError
 from farfield.core.score import Score
 from farfield.present import plot, verdict, words
 from farfield.present.frame import coded
+from farfield.present.page import Table
 from farfield.present.report import write_report
 from farfield.present.sheet import difference, grid, pairs
+from farfield.present.table_file import as_csv
 
 PARTS = ("examples", "reconstructions", "samples", "base", "references")
 
@@ -75,6 +79,47 @@ def test_every_picture_is_inlined_decodes_and_lies_in_grids(run):
     for content in inlined:
         Image.open(io.BytesIO(content)).load()
     assert html.count("<svg") == 4  # geometry, measures, gain, search
+
+
+def test_charts_and_tables_lie_beside_the_page_as_files(run):
+    """As files for a paper: a chart stands alone, a table has the numbers of summary.json to the last digit."""
+    page(run)
+    figures = sorted((run / "figures").iterdir())
+    assert [path.name for path in figures] == ["gain.svg", "geometry.svg", "measures.svg", "search.svg"]
+    for path in figures:
+        assert (
+            ElementTree.parse(path).getroot().tag == "{http://www.w3.org/2000/svg}svg"
+            and "var(" not in path.read_text()
+        )
+    told = summary(run)
+    with (run / "tables" / "measures-pixels.csv").open(encoding="utf-8") as file:
+        rows = {row["Measure"]: row for row in csv.DictReader(file)}
+    title = "new images, this run"
+    for name, score in told["measures"]["pixels"]["samples"].items():
+        row = rows[words.MEASURES[name].named]
+        assert [row[title], row[f"{title} low"], row[f"{title} n"]] == [
+            "" if part is None else str(part) for part in (score["value"], score["low"], score["n"])
+        ]
+    with (run / "tables" / "novelty.csv").open(encoding="utf-8") as file:
+        copies = {row["Descriptor"]: float(row["Copies ↓"]) for row in csv.DictReader(file)}
+    assert copies == {name: news["copies"]["value"] for name, news in told["novelty"].items()}
+    assert farfield("report", run, "--pdf").code == 0
+    drawn = {path.name: path.read_bytes() for path in (run / "figures").glob("*.pdf")}
+    assert {Path(name).stem for name in drawn} == {path.stem for path in figures}
+    assert all(content.startswith(b"%PDF") and b"/Type3" not in content for content in drawn.values())
+    write_report(run, pdf=True)
+    assert drawn == {path.name: path.read_bytes() for path in (run / "figures").glob("*.pdf")}
+
+
+def test_a_table_as_a_file_has_numbers_and_no_formulas():
+    rows = [
+        ["=1+1", Score(0.5, 9, 0.25, 0.75), words.share(0.125), "a, `b`"],
+        ["two\nlines", None, words.number(float("nan")), True],
+    ]
+    first, second, third = csv.reader(io.StringIO(as_csv(Table(["", "x", "y", "z"], rows)).decode()))
+    assert first == ["", "x", "x low", "x high", "x n", "y", "z"]
+    assert second == ["'=1+1", "0.5", "0.25", "0.75", "9", "0.125", "a, b"]
+    assert third == ["two\nlines", "", "", "", "", "", "yes"]
 
 
 def test_every_number_of_the_tables_appears(run):

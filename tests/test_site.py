@@ -1,5 +1,6 @@
 """The docs site: every command has its page, every link leads somewhere; and what is said to an index of packages."""
 
+import json
 import posixpath
 import re
 from pathlib import Path
@@ -33,6 +34,17 @@ def test_a_command_has_a_page_with_all_its_options_and_keys(name):
     assert ("## Keys of summary.json" in page) == (COMMANDS[name].result is not None)
     assert f"({name.replace(' ', '-')}.md)" in PAGES["commands/index.md"]
     assert f"## farfield.{name.replace(' ', '_').replace('-', '_')}\n" in PAGES["reference.md"]
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "docs" / "notebooks").glob("*.ipynb")), ids=lambda path: path.stem)
+def test_a_notebook_is_a_page_with_what_its_cells_gave(path):
+    """It is committed as it was run, from its first cell to its last, and is small."""
+    cells = [cell for cell in json.loads(path.read_text())["cells"] if cell["cell_type"] == "code"]
+    assert [cell["execution_count"] for cell in cells] == list(range(1, len(cells) + 1))
+    page = PAGES[f"notebooks/{path.stem}.md"]
+    assert "".join(cells[-1]["source"]) in page and "data:image/png;base64," in page and "/tmp" not in page
+    assert path.stat().st_size < 400_000 and "Error" not in page
+    assert f"notebooks/{path.stem}.md" in NAV
 
 
 def test_no_page_takes_anything_from_elsewhere():

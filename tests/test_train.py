@@ -20,6 +20,7 @@ from farfield.checkpoints.native import Blueprint, read_blueprint, save_model
 from farfield.command.train import Train
 from farfield.core.error import FarfieldError
 from farfield.diffusion.precondition import FAMILIES
+from farfield.diffusion.training import Training
 from farfield.networks.build import KINDS, from_config, network_config
 from farfield.present.report import draw
 
@@ -128,6 +129,39 @@ def test_the_page_shows_losses_and_samples(unbroken: Path, tmp_path: Path):
     shutil.copytree(unbroken, copy)
     page = draw(copy)[0].read_text()
     assert all(words in page for words in ("held-out loss", "learning rate", "<svg", "After 96 images"))
+
+
+def test_each_row_of_the_log_stands_once_in_tensorboard(data: Path, unbroken: Path, tmp_path: Path):
+    """Killed after a row that the state does not know yet, and continued."""
+    pytest.importorskip("tensorboard", reason="the extra tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    options = ("--heldout", data / "heldout", *LOOKED, "--log", "tensorboard")
+    step = Training.step
+    with patch.object(Training, "step", lambda self: step(self) if self.seen < 72 else _killed()):
+        assert train(data, tmp_path / "run", *options).code == 130
+    assert [row["images"] for row in json.loads((tmp_path / "run" / "log.json").read_text())] == [0, 32, 64]
+    for _ in ("continued", "given again when it is over"):
+        trained(data, tmp_path / "run", *options)
+        board = EventAccumulator(str(tmp_path / "run" / "tensorboard"), purge_orphaned_data=False).Reload()
+        log = json.loads((tmp_path / "run" / "log.json").read_text())
+        for name, key in (("loss/training", "loss"), ("loss/held-out", "heldout"), ("learning rate", "rate")):
+            points = [(event.step, pytest.approx(event.value)) for event in board.Scalars(name)]
+            assert points == [(row["images"], row[key]) for row in log if row[key] is not None], name
+        assert [event.step for event in board.Images("samples")] == [0, 32, 64, 96]
+    shutil.rmtree(tmp_path / "run" / "tensorboard")
+    assert left(tmp_path / "run") == left(unbroken), "it decides nothing"
+
+
+def _killed() -> float:
+    raise KeyboardInterrupt
+
+
+def test_without_tensorboard_it_says_what_to_install(data: Path, tmp_path: Path):
+    with patch.dict("sys.modules", {"tensorboard": None}):
+        said = train(data, tmp_path / "run", "--log", "tensorboard")
+    assert said.code == 2 and "--log tensorboard needs the package tensorboard" in said.err
+    assert "pip install tensorboard" in said.err and not (tmp_path / "run").exists()
 
 
 @needs_fork

@@ -9,17 +9,19 @@ import socket
 import subprocess
 import sys
 import time
-import zipfile
 from pathlib import Path
 
 import pytest
+import torch
 from PIL import Image
 
 import farfield
 from farfield.command.commands import COMMANDS
 from farfield.command.settings import leaves
+from farfield.core.artifact import Images, Store
 from farfield.core.error import FarfieldError
 from farfield.ui import show
+from farfield.ui.drop import dropped
 from farfield.ui.form import LEFT, fields, read
 from farfield.ui.guard import Guard, offline
 from farfield.ui.job import Desk
@@ -70,15 +72,44 @@ def test_a_drop_is_kept_by_its_content_under_a_harmless_name(tmp_path):
     drop.mkdir()
     for name in ("a.png", "b.png"):
         Image.new("L", (2, 2), ord(name[0])).save(drop / name)
-    several = keep([drop / "a.png", drop / "b.png"], runs, 1)
+    a, b = drop / "a.png", drop / "b.png"
+    several = keep({"a.png": a, "b.png": b}, runs, 1)
     assert sorted(path.name for path in several.iterdir()) == ["a.png", "b.png"]
-    assert keep([drop / "b.png", drop / "a.png"], runs, 1) == several and len(list(several.parent.iterdir())) == 1
-    (drop / "..-; rm é.png").write_bytes((drop / "a.png").read_bytes())
-    one = keep([drop / "..-; rm é.png"], runs, 1)
-    assert one.name == "_rm_é.png" and one.read_bytes() == (drop / "a.png").read_bytes()
+    assert keep({"b.png": b, "a.png": a}, runs, 1) == several and len(list(several.parent.iterdir())) == 1
+    one = keep({"..-; rm é.png": a}, runs, 1)
+    assert one.name == "_rm_é.png" and one.read_bytes() == a.read_bytes()
     (drop / "large.npz").write_bytes(bytes(2**20 + 1))
     with pytest.raises(FarfieldError, match="expected at most 1"):
-        keep([drop / "large.npz"], runs, 1)
+        keep({"large.npz": drop / "large.npz"}, runs, 1)
+
+
+def test_a_dropped_folder_is_kept_with_its_folders(tmp_path):
+    """What is in it may have the same names; no path leads out of the place where it is kept."""
+    for name in ("x", "y"):
+        (tmp_path / name).write_text(name)
+    x, y = tmp_path / "x", tmp_path / "y"
+    given = {"my birds/owl/1.png": x, "my birds/jay/1.png": y, "my birds/../../jay/1.png": x, "my birds/.../1.png": y}
+    kept = keep(given, tmp_path / "runs", 1)
+    found = {path.relative_to(kept).as_posix(): path.read_text() for path in kept.rglob("*") if path.is_file()}
+    assert kept.name == "my_birds" and found == {
+        "owl/1.png": "x",
+        "jay/1.png": "y",
+        "file/1.png": "y",
+        "file/file/jay/1.png": "x",
+    }
+    assert keep({"one/1.png": x}, tmp_path / "runs", 1).is_dir()
+
+
+def test_only_what_was_dropped_is_taken_for_it(tmp_path, monkeypatch):
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "here"))
+    assert dropped(json.dumps([["a/b.png", str(tmp_path / "here" / "b")]])) == {
+        "a/b.png": (tmp_path / "here" / "b").resolve()
+    }
+    assert dropped("[]") == dropped(None) == {}
+    with pytest.raises(FarfieldError, match="was not dropped"):
+        dropped(json.dumps([["a", str(tmp_path / "here" / ".." / "secret")]]))
+    with pytest.raises(FarfieldError, match="not all files are here yet"):
+        dropped("null")
 
 
 def test_only_files_of_runs_are_shown(tmp_path):
@@ -174,6 +205,16 @@ def test_one_run_at_a_time_is_worked_at_and_can_be_stopped(tmp_path):
     assert "no such folder" in job.error and "&lt;b&gt;/nowhere" in show.state(job) and not job.stopped
 
 
+def test_new_images_are_shown_as_they_are_made(tmp_path):
+    store = Store(tmp_path / "samples", Images)
+    assert show.made(tmp_path, 0) == (0, None)
+    for i in range(2):
+        store.write(i, Images((f"{i:06d}",), torch.full((1, 1, 8, 8), i / 2)))
+    count, pictures = show.made(tmp_path, 0)
+    assert count == 2 and [said for _, said in pictures] == ["seed 0", "seed 1"] and show.made(tmp_path, 2) == (2, None)
+    assert pictures[0][0].getpixel((0, 0)) != pictures[1][0].getpixel((0, 0))
+
+
 def test_pages_are_built():
     pytest.importorskip("gradio", reason="the pages are in the extra `ui`")
     from farfield.ui.app import TITLES, pages
@@ -233,10 +274,12 @@ class Tab:
         field.fill(text)
         field.press("Enter")
 
-    def drop(self, label, *files):
-        area = self.at.locator(".drop").filter(has_text=f"{label}: or drop").first
-        area.locator("input[type=file]").set_input_files([str(file) for file in files])
-        area.get_by_text(files[0].name[:8]).first.wait_for()
+    def drop(self, option, *files):
+        area = self.at.locator(f".drop-{option}").first
+        kind = "folder" if files[0].is_dir() else "files"
+        area.locator(f"input.{kind}").set_input_files([str(file) for file in files])
+        area.get_by_text(files[0].name).first.wait_for()
+        area.get_by_text(re.compile(r"\(\d+ files?\)")).wait_for()
 
     def press(self, name):
         self.at.get_by_role("button", name=name, exact=True).click()
@@ -244,7 +287,7 @@ class Tab:
     def state(self, text):
         self.wait(self.at.locator(".state").first.get_by_text(re.compile(text)))
 
-    def wait(self, sought, minutes=4):
+    def wait(self, sought, minutes=10):
         """Until it is there, or until the page says why it will not be."""
         refused = self.at.locator(".state").first.get_by_text("Not done")
         sought.or_(refused).first.wait_for(timeout=60_000 * minutes)
@@ -255,19 +298,23 @@ class Tab:
 def test_new_images_are_made_stopped_and_continued(page, address, tmp_path):
     """Dropped examples become new ones; the run is stopped at work and continued by the command line, and is the unbroken one."""
     images = farfield.open_images("digits", limit=24)
-    with zipfile.ZipFile(tmp_path / "drawn.zip", "w") as zipped:
-        for key, image in zip(images.keys, images.values, strict=True):
-            Image.fromarray(((image[0] + 1) * 127.5).byte().numpy()).save(tmp_path / "one.png")
-            zipped.write(tmp_path / "one.png", f"{key}.png")
+    (tmp_path / "drawn" / "digits").mkdir(parents=True)
+    for key, image in zip(images.keys, images.values, strict=True):
+        Image.fromarray(((image[0] + 1) * 127.5).byte().numpy()).save(tmp_path / "drawn" / "digits" / f"{key}.png")
     tab = Tab(page, "New images")
     tab.fill("model", MODEL)
-    tab.drop("examples", tmp_path / "drawn.zip")
+    tab.drop("examples", tmp_path / "drawn")
     tab.fill("n", "32")
+    tab.at.get_by_text("How the model is run").click()
+    tab.fill("batch_size", "8")
     tab.press("Start")
     tab.state(r"stage \d+ of \d+")
+    tab.wait(tab.at.get_by_text(re.compile(r"^seed \d+$")))  # new images are shown while it goes on
     tab.press("Stop")
     tab.state("Stopped")
     run = address[1] / "runs" / "expand"
+    request = json.loads((run / "config.json").read_text())["request"]
+    assert Path(request["examples"]).name == "drawn" and (address[1] / request["examples"] / "digits").is_dir()
     assert (run / "config.json").exists() and not (run / "summary.json").exists()
     line = json.loads((run / "config.json").read_text())["command_line"]
     farfield_ = [sys.executable, "-m", "farfield"]

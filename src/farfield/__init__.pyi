@@ -576,6 +576,7 @@ def train(
     every: int | None = ...,
     snapshots: int | None = ...,
     samples: int = ...,
+    log: Literal["tensorboard"] | None = ...,
     minutes: float = ...,
     float16: bool = ...,
     compiled: bool = ...,
@@ -684,6 +685,7 @@ def again(
 def report(
     run: Given,
     *,
+    pdf: bool = ...,
     show: bool = ...,
 ) -> Any: ...
 

@@ -14,13 +14,15 @@ import torch
 from torch import Tensor
 
 from farfield.audit.blocks import ENTRIES, nearest_in_blocks
-from farfield.audit.search import Neighbours, unit_scale
+from farfield.audit.search import Neighbours, nearest, unit_scale
 from farfield.audit.vectors import Vectors, at_once
 from farfield.core.artifact import Score
 from farfield.core.error import FarfieldError
 from farfield.core.interval import bootstrap, proportion
+from farfield.core.runtime import generator
 
 DRAWN: Final = 256  # vectors for each cell that its mean is found on, at most
+ROUNDS: Final = 20  # of k-means
 LEAST: Final = 20  # samples and held-out images that a cell must hold to be tested
 
 
@@ -122,36 +124,31 @@ def data_copying(
 
 
 def partition(training: Vectors, cells: int, seed: int = 0) -> Tensor:
-    """Cells of the space by k-means (faiss) of the training images: the cell of each, ``[m]`` int64.
+    """Cells of the space by k-means of the training images: the cell of each, ``[m]`` int64.
 
     The rows are taken in the sorted order of their keys, so that the order of files does not matter; means are found on
-    DRAWN of them for each cell, as faiss would draw them.
+    DRAWN of them for each cell, from as many rows drawn at random, in ROUNDS of Lloyd's two steps. A cell that none
+    belongs to begins anew at the row that is farthest from its mean.
 
     Raises:
         FarfieldError: not 1 ≤ cells ≤ m.
     """
-    import faiss
-    import numpy as np
-
     if not 1 <= cells <= len(training):
         raise FarfieldError(f"{cells} cells: expected 1 to {len(training)}, the number of training images")
     keys = sorted(training.keys)
-    if len(keys) > DRAWN * cells:
-        order = np.empty(len(keys), np.int32)
-        faiss.rand_perm(faiss.swig_ptr(order), len(keys), seed)  # type: ignore[attr-defined]
-        keys = [keys[i] for i in order[: DRAWN * cells]]
-    values = training.select(keys).values.cpu()
+    order = torch.randperm(len(keys), generator=generator(seed, "cells"))[: DRAWN * cells]
+    values = training.select([keys[i] for i in order.tolist()]).values.cpu()
     scale = unit_scale(values)
-
-    def plain(part: Tensor) -> np.ndarray:
-        array: np.ndarray = (part.cpu() * scale).float().contiguous().numpy()
-        return array
-
-    limits = {"min_points_per_centroid": 1, "max_points_per_centroid": DRAWN}
-    means = faiss.Kmeans(values.shape[1], cells, niter=20, seed=seed, **limits)
-    means.train(plain(values))
+    values = values.double() * scale
+    means = values[:cells].clone()
+    for _ in range(ROUNDS):
+        distance, cell = (found[:, 0] for found in nearest(values, means))
+        counts = cell.bincount(minlength=cells)
+        means = torch.zeros_like(means).index_add_(0, cell, values) / counts.clamp(min=1)[:, None]
+        empty = (counts == 0).nonzero()[:, 0]
+        means[empty] = values[distance.argsort(descending=True, stable=True)[: len(empty)]]
     parts = training.parts(at_once(training.shape, ENTRIES))
-    return torch.from_numpy(np.concatenate([means.index.search(plain(part.values), 1)[1][:, 0] for part in parts]))
+    return torch.cat([nearest(part.values.cpu().double() * scale, means)[1][:, 0] for part in parts])
 
 
 def _groups(samples: Neighbours, held_out: Neighbours, cells: Tensor, least: int) -> list[tuple[Tensor, Tensor]]:

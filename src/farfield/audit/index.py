@@ -6,7 +6,9 @@ can be wrong is that a nearer image was missed. How often that happens is measur
 
 from __future__ import annotations
 
+import importlib.util
 import math
+import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,8 +19,9 @@ from torch import Tensor
 
 from farfield.audit.search import QUERIES, SPARE, Neighbours, nearest, rank, unit_scale
 from farfield.audit.vectors import check_same_descriptor, matrix
+from farfield.core import note
 from farfield.core.artifact import Features, Score, write_bytes
-from farfield.core.error import FarfieldError
+from farfield.core.error import FarfieldError, missing
 from farfield.core.interval import proportion
 from farfield.core.runtime import generator
 
@@ -44,6 +47,25 @@ class Approximate:
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
             raise FarfieldError(f"search {self.kind!r}: expected {' or '.join(KINDS)}; the exact search needs no index")
+
+
+def search_of(kind: str, folder: Path) -> Approximate | None:
+    """The search of a kind; None for the exact one, which on macOS is all there is, and that is said.
+
+    There torch and faiss each load an OpenMP library of their own, and two in one process stop it or compute wrongly.
+
+    Raises:
+        FarfieldError: no such kind, or faiss is not installed.
+    """
+    if kind == "exact":
+        return None
+    search = Approximate(kind, folder)
+    if sys.platform == "darwin":
+        note.say(f"--search {kind}: on macOS the OpenMP libraries of faiss and torch clash; searched exactly instead")
+        return None
+    if importlib.util.find_spec("faiss") is None:
+        raise missing(f"--search {kind}", "faiss-cpu")
+    return search
 
 
 def neighbours_in_shards(

@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -56,7 +57,7 @@ def nearest(
 ) -> tuple[Tensor, Tensor]:
     """The k references nearest to each query in Euclidean distance, nearest first.
 
-    An exhaustive search (faiss ``IndexFlatL2``, float32) proposes a few more than k; their distances are computed again
+    An exhaustive search in float32, by matrix products, proposes a few more than k; their distances are computed again
     from the differences in float64 and put in order, so that an exact copy is at distance 0 exactly. Queries for which
     rounding could have hidden a nearer reference are searched again for more candidates, in the end among all. Equally
     near ones come in the order of their indices. Beside the vectors, memory is taken for the references in float32 and
@@ -108,32 +109,41 @@ def _counts(least: int, size: int) -> Iterator[int]:
 
 
 class _Flat:
-    """An exhaustive index of references, about their mean: float32 keeps most digits near the origin."""
+    """References about their mean, as float32 keeps most digits near the origin; to be looked through one and all."""
 
     def __init__(self, y: Tensor):
-        import faiss
-
         self.size = len(y)
         self.scale = unit_scale(y)
         self.centre = torch.stack([part.double().sum(0) for part in y.split(_at_once(y))]).sum(0) / len(y)
-        self.largest = 0.0
-        self.index: Any = faiss.IndexFlatL2(y.shape[1])
-        for part in y.split(_at_once(y)):
-            centred = self._centred(part)
-            self.largest = max(self.largest, float(centred.square().sum(1).max()))
-            self.index.add(centred.numpy())
+        self.parts = [self._centred(part) for part in y.split(_at_once(y))]
+        self.squares = [part.square().sum(1) for part in self.parts]
+        self.largest = float(torch.cat(self.squares).double().max())
 
     def propose(self, x: Tensor, count: int) -> tuple[Tensor, Tensor]:
         """Places ``[n, count]`` in ascending order, and the squared distance ``[n]`` below which none is missing."""
         if count == self.size:
             return torch.arange(self.size).expand(len(x), -1), torch.full((len(x),), torch.inf, dtype=torch.float64)
         centred = self._centred(x)
-        rough, places = (torch.from_numpy(a) for a in self.index.search(centred.numpy(), count))
+        rough, places = self._least(centred, count)
+        lengths = centred.double().square().sum(1)
         vanished = x.shape[1] * torch.finfo(torch.float32).tiny
-        slack = ROUNDING * (centred.double().square().sum(1) + self.largest) + vanished
-        sure = (rough[:, -1].double() - slack) / self.scale**2
-        # queries so far out that their squares overflow in float32: nothing is sure, some places are -1
-        return places.clamp(min=0).sort(1).values, torch.where(rough[:, -1].isfinite(), sure, -torch.inf)
+        sure = (rough.double() + lengths - ROUNDING * (lengths + self.largest) - vanished) / self.scale**2
+        # queries so far out that their products overflow in float32: nothing is sure
+        return places.sort(1).values, torch.where((rough + lengths.float()).isfinite(), sure, -torch.inf)
+
+    def _least(self, x: Tensor, count: int) -> tuple[Tensor, Tensor]:
+        r"""Of the least :math:`|y|^2 - 2 x \cdot y` so many places, and the greatest of these numbers."""
+        rough, places, start = torch.empty(len(x), 0), torch.empty(len(x), 0, dtype=torch.long), 0
+        for part, squares in zip(self.parts, self.squares, strict=True):
+            with np.errstate(all="ignore"):  # NumPy multiplies in float32, whatever torch was told of precision
+                here = torch.from_numpy(np.matmul(x.numpy(), part.numpy().T)).mul_(-2).add_(squares)
+            here, at = here.topk(min(count, len(part)), 1, largest=False, sorted=False)
+            rough, places = torch.cat([rough, here], 1), torch.cat([places, at + start], 1)
+            if rough.shape[1] > count:
+                rough, kept = rough.topk(count, 1, largest=False, sorted=False)
+                places = places.gather(1, kept)
+            start += len(part)
+        return rough.amax(1), places
 
     def _centred(self, x: Tensor) -> Tensor:
         return ((x.double() - self.centre) * self.scale).float().contiguous()

@@ -8,7 +8,6 @@ pipeline that diffusers loads too. Every other one is ours: ``model.json`` (netw
 from __future__ import annotations
 
 import math
-import os
 import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
@@ -20,7 +19,7 @@ from torch import Tensor, nn
 
 from farfield.checkpoints.assembly import assemble, check_runs, first_line
 from farfield.core.artifact import read_json, write_bytes, write_json
-from farfield.core.disk import beside
+from farfield.core.disk import beside, put
 from farfield.core.error import FarfieldError
 from farfield.core.tensor_file import open_tensors
 from farfield.diffusion.denoiser import Denoiser, NetworkDenoiser
@@ -232,7 +231,7 @@ def save_model(
         if origin:
             write_json(temporary / ORIGIN, dict(origin))
         shutil.rmtree(folder, ignore_errors=True)
-        os.replace(temporary, folder)
+        put(temporary, folder)
 
 
 def _write_pipeline(folder: Path, unet: Any, scheduler: dict[str, Any], dtype: torch.dtype) -> None:

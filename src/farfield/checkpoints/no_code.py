@@ -20,7 +20,7 @@ def refuse_code(folder: Path) -> None:
         raise FarfieldError(f"{brought[0]}: code that comes with a model is not run; remove it, or take another folder")
     for path in (path for path in files_below(folder) if path.name == "config.json"):
         try:
-            text = path.read_text()
+            text = path.read_text(encoding="utf-8")
             config = json.loads(text)
         except (OSError, ValueError, RecursionError):
             continue  # whoever reads it says what is wrong with it

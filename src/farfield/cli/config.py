@@ -43,7 +43,7 @@ def _words(path: Path, command: Command) -> list[str]:
         FarfieldError: no such file, not TOML, a key that is no option, or a value that it does not take.
     """
     try:
-        content: dict[str, Any] = tomllib.loads(path.read_text())
+        content: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise FarfieldError(f"{FLAG} {path}: expected a TOML file, which cannot be read ({error.strerror})") from error
     except ValueError as error:

@@ -32,7 +32,7 @@ def work(command: Command, given: dict[str, Any], manner: Manner) -> None:
     done = perform(command, settings, manner.out, quiet=manner.quiet, dry_run=manner.dry_run)
     lines = done.lines
     if manner.as_json and done.page is not None and done.folder is not None and isinstance(done.result, Result):
-        lines = [(done.folder / "summary.json").read_text()]
+        lines = [(done.folder / "summary.json").read_text(encoding="utf-8")]
     for line in lines:
         echo(line)
     if done.page is None:

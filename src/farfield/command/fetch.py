@@ -43,13 +43,14 @@ class Domains(Settings):
 
 @dataclass(frozen=True)
 class Report(Settings):
-    """Write a run's page anew from what it left on disk, without the model or the images."""
+    """Write a run's page, charts and tables anew from what it left on disk, without the model or the images."""
 
     wing: ClassVar[str] = "Runs"
     epilog: ClassVar[tuple[str, ...]] = (
         "farfield report runs/expand",
-        "farfield report runs/expand --open",
+        "farfield report runs/expand --pdf",
     )
 
     run: Annotated[Path, Argument("The run folder.")]
+    pdf: Annotated[bool, Option("Write each chart as PDF too (figures/*.pdf), with its fonts, for a paper.")] = False
     show: Show = False

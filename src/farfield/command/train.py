@@ -120,6 +120,12 @@ class Watch(Settings):
         int | None, amount("Save a snapshot of the model after this many images.", default="a quarter")
     ] = None
     samples: Annotated[int, Option("How many samples to draw for each row of the log.", least=0)] = 16
+    log: Annotated[
+        Literal["tensorboard"] | None,
+        Option(
+            "Write the log for TensorBoard as well: tensorboard/ in the run folder (the extra tensorboard).", key=None
+        ),
+    ] = None
     minutes: Annotated[
         float, Option("Save the state after this many minutes, the most that an interruption loses.", least=0, key=None)
     ] = 5.0

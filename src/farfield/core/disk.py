@@ -7,6 +7,7 @@ import errno
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -16,6 +17,16 @@ from farfield.core.hold import check_holds, lock
 
 PREFIX: Final = ".writing-"
 """Of what is not in place yet. Its writer holds it locked, so that what a killed process left is told from it."""
+
+WINDOWS: Final = os.name == "nt"
+"""Where no folder can be opened, and no file that is open can be renamed, replaced or removed."""
+
+PAUSES: Final = (
+    0.01,
+    0.1,
+    0.3,
+    1.0,
+)  # seconds, on Windows, until whoever looks at a file (a scanner, an indexer) lets go of it
 
 LONGEST: Final = 255
 """Bytes of a file's name, on any common file system."""
@@ -54,14 +65,19 @@ def beside(path: Path, *, folder: bool = False) -> Iterator[Path]:
     """A temporary file or folder in the folder of ``path``, to be renamed to it; removed at the end if it was not."""
     make_folder(path.parent)
     with writing(path):
+        handle: int | None = None
         if folder:
             temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=PREFIX))
-            handle = os.open(temporary, os.O_RDONLY)
+            handle = None if WINDOWS else os.open(temporary, os.O_RDONLY)
         else:
             handle, name = tempfile.mkstemp(dir=path.parent, prefix=PREFIX)
             temporary = Path(name)
+            if WINDOWS:
+                os.close(handle)
+                handle = None
         try:
-            lock(handle)
+            if handle is not None:
+                lock(handle)
             os.chmod(temporary, 0o755 if folder else 0o644)
             yield temporary
         finally:
@@ -69,7 +85,17 @@ def beside(path: Path, *, folder: bool = False) -> Iterator[Path]:
                 shutil.rmtree(temporary, ignore_errors=True)
             else:
                 temporary.unlink(missing_ok=True)
-            os.close(handle)
+            if handle is not None:
+                os.close(handle)
+
+
+def put(temporary: Path, path: Path) -> None:
+    """Rename over, at once or not at all."""
+    for pause in PAUSES if WINDOWS else ():
+        with contextlib.suppress(PermissionError):
+            return os.replace(temporary, path)
+        time.sleep(pause)
+    os.replace(temporary, path)
 
 
 def write_bytes(path: Path, content: bytes, *, new: bool = False) -> bool:
@@ -83,19 +109,24 @@ def write_bytes(path: Path, content: bytes, *, new: bool = False) -> bool:
             f.flush()
             os.fsync(f.fileno())
         if not new:
-            os.replace(temporary, path)
+            put(temporary, path)
             return True
         try:
             os.link(temporary, path)
         except FileExistsError:
             return False
         except OSError:  # a file system without links
-            os.replace(temporary, path)
+            put(temporary, path)
     return True
 
 
 def sweep(folder: Path, *, below: bool = False) -> None:
-    """Remove what killed processes left half written in a folder, or in all folders below; what is still written stays."""
+    """Remove what killed processes left half written in a folder, or in all folders below; what is still written stays.
+
+    On Windows all of it stays, as nothing tells the two apart there; no reader looks at it.
+    """
+    if WINDOWS:
+        return
     for top, folders, files in os.walk(folder):
         for name in [n for n in (*folders, *files) if n.startswith(PREFIX)]:
             _remove(Path(top, name))

@@ -18,6 +18,7 @@ from typing import Any, Final
 
 from farfield.core.artifact import write_bytes
 from farfield.core.cache import cache_folder as cache_folder
+from farfield.core.disk import put
 from farfield.core.error import FarfieldError
 from farfield.core.runtime import progress
 
@@ -54,7 +55,7 @@ def download(
             part.unlink()
             _tag(part).unlink(missing_ok=True)
             raise FarfieldError(f"{url}: not what was asked for. {error}") from error
-        part.replace(path)
+        put(part, path)
         _tag(part).unlink(missing_ok=True)
     write_bytes(_record(path), f"{digest}  {path.name}\n".encode())
     return digest

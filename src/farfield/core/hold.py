@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import sys
+import time
 import weakref
 from pathlib import Path
+from typing import Final
 
 from farfield.core.error import FarfieldError, MachineError
+
+BEHIND: Final = 1 << 30
+"""The byte that Windows locks, far behind a file's end: what it locks no other process can read."""
 
 
 def lock(handle: int) -> bool | None:
@@ -15,14 +22,30 @@ def lock(handle: int) -> bool | None:
     The system drops the lock of a process that dies, however it dies.
     """
     try:
+        if sys.platform == "win32":
+            import msvcrt
+
+            os.lseek(handle, BEHIND, os.SEEK_SET)
+            msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)
+        else:
+            import fcntl
+
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        taken = (errno.EACCES, errno.EDEADLK) if sys.platform == "win32" else (errno.EAGAIN, errno.EACCES)
+        return False if error.errno in taken else None  # None: a file system without locks
+    return True
+
+
+def wait_for_lock(handle: int) -> None:
+    """Lock an open file once no other has it; where that cannot be told, at once."""
+    if sys.platform == "win32":
+        while lock(handle) is False:
+            time.sleep(1)
+    else:
         import fcntl
 
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except (OSError, ImportError):  # a file system without locks, Windows
-        return None
-    return True
+        fcntl.flock(handle, fcntl.LOCK_EX)
 
 
 class Hold:

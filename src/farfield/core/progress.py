@@ -1,4 +1,4 @@
-"""How far a command is: one bar for all of it on a terminal, a line a minute where standard error is none.
+"""How far a command is: one bar for all of it on a terminal or in a notebook, a line a minute where neither is.
 
 A stage that ends within a second is passed over in silence. A command that knows its stages beforehand says so (`Meter.expect`),
 and its bar counts them and the time that is left of all.
@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
+from farfield.core.notebook import Bar, in_notebook
 from farfield.core.terminal import plain, tell
 
 Advance = Callable[[int], None]
@@ -125,8 +126,8 @@ class _Shown:
         with self.lock:
             if self.over:
                 return
-            if sys.stderr.isatty():
-                bars = _bars()
+            if sys.stderr.isatty() or in_notebook():
+                bars = Bar() if in_notebook() else _bars()
                 self.task = bars.add_task(total=1.0, **self._now())
                 bars.start()
                 self.bars = bars

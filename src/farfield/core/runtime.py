@@ -128,12 +128,17 @@ class Ranks:
         return self.rank == 0
 
     def wait(self) -> None:
-        """Until every process is here."""
-        if self.world > 1:
-            from accelerate import PartialState
-
+        """Until every process is here; the first time, this is what makes them a group, of CPUs and of GPUs."""
+        if self.world == 1:
+            return
+        if not torch.distributed.is_initialized():
+            backend = "gloo"
+            if torch.cuda.is_available():
+                backend = "cpu:gloo,cuda:nccl"
+                torch.cuda.set_device(self.local % torch.cuda.device_count())
             # torch gives up after 10 to 30 minutes, but a tuning or a last shard that the others wait for may take hours
-            PartialState(cpu=not torch.cuda.is_available(), timeout=timedelta(days=7)).wait_for_everyone()
+            torch.distributed.init_process_group(backend, timeout=timedelta(days=7))
+        torch.distributed.barrier()
 
 
 def _told(name: str, default: int) -> int:

@@ -10,7 +10,10 @@ from collections.abc import Sequence
 
 from farfield.core.disk import LONGEST
 
-_UNSAFE = re.compile(r'^$|^\.|[\x00-\x1f\x7f<>:"\\|?*]')
+_UNSAFE = re.compile(
+    r'^$|^\.|[\x00-\x1f\x7f<>:"\\|?*]|[. ]$|^(?=(?:con|prn|aux|nul|com[1-9]|lpt[1-9])(?:\.|$))', re.IGNORECASE
+)
+"""Also what Windows drops at a name's end, and the place before the name of a device there."""
 
 
 def file_names(keys: Sequence[str], ending: str = "") -> list[str]:
@@ -18,12 +21,17 @@ def file_names(keys: Sequence[str], ending: str = "") -> list[str]:
 
     ``sub/stem`` lies in a subfolder; what is unsafe becomes ``_``, and what is too long is cut. Where two keys would have one
     name, or one that of the other's folder, those that are not spelled so themselves get eight digits of their sha256.
+    Capitals tell no names apart, as on macOS and Windows: of two such the one without any keeps its name.
     """
     names = [_safe(key, ending) for key in keys]
-    files = Counter(names)
-    folders = {folder for name in names for folder in _folders(name)}
+    files = Counter(name.casefold() for name in names)
+    folders = {folder.casefold() for name in names for folder in _folders(name)}
+
+    def twice(name: str, key: str) -> bool:
+        return files[name.casefold()] > 1 and not name == key == name.casefold()
+
     return [
-        _marked(name, key, ending) if name + ending in folders or (files[name] > 1 and name != key) else name
+        _marked(name, key, ending) if (name + ending).casefold() in folders or twice(name, key) else name
         for name, key in zip(names, keys, strict=True)
     ]
 

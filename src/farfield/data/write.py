@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import filecmp
 import json
-import os
 import re
 import warnings
 import zipfile
@@ -22,7 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from farfield.core.disk import beside, sweep, writing
+from farfield.core.disk import beside, put, sweep, writing
 from farfield.core.error import FarfieldError, FarfieldWarning
 from farfield.data.labels import FILE
 from farfield.data.picture import from_uint8, png, to_uint8
@@ -136,7 +135,7 @@ def _put_in_place(out: Path, folder: bool) -> Iterator[Path]:
         if folder and out.exists() and not any(out.iterdir()):
             out.rmdir()
         if not out.exists():
-            os.replace(temporary, out)
+            put(temporary, out)
         elif not _same(temporary, out):
             raise FarfieldError(
                 f"{out}: holds something else, which was left as it is; choose another name or delete it"

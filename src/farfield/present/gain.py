@@ -12,7 +12,7 @@ from farfield.core.score import Score
 from farfield.present.curve import Line, curves
 from farfield.present.page import Chart, Content, Section, Table, charts
 from farfield.present.plot import PAINT
-from farfield.present.words import count, level, number, score, score_parts, share, short
+from farfield.present.words import Said, count, level, number, score, score_parts, share, short
 
 DENOISERS = {
     "wiener": ("Wiener filter", PAINT.base, True),
@@ -166,7 +166,7 @@ def _left(row: GainLevel, name: str) -> str:
 
 
 def _sigma(row: GainLevel) -> str:
-    return level(row.sigma) if row.counts else f"({level(row.sigma)})"
+    return level(row.sigma) if row.counts else Said(f"({level(row.sigma)})", row.sigma)
 
 
 def _percent(gain: ModelGain | None) -> tuple[str, str]:

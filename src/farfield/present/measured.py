@@ -9,7 +9,7 @@ from farfield.core.score import Score
 from farfield.present import plot
 from farfield.present.page import Section, Table, charts
 from farfield.present.verdict import below_zero
-from farfield.present.words import MEASURES, SETS, as_score, number, score, share
+from farfield.present.words import MEASURES, SETS, Said, as_score, number, score, share
 
 ROLES = {"samples": "this run", "control": "control", "real": "floor", "base": "ceiling"}
 
@@ -119,4 +119,4 @@ def parts(copied: Sequence[CopiedParts]) -> Table:
 
 def _share(value: Score | None) -> str:
     known = as_score(value)
-    return "–" if known is None else f"{score(known, percent=True)}, n = {known.n}"
+    return "–" if known is None else Said(f"{score(known, percent=True)}, n = {known.n}", known)

@@ -1,7 +1,7 @@
 """Charts: what a run measured in, matplotlib figures out.
 
 Nothing here keeps state: figures are plain ``Figure`` objects, never pyplot's. Charts are drawn in the colours of
-`PAINT`; `svg` hands these to the page as CSS variables, so that one chart serves light and dark paper.
+`PAINT`; `themed` hands these to the page as CSS variables, so that one chart serves light and dark paper.
 """
 
 from __future__ import annotations
@@ -79,15 +79,31 @@ def styled(draw: Callable[P, R]) -> Callable[P, R]:
 
 @styled
 def svg(figure: Figure) -> str:
-    """A chart as an ``<svg>`` element for a page: no reference outwards, colours as CSS variables, stable bytes."""
+    """A chart as an SVG file in the colours of `PAINT`: words stay words, and the same chart has the same bytes."""
     buffer = io.StringIO()
     figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
-    text = buffer.getvalue()
-    text = re.sub(r"<metadata>.*?</metadata>", "", text[text.index("<svg") :], flags=re.DOTALL)
-    text = re.sub(r' xmlns(:\w+)?="[^"]*"', "", text, count=2)  # a page's parser knows them; they look like addresses
+    return re.sub(r"\s*<metadata>.*?</metadata>", "", buffer.getvalue(), flags=re.DOTALL)
+
+
+@styled
+def pdf(figure: Figure) -> bytes:
+    """A chart as a PDF file of the same bytes each time; its fonts are TrueType, as printers ask, which takes their time."""
+    import matplotlib
+
+    buffer = io.BytesIO()
+    with matplotlib.rc_context({"pdf.fonttype": 42}):
+        figure.savefig(buffer, format="pdf", transparent=True, metadata={"CreationDate": None})
+    return buffer.getvalue()
+
+
+def themed(svg: str) -> str:
+    """The ``<svg>`` element of a file for a page: no reference outwards, and colours as CSS variables."""
+    text = re.sub(
+        r' xmlns(:\w+)?="[^"]*"', "", svg[svg.index("<svg") :], count=2
+    )  # known, and they look like addresses
     names = {colour: name for name, colour in vars(PAINT).items()}
 
-    def themed(tag: re.Match[str]) -> str:
+    def painted(tag: re.Match[str]) -> str:
         return re.sub(
             "|".join(names),
             lambda colour: f"var(--{names[colour[0].lower()]}, {colour[0]})",
@@ -95,7 +111,7 @@ def svg(figure: Figure) -> str:
             flags=re.IGNORECASE,
         )
 
-    return re.sub(r"<[a-z][^<>]*>", themed, text)  # tags only: a label may say anything
+    return re.sub(r"<[a-z][^<>]*>", painted, text)  # tags only: a label may say anything
 
 
 @styled

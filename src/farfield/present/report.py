@@ -7,9 +7,10 @@ What a run does not have is left out.
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any
+from pathlib import Path, PurePath
+from typing import Any, Final
 
 from farfield.command.commands import COMMANDS, Command
 from farfield.command.result import from_json
@@ -19,20 +20,27 @@ from farfield.core.provenance import Provenance
 from farfield.data.picture import png
 from farfield.present import plot, words
 from farfield.present.frame import templates as templates
-from farfield.present.page import Content, Picture, Section, model_name
+from farfield.present.page import Chart, Content, Picture, Section, model_name
+from farfield.present.table_file import as_csv
+
+LONGEST: Final = 60
+"""Characters of the name of a figure's or table's file."""
 
 
-def write_report(folder: Path) -> Path:
+def write_report(folder: Path, pdf: bool = False) -> Path:
     """The page of a run, as `draw` writes it; its path."""
-    draw(folder)
+    draw(folder, pdf=pdf)
     return Path(folder) / "report.html"
 
 
-def draw(folder: Path, command: Command | None = None) -> tuple[Path, Sequence[str]]:
-    """Write ``grids/*.png`` and ``report.html`` into a run folder, each atomically.
+def draw(folder: Path, command: Command | None = None, pdf: bool = False) -> tuple[Path, Sequence[str]]:
+    """Write the page of a run, ``report.html``, and what is on it as files, each atomically.
+
+    These are ``grids/*.png``, ``figures/*.svg`` and ``tables/*.csv``.
 
     Args:
         command: of the run, if it is none of ours.
+        pdf: whether to write ``figures/*.pdf`` as well.
 
     Returns:
         the path of the page to open, and what a terminal shows: the verdict in a sentence, and what else the page has for it.
@@ -41,11 +49,11 @@ def draw(folder: Path, command: Command | None = None) -> tuple[Path, Sequence[s
         FarfieldError: not a run folder, an unfinished run, or a damaged file in it.
     """
     folder = Path(folder)
-    page = _Page(folder, command)
+    page = _Page(folder, command, pdf)
     html = page.html()
-    # the pictures first: who finds a report also finds what it shows
-    for name, content in page.pictures.items():
-        write_bytes(folder / "grids" / f"{name}.png", content)
+    # the files first: who finds a report also finds what it shows
+    for path, content in page.files.items():
+        write_bytes(folder / path, content)
     write_bytes(folder / "report.html", html.encode(errors="replace"))  # names of files may be any bytes
     return folder / page.opens, page.lines
 
@@ -53,8 +61,8 @@ def draw(folder: Path, command: Command | None = None) -> tuple[Path, Sequence[s
 class _Page:
     """Everything that the template shows of one run folder."""
 
-    def __init__(self, folder: Path, known: Command | None):
-        self.folder = folder
+    def __init__(self, folder: Path, known: Command | None, pdf: bool):
+        self.folder, self.pdf = folder, pdf
         self.lines: Sequence[str] = ()
         self.opens = "report.html"
         self.summary = _object(finished(folder))
@@ -68,7 +76,7 @@ class _Page:
         if not isinstance(self.name, str):
             raise FarfieldError(f"{folder / 'summary.json'}: expected the summary of a run, found no command in it")
         self.known = known or COMMANDS.get(self.name)
-        self.pictures: dict[str, bytes] = {}
+        self.files: dict[str, bytes] = {}
 
     def html(self) -> str:
         content = self._content()
@@ -104,19 +112,36 @@ class _Page:
         return Content(model_name(self.summary), words.short(source), [], [], [], [], [])
 
     def _section(self, section: Section) -> dict[str, Any]:
-        from markupsafe import Markup
-
+        for table in section.tables:
+            self._keep("tables", f"{section.anchor} {table.title}", csv=as_csv(table))
         return {
             **vars(section),
             "side": [self._picture(p) for p in section.side],
             "pictures": [self._picture(p) for p in section.pictures],
-            "charts": [(Markup(plot.svg(chart.figure)), chart.label) for chart in section.charts],
+            "charts": [self._chart(section.anchor, chart) for chart in section.charts],
         }
+
+    def _chart(self, name: str, chart: Chart) -> tuple[Any, str]:
+        """Keep a chart for ``figures/`` and give what the page has in its place."""
+        from markupsafe import Markup
+
+        svg = plot.svg(chart.figure)
+        self._keep("figures", name, svg=svg.encode(), **({"pdf": plot.pdf(chart.figure)} if self.pdf else {}))
+        return Markup(plot.themed(svg)), chart.label
+
+    def _keep(self, place: str, name: str, **kinds: bytes) -> None:
+        """Contents by their endings under a name that no other has."""
+        plain = free = re.sub(r"[^a-z0-9]+", "-", name.lower())[:LONGEST].strip("-")
+        known = {PurePath(path).stem for path in self.files if path.startswith(place)}
+        number = 2
+        while free in known:
+            free, number = f"{plain}-{number}", number + 1
+        self.files |= {f"{place}/{free}.{kind}": content for kind, content in kinds.items()}
 
     def _picture(self, picture: Picture) -> dict[str, Any]:
         """Keep a picture for ``grids/`` and give what an ``<img>`` needs."""
         content = png(picture.image, Provenance.of(self.request).record() if picture.generated else None)
-        self.pictures[picture.name] = content
+        self.files[f"grids/{picture.name}.png"] = content
         data = f"data:image/png;base64,{base64.b64encode(content).decode()}"
         width, height = picture.image.size
         return {**vars(picture), "src": data, "width": width, "height": height, "alt": picture.alt or picture.title}

@@ -83,6 +83,17 @@ MEASURES = {
 }
 
 
+class Said(str):
+    """A number as text that remembers it: a page shows the text, a file of a table has the number."""
+
+    of: Any
+
+    def __new__(cls, text: str, of: Any) -> Said:
+        said = super().__new__(cls, text)
+        said.of = of
+        return said
+
+
 def as_score(value: Any) -> Score | None:
     """A number, a Score, or one as JSON holds it; None for anything else."""
     if isinstance(value, Score):
@@ -97,6 +108,10 @@ def as_score(value: Any) -> Score | None:
 
 def number(value: Any, digits: int = 3) -> str:
     """A number to so many significant digits; integers in full, very small and large ones as powers of ten."""
+    return Said(_digits(value, digits), value)
+
+
+def _digits(value: Any, digits: int) -> str:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return "–" if value is None else setting(value)
     if not math.isfinite(value):
@@ -133,17 +148,17 @@ def score_parts(value: Any, percent: bool = False) -> tuple[str, str]:
 
 def score(value: Any, percent: bool = False) -> str:
     """A score in a sentence: ``0.031 [0.012, 0.050]``."""
-    return " ".join(part for part in score_parts(value, percent) if part)
+    return Said(" ".join(part for part in score_parts(value, percent) if part), as_score(value))
 
 
 def share(value: float | None) -> str:
     """A proportion as a percentage of two digits."""
-    return "–" if value is None else f"{number(100 * value, 2)}\u202f%"
+    return Said("–" if value is None else f"{number(100 * value, 2)}\u202f%", value)
 
 
 def level(sigma: float) -> str:
     """A noise level, without the zeros that a measured number would keep."""
-    return f"{sigma:.4g}"
+    return Said(f"{sigma:.4g}", sigma)
 
 
 def duration(seconds: float) -> str:

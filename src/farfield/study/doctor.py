@@ -6,7 +6,6 @@ import os
 import platform
 import re
 import shutil
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import metadata
@@ -100,8 +99,6 @@ def _devices() -> Iterator[tuple[str, str]]:
         yield f"cuda:{index}", f"{about.name}, {about.total_memory / 1e9:.0f} GB, CUDA {torch.version.cuda}"
     if torch.backends.mps.is_available():
         yield "mps", "Metal"
-    if sys.platform == "darwin" and {"torch", "faiss"} <= sys.modules.keys():
-        yield "libomp", "torch and faiss each bring one; set OMP_NUM_THREADS=1 if a command crashes"
 
 
 def _cache() -> Iterator[tuple[str, str]]:

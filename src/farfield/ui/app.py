@@ -19,7 +19,7 @@ from farfield.command.settings import help_of
 from farfield.command.ui import Ui
 from farfield.core.error import FarfieldError, missing
 from farfield.core.terminal import echo
-from farfield.ui import show, upload
+from farfield.ui import drop, show, upload
 from farfield.ui.form import Field, fields, read
 from farfield.ui.guard import HOME, SHOWN, Guard, offline
 from farfield.ui.job import Desk
@@ -27,14 +27,14 @@ from farfield.ui.job import Desk
 EVERY: Final = 0.4  # seconds between two looks at a run
 FILE: Final = " file"
 """Ends the name under which a form has what was dropped in a field's place."""
-FIRST: Final[Mapping[str, Mapping[str, Any]]] = {"edit": {"limit": 1}}
-"""What stands in a form at first, where that is not the default: the picture that is painted on is edited."""
+FIRST: Final[Mapping[str, Mapping[str, Any]]] = {"edit": {"limit": 1}, "expand": {"batch_size": 16}}
+"""What stands in a form at first, where that is not the default: the picture that is painted on is edited; new images are shown
+as each batch is done."""
 TITLES: Final = {"expand": "New images", "audit": "Audit", "edit": "Edit", "inspect": "Inspect"}
 """The commands that have a page."""
 
-STYLE: Final = """
-.drop .or, .drop .icon-wrap { display: none }
-.state progress { width: 60%; accent-color: #f97316 }
+STYLE: Final = f"""{drop.STYLE}
+.state progress {{ width: 60%; accent-color: #f97316 }}
 """
 
 Form = dict[str, Any]
@@ -182,8 +182,13 @@ class _Page:
             except (FarfieldError, OSError) as error:
                 yield show.refused(error), "", *nothing
                 return
+            there = 0
             while job.running:
-                yield show.state(job), "\n".join(job.said), *nothing
+                so_far: Sequence[Any] = [gr.skip()] * len(shown)
+                if self.command.name == "expand" and job.folder is not None:
+                    there, pictures = show.made(job.folder, there)
+                    so_far = so_far if pictures is None else [pictures]
+                yield show.state(job), "\n".join(job.said), *so_far, gr.skip()
                 time.sleep(EVERY)
             job.wait()
             # what is shown is of this run or nothing
@@ -203,12 +208,12 @@ class _Page:
     def _read(self, given: dict[str, Any], picture: Any) -> Any:
         """The settings of a form, what was dropped and painted being kept before."""
         for name in [name for name in given if name.endswith(FILE)]:
-            if files := given.pop(name):
+            if files := drop.dropped(given.pop(name)):
                 given[name.removesuffix(FILE)] = str(upload.keep(files, self.desk.runs, self.most))
         if picture is not None and (mask := show.painted(picture, _shape(given["model"]))) is not None:
             with tempfile.TemporaryDirectory() as place:
                 mask.save(Path(place) / "mask.png")
-                given["mask"] = str(upload.keep([Path(place) / "mask.png"], self.desk.runs, self.most))
+                given["mask"] = str(upload.keep({"mask.png": Path(place) / "mask.png"}, self.desk.runs, self.most))
         return read(self.command, given)
 
     def _editor(self, form: Form) -> Any:
@@ -236,7 +241,7 @@ class _Page:
             given = dict(zip(names, values, strict=True))
             try:
                 for name in names[:2]:
-                    if files := given[name + FILE]:
+                    if files := drop.dropped(given[name + FILE]):
                         given[name] = str(upload.keep(files, self.desk.runs, self.most))
                 from farfield.api.model import open_images
 
@@ -253,8 +258,12 @@ class _Page:
         import gradio as gr
 
         if self.command.name == "expand":
-            label = "Each new image beside the example that it is nearest to"
-            gallery = gr.Gallery(label=label, columns=4, format="png", object_fit="contain")
+            gallery = gr.Gallery(
+                label="New images; in the end each beside the example that it is nearest to",
+                columns=4,
+                format="png",
+                object_fit="contain",
+            )
             return [gallery], lambda folder: [show.beside(show.found(folder))]
         if self.command.name == "edit":
             return _moves()
@@ -333,5 +342,4 @@ def _add(form: Form, field: Field) -> None:
         made = gr.Textbox(field.value, max_lines=1, **said)
     form[field.name] = made
     if field.drops:
-        label = f"{field.label}: or drop files here"
-        form[field.name + FILE] = gr.File(label=label, file_count="multiple", height=90, elem_classes="drop")
+        form[field.name + FILE] = drop.area(field.name)

@@ -13,6 +13,7 @@ from farfield.checkpoints.place import BUNDLED
 from farfield.command.commands import Command
 from farfield.command.option import Leaf
 from farfield.command.settings import Settings, leaves
+from farfield.core.disk import WINDOWS
 from farfield.core.error import FarfieldError
 from farfield.data.place import DOMAINS, FIELD_DOMAINS
 
@@ -121,7 +122,7 @@ def _read(leaf: Leaf, value: Any) -> Any:
         return value
     value = value.strip()
     try:
-        texts = tuple(shlex.split(value)) if leaf.repeated else (value,)
+        texts = _split(value) if leaf.repeated else (value,)
     except ValueError as error:
         raise FarfieldError(f"{leaf.said} {value}: expected texts with spaces between ({error})") from error
     for text in texts:
@@ -130,3 +131,12 @@ def _read(leaf: Leaf, value: Any) -> Any:
                 f"{leaf.said} {text}: runs code of yours, which no page does; give it at the command line, or in Python"
             )
     return texts if leaf.repeated else value
+
+
+def _split(text: str) -> tuple[str, ...]:
+    """Texts with spaces between, quoted as for a shell; on Windows a backslash is a part of a path."""
+    words = shlex.shlex(text, posix=True, punctuation_chars=False)
+    words.whitespace_split, words.commenters = True, ""
+    if WINDOWS:
+        words.escape = ""
+    return tuple(words)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -48,6 +49,7 @@ class Job:
             text=True,
             encoding="utf-8",
             errors="replace",
+            env={**os.environ, "PYTHONUTF8": "1"},  # what is said is UTF-8 on Windows too
         )
         self._readers = [threading.Thread(target=read, daemon=True) for read in (self._follow, self._listen)]
         for reader in self._readers:

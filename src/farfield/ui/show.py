@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import html
 import shlex
 import urllib.parse
@@ -14,7 +15,7 @@ from farfield.command.commands import COMMANDS
 from farfield.command.edit import ORIGIN, EditResult, Move
 from farfield.command.expand import ExpandResult
 from farfield.command.result import from_json
-from farfield.core.artifact import Images, read_json
+from farfield.core.artifact import Images, Store, read_json
 from farfield.core.error import FarfieldError
 from farfield.core.progress import clock_time
 from farfield.present.report import finished
@@ -65,6 +66,26 @@ def page(folder: Path, runs: Path) -> str:
     """A run's report, or the list of runs, inside a page."""
     path = urllib.parse.quote(folder.relative_to(runs).as_posix())
     return f'<iframe src="{SHOWN}{path}" title="report" style="width:100%;height:80vh;border:0"></iframe>'
+
+
+def made(folder: Path, known: int) -> tuple[int, list[tuple[Any, str]] | None]:
+    """What a run at work has made so far, as pictures and their seeds; None where it is no more than was known.
+
+    Args:
+        known: shards that were there before.
+
+    Returns:
+        how many shards are there now, and the pictures.
+    """
+    store = Store(folder / "samples", Images)
+    count = len(store.shards())
+    if count <= known:
+        return known, None
+    with contextlib.suppress(FarfieldError, LookupError):  # it is just being replaced
+        parts = [store.part(place) for place in range(count)]
+        keyed = [(part.select([key]), key) for part in parts for key in part.keys]
+        return count, [(pairs(one), f"seed {int(key)}") for one, key in keyed[:PAIRS]]
+    return known, None
 
 
 def beside(run: Found[ExpandResult]) -> list[tuple[Any, str]]:

@@ -9,7 +9,7 @@ import hashlib
 import os
 import re
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
@@ -24,26 +24,26 @@ SERVED: Final = (".html", ".png", ".svg", ".pdf", ".csv", ".json")
 BLOCK: Final = 1 << 20
 
 
-def keep(files: Sequence[str | Path], folder: Path, most: int) -> Path:
-    """Copy dropped files to ``folder/uploads``; the path of one, or of the folder of several.
+def keep(files: Mapping[str, Path], folder: Path, most: int) -> Path:
+    """Copy dropped files to ``folder/uploads``; the path of one, of the folder that was dropped, or of the folder of several.
 
     Args:
+        files: by their paths in what was dropped, with / between.
         most: MiB of all together.
 
     Raises:
         FarfieldError: more than that, or nothing.
     """
-    paths = [Path(file) for file in files]
-    if not paths:
-        raise FarfieldError("dropped: nothing; expected a file")
-    size = sum(path.stat().st_size for path in paths)
+    if not files:
+        raise FarfieldError("dropped: nothing; expected a file, or a folder with files")
+    size = sum(path.stat().st_size for path in files.values())
     if size > most << 20:
         raise FarfieldError(
             f"dropped: {size / 2**20:.0f} MiB; expected at most {most}. Give the path instead, or start with --upload"
         )
-    names = _names([path.name for path in paths])
+    named = _named(files)
     digest = hashlib.sha256()
-    for name, path in sorted(zip(names, paths, strict=True)):
+    for name, path in sorted(named.items()):
         digest.update(f"{name}\n{path.stat().st_size}\n".encode())
         with path.open("rb") as file:
             while block := file.read(BLOCK):
@@ -52,23 +52,30 @@ def keep(files: Sequence[str | Path], folder: Path, most: int) -> Path:
     if not there.is_dir():
         part = there.with_name(f"{there.name}.{os.getpid()}.part")
         shutil.rmtree(part, ignore_errors=True)
-        part.mkdir(parents=True)
-        for name, path in zip(names, paths, strict=True):
+        for name, path in named.items():
+            (part / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, part / name)
         part.replace(there)
-    return there / names[0] if len(names) == 1 else there
+    tops = {name.partition("/")[0] for name in named}
+    return there / tops.pop() if len(tops) == 1 else there
 
 
-def _names(given: Sequence[str]) -> list[str]:
-    """Letters, digits and a few signs, none hidden and none twice."""
-    names: list[str] = []
-    for name in given:
-        stem, dot, ending = re.sub(r"[^\w.+-]+", "_", Path(name).name).lstrip(".-").rpartition(".")
-        plain = f"{(stem or 'file')[: LONGEST - len(ending) - 1]}{dot or '.'}{ending}"[-LONGEST:] if ending else "file"
-        while plain in names:
-            plain = f"again-{plain}"
-        names.append(plain)
-    return names
+def _named(files: Mapping[str, Path]) -> dict[str, Path]:
+    """The files under names of letters, digits and a few signs, none hidden and none twice."""
+    named: dict[str, Path] = {}
+    for given in sorted(files):
+        *folders, last = (_plain(part) for part in given.split("/") if part)
+        while (name := "/".join([*folders, last])) in named:
+            last = f"again-{last}"
+        named[name] = files[given]
+    return named
+
+
+def _plain(name: str) -> str:
+    stem, dot, ending = re.sub(r"[^\w.+-]+", "_", name).lstrip(".-").rstrip(".").rpartition(".")
+    if not dot:
+        return ending[:LONGEST] or "file"
+    return f"{(stem or 'file')[: max(1, LONGEST - len(ending) - 1)]}.{ending}"[-LONGEST:]
 
 
 def served(folder: Path, path: str) -> Path | None:

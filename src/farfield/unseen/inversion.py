@@ -75,7 +75,6 @@ def round_trip(images: Tensor, reconstructions: Tensor) -> RoundTrip:
     for smaller images), per channel, averaged.
     """
     from skimage.metrics import structural_similarity
-    from torchmetrics.functional.image import peak_signal_noise_ratio
 
     a, b = images.double().cpu(), reconstructions.double().cpu()
     side = min(7, min(a.shape[2:]))
@@ -86,7 +85,7 @@ def round_trip(images: Tensor, reconstructions: Tensor) -> RoundTrip:
         structural_similarity(p.numpy(), q.numpy(), data_range=2.0, channel_axis=0, win_size=window)
         for p, q in zip(a, b, strict=True)
     ]
-    psnr = peak_signal_noise_ratio(b, a, data_range=2.0, reduction="none", dim=(1, 2, 3))
+    psnr = 10 * torch.log10(4 / (a - b).square().flatten(1).mean(1))
     return RoundTrip(
         psnr.clamp(max=300.0), torch.tensor(ssim, dtype=torch.float64), (a - b).flatten(1).abs().max(1).values
     )

@@ -18,7 +18,7 @@ from torch import Tensor
 from farfield.audit.authenticity import authenticity, data_copying, partition
 from farfield.audit.blocks import ENTRIES, nearest_in_blocks
 from farfield.audit.generalization import Ratios, distinct, generalization, ratio_test
-from farfield.audit.index import SHARD, Approximate, neighbours_in_shards
+from farfield.audit.index import SHARD, Approximate, neighbours_in_shards, search_of
 from farfield.audit.search import Neighbours
 from farfield.audit.similarity import unit
 from farfield.audit.stored import StoredFeatures, UnitVectors, in_memory
@@ -71,7 +71,7 @@ def gl(settings: ScoreGl, out: Path, *, quiet: bool = False) -> ScoreGlResult:
     if store is None:
         given["training"] = open_set(training)
     rows = {name: one.rows for name, one in given.items()}
-    approximate = None if settings.search == "exact" else Approximate(settings.search, out / "index")
+    search = search_of(settings.search, out / "index")
     inputs: Inputs = {**rows, **({"training": file_digest(store.shards())} if store else {})}
     run = Run.of(out, settings, inputs, quiet, descriptor=named(likeness, rows.values()))
     vectors, published = describe(run, rows, ("training",), likeness, settings.batch_size, settings.device)
@@ -79,7 +79,7 @@ def gl(settings: ScoreGl, out: Path, *, quiet: bool = False) -> ScoreGlResult:
         vectors["training"] = StoredFeatures(store)
 
     def work() -> ScoreGlResult:
-        beside = compare(rows, vectors, settings, published, approximate, quiet)
+        beside = compare(rows, vectors, settings, published, search, quiet)
         _write_nearest(out, beside.near, rows, run.provenance)
         return ScoreGlResult(
             samples=given["samples"].facts(),
@@ -146,7 +146,7 @@ def compare(
         ratios = _ratios(rows, vectors, held, notes)
         advance(1)
     comparison = Comparison(
-        search=Search(kind=settings.search if isinstance(settings, ScoreGl) else "exact", recall=recall),
+        search=Search(kind=approximate.kind if approximate else "exact", recall=recall),
         **vars(alike),
         gl={kind: Generalization(**vars(generalization(near, t, held))) for kind, t in alike.thresholds.items()},
         similarity={name: spread(one.similarity) for name, one in sets.items()},

@@ -6,7 +6,6 @@ continues where it was stopped. So jobs may run here, under several processes, o
 
 from __future__ import annotations
 
-import fcntl
 import os
 import re
 import shlex
@@ -21,7 +20,9 @@ from pathlib import Path
 import torch
 
 from farfield.command.transition import Grid
+from farfield.core.disk import WINDOWS
 from farfield.core.error import FarfieldError
+from farfield.core.hold import wait_for_lock
 from farfield.core.runtime import Ranks, progress
 
 LAUNCHER = (
@@ -85,7 +86,7 @@ class Job:
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         with open(self.folder / ".lock", "w") as lock, open(self.folder / "log.txt", "a") as log:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+            wait_for_lock(lock.fileno())
             for command in () if self.done else self.commands:
                 ended = subprocess.run(
                     [sys.executable, "-m", "farfield", *command],
@@ -93,7 +94,7 @@ class Job:
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=subprocess.STDOUT,
-                    pass_fds=(lock.fileno(),),
+                    pass_fds=() if WINDOWS else (lock.fileno(),),
                 )
                 if ended.returncode:
                     return
@@ -101,8 +102,13 @@ class Job:
     def last_words(self) -> str:
         """The last line of what its commands said."""
         path = self.folder / "log.txt"
-        lines = path.read_text(errors="replace").splitlines() if path.exists() else []
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else []
         return next((line.removeprefix("farfield: ") for line in reversed(lines) if line.strip()), "it said nothing")
+
+
+def _cores() -> int:
+    """Those that this process may use, where the system says (macOS and Windows do not)."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def run_jobs(jobs: Sequence[Job], at_once: int | None = None, quiet: bool = False) -> None:
@@ -116,7 +122,7 @@ def run_jobs(jobs: Sequence[Job], at_once: int | None = None, quiet: bool = Fals
     """
     ranks = Ranks.current()
     on_machine = _whole("LOCAL_WORLD_SIZE") or 1
-    cores = _whole("OMP_NUM_THREADS") or max(1, len(os.sched_getaffinity(0)) // on_machine)
+    cores = _whole("OMP_NUM_THREADS") or max(1, _cores() // on_machine)
     at_once = at_once or cores
     gpus = visible_gpus()
     mine = jobs[ranks.rank :: ranks.world]

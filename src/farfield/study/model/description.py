@@ -138,7 +138,7 @@ def licence_of(name: str, path: Path) -> str | None:
         by_name = f" (of the published {card.file}, by the name)" if path.is_file() else ""
         return f"{card.licence}{by_name}"
     if path.is_dir() and (path / "README.md").is_file():
-        lines = (path / "README.md").read_text(errors="replace").splitlines()[:40]
+        lines = (path / "README.md").read_text(encoding="utf-8", errors="replace").splitlines()[:40]
         if lines[:1] == ["---"]:
             return next((line.partition(":")[2].strip() for line in lines if line.startswith("license:")), None)
     return None

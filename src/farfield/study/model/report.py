@@ -1,4 +1,4 @@
-"""`farfield report`: the page of a run anew."""
+"""`farfield report`: the page of a run anew, its charts as files for a paper."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def report(settings: Report) -> Path:
         FarfieldError: no finished run, or a summary that none leaves.
     """
     try:
-        return write_report(settings.run)
+        return write_report(settings.run, settings.pdf)
     except FarfieldError:
         raise
     except (LookupError, TypeError, ValueError, AttributeError) as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import time
+from collections.abc import Iterator
 from dataclasses import asdict, fields
 from functools import partial
 from pathlib import Path
@@ -31,6 +32,7 @@ from farfield.diffusion.objective import heldout_loss
 from farfield.diffusion.training import Recipe, Training
 from farfield.study.bench.opening import Work
 from farfield.study.bench.run import Run
+from farfield.study.model.board import Board, check_installed
 
 STATE, LOG = "state.safetensors", "log.json"
 DRAWS = 8
@@ -43,12 +45,15 @@ def train(settings: Train, out: Path, *, quiet: bool = False) -> TrainResult:
     """Train a network, from scratch or from another model.
 
     Writes ``log.json`` (a row each ``--every`` images), ``samples/``, ``snapshots/`` (model folders with the first average's
-    weights), ``state.safetensors`` and in the end ``summary.json``.
+    weights), ``state.safetensors`` and in the end ``summary.json``; the log to ``tensorboard/`` too, if that is asked for.
 
     Raises:
-        FarfieldError: bad input; or the loss became NaN or infinite, with the step, and the last good snapshot is kept.
+        FarfieldError: bad input; tensorboard is asked for and not installed; or the loss became NaN or infinite, with the
+            step, and the last good snapshot is kept.
     """
     source, origin, architecture, watch = settings.data, settings.start, settings.architecture, settings.watch
+    if watch.log is not None:
+        check_installed()
     recipe = _recipe(settings.recipe)
     place = resolve_device(settings.device)
     plan: Blueprint | None = None
@@ -98,7 +103,8 @@ def train(settings: Train, out: Path, *, quiet: bool = False) -> TrainResult:
     if settings.compiled:
         denoiser.network.compile()
     session = _Session(run, training, plan, held, watch, torch.float16 if settings.float16 else torch.float32)
-    session.go()
+    with session.watched():
+        session.go()
     return run.finish(session.result(source, len(data)))
 
 
@@ -187,6 +193,7 @@ class _Session:
         self.snapshots = _steps(watch.snapshots or math.ceil(images / 4), batch)
         self.held = held
         self.log: list[LogRow] = []
+        self.board: Board | None = None
         self.recent: list[float] = []
         self.state = StateFile(run.folder / STATE, "training")
         self.settings = run.request
@@ -204,6 +211,18 @@ class _Session:
             made_again(path)
             write_json(path, to_json(known or []))
         return from_json(list[LogRow], known or [])
+
+    @contextlib.contextmanager
+    def watched(self) -> Iterator[None]:
+        """Inside, rows of the log go where else they are wanted."""
+        if self.watch.log is None or not self.run.ranks.main:
+            yield
+            return
+        self.board = Board(self.run.folder, self.log)
+        try:
+            yield
+        finally:
+            self.board.close()
 
     def go(self) -> None:
         training, run = self.training, self.run
@@ -289,6 +308,8 @@ class _Session:
         self.log.append(row)
         self.recent = []
         write_json(self.run.folder / LOG, to_json(self.log))
+        if self.board is not None:
+            self.board.add(row)
 
     def _heldout(self, denoiser: NetworkDenoiser, held: Dataset) -> float:
         images = held.values(torch.arange(len(held))).to(self.training.device)
