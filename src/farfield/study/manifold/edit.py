@@ -24,7 +24,7 @@ from farfield.study.bench.measure import spread
 from farfield.study.bench.numerics import model_facts, open_model
 from farfield.study.bench.run import Run
 from farfield.study.bench.units import units_of
-from farfield.study.manifold.mask import open_mask
+from farfield.study.bench.mask import open_mask
 from farfield.unseen.inversion import from_latent, round_trip
 
 LEVEL = 3.0
