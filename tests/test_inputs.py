@@ -59,8 +59,8 @@ COMMANDS: dict[str, str] = {
 """Each command as it is typed; words that are names of the folders made here are its sources."""
 
 NO_SOURCE = {
-    "symmetry", "solver", "stretch", "hdu", "field_mask", "device", "dtype", "methods", "answers", "compose", "ema", "prompts", "descriptor",
-    "descriptors", "trust",
+    "symmetry", "solver", "stretch", "hdu", "field_mask", "device", "dtype", "methods", "answers", "compose", "ema", "prompts",
+    "descriptor", "descriptors", "trust",
 }  # fmt: skip
 """Options of text that name no source. What a descriptor's file holds is in the name of its features, see `test_descriptor`."""
 OF_SOURCES = {
@@ -226,7 +226,9 @@ def test_no_command_has_a_source_that_is_not_looked_at_here() -> None:
     for name, command in DECLARED.items():
         if command.result is None:
             continue  # it keeps no run
-        masks = {"mask"} if name not in ("edit", "restore") else set()  # an array of the source's own file, but theirs are pictures
+        masks = (
+            {"mask"} if name not in ("edit", "restore") else set()
+        )  # an array of the source's own file, but theirs are pictures
         texts = [
             leaf for leaf in leaves(command.settings) if {leaf.kind, leaf.item} & {str, Path} and not leaf.option.rest
         ]

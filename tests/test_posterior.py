@@ -17,11 +17,13 @@ from farfield.manifold.molrg import random_basis
 
 F64 = torch.float64
 SIDE = 4
-HALF = (torch.arange(SIDE * SIDE).reshape(1, 1, SIDE, SIDE) % 3 > 0)
+HALF = torch.arange(SIDE * SIDE).reshape(1, 1, SIDE, SIDE) % 3 > 0
 OPERATORS: dict[str, Operator] = {
     "mask": Seen(Whole(), HALF),
     "blur": Blur(gaussian_kernel(0.8)),
-    "psf": Blur(torch.tensor([[0.0, 0.3, 0.0, 0.1, 0.0], [0.2, 0.3, 0.1, 0.0, 0.0], [0.0, 0.0, 0.0, 0.0, 0.0]], dtype=F64)),
+    "psf": Blur(
+        torch.tensor([[0.0, 0.3, 0.0, 0.1, 0.0], [0.2, 0.3, 0.1, 0.0, 0.0], [0.0, 0.0, 0.0, 0.0, 0.0]], dtype=F64)
+    ),
     "scale": Reduce(2),
     "blurred and masked": Seen(Blur(gaussian_kernel(0.5)), HALF),
 }
@@ -36,7 +38,9 @@ def gaussian() -> GaussianDenoiser:
     d = SIDE * SIDE
     basis = random_basis(d, d, torch.Generator().manual_seed(0))
     levels = ContinuousSchedule(0.002, 300.0)
-    return GaussianDenoiser(random(1, SIDE, SIDE, seed=3), basis, 4 * 0.7 ** torch.arange(d, dtype=F64), schedule=levels)
+    return GaussianDenoiser(
+        random(1, SIDE, SIDE, seed=3), basis, 4 * 0.7 ** torch.arange(d, dtype=F64), schedule=levels
+    )
 
 
 def matrix(operator: Operator) -> Tensor:
@@ -72,7 +76,9 @@ def test_a_blur_is_the_convolution_with_its_kernel_and_mirrors_at_the_edges():
     x = random(1, 1, 7, 6, seed=1)
     expected = convolve(x[0, 0].numpy(), kernel.numpy(), mode="reflect")
     assert torch.allclose(Blur(kernel).forward(x)[0, 0], torch.from_numpy(expected))
-    assert torch.allclose(Blur(gaussian_kernel(1.2)).forward(torch.ones(1, 2, 9, 9, dtype=F64)), torch.ones(1, dtype=F64))
+    assert torch.allclose(
+        Blur(gaussian_kernel(1.2)).forward(torch.ones(1, 2, 9, 9, dtype=F64)), torch.ones(1, dtype=F64)
+    )
 
 
 def test_each_row_has_what_was_seen_of_it():
@@ -139,7 +145,9 @@ def test_of_one_point_of_two_the_measurement_chooses():
 def test_of_a_mixture_the_gradient_is_that_of_all_of_it():
     """One class of two is left at low noise; there the mixture's posterior is that class's own."""
     d = SIDE * SIDE
-    classes = [GaussianDenoiser(s * 3 * torch.ones(1, SIDE, SIDE), torch.eye(d), torch.full((d,), 0.2)) for s in (-1, 1)]
+    classes = [
+        GaussianDenoiser(s * 3 * torch.ones(1, SIDE, SIDE), torch.eye(d), torch.full((d,), 0.2)) for s in (-1, 1)
+    ]
     both = MixtureDenoiser(classes, torch.ones(2))
     y = OPERATORS["scale"].forward(3 + 0.3 * random(2, 1, SIDE, SIDE))
     x, sigma = 3 + random(2, 1, SIDE, SIDE, seed=1), torch.tensor(0.3, dtype=F64)
@@ -197,4 +205,6 @@ def test_without_a_gradient_it_is_refused():
             return torch.zeros_like(x)
 
     with pytest.raises(FarfieldError, match="no gradient"):
-        PosteriorDenoiser(Deaf(), Whole(), torch.zeros(1, 1, SIDE, SIDE), 0.1)(random(1, 1, SIDE, SIDE), torch.tensor(1.0))
+        PosteriorDenoiser(Deaf(), Whole(), torch.zeros(1, 1, SIDE, SIDE), 0.1)(
+            random(1, 1, SIDE, SIDE), torch.tensor(1.0)
+        )

@@ -42,7 +42,9 @@ def test_what_is_reduced_is_enlarged_and_what_is_blurred_is_sharpened():
     name, same = plain(blur, y)
     assert name == "measurement" and torch.equal(same, y)
     sharper = smooth(blur, y, 1e-6, y)
-    assert float(psnr(sharper, image, torch.ones(1)[None].bool()).min()) > float(psnr(y, image, torch.ones(1)[None].bool()).max())
+    assert float(psnr(sharper, image, torch.ones(1)[None].bool()).min()) > float(
+        psnr(y, image, torch.ones(1)[None].bool()).max()
+    )
 
 
 def test_psnr_and_spread_are_those_of_the_judged_pixels():
@@ -102,7 +104,9 @@ def test_measured_pictures_are_restored_alone(root, tmp_path):
     found = summary(tmp_path / "run")
     assert found["measured"] and found["restored"] is None and found["degraded"]["shape"] == [3, 4, 4]
     assert Store(tmp_path / "run" / "samples", Images).read().values.shape == (4, 3, 8, 8)
-    large = farfield("restore", root / "model", root / "images", "--scale", 2, "--measured", *QUICK, "-o", tmp_path / "b")
+    large = farfield(
+        "restore", root / "model", root / "images", "--scale", 2, "--measured", *QUICK, "-o", tmp_path / "b"
+    )
     assert large.code and "8×8 → 4×4 pixels; measured images of --scale 2 have 4×4" in large.err
 
 
@@ -111,7 +115,11 @@ def test_masked_pixels_of_fields_are_drawn_and_all_others_stay(root, tmp_path, m
     done = farfield("restore", root / model, root / "fields.npz", "--limit", 1, "-n", 2, *QUICK, "-o", tmp_path / "run")
     assert done.code == 0, done.err
     found = summary(tmp_path / "run")
-    assert found["measured"] and found["degraded"]["given"] is None and found["degraded"]["missing"] == pytest.approx(6 / 64)
+    assert (
+        found["measured"]
+        and found["degraded"]["given"] is None
+        and found["degraded"]["missing"] == pytest.approx(6 / 64)
+    )
     given = np.load(root / "fields.npz")["images"][0]
     drawn = np.load(tmp_path / "run" / "physical" / "samples.npz")["images"]
     assert drawn.shape == (2, 1, 8, 8) and np.isfinite(drawn).all()
@@ -152,8 +160,12 @@ def test_a_blur_of_fields_needs_a_linear_stretch(root, tmp_path):
 
 def test_a_mask_is_an_array_too(root, tmp_path):
     np.savez(root / "mask.npz", mask=np.eye(8, dtype=bool))
-    done = farfield("restore", root / "model", root / "images", "--mask", root / "mask.npz", "-n", 2, *QUICK, "--dry-run")
+    done = farfield(
+        "restore", root / "model", root / "images", "--mask", root / "mask.npz", "-n", 2, *QUICK, "--dry-run"
+    )
     assert done.code == 0 and "3 images of 8×8" in done.out, done.err
     np.save(root / "wide.npy", np.ones((8, 9)))
-    done = farfield("restore", root / "model", root / "images", "--mask", root / "wide.npy", "-n", 2, *QUICK, "--dry-run")
+    done = farfield(
+        "restore", root / "model", root / "images", "--mask", root / "wide.npy", "-n", 2, *QUICK, "--dry-run"
+    )
     assert done.code and "9×8 pixels; expected 8×8" in done.err

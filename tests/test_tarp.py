@@ -1,4 +1,4 @@
-"""Coverage with random points: exact for draws of the truth's own law, and it notices draws too narrow, too wide, or beside it."""
+"""Coverage with random points: right for draws of the truth's own law; it notices draws too narrow, too wide, or beside it."""
 
 from __future__ import annotations
 

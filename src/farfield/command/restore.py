@@ -80,12 +80,13 @@ class Restore(Settings):
         ),
     ] = None
     scale: Annotated[
-        int | None, Option("The reduction: each pixel is the mean of a square with this many on a side.", least=2, most=64)
+        int | None,
+        Option("The reduction: each pixel is the mean of a square with this many on a side.", least=2, most=64),
     ] = None
     noise: Annotated[
         float,
         Option(
-            "The standard deviation of the measurement's noise, of the range from black to white: 0.01 is 2.55 of 255 grey levels.",
+            "The standard deviation of the measurement's noise, of the range from black to white: 0.01 is 2.55 of 255 levels.",
             above=0,
             most=1,
         ),
@@ -99,7 +100,11 @@ class Restore(Settings):
     ] = None
     against: Annotated[
         str | None,
-        Option("Restore with this model too, from the same measurement and noise: do the two agree?", metavar="MODEL", names="model"),
+        Option(
+            "Restore with this model too, from the same measurement and noise: do the two agree?",
+            metavar="MODEL",
+            names="model",
+        ),
     ] = None
     likeness: Likeness = Likeness()
     iterations: Annotated[
@@ -123,7 +128,9 @@ class Restore(Settings):
         if len(given) > 1:
             raise FarfieldError(f"{' and '.join(given)}: expected one of the two; an image is degraded in one way")
         if self.eta > 0 and self.solver == "multistep":
-            raise FarfieldError("--eta with multistep: its noise makes earlier slopes useless; add --solver euler, heun or midpoint")
+            raise FarfieldError(
+                "--eta with multistep: its noise makes earlier slopes useless; add --solver euler, heun or midpoint"
+            )
 
     @property
     def kind(self) -> OperatorKind:
@@ -160,7 +167,8 @@ class Restored(Result):
         "plain one, by its name (`unseen.restoration.plain`)",
     ]
     spread_over_error: Annotated[
-        Score, "the draws' standard deviation over their mean's error, of right draws 1; `unseen.restoration.spread_over_error`"
+        Score,
+        "the draws' standard deviation over their mean's error, of right draws 1; `unseen.restoration.spread_over_error`",
     ]
     coverage: Annotated[
         dict[str, Coverage] | None,

@@ -1,4 +1,6 @@
-r"""Linear operators of a measurement :math:`y = A x + \sigma_y n`, each with its exact adjoint: :math:`\langle A x, y\rangle = \langle x, A^\top y\rangle`.
+r"""Linear operators of a measurement :math:`y = A x + \sigma_y n`, each with its exact adjoint,
+
+.. math:: \langle A x, y\rangle = \langle x, A^\top y\rangle.
 
 Images are ``[B, C, H, W]``; what is measured of them is ``[B, C, h, w]``. An operator works on each channel alone.
 """
@@ -67,7 +69,12 @@ class Blur(Operator):
     """
 
     def __init__(self, kernel: Tensor):
-        if kernel.ndim != 2 or kernel.shape[0] % 2 == 0 or kernel.shape[1] % 2 == 0 or not bool(kernel.isfinite().all()):
+        if (
+            kernel.ndim != 2
+            or kernel.shape[0] % 2 == 0
+            or kernel.shape[1] % 2 == 0
+            or not bool(kernel.isfinite().all())
+        ):
             raise FarfieldError(
                 f"kernel of shape {tuple(kernel.shape)}: expected a grid of finite numbers with an odd number of rows and columns"
             )

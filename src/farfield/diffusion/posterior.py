@@ -1,4 +1,4 @@
-r"""A denoiser that has seen a measurement: :math:`E[x_0 \mid x, y]` for :math:`y = A x_0 + \Sigma_y^{1/2} n`, of a frozen denoiser.
+r"""A frozen denoiser that has seen a measurement: :math:`E[x_0 \mid x, y]` for :math:`y = A x_0 + \Sigma_y^{1/2} n`.
 
 Moment matching (arXiv 2405.13712). Given x, the clean image has mean D and covariance :math:`V = \sigma^2 J`, where J is the
 Jacobian of D; taking its law for a Gaussian,
@@ -9,8 +9,8 @@ For Gaussian data that is exact, and a solver that follows :math:`D_y` draws fro
 (:math:`J = Cov(x_0 \mid x) / \sigma^2`), so that products are those of one backward pass, :math:`V v = \sigma^2 J^\top v`. The
 inverse is never formed: some steps of conjugate gradients, one backward pass each.
 
-One step moves D along :math:`J^\top A^\top (y - A D)`, the direction of DPS (arXiv 2209.14687), for the same price; its length is that
-of a line search on the same equation, where DPS has a constant to be tuned for each task and number of steps.
+One step moves D along :math:`J^\top A^\top (y - A D)`, the direction of DPS (arXiv 2209.14687), for the same price; its length is
+that of a line search on the same equation, where DPS has a constant to be tuned for each task and number of steps.
 """
 
 from __future__ import annotations

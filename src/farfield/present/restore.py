@@ -104,7 +104,9 @@ def _caveats(summary: RestoreResult) -> list[str]:
         where = "the missing pixels" if summary.degraded.kind == "mask" else "all pixels"
         said.append(f"PSNR, spread and coverage are taken over {where}.")
     else:
-        said.append("The truth is not known here: degrade images of the same kind to see how far draws can be believed.")
+        said.append(
+            "The truth is not known here: degrade images of the same kind to see how far draws can be believed."
+        )
     if summary.n == 1:
         said.append("One image was restored: its numbers hold for it alone, and have no interval.")
     return [*said, *summary.notes]
@@ -143,7 +145,9 @@ def _sheet(folder: Path, summary: RestoreResult) -> Section:
     note = ", ".join(name for name, _ in parts)
     sheet = pairs(*(values for _, values in parts), columns=1)
     picture = Picture("restored", sheet, "Restorations", note, f"rows of images: {note}")
-    return Section("restorations", "Restorations", "A row is an image; draws differ where it was not measured.", pictures=[picture])
+    return Section(
+        "restorations", "Restorations", "A row is an image; draws differ where it was not measured.", pictures=[picture]
+    )
 
 
 def _restored(restored: Restored, draws: int) -> list[Section]:
@@ -158,8 +162,9 @@ def _restored(restored: Restored, draws: int) -> list[Section]:
     if restored.coverage:
         curves = [[name, one.p] for name, one in restored.coverage.items()]
         lead = (
-            f"How often the truth is nearer to a reference than the k-th of {draws} draws is (TARP): of right draws on the diagonal, "
-            "within the band in 95 % of cases at each place. Above it draws are too wide, below it too narrow or beside the truth."
+            f"How often the truth is nearer to a reference than the k-th of {draws} draws is (TARP): of right draws on the "
+            "diagonal, within the band in 95 % of cases at each place. Above it draws are too wide, below too narrow or beside the "
+            "truth."
         )
         note = "p: how often right draws stray as far from the diagonal at their farthest."
         sections.append(
@@ -190,15 +195,18 @@ def _curves(coverage: dict[str, Coverage]) -> Figure | None:
 def _misfit(summary: RestoreResult) -> Section:
     done = summary.degraded
     text = (
-        f"The mean square of what is left of the measurement after a draw, (y − A x), over the variance of its noise "
-        f"(standard deviation {level(2 * done.noise)} in pixels from −1 to 1): {score(summary.misfit)}. Right draws have 1 on average. "
-        "Above it the measurement is not reached: more --iterations or --steps help. Below it noise was taken for signal."
+        "The mean square of what is left of the measurement after a draw, (y − A x), over the variance of its noise (standard "
+        f"deviation {level(2 * done.noise)} in pixels from −1 to 1): {score(summary.misfit)}. Right draws have 1 on average. Above "
+        "it the measurement is not reached: more --iterations or --steps help. Below it noise was taken for signal."
     )
     return Section("misfit", "Do the draws fit the measurement?", text)
 
 
 def _agreement(one: Agreement) -> Section:
-    rows = [[f"alike above {number(one.thresholds[kind])} ({kind})", pair.score, pair.chance] for kind, pair in one.rp.items()]
+    rows = [
+        [f"alike above {number(one.thresholds[kind])} ({kind})", pair.score, pair.chance]
+        for kind, pair in one.rp.items()
+    ]
     rows.append(["distance in pixels (PFD)", one.pfd, one.pfd_chance])
     table = Table(["", "same noise", "other noise"], rows)
     text = (

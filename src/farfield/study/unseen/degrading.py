@@ -87,7 +87,9 @@ def open_degrading(settings: Restore, shape: Sequence[int]) -> Degrading:
         return Degrading(Whole(), None, {})
     missing = torch.stack([open_mask(one, shape) for one in settings.mask]).any(0)
     if bool(missing.all()):
-        raise FarfieldError(f"--mask {' '.join(settings.mask)}: covers all of the image; expected some of it to be seen")
+        raise FarfieldError(
+            f"--mask {' '.join(settings.mask)}: covers all of the image; expected some of it to be seen"
+        )
     return Degrading(Whole(), missing, {"mask": Images(("mask",), missing[None, None].float())})
 
 
@@ -104,7 +106,9 @@ def _kernel(given: str) -> Tensor:
 
 def _kernel_of(path: Path) -> Tensor:
     if not path.is_file() or not ending(path):
-        raise FarfieldError(f"--blur {path}: expected a width in pixels, or a kernel's file (FITS, npy, npz, TIFF), found none")
+        raise FarfieldError(
+            f"--blur {path}: expected a width in pixels, or a kernel's file (FITS, npy, npz, TIFF), found none"
+        )
     if path.suffix.lower() in (".npy", ".npz"):
         values = torch.from_numpy(only_plane(path)).double()
     else:
@@ -113,11 +117,15 @@ def _kernel_of(path: Path) -> Tensor:
         except Unreadable as error:
             raise FarfieldError(f"--blur {path}: expected a kernel, {error}") from error
         if len(parts) != 1 or len(parts[0]) != 1:
-            raise FarfieldError(f"--blur {path}: expected one kernel [h, w], found {len(parts)} of {len(parts[0])} channels")
+            raise FarfieldError(
+                f"--blur {path}: expected one kernel [h, w], found {len(parts)} of {len(parts[0])} channels"
+            )
         values = torch.from_numpy(parts[0][0]).double()
     total = float(values.sum())
     if not math.isfinite(total) or total <= 0:
-        raise FarfieldError(f"--blur {path}: its values have the sum {total:g}; expected a kernel of finite numbers, sum above 0")
+        raise FarfieldError(
+            f"--blur {path}: its values have the sum {total:g}; expected a kernel of finite numbers, sum above 0"
+        )
     if abs(total - 1) > 1e-3:
         say(f"--blur {path.name}: its sum is {total:.4g}; it is divided by that, so that brightness stays")
     return values / total
@@ -132,7 +140,7 @@ def check_linear(settings: Restore, domain: Domain) -> None:
     stretch = domain.physical.stretch.kind if domain.physical else "linear"
     if (settings.blur or settings.scale) and stretch not in ("linear", "percentile"):
         raise FarfieldError(
-            f"--{settings.kind} with the stretch {stretch}: light adds up before the stretch and not after it; give --stretch linear"
+            f"--{settings.kind} with the stretch {stretch}: light adds up before the stretch, not after; give --stretch linear"
         )
 
 
@@ -144,8 +152,8 @@ def check_size(settings: Restore, shape: Sequence[int]) -> None:
     """
     if settings.scale and "→" in fit():
         raise FarfieldError(
-            f"{settings.images}: {fit()} pixels; measured images of --scale {settings.scale} have {shape[2]}×{shape[1]} with this "
-            "model, and resizing them would change what was measured; give these, or another scale"
+            f"{settings.images}: {fit()} pixels; measured images of --scale {settings.scale} have {shape[2]}×{shape[1]} with "
+            "this model, and resizing them would change what was measured; give these, or another scale"
         )
 
 

@@ -263,7 +263,9 @@ def _agreement(
     second_later = second.renamed(moved(second.keys, 0, 1))
     different = [similarity(first, second.renamed(moved(second.keys, k, 0))) for k in range(1, images // 2 + 1)]
     try:
-        alike = find_thresholds(settings.likeness, published, torch.cat(different) if different else torch.empty(0), notes)
+        alike = find_thresholds(
+            settings.likeness, published, torch.cat(different) if different else torch.empty(0), notes
+        )
     except FarfieldError as error:
         notes.append(f"No RP: {error}.")
         alike = Alike(thresholds={}, calibration=None)
@@ -272,7 +274,10 @@ def _agreement(
         model=model_facts({"model": settings.against, "model_digest": run.request["against_digest"]}, other),
         descriptor=first.descriptor,
         **vars(alike),
-        rp={k: Paired(score=rp(first, second, t), chance=rp(first, second_later, t)) for k, t in alike.thresholds.items()},
+        rp={
+            k: Paired(score=rp(first, second, t), chance=rp(first, second_later, t))
+            for k, t in alike.thresholds.items()
+        },
         pfd=pfd(draws, again, seed=settings.seed),
         pfd_chance=pfd(draws, later, seed=settings.seed),
         psnr=None if y.truth is None else mean_score(psnr(means, y.truth, y.judged)),
