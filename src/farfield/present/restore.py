@@ -163,8 +163,8 @@ def _restored(restored: Restored, draws: int) -> list[Section]:
         curves = [[name, one.p] for name, one in restored.coverage.items()]
         lead = (
             f"How often the truth is nearer to a reference than the k-th of {draws} draws is (TARP): of right draws on the "
-            "diagonal, within the band in 95 % of cases at each place. Above it draws are too wide, below too narrow or beside the "
-            "truth."
+            "diagonal, within the band in 95 % of cases at each place. Above it draws are too wide, below too narrow or beside "
+            "the truth."
         )
         note = "p: how often right draws stray as far from the diagonal at their farthest."
         sections.append(
@@ -196,8 +196,8 @@ def _misfit(summary: RestoreResult) -> Section:
     done = summary.degraded
     text = (
         "The mean square of what is left of the measurement after a draw, (y − A x), over the variance of its noise (standard "
-        f"deviation {level(2 * done.noise)} in pixels from −1 to 1): {score(summary.misfit)}. Right draws have 1 on average. Above "
-        "it the measurement is not reached: more --iterations or --steps help. Below it noise was taken for signal."
+        f"deviation {level(2 * done.noise)} in pixels from −1 to 1): {score(summary.misfit)}. Right draws have 1 on average. "
+        "Above it the measurement is not reached: more --iterations or --steps help. Below it noise was taken for signal."
     )
     return Section("misfit", "Do the draws fit the measurement?", text)
 
