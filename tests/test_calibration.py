@@ -160,6 +160,19 @@ def test_what_cannot_be_calibrated_is_refused(data):
         Level.of(level.flat()[:-1], SHAPE, 1, 5)
 
 
+@pytest.mark.parametrize("patched", [False, True])
+def test_its_gradient_goes_through_the_network_and_the_patches(data, patched):
+    more = {"patches": Patches(data.draw(6), (3, 16))} if patched else {"doubts": (1e12,)}
+    calibrated = calibrate(white(), data.draw(6), **more)
+    x, v, w = data.draw(4)[1:2], data.draw(4)[2:3], data.draw(4)[3:4]
+    s, h = torch.tensor(1.0), 1e-4
+    there = (calibrated(x + h * w, s) - calibrated(x - h * w, s)) / (2 * h)
+    point = x.clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(calibrated(point, s), point, v)
+    assert float((gradient * w).sum()) == pytest.approx(float((there * v).sum()), rel=1e-4)
+    assert calibrated.asks(1.0) or patched
+
+
 def test_a_level_is_the_same_after_it_was_kept(data):
     patches = Patches(data.draw(6), (3, 16))
     level = fit_level(white(), data.draw(6), 1.0, patches=patches)

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from unittest.mock import patch
 
+import numpy as np
 import pytest
 import torch
 from tiny import farfield, picture
@@ -35,6 +36,8 @@ COMMANDS: dict[str, str] = {
     "transfer heldout": "model examples style --heldout held",
     "edit": "model examples --mask mask.png",
     "edit load": "model examples --load directions",
+    "restore": "model examples --mask mask.png --against model",
+    "restore kernel": "model examples --blur kernel.npy",
     "rank": "model --images examples --points 24",
     "dimension": "model examples",
     "generate": "model --seeds 0-3",
@@ -56,14 +59,14 @@ COMMANDS: dict[str, str] = {
 """Each command as it is typed; words that are names of the folders made here are its sources."""
 
 NO_SOURCE = {
-    "symmetry", "solver", "stretch", "hdu", "device", "dtype", "methods", "answers", "compose", "ema", "prompts", "descriptor",
-    "descriptors", "trust",
+    "symmetry", "solver", "stretch", "hdu", "field_mask", "device", "dtype", "methods", "answers", "compose", "ema", "prompts",
+    "descriptor", "descriptors", "trust",
 }  # fmt: skip
 """Options of text that name no source. What a descriptor's file holds is in the name of its features, see `test_descriptor`."""
 OF_SOURCES = {
     "analyse": 3, "audit": 4, "blind": 1, "compare": 4, "describe": 3, "distances": 2, "train-descriptor": 1, "rank": 2,
     "dimension": 2, "edit": 4, "expand": 3, "gain": 2, "generate": 1, "molrg": 0, "prompt": 3, "reconstruct": 2, "invert": 2,
-    "train": 3, "transfer": 4, "transition": 1, "score rp": 3, "score gl": 3, "score matrix": 1,
+    "restore": 5, "train": 3, "transfer": 4, "transition": 1, "score rp": 3, "score gl": 3, "score matrix": 1,
 }  # fmt: skip
 """How many options of each command may name one."""
 
@@ -89,6 +92,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
         images(folder / name, seed)
     shutil.copytree(MODELS / "digits-generalizing", folder / "model")
     mask(folder, 0)
+    kernel(folder, 1.0)
     directions(folder, 1.0)
     quick = ("--examples", 8, "-n", 6, "--sigma", 1, "--steps", 1, "--no-calibrate", "--descriptor", "pixels", "-q")
     made = farfield("expand", folder / "model", folder / "examples", "-o", folder / "finished", *quick)
@@ -116,6 +120,10 @@ def mask(there: Path, left: int) -> None:
     box[2:5, left : left + 3] = 255
     Image.fromarray(box.numpy()).save(there / "mask.png")
     save(Images(("mask",), (box > 0)[None, None].float()), there / "directions" / "mask")
+
+
+def kernel(there: Path, left: float) -> None:
+    np.save(there / "kernel.npy", np.array([[left, 2.0, 1.0]]))
 
 
 def directions(there: Path, gain: float) -> None:
@@ -158,6 +166,7 @@ CHANGES: dict[str, list[Callable[[Path], None]]] = {
     "them=style": [lambda p: one(p, "style")],
     "model": [model],
     "mask.png": [lambda p: mask(p, 5)],
+    "kernel.npy": [lambda p: kernel(p, 3.0)],
     "finished": [lambda p: turned(p, "samples"), lambda p: turned(p, "references")],
     "directions": [lambda p: directions(p, 2.0), lambda p: mask(p, 5)],
 }
@@ -217,7 +226,9 @@ def test_no_command_has_a_source_that_is_not_looked_at_here() -> None:
     for name, command in DECLARED.items():
         if command.result is None:
             continue  # it keeps no run
-        masks = {"mask"} if name != "edit" else set()  # an array of the source's own file, but edit's is a picture
+        masks = (
+            {"mask"} if name not in ("edit", "restore") else set()
+        )  # an array of the source's own file, but theirs are pictures
         texts = [
             leaf for leaf in leaves(command.settings) if {leaf.kind, leaf.item} & {str, Path} and not leaf.option.rest
         ]

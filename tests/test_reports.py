@@ -25,6 +25,8 @@ COMMANDS = {
     "prompt": ("prompt", "pipeline", "--prompt", "dust", "-n", 4, "--size", 8, "--heldout", "large", "--examples", 4, *FAST),
     "edit": ("edit", "model", "large", "--mask", "1,2,4,6", "--direction", "1", "--strength", "3", "--keep", 4, "--sigma", 2,
              "--limit", 1, *FAST),
+    "restore": ("restore", "model", "large", "--blur", 0.5, "--limit", 2, "-n", 2, "--iterations", 1, "--against", "model",
+                *FAST),
     "rank": ("rank", "model", "--images", "large", "--points", 1, "--sigmas", "1", "--device", "cpu", "-q"),
     "dimension": ("dimension", "model", "large", "--limit", 2, "--sigmas", "0.5", "--probes", 2, "--copies", 768, "--device",
                   "cpu", "-q"),
@@ -40,8 +42,8 @@ COMMANDS = {
     "train-descriptor": ("train-descriptor", "large", "--images", 16, "--batch-size", 8, "--width", 4, "--features", 4,
                          "--device", "cpu", "-q"),
 }  # fmt: skip
-RESIZED = ("reconstruct", "invert", "expand", "analyse", "gain", "compare", "transfer", "prompt", "edit", "rank", "dimension",
-           "train-descriptor")  # fmt: skip
+RESIZED = ("reconstruct", "invert", "expand", "analyse", "gain", "compare", "transfer", "prompt", "edit", "restore", "rank",
+           "dimension", "train-descriptor")  # fmt: skip
 
 
 @pytest.fixture(scope="module")

@@ -26,6 +26,7 @@ from farfield.command.molrg import MolrgResult
 from farfield.command.prompt import PromptResult
 from farfield.command.rank import RankResult
 from farfield.command.reconstruct import ReconstructResult
+from farfield.command.restore import RestoreResult
 from farfield.command.score import ScoreGlResult
 from farfield.command.score import ScoreMatrixResult
 from farfield.command.score import ScoreRpResult
@@ -179,6 +180,40 @@ def invert(
     out: str | Path | None = ...,
     quiet: bool = ...,
 ) -> Found[ReconstructResult]: ...
+
+def restore(
+    model: Given,
+    images: Given,
+    *,
+    mask: Given = ...,
+    blur: Given = ...,
+    scale: int | None = ...,
+    noise: float = ...,
+    measured: bool = ...,
+    n: int = ...,
+    limit: int | None = ...,
+    against: Given = ...,
+    descriptor: Given = ...,
+    trust: Given = ...,
+    threshold: float | None = ...,
+    rate: float = ...,
+    iterations: int = ...,
+    eta: float = ...,
+    seed: int = ...,
+    steps: int = ...,
+    solver: Literal["euler", "ddim", "heun", "midpoint", "multistep"] = ...,
+    batch_size: int = ...,
+    device: Given = ...,
+    dtype: Literal["float32", "bfloat16", "float16", "float64"] = ...,
+    label: int | None = ...,
+    strict: bool = ...,
+    stretch: Given = ...,
+    patch: int | None = ...,
+    hdu: Given = ...,
+    field_mask: Given = ...,
+    out: str | Path | None = ...,
+    quiet: bool = ...,
+) -> Found[RestoreResult]: ...
 
 def analyse(
     model: Given,

@@ -28,6 +28,7 @@ from farfield.command.molrg import Molrg, MolrgResult
 from farfield.command.prompt import Prompt, PromptResult
 from farfield.command.rank import Rank, RankResult
 from farfield.command.reconstruct import Invert, Reconstruct, ReconstructResult
+from farfield.command.restore import Restore, RestoreResult
 from farfield.command.result import Result
 from farfield.command.runs import Again, Runs
 from farfield.command.score import ScoreGl, ScoreGlResult, ScoreMatrix, ScoreMatrixResult, ScoreRp, ScoreRpResult
@@ -93,6 +94,7 @@ _ALL = (
     Command(Compare, CompareResult, "unseen.compare", "compare"),
     Command(Reconstruct, ReconstructResult, "unseen.reconstruct", "reconstruct"),
     Command(Invert, ReconstructResult, "unseen.reconstruct", "reconstruct", drawn=False),
+    Command(Restore, RestoreResult, "unseen.restore", "restore"),
     Command(Analyse, AnalyseResult, "unseen.analyse", "analyse"),
     Command(Transfer, TransferResult, "unseen.transfer", "transfer"),
     Command(Prompt, PromptResult, "unseen.prompt", "prompt"),

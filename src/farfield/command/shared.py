@@ -59,6 +59,28 @@ Levels = Annotated[
 ]
 Limit = Annotated[int | None, Option("Take only this many images, the first.", least=1)]
 Strict = Annotated[bool, Option("Stop at a broken image instead of leaving it out.", key=None)]
+StretchName = Annotated[
+    str | None,
+    Option(
+        "Read the images as physical fields, stretched this way: auto, linear, log, asinh, percentile, or "
+        "model (the model's own, which auto takes where it suits).",
+        default="auto where found",
+    ),
+]
+Patch = Annotated[int | None, Option("For physical fields: cut maps into squares of this many pixels.", least=1)]
+Hdu = Annotated[
+    str | None,
+    Option("For physical fields: read this FITS HDU, or this array of an npz or HDF5 file.", default="first"),
+]
+FieldMask = Annotated[
+    str | None,
+    Option(
+        "For physical fields: none, or the array that masks them: NAME (where it is not 0), NAME:valid (where"
+        " it is 0), NAME:SAT,CR or NAME:1,3 (bits).",
+        "--field-mask",
+        default="only masks whose meaning a standard fixes",
+    ),
+]
 Trust = Annotated[
     tuple[str, ...],
     Option(
@@ -129,30 +151,10 @@ class Reading(Settings):
     panel: ClassVar[str] = "How images and physical fields are read"
 
     strict: Strict = False
-    stretch: Annotated[
-        str | None,
-        Option(
-            "Read the images as physical fields, stretched this way: auto, linear, log, asinh, percentile, or "
-            "model (the model's own, which auto takes where it suits).",
-            default="auto where found",
-        ),
-    ] = None
-    patch: Annotated[int | None, Option("For physical fields: cut maps into squares of this many pixels.", least=1)] = (
-        None
-    )
-    hdu: Annotated[
-        str | None,
-        Option("For physical fields: read this FITS HDU, or this array of an npz or HDF5 file.", default="first"),
-    ] = None
-    mask: Annotated[
-        str | None,
-        Option(
-            "For physical fields: none, or the array that masks them: NAME (where it is not 0), NAME:valid (where"
-            " it is 0), NAME:SAT,CR or NAME:1,3 (bits).",
-            "--field-mask",
-            default="only masks whose meaning a standard fixes",
-        ),
-    ] = None
+    stretch: StretchName = None
+    patch: Patch = None
+    hdu: Hdu = None
+    mask: FieldMask = None
 
     def asked(self, physical: bool) -> dict[str, Any]:
         """What a request says of it: nothing, where pictures were read."""

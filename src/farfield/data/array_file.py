@@ -78,6 +78,26 @@ def load_npy(path: Path) -> np.ndarray:
     return array
 
 
+def only_plane(path: Path) -> np.ndarray:
+    """The one array with two axes of an npy or npz file: a mask or a kernel.
+
+    Raises:
+        FarfieldError: none, several, or a damaged file.
+    """
+    try:
+        if path.suffix.lower() == ".npy":
+            arrays = [load_npy(path)]
+        else:
+            with open_npz(path) as file:
+                arrays = [file[name] for name in file.files if len(file.header(name)[0]) == 2]
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, Unreadable) as error:
+        raise FarfieldError(f"{path}: expected an array [h, w], found a file that cannot be read ({error})") from error
+    if len(arrays) != 1 or arrays[0].ndim != 2 or arrays[0].dtype.kind not in "biuf":
+        found = f"{len(arrays)} of them" if len(arrays) != 1 else f"{arrays[0].shape} of {arrays[0].dtype}"
+        raise FarfieldError(f"{path}: expected one array [h, w] of numbers, found {found}")
+    return arrays[0]
+
+
 def read_npy(path: Path, part: str | int | None) -> Content:
     """The one array of an npy file."""
     if part is not None:

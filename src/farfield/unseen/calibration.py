@@ -89,6 +89,7 @@ class Level:
         return Level(*(part.reshape(size) for part, size in zip(flat.split(lengths), sizes, strict=True)))
 
 
+@torch.no_grad()
 def fit_level(
     denoiser: Denoiser,
     examples: Tensor,
@@ -290,8 +291,7 @@ def _velocities(
 ) -> Iterator[Tensor]:
     """The velocity ``[B, C, H, W]`` that each of those asked says, the network first; windows share most of their work."""
     if 0 in asked:
-        with torch.no_grad():
-            parts = [velocity(part, denoiser(part, sigma).to(part), sigma) for part in x.split(batch_size or len(x))]
+        parts = [velocity(part, denoiser(part, sigma).to(part), sigma) for part in x.split(batch_size or len(x))]
         yield torch.cat(parts)
     windows = [window for window in asked if window]
     if patches is not None and windows:

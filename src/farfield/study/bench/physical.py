@@ -16,13 +16,13 @@ from farfield.study.bench.domain import Physical
 from farfield.study.bench.grain import Grain
 
 
-def write_fields(folder: Path, physical: Physical, samples: Images, made: Provenance) -> None:
+def write_fields(folder: Path, physical: Physical, samples: Images | Fields, made: Provenance) -> None:
     """``stretch.json``, and under ``physical/`` the sets as npz and, of FITS data, each sample as a FITS file.
 
     What was generated says so, and by what. A sample's file has the first example's size of a pixel.
     """
     write_json(folder / "stretch.json", physical.stretch.to_json())
-    generated = physical.to_fields(samples)
+    generated = samples if isinstance(samples, Fields) else physical.to_fields(samples)
     for name, fields in physical.fields.items():
         write_npz(folder / "physical" / f"{name}.npz", fields.keys, fields.values.numpy(), fields.unit)
     write_npz(folder / "physical" / "samples.npz", generated.keys, generated.values.numpy(), generated.unit, made)

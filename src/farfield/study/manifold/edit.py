@@ -20,12 +20,12 @@ from farfield.manifold.edit import ROUNDS, SPARE, Directions, change, compose, f
 from farfield.manifold.jacobian import Jacobian
 from farfield.study.bench.carrier import Carrier, place
 from farfield.study.bench.domain import open_source
+from farfield.study.bench.mask import open_mask
 from farfield.study.bench.measure import spread
 from farfield.study.bench.numerics import model_facts, open_model
 from farfield.study.bench.opening import Work
 from farfield.study.bench.run import Run
 from farfield.study.bench.units import units_of
-from farfield.study.manifold.mask import open_mask
 from farfield.unseen.inversion import from_latent, round_trip
 
 LEVEL = 3.0

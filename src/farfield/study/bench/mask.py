@@ -1,4 +1,4 @@
-"""What part of an image is meant: a box, or a picture that is bright there."""
+"""What part of an image is meant: boxes, and pictures or arrays that are bright or not 0 there."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ from torch import Tensor
 
 from farfield.core.error import FarfieldError
 
+ARRAYS = (".npy", ".npz")
+
 
 def open_mask(given: str, shape: Sequence[int]) -> Tensor:
-    """A mask ``[H, W]`` for images ``(C, H, W)``: a box ``x0,y0,x1,y1``, the last two just outside, or a picture's path.
+    """A mask ``[H, W]`` for images ``(C, H, W)``: a box ``x0,y0,x1,y1``, the last two just outside, or a file's path.
 
     Raises:
         FarfieldError: neither, of another size, or empty.
@@ -31,13 +33,26 @@ def open_mask(given: str, shape: Sequence[int]) -> Tensor:
         inside = torch.zeros(height, width, dtype=torch.bool)
         inside[y0:y1, x0:x1] = True
         return inside
-    inside = _read(Path(given), height, width)
+    path = Path(given)
+    array = path.suffix.lower() in ARRAYS and path.is_file()
+    inside = _array(path, height, width) if array else _picture(path, height, width)
     if not bool(inside.any()):
-        raise FarfieldError(f"mask {given}: nothing in it is bright; expected some pixels above 127 of 255")
+        raise FarfieldError(
+            f"mask {given}: nothing in it is {'not 0' if array else 'bright; expected some pixels above 127 of 255'}"
+        )
     return inside
 
 
-def _read(path: Path, height: int, width: int) -> Tensor:
+def _array(path: Path, height: int, width: int) -> Tensor:
+    """The one array of a file as a mask ``[height, width]``, not 0 inside."""
+    from farfield.data.array_file import only_plane
+
+    values = torch.from_numpy(only_plane(path))
+    _check_size(path, values.shape, height, width)
+    return values != 0
+
+
+def _picture(path: Path, height: int, width: int) -> Tensor:
     """A picture as a mask ``[height, width]``, bright inside."""
     import numpy as np
     from PIL import Image
@@ -49,9 +64,13 @@ def _read(path: Path, height: int, width: int) -> Tensor:
             values = torch.from_numpy(np.array(picture.convert("L")))
     except Exception as error:  # PIL's readers raise whatever they stumble over
         raise FarfieldError(f"mask {path}: expected a box x0,y0,x1,y1 or a picture, found none ({error})") from error
-    if values.shape != (height, width):
+    _check_size(path, values.shape, height, width)
+    return values > 127
+
+
+def _check_size(path: Path, found: Sequence[int], height: int, width: int) -> None:
+    if tuple(found) != (height, width):
         raise FarfieldError(
-            f"mask {path}: {values.shape[1]}×{values.shape[0]} pixels; expected {width}×{height}, the model's size, to "
+            f"mask {path}: {'×'.join(map(str, reversed(found)))} pixels; expected {width}×{height}, the model's size, to "
             "which pictures are brought first; cut and scale the mask likewise"
         )
-    return values > 127
