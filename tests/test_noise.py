@@ -148,7 +148,7 @@ class TestSignal:
         assert [float(v) for v in inner] == pytest.approx([float(v) for v in levels(law, 3)], rel=0.08)
 
     def test_flat_parts_keep_little_and_sources_nearly_all(self, split_up):
-        clean, added, law, signal = split_up
+        clean, _, _, signal = split_up
         flat, source = clean < 0.05 * SIGMA, clean > 10 * SIGMA
         assert float((signal - clean)[flat].std()) < 0.35 * SIGMA
         assert float((signal - clean)[source].std()) < 1.1 * SIGMA

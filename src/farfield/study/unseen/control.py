@@ -42,9 +42,9 @@ SAMPLERS: dict[str, Sampler] = {
 }
 """Ours as `farfield expand` has it, and without the network; the samplers of arXiv 2310.09213; draws of a Gaussian.
 
-Those of the paper are at the model's last level, uncalibrated, of fields with their noise. ``published`` is the interpolation as its authors' code has it: at
-the middle, from an example to a draw of the domain's Gaussian, around the origin, the length linearly between theirs.
-``described`` is that between two examples, as the paper says it."""
+Those of the paper are at the model's last level, uncalibrated, of fields with their noise. ``published`` is the interpolation as
+its authors' code has it: at the middle, from an example to a draw of the domain's Gaussian, around the origin, the length linearly
+between theirs. ``described`` is that between two examples, as the paper says it."""
 
 LEAST = 4
 """Samples made elsewhere, fewer than which nothing is measured on."""
