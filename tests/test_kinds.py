@@ -24,9 +24,9 @@ WEIGHTS = {
     "LoRA": (("lora_unet_mid_block_attn1_to_q.lora_down.weight", "lora_te_text_model.alpha"), "merge them"),
     "latent diffusion": (
         ("cond_stage_model.transformer.weight", "first_stage_model.x.weight"),
-        "diffusers' own script",
+        "give the whole file",
     ),
-    "Stable Diffusion as a single file": (("conditioner.embedders.0.weight",), "diffusers' own script"),
+    "Stable Diffusion XL": (("conditioner.embedders.0.weight",), IMAGES),
     "Flux": (("model.diffusion_model.double_blocks.0.img_attn.qkv.weight",), IMAGES),
     "the Flux family": (("single_transformer_blocks.0.attn.to_q.weight",), IMAGES),
     "Stable Diffusion 3": (("model.diffusion_model.joint_blocks.0.x_block.attn.qkv.weight",), IMAGES),

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from farfield.checkpoints.assembly import assemble, first_line
 from farfield.checkpoints.native import Blueprint
 from farfield.core.error import FarfieldError
+from farfield.diffusion.codec import Codec
 from farfield.diffusion.denoiser import Denoiser
 
 
@@ -45,6 +46,21 @@ class Question:
     why: str = ""
 
 
+@dataclass(frozen=True)
+class Coder:
+    """The autoencoder in whose latents a network was trained.
+
+    Attributes:
+        place: where it is, in words.
+        shape: (C, H, W) of the pictures whose latents the network sees.
+        read: it, in a precision.
+    """
+
+    place: str
+    shape: tuple[int, ...]
+    read: Callable[[torch.dtype], Codec]
+
+
 Answers = Mapping[str, Any]
 """Answers to questions by their names."""
 
@@ -62,7 +78,7 @@ class Checkpoint:
         dtype: of most of them, as stored.
         findings: what was read and concluded, and why.
         questions: what is still to be answered.
-        codec: the folder of the autoencoder in whose latents it was trained; None where its images are pictures.
+        codec: the autoencoder in whose latents it was trained; None where its images are pictures.
     """
 
     path: Path
@@ -73,14 +89,12 @@ class Checkpoint:
     dtype: torch.dtype
     findings: tuple[Finding, ...] = ()
     questions: tuple[Question, ...] = ()
-    codec: Path | None = None
+    codec: Coder | None = None
 
     @property
     def image_shape(self) -> tuple[int, ...]:
         """(C, H, W) of its pictures."""
-        from farfield.checkpoints.latent import codec_shape
-
-        return self.plan.shape if self.codec is None else codec_shape(self.codec, self.plan.shape)
+        return self.plan.shape if self.codec is None else self.codec.shape
 
     def alone(self) -> nn.Module:
         """`network`, of a model that is no more than this.
@@ -90,8 +104,8 @@ class Checkpoint:
         """
         if self.codec is not None:
             raise FarfieldError(
-                f"{self.path}: a latent model, whose autoencoder ({self.codec}) is no part of a network's folder; give every "
-                "command the file itself"
+                f"{self.path}: a latent model, whose autoencoder ({self.codec.place}) is no part of a network's folder; give "
+                "every command the file itself"
             )
         return self.network()
 
@@ -131,9 +145,7 @@ class Checkpoint:
         self.plan.check_label(label, str(self.path))
         denoiser = self.plan.denoiser(self.network().to(dtype), label)
         if self.codec is not None:
-            from farfield.checkpoints.latent import read_codec
-
-            denoiser.codec = read_codec(self.codec.resolve(), dtype)
+            denoiser.codec = self.codec.read(dtype)
         return denoiser.eval().requires_grad_(False)
 
 

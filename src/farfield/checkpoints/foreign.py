@@ -28,7 +28,7 @@ def open_checkpoint(
     Raises:
         FarfieldError: no such file, of no family that is read here, damaged, or it holds what is not data.
     """
-    from farfield.checkpoints import ddpm, edm, guided, lucid, mixer, recognised, score_sde, transformer
+    from farfield.checkpoints import ddpm, edm, guided, ldm, lucid, mixer, recognised, score_sde, transformer
     from farfield.checkpoints.file.tree import open_tree
 
     answers = {**(kept_answers(path) if kept else {}), **(answers or {})}
@@ -39,14 +39,14 @@ def open_checkpoint(
     if mixer.recognises(tree):
         return mixer.read(tree, answers, part)
     recognised.refuse(tree)
-    for family in (guided, ddpm, lucid, transformer, score_sde):
+    for family in (ldm, guided, ddpm, lucid, transformer, score_sde):
         if family.recognises(tree):
             return family.read(tree, answers, part)
     recognised.refuse_others(tree)
     raise FarfieldError(
         f"{path}: its contents are data, but of no network that is known here; expected a pickle of EDM, the weights of "
-        "guided-diffusion, improved-diffusion, the original DDPM, denoising-diffusion-pytorch, DiT, SiT, U-ViT or score_sde, "
-        f"or a score network of galaxygrad; or {WAYS}"
+        "guided-diffusion, improved-diffusion, the original DDPM, denoising-diffusion-pytorch, DiT, SiT, U-ViT or score_sde, a "
+        f"single file of LDM or Stable Diffusion, or a score network of galaxygrad; or {WAYS}"
     )
 
 

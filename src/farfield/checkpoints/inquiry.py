@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -64,10 +65,21 @@ class Inquiry:
             value = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}.get(text)
         elif isinstance(question.likely, int):
             value = int(text) if text.isdecimal() and 0 < len(text) < 10 and int(text) > 0 else None
+        elif isinstance(question.likely, float):
+            value = _positive(text)
         if value is None or (question.choices and value not in question.choices):
-            kind = "yes or no" if isinstance(question.likely, bool) else "a whole number from 1"
+            numbers = "a number above 0" if isinstance(question.likely, float) else "a whole number from 1"
+            kind = "yes or no" if isinstance(question.likely, bool) else numbers
             wanted = f"one of {', '.join(map(str, question.choices))}" if question.choices else kind
             raise FarfieldError(
                 f"{self.path}: {question.name}={given!r}: {question.ask}; expected {wanted}, such as {question.likely}"
             )
         return value
+
+
+def _positive(text: str) -> float | None:
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    return value if 0 < value < math.inf else None

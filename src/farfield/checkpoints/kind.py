@@ -65,6 +65,16 @@ ONE_STEP: Final = Kind(
     places=("G", "G_ema", "fake_score", "generator", "generator_ema"),
 )
 GAN: Final = "a generator or discriminator of a GAN, which denoises nothing"
+TOLD_MORE: Final = Kind(
+    "latent diffusion that is shown or told more than a noisy latent (inpainting, depth, super-resolution, layouts, unCLIP)",
+    (),
+    _EXPORT,
+)
+WORDLESS: Final = Kind(
+    "the network of Stable Diffusion without its text encoder",
+    (),
+    "give the whole file (cond_stage_model and first_stage_model in it), or a folder of diffusers",
+)
 _VIDEO: Final = "a transformer of videos"
 
 OBJECTS: Final = (
@@ -85,17 +95,18 @@ KINDS: Final = (
     Kind(f"{_VIDEO} (HunyuanVideo)", (r"(.*\.)?double_blocks\.0\.img_attn_qkv\.weight",), _EXPORT),
     Kind(f"{_VIDEO} (LTX)", (r"(.*\.)?patchify_proj\.weight",), _EXPORT),
     Kind(f"{_VIDEO} (Wan, CogVideoX, …)", ((r"(.*\.)?patch_embed(ding)?(\.proj)?\.weight", 5),), _EXPORT),
-    Kind(
-        "latent diffusion in its authors' format (LDM, Stable Diffusion as a single file)",
-        (r"first_stage_model\..*|model\.diffusion_model\..*|cond(itioner\.embedders|_stage_model)\..*",),
-        "convert it to a diffusers folder with diffusers' own script, and give that",
-    ),
+    Kind("Stable Diffusion XL as a single file", (r"conditioner\.embedders\..*",), _EXPORT),
     CONSISTENCY,
     Kind("a network of k-diffusion", (r"(.*\.)?inner_model\..*", r"(.*\.)?(timestep_embed|mapping)\..*")),
 )
 """Kinds of state dicts that hold, or look like, networks that are read."""
 
 OTHERS: Final = (
+    Kind(
+        "a part of latent diffusion in its authors' format (LDM, Stable Diffusion as a single file), without its network",
+        (r"first_stage_model\..*|model\.diffusion_model\..*|cond_stage_model\..*",),
+        "give the whole file",
+    ),
     Kind("a network of score_sde_pytorch, of a variant", (r"(.*\.)?all_modules\.0\.(weight|W)",)),
     Kind(
         "a U-Net of denoising-diffusion-pytorch (lucidrains), of a version before June 2023 or of another kind",

@@ -98,8 +98,9 @@ def model_digest(name: str) -> str:
         from farfield.checkpoints.foreign import kept_answers
 
         answers = kept_answers(path)
-        if Path(codec := str(answers.get("codec", ""))).is_dir() and codec:
-            answers["codec"] = file_digest(p for p in files_below(Path(codec)) if p.suffix in _DIGESTED)
+        for named in ("codec", "tokenizer"):
+            if (folder := str(answers.get(named, ""))) and Path(folder).expanduser().is_dir():
+                answers[named] = file_digest(p for p in files_below(Path(folder).expanduser()) if p.suffix in _DIGESTED)
         weights, selection = file_digest([path]), [part, answers]
     else:
         weights = file_digest(p for p in files_below(path) if p.suffix in _DIGESTED)

@@ -16,10 +16,11 @@ from typing import Any, Final
 
 from farfield.checkpoints import flow
 from farfield.checkpoints.average import choose
-from farfield.checkpoints.checkpoint import Answers, Checkpoint, Finding, Question
+from farfield.checkpoints.checkpoint import Answers, Checkpoint, Coder, Finding, Question
 from farfield.checkpoints.file.stored import Made, State, Tree
 from farfield.checkpoints.fitting import counted, prove, shape
 from farfield.checkpoints.inquiry import Inquiry
+from farfield.checkpoints.latent import asked_coder
 from farfield.checkpoints.native import Blueprint
 from farfield.checkpoints.wrapped import networks
 from farfield.core.error import FarfieldError
@@ -258,19 +259,8 @@ def _levels(kind: _Format, config: Mapping[str, Any], inquiry: Inquiry) -> dict[
     return {**usual, "beta_schedule": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.012, "first": 1}
 
 
-def _codec(image: tuple[int, ...], inquiry: Inquiry) -> Path | None:
-    """The folder of the autoencoder in whose latents it was trained."""
+def _codec(image: tuple[int, ...], inquiry: Inquiry) -> Coder | None:
+    """The autoencoder in whose latents it was trained, in a folder of its own."""
     if image[0] <= 3 and "codec" not in inquiry.answers:
         return None
-    ask = f"the autoencoder in whose latents of {image[0]} channels it was trained: a folder of diffusers, or none"
-    why = f"`hf download {_LATENTS}` brings that of DiT and SiT and prints its folder"
-    settled = inquiry.settle(Question("codec", ask, "none", (), why))
-    if settled == "none":
-        return None
-    given = str(inquiry.answers["codec"])  # an answer is taken in small letters otherwise
-    folder = Path(given).expanduser()
-    folder = folder / "vae" if (folder / "vae" / "config.json").is_file() else folder
-    if not (folder / "config.json").is_file():
-        raise FarfieldError(f"{inquiry.path}: codec={given}: no folder with a config.json; {why}")
-    inquiry.findings[-1] = Finding("codec", str(folder), "as answered")
-    return folder
+    return asked_coder(image, inquiry, f"`hf download {_LATENTS}` brings that of DiT and SiT and prints its folder")
