@@ -324,6 +324,7 @@ def score_rp(
     rate: float = ...,
     mae_limit: float = ...,
     common: bool = ...,
+    pairing: Literal["name", "order"] = ...,
     limit: int | None = ...,
     seed: int = ...,
     batch_size: int = ...,
@@ -359,6 +360,7 @@ def score_matrix(
     rate: float = ...,
     mae_limit: float = ...,
     common: bool = ...,
+    pairing: Literal["name", "order"] = ...,
     limit: int | None = ...,
     seed: int = ...,
     batch_size: int = ...,
@@ -522,7 +524,7 @@ def molrg(
 def generate(
     model: Given,
     *,
-    seeds: Sequence[int] | int | str = ...,
+    seeds: Sequence[int] | int | str | None = ...,
     solver: Literal["euler", "ddim", "heun", "midpoint", "multistep"] | None = ...,
     steps: int = ...,
     sigma_max: float | None = ...,
@@ -537,6 +539,7 @@ def generate(
     churn_max: float = ...,
     churn_noise: float = ...,
     labels: Sequence[int] | int | str = ...,
+    noise: Given = ...,
     out: str | Path | None = ...,
     quiet: bool = ...,
 ) -> Found[GenerateResult]: ...
