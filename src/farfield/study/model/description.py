@@ -28,7 +28,7 @@ from farfield.core.download import file_sha256, recorded_sha256
 from farfield.core.error import FarfieldError
 from farfield.diffusion.denoiser import NetworkDenoiser
 from farfield.diffusion.flow import FlowSchedule
-from farfield.diffusion.schedule import ContinuousSchedule, DiscreteSchedule, TimeSchedule, VPSchedule
+from farfield.diffusion.schedule import ContinuousSchedule, DiscreteSchedule, SubVPSchedule, TimeSchedule, VPSchedule
 from farfield.networks.unet2d import SampleOnly
 from farfield.networks.words import in_words
 
@@ -355,6 +355,8 @@ def _levels(plan: Blueprint, denoiser: NetworkDenoiser) -> str:
         return f"{len(schedule.levels)} {betas} betas{ends}{scale}"
     if isinstance(schedule, VPSchedule):
         return "continuous, of the VP SDE"
+    if isinstance(schedule, SubVPSchedule):
+        return "continuous, of the sub-VP SDE"
     if isinstance(schedule, FlowSchedule):
         told = "t, which is 1 at the noise" if schedule.toward == "noise" else "1 - t, which is 1 at the data"
         scale = f", times {schedule.scale:g}" if schedule.scale != 1 else ""
