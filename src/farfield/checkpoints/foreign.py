@@ -30,9 +30,10 @@ def open_checkpoint(
     """
     from farfield.checkpoints import ddpm, edm, guided, ldm, lucid, mixer, recognised, score_sde, transformer
     from farfield.checkpoints.file.tree import open_tree
+    from farfield.checkpoints.registered import with_customs
 
     answers = {**(kept_answers(path) if kept else {}), **(answers or {})}
-    tree = open_tree(path)
+    tree = with_customs(open_tree(path))
     if edm.recognises(tree):
         recognised.refuse_objects(tree)
         return edm.read(tree, answers, part)
