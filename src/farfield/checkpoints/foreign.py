@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from farfield.checkpoints.checkpoint import Answers, Checkpoint
+from farfield.checkpoints.file.stored import Tree, states
 from farfield.checkpoints.own_name import WAYS
 from farfield.core.artifact import read_json, write_json
 from farfield.core.error import FarfieldError
@@ -45,9 +46,9 @@ def open_checkpoint(
             return family.read(tree, answers, part)
     recognised.refuse_others(tree)
     raise FarfieldError(
-        f"{path}: its contents are data, but of no network that is known here; expected a pickle of EDM, the weights of "
-        "guided-diffusion, improved-diffusion, the original DDPM, denoising-diffusion-pytorch, DiT, SiT, U-ViT or score_sde, a "
-        f"single file of LDM or Stable Diffusion, or a score network of galaxygrad; or {WAYS}"
+        f"{path}: its contents are data{_told(tree)}, but of no network that is known here; expected a pickle of EDM, the "
+        "weights of guided-diffusion, improved-diffusion, the original DDPM, denoising-diffusion-pytorch, DiT, SiT, U-ViT or "
+        f"score_sde, a single file of LDM or Stable Diffusion, or a score network of galaxygrad; or {WAYS}"
     )
 
 
@@ -67,3 +68,10 @@ def keep_answers(path: Path, answers: Answers) -> Path:
     beside = path.with_name(path.name + SIDECAR)
     write_json(beside, {**kept_answers(path), **answers})
     return beside
+
+
+def _told(tree: Tree) -> str:
+    """What is in a file, in a few words."""
+    names = [name for _, state in states(tree.root) for name in state]
+    shown = next((name[:60] for name in names if name.isprintable()), "")
+    return f" ({len(names):,} tensor{'s' * (len(names) > 1)}{f', as {shown}' if shown else ''})" if names else ""

@@ -16,6 +16,7 @@ IMAGES: Final = (
 )
 _EXPORT: Final = "make images with it in diffusers, and give those to `farfield score` or `farfield audit`"
 _WHOLE: Final = "give the model that it belongs to"
+_KNOWN: Final = "give the diffusion model; as --descriptor, clip and dinov2 are known by name"
 
 Mark = str | tuple[str, int]
 """A pattern of names of weights, alone or with the number of the weight's dimensions."""
@@ -51,6 +52,12 @@ NAMELESS: Final = Kind(
     (),
     "give the file that holds the network beside it, or the folder unet_ema",
 )
+TRAINING: Final = Kind(
+    "a part of a training's state (its schedule, random numbers or loss scaling), without a network",
+    (),
+    "give the file of the network beside it",
+)
+WORDS: Final = Kind("learned words (textual inversion) of another model", (), _WHOLE)
 CONSISTENCY: Final = Kind(
     "a consistency model, or a network in the format of that release",
     (r"(.*\.)?time_embed\.0\.weight", (r"(.*\.)?(input|middle|output)_blocks?\..*qkv\.weight", 4)),
@@ -171,9 +178,29 @@ OTHERS: Final = (
     Kind(GAN, (("(.*\\.)?main\\.0\\.weight", 4), r"(.*\.)?main\.\d+\.running_mean")),
     Kind("a text encoder", (r"(.*\.)?text_model\.embeddings\.token_embedding\.weight",), _WHOLE),
     Kind(
+        "a network that compares pictures with words (CLIP)",
+        (r"(.*\.)?token_embedding\.weight", r"(.*\.)?(visual|transformer\.resblocks)\..*"),
+        _KNOWN,
+    ),
+    Kind(
+        "a language model",
+        (
+            r"(.*\.)?(layers\.0\.self_attn\.q_proj|encoder\.layer\.0\.attention\.self\.query|block\.0\.layer\.0\.SelfAttention\.q"
+            r"|h\.0\.attn\.c_attn)\.weight",
+        ),
+        "give the diffusion model",
+    ),
+    Kind("an adapter that shows another model a picture (IP-Adapter)", (r"(.*\.)?ip_adapter\..*",), _WHOLE),
+    Kind("a network of NCSN or NCSNv2", (r"(.*\.)?begin_conv\.weight", r"(.*\.)?res1\..*")),
+    Kind(
         "a network that describes images, and denoises nothing",
         (r"(backbone\.)?layer1\.0\.conv1\.weight|backbone\.initial_block\..*|Mixed_5b\..*",),
         "give it as --descriptor, and here the diffusion model",
+    ),
+    Kind(
+        "a transformer that describes images, and denoises nothing",
+        (r"(.*\.)?cls_token", r"(.*\.)?(blocks\.0\.attn\.qkv|encoder\.layer\.0\..*)\.weight"),
+        _KNOWN,
     ),
     Kind("a network of videos or of volumes, in three dimensions", ((r".*(conv|proj|embed).*weight", 5),)),
 )
