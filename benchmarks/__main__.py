@@ -54,7 +54,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--audited", type=int, nargs="+", default=[2000, 8000, 32_768], help="memory: training images (%(default)s)"
     )
-    parser.add_argument("--channels", type=int, default=128, help="checkpoints: of the EDM network (%(default)s)")
+    parser.add_argument("--channels", type=int, default=128, help="checkpoints, loading: of the U-Nets (%(default)s)")
     parser.add_argument("--jacobian", default="cifar10-32", metavar="MODEL", help="manifold: whose (%(default)s)")
     parser.add_argument("--noise", type=float, default=10.0, help="manifold: level of the point (%(default)s)")
     parser.add_argument(
@@ -134,6 +134,13 @@ def run_checkpoints(options: argparse.Namespace) -> tuple[Figures, str]:
     return figures, show(figures)
 
 
+def run_loading(options: argparse.Namespace) -> tuple[Figures, str]:
+    from benchmarks.loading import measure, show
+
+    figures = measure(options.channels, min(options.repetitions, 3))
+    return figures, show(figures)
+
+
 def run_manifold(options: argparse.Namespace) -> tuple[Figures, str]:
     from benchmarks.manifold import measure, show
 
@@ -172,6 +179,7 @@ PARTS: dict[str, Callable[[argparse.Namespace], tuple[Figures, str]]] = {
     "features": run_features,
     "memory": run_memory,
     "checkpoints": run_checkpoints,
+    "loading": run_loading,
     "manifold": run_manifold,
     "startup": run_startup,
 }

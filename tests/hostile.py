@@ -14,6 +14,7 @@ from typing import Any
 import ddpm_files
 import edm2_files
 import guided_files
+import ldm_files
 import lucid_files
 import mixer_files
 import sde_files
@@ -103,6 +104,7 @@ def valid() -> dict[str, bytes]:
             {k: tuple(v.shape) for k, v in ddpm_files.random_state(ddpm_files.Flags()).items()}
         ),
         "a network of denoising-diffusion-pytorch": _compact(lucid_files.layout(lucid_files.Flags())),
+        "a file of latent diffusion": _compact(ldm_files.layout()),
         "a DiT file": _compact(transformer_files.dit_layout(transformer_files.Flags(rows=11))),
         "a U-ViT file": _compact(transformer_files.uvit_layout(transformer_files.Flags())),
         "a score_sde file": _compact(

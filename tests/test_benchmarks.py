@@ -112,6 +112,15 @@ def test_features_are_counted(tmp_path):
 
 
 @pytest.mark.slow
+def test_every_family_is_loaded(tmp_path):
+    figures, out = run(tmp_path, "loading", "--channels", "64", "--repetitions", "1")
+    rows = {row["family"]: row for row in figures["loading"]["rows"]}
+    assert len(rows) == 8 and all(name in out for name in rows)
+    assert all(4 * row["parameters"] <= row["file_bytes"] for row in rows.values())
+    assert 4 * rows["flow matching (torchcfm)"]["parameters"] < 0.6 * rows["flow matching (torchcfm)"]["file_bytes"]
+
+
+@pytest.mark.slow
 def test_a_pickle_is_loaded_as_the_reference_loads_its_weights(tmp_path):
     figures, out = run(tmp_path, "checkpoints", "--channels", "16", "--repetitions", "1")
     assert {row["load"] for row in figures["checkpoints"]["loads"]} and "SongUNet takes" in out

@@ -13,8 +13,10 @@ from edm_files import saved_model, write_snapshot
 from test_network_file import Published
 from tiny import farfield
 
+from farfield.api.model import models
 from farfield.audit.named import open_descriptor
 from farfield.checkpoints.card import CARDS, SSCD, card_of_file, find_card
+from farfield.checkpoints.guided_published import PUBLISHED
 from farfield.checkpoints.load import locate
 from farfield.core.download import download, file_sha256, recorded_sha256
 from farfield.core.error import FarfieldError
@@ -251,6 +253,47 @@ def test_without_a_name_the_cards_are_listed():
     told, shown = json.loads(farfield("fetch", "--json").out), farfield("fetch").out
     assert [card["name"] for card in told] == [card.name for card in CARDS]
     assert all(card.name in shown for card in CARDS)
+
+
+def test_sizes_are_those_of_the_published_weights():
+    """Four bytes each."""
+    known = {card.file: card.megabytes for card in CARDS if card.file in PUBLISHED}
+    assert len(known) >= 14
+    assert known == {file: round(4 * PUBLISHED[file].parameters / 1e6) for file in known}
+    assert all(card.side is None or str(card.side) in f"{card.name} {card.about}" for card in CARDS if card.hub)
+
+
+def test_what_is_here_is_marked(tmp_path, monkeypatch):
+    import huggingface_hub.constants
+
+    monkeypatch.setenv("FARFIELD_CACHE", str(tmp_path / "ours"))
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    assert not any(card["here"] for card in json.loads(farfield("fetch", "--json").out))
+    (tmp_path / "ours").mkdir()
+    (tmp_path / "ours" / "church_outdoor.ckpt").touch()
+    snapshot = tmp_path / "hub" / "models--google--ncsnpp-church-256" / "snapshots" / "abc"
+    snapshot.mkdir(parents=True)
+    (snapshot / "config.json").touch()
+    here = {card["name"] for card in json.loads(farfield("fetch", "--json").out) if card["here"]}
+    assert here == {"sdedit-church-256"}
+    (snapshot / "diffusion_pytorch_model.bin").touch()
+    here = {card["name"] for card in json.loads(farfield("fetch", "--json").out) if card["here"]}
+    assert here == {"sdedit-church-256", "ncsnpp-church-256"}
+    assert "downloaded" in models()["ncsnpp-church-256"] and "downloaded" not in models()["ncsnpp-bedroom-256"]
+    assert locate("church_outdoor.ckpt") == tmp_path / "ours" / "church_outdoor.ckpt"
+
+
+def test_a_file_behind_a_page_is_brought_by_hand(server, tmp_path, monkeypatch):
+    monkeypatch.setenv("FARFIELD_CACHE", str(tmp_path))
+    said = farfield("fetch", "p2-afhq-dog-256")
+    assert said.code == 2 and "drive.google.com" in said.err and f"copy it to {tmp_path / 'afhqdog_p2.pt'}" in said.err
+    torch.save({"a.weight": torch.zeros(2)}, tmp_path / "made.pt")
+    server.files["/other.pt"] = (tmp_path / "made.pt").read_bytes()
+    said = farfield("fetch", "afhqdog_p2.pt", "--url", f"{server.address}/other.pt", "-q")
+    assert said.code == 2 and "no network that is known" in said.err  # what came is opened, under its own name
+    (tmp_path / "afhqdog_p2.pt").write_bytes((tmp_path / "made.pt").read_bytes())
+    assert farfield("fetch", "p2-afhq-dog-256", "-q").code == 0
+    assert locate("p2-afhq-dog-256") == tmp_path / "afhqdog_p2.pt"
 
 
 def test_an_unknown_card_says_which_there_are():

@@ -16,10 +16,13 @@ from farfield.checkpoints.foreign import open_checkpoint
 from farfield.checkpoints.guided import ANSWERS, read, recognises
 from farfield.checkpoints.guided_architecture import read_architecture
 from farfield.checkpoints.guided_published import PUBLISHED
+from farfield.checkpoints.load import model_digest
 from farfield.checkpoints.wrapped import alone, bare
-from farfield.core.error import FarfieldError
+from farfield.core.error import FarfieldError, FarfieldNote
 from farfield.networks.build import from_config
 from farfield.networks.guided_unet import GuidedUNet
+
+F64 = torch.float64
 
 # What is trained with these flags runs as diffusers' network, or as ours.
 NETWORKS = {
@@ -351,8 +354,10 @@ def test_files_whose_network_is_not_rebuilt_are_named(names, said, tmp_path):
 def test_the_network_of_latent_diffusion_is_no_model_of_pixels(tmp_path):
     """It has the names and shapes of guided-diffusion's, but lives in another space, at other levels."""
     torch.save({f"model.diffusion_model.{k}": v for k, v in weights(Flags()).items()}, tmp_path / "m.pt")
-    with pytest.raises(FarfieldError, match="latent diffusion in its authors' format"):
-        open_checkpoint(tmp_path / "m.pt", Flags().answers())
+    asked = {q.name for q in open_checkpoint(tmp_path / "m.pt").questions}
+    assert {"codec", "beta_end"} <= asked
+    with pytest.raises(FarfieldError, match="codec: the autoencoder in whose latents"):
+        open_checkpoint(tmp_path / "m.pt").denoiser()
 
 
 @pytest.mark.parametrize(
@@ -492,3 +497,32 @@ def test_labels_are_wanted_if_and_only_if_there_are_classes():
         network = GuidedUNet(3, 3, 32, (32,), 1, classes=classes)
         with pytest.raises(FarfieldError, match="if and only if"):
             network(torch.zeros(1, 3, 2, 2), torch.zeros(1), label)
+
+
+def test_an_average_that_was_registered_with_accelerate_is_found_beside_the_file(tmp_path):
+    """Named, as a module's; or a list, which safetensors has no order for."""
+    from safetensors.torch import save_file
+
+    flags = Flags(learned=False)
+    state, other = weights(flags, 1), weights(flags, 2)
+    file, custom = tmp_path / "model.safetensors", tmp_path / "custom_checkpoint_0.pkl"
+    save_file(state, file)
+    x, sigma = torch.randn(1, 3, 4, 4, dtype=F64), torch.tensor(1.0, dtype=F64)
+
+    def answers(path, part=None):
+        return open_checkpoint(path, flags.answers(), part).denoiser()(x, sigma)
+
+    plain, digest = answers(file), model_digest(str(file))
+    torch.save({"step": 3, **{f"ema_model.{k}": v for k, v in other.items()}}, custom)
+    taken = answers(file)
+    assert torch.equal(answers(file, "net"), plain) and (taken - plain).abs().max() > 1e-3
+    assert model_digest(str(file)) != digest
+    torch.save({"decay": 0.9, "shadow_params": list(other.values())}, custom)
+    with pytest.raises(FarfieldError, match=r"safetensors keeps no order to name them by.*@net"):
+        answers(file)
+    assert torch.equal(answers(file, "net"), plain)
+    torch.save(state, tmp_path / "pytorch_model.bin")
+    assert torch.equal(answers(tmp_path / "pytorch_model.bin"), taken)
+    custom.write_bytes(b"cos\nsystem\n(S'true'\ntR.")
+    with pytest.warns(FarfieldNote, match="custom_checkpoint_0.pkl: beside the network, and left aside"):
+        assert torch.equal(answers(file), plain)

@@ -421,6 +421,33 @@ def test_the_average_beside_a_network_is_taken_and_said(tmp_path):
     assert json.loads(told.out)["findings"][0]["value"] == "unet_ema"
 
 
+@pytest.mark.filterwarnings("error::farfield.core.error.FarfieldWarning")
+def test_an_average_that_was_registered_with_accelerate_is_taken_and_said(tmp_path):
+    """As register_for_checkpointing keeps it: a list without names, in the order of the parameters."""
+    from diffusers.training_utils import EMAModel
+
+    network = checkpoint(tmp_path / "m")
+    shutil.rmtree(tmp_path / "m" / "unet_ema")
+    name = str(tmp_path / "m")
+    torch.save({"last_epoch": 3, "base_lrs": [0.1]}, tmp_path / "m" / "custom_checkpoint_1.pkl")
+    plain = model_digest(name)
+    assert torch.equal(load_denoiser(name).network.unet.conv_in.weight, network.conv_in.weight)
+    average = EMAModel(network.parameters())
+    average.shadow_params = [p * 1.5 for p in average.shadow_params]
+    file = tmp_path / "m" / "custom_checkpoint_0.pkl"
+    torch.save(average.state_dict(), file)
+    with pytest.warns(FarfieldNote, match=r"custom_checkpoint_0\.pkl.* is taken; .*@net takes unet"):
+        found = load_denoiser(name).network.unet
+    for weight, parameter in network.named_parameters():
+        assert torch.equal(found.get_parameter(weight), parameter * 1.5)
+    assert torch.equal(open_network(f"{name}@net")[1].unet.conv_in.weight, network.conv_in.weight)
+    assert len({plain, model_digest(name), model_digest(f"{name}@net")}) == 3
+    assert json.loads(farfield("inspect", name, "--json").out)["findings"][0]["value"] == "custom_checkpoint_0.pkl"
+    torch.save({"shadow_params": average.shadow_params[:-1]}, file)
+    with pytest.raises(FarfieldError, match=r"an average that is not of the .* weights beside it"):
+        load_denoiser(name)
+
+
 def test_an_average_whose_configuration_is_missing_is_not_passed_over(tmp_path):
     network = checkpoint(tmp_path)
     (tmp_path / "unet_ema" / "config.json").unlink()

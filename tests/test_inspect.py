@@ -21,7 +21,15 @@ from farfield.diffusion.denoiser import Denoiser, NetworkDenoiser
 from farfield.diffusion.exact import GaussianDenoiser
 from farfield.diffusion.reading import Reading, Readings, SecondHalf, readings
 from farfield.diffusion.sanity import MATTERS, examine, first_look, levels
-from farfield.diffusion.schedule import ContinuousSchedule, DiscreteSchedule, VESchedule, cosine_betas, linear_betas
+from farfield.diffusion.schedule import (
+    ContinuousSchedule,
+    DiscreteSchedule,
+    SubVPSchedule,
+    VESchedule,
+    VPSchedule,
+    cosine_betas,
+    linear_betas,
+)
 from farfield.networks.build import from_config, network_config
 from farfield.networks.guided_unet import GuidedUNet
 from farfield.networks.words import in_words
@@ -120,6 +128,36 @@ def built(kind, exact, x0):
         network = Exact(exact, ContinuousSchedule(), edm, lambda s: (s**2 + 0.25).sqrt())
         return NetworkDenoiser(network, ContinuousSchedule(), SHAPE, "edm")
     return NetworkDenoiser(Exact(exact, VESchedule(), minus, torch.ones_like), VESchedule(), SHAPE, "ve")
+
+
+class ExactInTime(Exact):
+    """The same of an SDE whose network is told 999 t."""
+
+    def sigma(self, time):
+        return self.schedule.level(time.double() / 999)
+
+
+SDES = {
+    "vp": (VPSchedule(), lambda s: (1 + s**2).sqrt()),
+    "subvp": (SubVPSchedule(), lambda s: (s + (s**2 + 4).sqrt()) / 2),
+}
+
+
+@pytest.mark.parametrize("true", SDES)
+@pytest.mark.parametrize("read", SDES)
+def test_the_two_sdes_of_the_same_time_steps_are_told_apart(exact, true, read):
+    """They have the same network, told the same numbers: nothing in a file says which."""
+    model, x0 = exact
+    schedule, scale = SDES[true]
+    found = tried(NetworkDenoiser(ExactInTime(model, schedule, epsilon, scale), SDES[read][0], SHAPE), x0)
+    if read == true:
+        assert found.verdict == "understood" and found.better is None
+        assert torch.allclose(torch.tensor(found.present.errors).double(), truth(found.sigmas), rtol=0.06)
+    else:
+        alike = {"vp", "ddpm"} if true == "vp" else {"subvp"}  # DDPM's steps are vp's
+        assert found.verdict == "misread" and found.better.changes.keys() == {"sde"}
+        assert found.better.changes["sde"] in alike
+        assert found.present.ratio.value > 1.1 * found.better.ratio.value
 
 
 @pytest.mark.parametrize("kind", ["epsilon", "sample", "v", "edm", "ve"])

@@ -23,9 +23,9 @@ WEIGHTS = {
     "LoRA": (("lora_unet_mid_block_attn1_to_q.lora_down.weight", "lora_te_text_model.alpha"), "merge them"),
     "latent diffusion": (
         ("cond_stage_model.transformer.weight", "first_stage_model.x.weight"),
-        "diffusers' own script",
+        "give the whole file",
     ),
-    "Stable Diffusion as a single file": (("conditioner.embedders.0.weight",), "diffusers' own script"),
+    "Stable Diffusion XL": (("conditioner.embedders.0.weight",), IMAGES),
     "Flux": (("model.diffusion_model.double_blocks.0.img_attn.qkv.weight",), IMAGES),
     "the Flux family": (("single_transformer_blocks.0.attn.to_q.weight",), IMAGES),
     "Stable Diffusion 3": (("model.diffusion_model.joint_blocks.0.x_block.attn.qkv.weight",), IMAGES),
@@ -50,6 +50,13 @@ WEIGHTS = {
     "ControlNet": (("controlnet_cond_embedding.conv_in.weight",), "give the model"),
     "text encoder": (("text_model.embeddings.token_embedding.weight",), "give the model"),
     "describes images": (("layer1.0.conv1.weight", "fc.weight"), "--descriptor"),
+    "CLIP": (("token_embedding.weight", "visual.conv1.weight"), "known by name"),
+    "transformer that describes images": (("cls_token", "blocks.0.attn.qkv.weight"), "known by name"),
+    "language model": (("model.layers.0.self_attn.q_proj.weight",), "give the diffusion model"),
+    "IP-Adapter": (("image_proj.proj.weight", "ip_adapter.1.to_k_ip.weight"), "give the model that it belongs to"),
+    "NCSNv2": (("module.begin_conv.weight", "module.res1.0.conv1.weight"), IMAGES),
+    "textual inversion": (("emb_params",), "give the model that it belongs to"),
+    "learned words": (("<cat>",), "give the model that it belongs to"),
     "three dimensions": ({"stem.conv.weight": (2, 2, 3, 3, 3)}, IMAGES),
 }
 
@@ -60,6 +67,15 @@ def contents():
         shapes = names if isinstance(names, dict) else dict.fromkeys(names, (2, 3))
         yield name, {n: torch.zeros(s) for n, s in shapes.items()}, advice
     yield "state of an optimizer", {**MOMENTS, "param_groups": [{"lr": 0.1}]}, "the network beside it"
+    yield "part of a training's state", {"base_lrs": [0.1], "last_epoch": 3, "_step_count": 4}, "network beside it"
+    yield (
+        "random numbers",
+        {"random_state": (3, (1, 2), None), "torch_manual_seed": torch.zeros(4)},
+        "network beside it",
+    )
+    yield "loss scaling", {"scale": 65536.0, "growth_factor": 2.0}, "network beside it"
+    words = {"string_to_token": {"*": torch.tensor(265)}, "string_to_param": {"*": torch.zeros(2, 8)}}
+    yield "textual inversion", words, "give the model that it belongs to"
     yield "moving average without the names", {"decay": 0.9, "shadow_params": [torch.zeros(2)] * 3}, "beside it"
 
 
@@ -148,3 +164,45 @@ def test_folders_that_are_not_read_are_named_in_one_line(files, said, tmp_path):
     for command in (("inspect", tmp_path), ("generate", tmp_path, "--seeds", "0", "-o", tmp_path / "run")):
         done = farfield(*command)
         assert done.code == 2 and said in done.err and done.err.count("\n") == 1
+
+
+def zipped(path, *names):
+    import zipfile
+
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name in names:
+            archive.writestr(name, "content " * 40)
+
+
+FILES = {
+    "GGUF": (b"GGUF\x03" + bytes(60), "that it was made of"),
+    "ONNX": (b"\x08\x07\x12\x07pytorch\x1a\x052.0.0:" + bytes(60), "that it was made of"),
+    "TensorFlow Lite": (b"\x1c\0\0\0TFL3" + bytes(60), "that it was made of"),
+    "TensorRT": (b"ftrt" + bytes(60), "that it was made of"),
+    "Flax": (b"\x81\xa6params\x81\xa4conv" + bytes(60), "as torch has them"),
+    "TensorFlow checkpoint": (bytes(60) + b"\x57\xfb\x80\x8b\x24\x75\x47\xdb", "as torch has them"),
+    "HDF5": (b"\x89HDF\r\n" + bytes(60), "as torch has them"),
+    "gzip": (b"\x1f\x8b\x08" + bytes(60), "unpack it"),
+    "Git LFS": (b"version https://git-lfs.github.com/spec/v1\noid sha256:a\n", "git lfs pull"),
+    "web page": (b"<!DOCTYPE html><title>Virus scan warning</title>", "download the file again"),
+    "text": (b'{"weight_map": {"a": "b"}}', "give the folder that it lies in"),
+    "an empty file": (b"", "fetch or copy it again"),
+    "holds model.ckpt": (("model.ckpt", "config.yaml"), "unpack it"),
+    "Keras": (("metadata.json", "config.json", "model.weights.h5"), "as torch has them"),
+    "torch.export": (("m/archive_format", "m/models/model.json"), "as torch has them"),
+    "zip of images": (("a.png", "b.jpg"), "expected a model"),
+    "TorchScript": (("m/data.pkl", "m/constants.pkl", "m/code/a.py"), "the weights alone"),
+}
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_what_is_no_checkpoint_is_one_line_with_what_to_do(name, tmp_path):
+    content, advice = FILES[name]
+    path = tmp_path / "model.pt"
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    else:
+        zipped(path, *content)
+    shown = farfield("inspect", path)
+    assert shown.code == 2 and shown.out == "" and shown.err.count("\n") == 1
+    assert f"{path}: " in shown.err and name in shown.err and advice in shown.err

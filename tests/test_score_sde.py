@@ -21,6 +21,7 @@ CASES = {
     "attention first, grey": (Flags(channels=1, blocks=2, attention=(0,), progressive="output_skip"), "ve", {}),
     "DDPM++": (Flags(multipliers=(1, 2, 2), blocks=2, **VP), "vp", {}),
     "filtered DDPM++": (Flags(multipliers=(2, 3), attention=(0, 1), **{**VP, "fir": True}), "vp", {"fir": "yes"}),
+    "DDPM++, sub-VP": (Flags(multipliers=(1, 2), **VP), "subvp", {}),
     "one level, time steps": (Flags(multipliers=(1,), attention=(), **VP), "ddpm", {}),
 }
 
@@ -31,6 +32,11 @@ def expected(flags, state, sde, x, sigma, step):
         level = sigma / 2
         score = answer(flags, state, x, level.expand(2)) / level
         return 2 * ((x + 1) / 2 + level**2 * score) - 1
+    if sde == "subvp":  # x_t = a x0 + (1 - a²) n, and the score is the answer over -(1 - a²)
+        t = step / 999
+        a = (-(0.25 * t**2 * 19.9 + 0.5 * t * 0.1)).exp()
+        score = -answer(flags, state, a * x, torch.as_tensor(step, dtype=F64).expand(2)) / (1 - a**2)
+        return (a * x + (1 - a**2) ** 2 * score) / a
     seen = x / (1 + sigma**2).sqrt()
     return x - sigma * answer(flags, state, seen, torch.as_tensor(step, dtype=F64).expand(2))
 
@@ -42,6 +48,10 @@ def levels(flags, sde):
     if sde == "vp":
         times = torch.tensor([0.001, 0.3, 0.95], dtype=F64)
         return [((19.9 * t**2 / 2 + 0.1 * t).expm1().sqrt(), 999 * t) for t in times]
+    if sde == "subvp":
+        times = torch.tensor([0.001, 0.3, 0.95], dtype=F64)
+        means = [(-(0.25 * t**2 * 19.9 + 0.5 * t * 0.1)).exp() for t in times]
+        return [((1 - a**2) / a, 999 * t) for a, t in zip(means, times, strict=True)]
     signal = (1 - torch.linspace(1e-4, 0.02, 1000, dtype=F64)).cumprod(0)
     return [(((1 - signal[k]) / signal[k]).sqrt(), k) for k in (0, 300, 980)]
 

@@ -360,6 +360,7 @@ def score_rp(
     rate: float = ...,
     mae_limit: float = ...,
     common: bool = ...,
+    pairing: Literal["name", "order"] = ...,
     limit: int | None = ...,
     seed: int = ...,
     batch_size: int = ...,
@@ -395,6 +396,7 @@ def score_matrix(
     rate: float = ...,
     mae_limit: float = ...,
     common: bool = ...,
+    pairing: Literal["name", "order"] = ...,
     limit: int | None = ...,
     seed: int = ...,
     batch_size: int = ...,
@@ -558,7 +560,7 @@ def molrg(
 def generate(
     model: Given,
     *,
-    seeds: Sequence[int] | int | str = ...,
+    seeds: Sequence[int] | int | str | None = ...,
     solver: Literal["euler", "ddim", "heun", "midpoint", "multistep"] | None = ...,
     steps: int = ...,
     sigma_max: float | None = ...,
@@ -573,6 +575,7 @@ def generate(
     churn_max: float = ...,
     churn_noise: float = ...,
     labels: Sequence[int] | int | str = ...,
+    noise: Given = ...,
     out: str | Path | None = ...,
     quiet: bool = ...,
 ) -> Found[GenerateResult]: ...

@@ -154,9 +154,7 @@ def models() -> Mapping[str, str]:
     from farfield.checkpoints.card import CARDS
     from farfield.checkpoints.place import bundled_models
 
-    return Listed(
-        {**bundled_models(), **{card.name: f"{card.about}; {card.licence.partition(':')[0]}" for card in CARDS}}
-    )
+    return Listed({**bundled_models(), **{card.name: str(card) for card in CARDS}})
 
 
 @contextlib.contextmanager

@@ -50,17 +50,23 @@ def choose(tree: Tree, marks: Sequence[str], part: str | None, constants: Sequen
     if not averages and isinstance(tree.root, list | tuple) and len(held) > 1:
         averages = [list(held)[-1]]  # DDIM's training states: network, optimizer, epoch, step, moving average
     others = [place for place in held if place not in averages]
-    lists = {} if averages else dict(_lists(tree.root))
-    fitting = {place: found for place, tensors in lists.items() if (found := _named(tensors, held, constants))}
+    bare = {} if averages else dict(lists(tree.root))
+    ordered = {} if tree.kind == "safetensors" else bare  # which sorts its names
+    fitting = {place: found for place, tensors in ordered.items() if (found := _named(tensors, held, constants))}
     averages += fitting
     named: dict[str, str] = {}
     for name, places in (("ema", averages), ("net", others)):
         named |= {name: places[0]} if len(places) == 1 else {place: place for place in places}
-    if lists and not fitting and part in (None, "ema"):
-        place, tensors = next(iter(lists.items()))
+    if bare and not fitting and part in (None, "ema"):
+        place, tensors = next(iter(bare.items()))
+        why = (
+            "and safetensors keeps no order to name them by"
+            if ordered != bare
+            else ("which are not in the order and shapes of the network's")
+        )
         raise FarfieldError(
-            f"{tree.path}: its moving average {place} is {len(tensors)} tensors without names, which are not in the order and "
-            "shapes of the network's; give a file that names them, or take what was averaged with @net"
+            f"{tree.path}: its moving average {place} is {len(tensors)} tensors without names, {why}; give a file that names "
+            "them, or take what was averaged with @net"
         )
     first = "ema" if averages else "net"
     chosen = first if part is None else part
@@ -88,12 +94,12 @@ def _named(tensors: Sequence[Stored], held: Mapping[str, State], constants: Sequ
     return None
 
 
-def _lists(value: Any, place: tuple[str, ...] = ()) -> Iterator[tuple[str, Sequence[Stored]]]:
+def lists(value: Any, place: tuple[str, ...] = ()) -> Iterator[tuple[str, Sequence[Stored]]]:
     """The lists of tensors that are moving averages by their places: ``ema.shadow_params`` of torch_ema and diffusers, …"""
     if isinstance(value, dict):
         if len(place) < _DEPTH:
             for key, inner in value.items():
-                yield from _lists(inner, (*place, str(key)))
+                yield from lists(inner, (*place, str(key)))
     elif isinstance(value, list | tuple) and value:
         if all(isinstance(part, Stored) for part in value):
             if is_average(where := ".".join(place)):
@@ -101,4 +107,4 @@ def _lists(value: Any, place: tuple[str, ...] = ()) -> Iterator[tuple[str, Seque
         elif len(place) < _DEPTH:
             for key, inner in enumerate(value):
                 if isinstance(inner, dict):
-                    yield from _lists(inner, (*place, str(key)))
+                    yield from lists(inner, (*place, str(key)))

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from farfield.checkpoints.assembly import assemble, first_line
 from farfield.checkpoints.native import Blueprint
 from farfield.core.error import FarfieldError
+from farfield.diffusion.codec import Codec
 from farfield.diffusion.denoiser import Denoiser
 
 
@@ -45,23 +46,23 @@ class Question:
     why: str = ""
 
 
-Answers = Mapping[str, Any]
-"""Answers to questions by their names."""
-
-
 @dataclass(frozen=True)
 class Coder:
-    r"""An AutoencoderKL's folder, and how its latents became the network's :math:`x_0 = s\,(E - b)`.
+    """The autoencoder in whose latents a network was trained.
 
     Attributes:
-        scale, shift: s and b, a number for each channel; None where they are those of the folder's configuration.
-        black: the number that is a black pixel to the autoencoder; white is 1.
+        place: where it is, in words.
+        shape: (C, H, W) of the pictures whose latents the network sees.
+        read: it, in a precision.
     """
 
-    folder: Path
-    scale: tuple[float, ...] | None = None
-    shift: tuple[float, ...] | None = None
-    black: float = -1.0
+    place: str
+    shape: tuple[int, ...]
+    read: Callable[[torch.dtype], Codec]
+
+
+Answers = Mapping[str, Any]
+"""Answers to questions by their names."""
 
 
 @dataclass(frozen=True)
@@ -93,9 +94,7 @@ class Checkpoint:
     @property
     def image_shape(self) -> tuple[int, ...]:
         """(C, H, W) of its pictures."""
-        from farfield.checkpoints.latent import codec_shape
-
-        return self.plan.shape if self.codec is None else codec_shape(self.codec.folder, self.plan.shape)
+        return self.plan.shape if self.codec is None else self.codec.shape
 
     def alone(self) -> nn.Module:
         """`network`, of a model that is no more than this.
@@ -105,7 +104,7 @@ class Checkpoint:
         """
         if self.codec is not None:
             raise FarfieldError(
-                f"{self.path}: a latent model, whose autoencoder ({self.codec.folder}) is no part of a network's folder; give "
+                f"{self.path}: a latent model, whose autoencoder ({self.codec.place}) is no part of a network's folder; give "
                 "every command the file itself"
             )
         return self.network()
@@ -146,9 +145,7 @@ class Checkpoint:
         self.plan.check_label(label, str(self.path))
         denoiser = self.plan.denoiser(self.network().to(dtype), label)
         if self.codec is not None:
-            from farfield.checkpoints.latent import read_codec
-
-            denoiser.codec = read_codec(self.codec, dtype)
+            denoiser.codec = self.codec.read(dtype)
         return denoiser.eval().requires_grad_(False)
 
 

@@ -17,18 +17,18 @@ from typing import Any, Final
 import torch
 
 from farfield.checkpoints.checkpoint import Checkpoint, Coder, Finding, Question
-from farfield.checkpoints.coder import ANSWER, coder_folder
 from farfield.checkpoints.edm2_arguments import OUTER, configuration, preconditioning
 from farfield.checkpoints.edm_arguments import in_levels
 from farfield.checkpoints.file.stored import Made, Stored, Tree
 from farfield.checkpoints.fitting import agree, bounded, shapes
 from farfield.checkpoints.inquiry import Inquiry
+from farfield.checkpoints.latent import Units, asked_coder
 from farfield.checkpoints.native import Blueprint
 from farfield.checkpoints.persistent import Module, opened, pairs
 from farfield.core.error import FarfieldError
 from farfield.networks.build import from_config
 
-ANSWERS: Final = ("kind", "null", ANSWER)
+ANSWERS: Final = ("kind", "null", "codec")
 _PIXELS: Final = "StandardRGBEncoder"
 _LATENTS: Final = "StabilityVAEEncoder"
 _VAE: Final = "stabilityai/sd-vae-ft-mse"
@@ -73,7 +73,7 @@ def read(tree: Tree, outer: Module, part: tuple[Finding, ...], asked: Inquiry) -
         ask = "whether it was trained without labels too, so that --label -1 is none of the classes"
         if asked.settle(Question("null", ask, False, (True, False))):
             config["label_dropout"] = 0.1
-    coder, how = _coder(tree, args["img_channels"], asked)
+    coder, how = _coder(tree, (args["img_channels"], side, side), asked)
     return Checkpoint(
         tree.path,
         "edm2",
@@ -105,13 +105,13 @@ def _prove(config: dict[str, Any], stored: Mapping[str, Stored], size: int) -> N
         agree(shapes(from_config(config)), stored)
 
 
-def _coder(tree: Tree, channels: int, asked: Inquiry) -> tuple[Coder | None, Finding]:
+def _coder(tree: Tree, latents: tuple[int, ...], asked: Inquiry) -> tuple[Coder | None, Finding]:
     """The autoencoder around the network, and what the file says of it.
 
     Raises:
         FarfieldError: an encoder of another class, or one that says nothing that can be.
     """
-    made = pairs(tree.root).get("encoder")
+    channels, made = latents[0], pairs(tree.root).get("encoder")
     encoder = opened(made, "encoder") if isinstance(made, Made) else None
     latent = channels > 3 if encoder is None else encoder.title == _LATENTS
     if encoder is not None and encoder.title not in (_PIXELS, _LATENTS):
@@ -124,14 +124,16 @@ def _coder(tree: Tree, channels: int, asked: Inquiry) -> tuple[Coder | None, Fin
     named = encoder.state.get("vae_name") if encoder else None
     published = named if isinstance(named, str) and _HUB.fullmatch(named) else _VAE
     scale, bias = _constants(encoder, channels)
-    folder = coder_folder(asked, channels, published, "EDM2's latent networks")
     how = Finding(
         "latents",
         f"{_listed(scale)} times those of {published}, plus {_listed(bias)}; pictures in [0, 1]",
         "its encoder" if encoder else "the original code's; no encoder is in the file",
     )
     shift = tuple(-b / s for s, b in zip(scale, bias, strict=True))
-    return (None if folder is None else Coder(folder, scale, shift, 0.0)), how
+    if channels <= 3 and "codec" not in asked.answers:
+        return None, how
+    why = f"`hf download {published}` brings that of EDM2's latent networks and prints its folder"
+    return asked_coder(latents, asked, why, Units(scale, shift, 0.0)), how
 
 
 def _constants(encoder: Module | None, channels: int) -> tuple[tuple[float, ...], tuple[float, ...]]:

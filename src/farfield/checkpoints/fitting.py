@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -39,22 +39,56 @@ def prove(config: dict[str, Any], state: State, path: Path, code: str) -> None:
     Raises:
         FarfieldError: it has not, or cannot be.
     """
+    fits(lambda: from_config(config), {name: t.shape for name, t in state.items()}, {}, path, f"the network of {code}")
+    for name, tensor in state.items():
+        if not tensor.dtype.is_floating_point:
+            raise FarfieldError(f"{path}: {name} is of {tensor.dtype}, quantized; expected real numbers")
+
+
+def fits(
+    build: Callable[[], nn.Module],
+    there: Mapping[str, tuple[int, ...]],
+    names: Mapping[str, str],
+    path: Path,
+    what: str,
+) -> None:
+    """See that a network, made without memory, has exactly these names and shapes.
+
+    Args:
+        there: shapes by the network's names.
+        names: what the file calls them, where that is otherwise.
+        what: whose network it is, for messages.
+
+    Raises:
+        FarfieldError: it has not, or cannot be.
+    """
     try:
         with torch.device("meta"):
-            network = from_config(config)
+            network = build()
     except (FarfieldError, RuntimeError, ArithmeticError, TypeError, ValueError) as error:
         raise FarfieldError(f"{path}: its weights are those of no network that can be ({first_line(error)})") from error
     expected = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
-    for name in sorted(expected.keys() | state.keys()):
-        there = state[name].shape if name in state else None
-        if there != expected.get(name):
+    for name in sorted(expected.keys() | there.keys()):
+        if there.get(name) != expected.get(name):
+            found = f"of shape {there[name]}" if name in there else "missing"
             raise FarfieldError(
-                f"{path}: {name[:100]} is {'missing' if there is None else f'of shape {there}'}; expected "
-                f"{expected.get(name, 'no such weight')} in the network of {code} that the other names and shapes tell; "
-                "damaged, or a variant that is not read here"
+                f"{path}: {names.get(name, name)[:100]} is {found}; expected {expected.get(name, 'no such weight')} in {what} "
+                "that the other names and shapes tell; damaged, or a variant that is not read here"
             )
-        if not state[name].dtype.is_floating_point:
-            raise FarfieldError(f"{path}: {name} is of {state[name].dtype}, quantized; expected real numbers")
+
+
+def renamed(state: State, rename: Callable[[str], str], path: Path) -> dict[str, str]:
+    """What each weight is called elsewhere: the file's name by the other.
+
+    Raises:
+        FarfieldError: two would become one.
+    """
+    names: dict[str, str] = {}
+    for name in state:
+        if (there := rename(name)) in names:
+            raise FarfieldError(f"{path}: {names[there][:100]} and {name[:100]} are the same weight; damaged")
+        names[there] = name
+    return names
 
 
 def counted(state: State) -> tuple[int, torch.dtype]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from farfield.checkpoints.checkpoint import Answers, Checkpoint
+from farfield.checkpoints.file.stored import Tree, states
 from farfield.checkpoints.own_name import WAYS
 from farfield.core.artifact import read_json, write_json
 from farfield.core.error import FarfieldError
@@ -28,25 +29,26 @@ def open_checkpoint(
     Raises:
         FarfieldError: no such file, of no family that is read here, damaged, or it holds what is not data.
     """
-    from farfield.checkpoints import ddpm, edm, guided, lucid, mixer, recognised, score_sde, transformer
+    from farfield.checkpoints import ddpm, edm, guided, ldm, lucid, mixer, recognised, score_sde, transformer
     from farfield.checkpoints.file.tree import open_tree
+    from farfield.checkpoints.registered import with_customs
 
     answers = {**(kept_answers(path) if kept else {}), **(answers or {})}
-    tree = open_tree(path)
+    tree = with_customs(open_tree(path))
     if edm.recognises(tree):
         recognised.refuse_objects(tree)
         return edm.read(tree, answers, part)
     if mixer.recognises(tree):
         return mixer.read(tree, answers, part)
     recognised.refuse(tree)
-    for family in (guided, ddpm, lucid, transformer, score_sde):
+    for family in (ldm, guided, ddpm, lucid, transformer, score_sde):
         if family.recognises(tree):
             return family.read(tree, answers, part)
     recognised.refuse_others(tree)
     raise FarfieldError(
-        f"{path}: its contents are data, but of no network that is known here; expected a pickle of EDM or EDM2, the weights of "
-        "guided-diffusion, improved-diffusion, the original DDPM, denoising-diffusion-pytorch, DiT, SiT, U-ViT or score_sde, "
-        f"or a score network of galaxygrad; or {WAYS}"
+        f"{path}: its contents are data{_told(tree)}, but of no network that is known here; expected a pickle of EDM or EDM2, "
+        "the weights of guided-diffusion, improved-diffusion, the original DDPM, denoising-diffusion-pytorch, DiT, SiT, U-ViT or "
+        f"score_sde, a single file of LDM or Stable Diffusion, or a score network of galaxygrad; or {WAYS}"
     )
 
 
@@ -66,3 +68,10 @@ def keep_answers(path: Path, answers: Answers) -> Path:
     beside = path.with_name(path.name + SIDECAR)
     write_json(beside, {**kept_answers(path), **answers})
     return beside
+
+
+def _told(tree: Tree) -> str:
+    """What is in a file, in a few words."""
+    names = [name for _, state in states(tree.root) for name in state]
+    shown = next((name[:60] for name in names if name.isprintable()), "")
+    return f" ({len(names):,} tensor{'s' * (len(names) > 1)}{f', as {shown}' if shown else ''})" if names else ""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,7 +19,7 @@ from torch import Tensor
 from farfield.checkpoints import flow, teacher
 from farfield.checkpoints.average import choose
 from farfield.checkpoints.checkpoint import Answers, Checkpoint, Finding, Question
-from farfield.checkpoints.file.stored import Tree
+from farfield.checkpoints.file.stored import State, Tree
 from farfield.checkpoints.guided_architecture import FIRST, Architecture, read_architecture
 from farfield.checkpoints.guided_published import PUBLISHED, alike, published
 from farfield.checkpoints.guided_unet2d import obstacle, unet2d_config, unet2d_weights
@@ -91,7 +92,30 @@ def read(tree: Tree, answers: Answers, part: str | None) -> Checkpoint:
         teacher.settle_kind(asked, path, state)
     likely = _likely(built, path, parameters, code)
     size, scheduler = _size(built, asked, likely), _scheduler(built, asked, likely, card is not None)
-    heads, head_channels = _heads(built, asked, likely)
+    network, weights, runs = attended(built, state, size, asked, likely)
+    findings = [Finding("part", place, "its place in the file")] if place else []
+    if path.name in PUBLISHED and card is None:
+        findings.append(
+            Finding("card", "none", f"named as a published file, which has {PUBLISHED[path.name].parameters:,} weights")
+        )
+    findings += [*architecture(built), runs, *asked.findings]
+    return Checkpoint(
+        path,
+        "guided-diffusion",
+        Blueprint(network, (built.channels, size, size), None, built.classes, scheduler=scheduler),
+        weights,
+        parameters,
+        counts.most_common(1)[0][0],
+        tuple(findings),
+        tuple(asked.questions),
+    )
+
+
+def attended(
+    built: Architecture, state: State, size: int, asked: Inquiry, likely: dict[str, tuple[Any, str]]
+) -> tuple[dict[str, Any], Callable[[], dict[str, Tensor]], Finding]:
+    """The network when its attention is settled, what reads its weights, and as which class it runs."""
+    heads, head_channels = settle_heads(built, asked, likely)
     heads_upsample = _heads_upsample(built, asked, heads, head_channels)
     order = "legacy"  # of a single head both are the same
     if any((width // head_channels if head_channels else max(heads, heads_upsample)) > 1 for width in built.attended):
@@ -114,22 +138,7 @@ def read(tree: Tree, answers: Answers, part: str | None) -> Checkpoint:
             return {name: tensor.load() for name, tensor in state.items()}
         return unet2d_weights(built, state, heads, head_channels, "new" if order == "new" else "legacy")
 
-    findings = [Finding("part", place, "its place in the file")] if place else []
-    if path.name in PUBLISHED and card is None:
-        findings.append(
-            Finding("card", "none", f"named as a published file, which has {PUBLISHED[path.name].parameters:,} weights")
-        )
-    findings += [*_architecture(built), Finding("runs as", *_runs(unfit)), *asked.findings]
-    return Checkpoint(
-        path,
-        "guided-diffusion",
-        Blueprint(network, (built.channels, size, size), None, built.classes, scheduler=scheduler),
-        weights,
-        parameters,
-        counts.most_common(1)[0][0],
-        tuple(findings),
-        tuple(asked.questions),
-    )
+    return network, weights, Finding("runs as", *_runs(unfit))
 
 
 def _likely(built: Architecture, path: Path, parameters: int, code: flow.Code | None) -> dict[str, tuple[Any, str]]:
@@ -205,7 +214,7 @@ def _size(built: Architecture, asked: Inquiry, likely: dict[str, tuple[Any, str]
     return size
 
 
-def _heads(built: Architecture, asked: Inquiry, likely: dict[str, tuple[Any, str]]) -> tuple[int, int]:
+def settle_heads(built: Architecture, asked: Inquiry, likely: dict[str, tuple[Any, str]]) -> tuple[int, int]:
     """The number of heads, or else their width; the other is 1 or 0."""
     both = ("heads", "head_channels")
     if all(name in asked.answers for name in both):
@@ -281,7 +290,7 @@ def _prediction(built: Architecture, asked: Inquiry, likely: dict[str, tuple[Any
     return prediction
 
 
-def _architecture(built: Architecture) -> list[Finding]:
+def architecture(built: Architecture) -> list[Finding]:
     """What the names and shapes told."""
     places = [f"1/{factor}" if factor > 1 else "full size" for factor in built.attention]
     return [

@@ -19,6 +19,8 @@ from farfield.networks.guided_unet import GuidedUNet, Resample
 
 FIRST = ("time_embed.0.weight", "input_blocks.0.0.weight")
 """Weights by which the family is recognised; its classifiers have them too."""
+_ATTENTION = ("qkv.weight", "proj_in.weight")
+"""Of its blocks, here and in latent diffusion."""
 _MOST_BLOCKS = 1000
 
 
@@ -83,6 +85,27 @@ def read_architecture(state: State, path: Path) -> Architecture:
     Raises:
         FarfieldError: a classifier, a super-resolution model, or names and shapes that are not one network's.
     """
+    built = inferred(state, path)
+    _prove(built, state, path)
+    if built.channels == 2 * built.out_channels or (built.channels, built.out_channels) == (6, 6):
+        raise FarfieldError(
+            f"{path}: sees {built.channels} channels and answers {built.out_channels}: a super-resolution model, which is "
+            "shown a small image beside the noisy one; expected a model of images alone"
+        )
+    if built.out_channels not in (built.channels, 2 * built.channels):
+        raise FarfieldError(
+            f"{path}: answers {built.out_channels} channels to {built.channels}; expected as many, or twice as many with a "
+            "learned variance"
+        )
+    return built
+
+
+def inferred(state: State, path: Path) -> Architecture:
+    """What the names and shapes of such a network say; that they are all of its names is still to be proved.
+
+    Raises:
+        FarfieldError: a classifier, or numbers that are not real.
+    """
     for name, tensor in state.items():
         if 0 in tensor.shape or not tensor.dtype.is_floating_point:
             raise FarfieldError(
@@ -99,19 +122,7 @@ def read_architecture(state: State, path: Path) -> Architecture:
         raise FarfieldError(
             f"{path}: output_blocks up to {max(places)}, {len(places)} of them; expected all from 0, at most {_MOST_BLOCKS}"
         )
-    built = _inferred(state, len(places), path)
-    _prove(built, state, path)
-    if built.channels == 2 * built.out_channels or (built.channels, built.out_channels) == (6, 6):
-        raise FarfieldError(
-            f"{path}: sees {built.channels} channels and answers {built.out_channels}: a super-resolution model, which is "
-            "shown a small image beside the noisy one; expected a model of images alone"
-        )
-    if built.out_channels not in (built.channels, 2 * built.channels):
-        raise FarfieldError(
-            f"{path}: answers {built.out_channels} channels to {built.channels}; expected as many, or twice as many with a "
-            "learned variance"
-        )
-    return built
+    return _inferred(state, len(places), path)
 
 
 def _inferred(state: State, stages: int, path: Path) -> Architecture:
@@ -152,7 +163,9 @@ def _inferred(state: State, stages: int, path: Path) -> Architecture:
         model_channels=shape("time_embed.0.weight", 2)[1],
         widths=widths,
         blocks=period - 1,
-        attention=tuple(2**i for i, n in enumerate(starts) if f"input_blocks.{n}.1.qkv.weight" in state),
+        attention=tuple(
+            2**i for i, n in enumerate(starts) if any(f"input_blocks.{n}.1.{w}" in state for w in _ATTENTION)
+        ),
         classes=shape("label_emb.weight", 2)[0] if "label_emb.weight" in state else 0,
         scale_shift=rows == 2 * widths[0],
         resample=resample,

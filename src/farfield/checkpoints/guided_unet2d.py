@@ -11,7 +11,7 @@ from farfield.checkpoints.file.stored import State
 from farfield.checkpoints.guided_architecture import Architecture
 from farfield.networks.guided_unet import NORM_GROUPS, Order
 
-_PARTS = {
+PARTS = {
     "in_layers.0": "norm1",
     "in_layers.2": "conv1",
     "emb_layers.1": "time_emb_proj",
@@ -71,7 +71,7 @@ def unet2d_weights(
     built: Architecture, state: State, heads: int, head_channels: int, order: Order
 ) -> dict[str, Tensor]:
     """The state dict of that UNet2DModel, tensor by tensor, in the stored dtype."""
-    names = dict(_modules(built))
+    names = dict(modules(built))
     weights: dict[str, Tensor] = {}
     for name, stored in state.items():
         module, _, kind = name.rpartition(".")
@@ -85,7 +85,7 @@ def unet2d_weights(
                 weights[f"{there}.to_{letter}.{kind}"] = rows
             continue
         tensor = stored.load()
-        weights[f"{there}.{_PARTS[part]}.{kind}"] = tensor.flatten(1) if name.endswith("proj_out.weight") else tensor
+        weights[f"{there}.{PARTS[part]}.{kind}"] = tensor.flatten(1) if name.endswith("proj_out.weight") else tensor
     return weights
 
 
@@ -99,7 +99,7 @@ def _split(rows: Tensor, heads: int, head_channels: int, order: Order) -> Iterat
     return (part.reshape(width, *rows.shape[1:]).clone() for part in each)
 
 
-def _modules(built: Architecture) -> Iterator[tuple[str, str]]:
+def modules(built: Architecture) -> Iterator[tuple[str, str]]:
     """Where residual blocks, attentions and changes of size stand, and the layers outside them: here, there."""
     yield "time_embed.0", "time_embedding.linear_1"
     yield "time_embed.2", "time_embedding.linear_2"

@@ -17,12 +17,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from farfield.checkpoints import registered
 from farfield.checkpoints.assembly import assemble, check_runs, first_line
 from farfield.checkpoints.file.stored import Stored
 from farfield.checkpoints.hub_download import WANTED as WANTED
 from farfield.checkpoints.hub_download import download as download
 from farfield.checkpoints.native import Blueprint
-from farfield.checkpoints.parts import NETWORK, average_folder, network_folder, scheduler_file
+from farfield.checkpoints.parts import NETWORK, average_of, network_folder, scheduler_file
 from farfield.checkpoints.recognised import refuse_folder, refuse_title
 from farfield.checkpoints.scheduler import VE
 from farfield.checkpoints.scheduler import scheduled as scheduled
@@ -33,6 +34,8 @@ from farfield.core.note import say
 from farfield.diffusion.denoiser import NetworkDenoiser
 
 _STEM = "diffusion_pytorch_model"
+_MARKS = ("conv_in.weight", "conv_out.weight")
+"""Of every UNet2DModel."""
 _OLD_NAMES = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
 """Of attention's weights, in files from before diffusers 0.15."""
 _OF_AVERAGES = (
@@ -56,9 +59,9 @@ def load_folder(
     """
     plan = read_plan(folder, part)
     plan.check_label(label, str(folder))
-    network = _network(plan, network_folder(folder, part), dtype)
+    network = _network(plan, folder, part, dtype)
     denoiser = scheduled(network, plan.scheduler or {}, plan.shape, label, str(scheduler_file(folder)))
-    if part is None and (average := average_folder(folder)) is not None:
+    if part is None and (average := average_of(folder)) is not None:
         say(f"{folder}: its moving average ({average.name}) is taken; {folder}@net takes {NETWORK}")
     return denoiser.eval().requires_grad_(False)
 
@@ -70,7 +73,7 @@ def open_folder(folder: Path, part: str | None = None) -> tuple[Blueprint, nn.Mo
         FarfieldError: as of `load_folder`.
     """
     plan = read_plan(folder, part)
-    return plan, _network(plan, network_folder(folder, part), torch.float32)
+    return plan, _network(plan, folder, part, torch.float32)
 
 
 def read_plan(folder: Path, part: str | None = None, levels: dict[str, Any] | None = None) -> Blueprint:
@@ -173,8 +176,10 @@ def _check_network(config: dict[str, Any], scheduler: Any, name: str) -> None:
         )
 
 
-def _network(plan: Blueprint, place: Path, dtype: torch.dtype) -> nn.Module:
+def _network(plan: Blueprint, folder: Path, part: str | None, dtype: torch.dtype) -> nn.Module:
     from farfield.networks.build import from_config
+
+    place, average = network_folder(folder, part), average_of(folder)
 
     def build() -> nn.Module:
         try:
@@ -185,7 +190,14 @@ def _network(plan: Blueprint, place: Path, dtype: torch.dtype) -> nn.Module:
             ) from error
 
     try:
-        network = assemble(build, read_weights(place, dtype), "unet")
+        if average is not None and average.is_file() and part != "net":
+            with torch.device("meta"):  # a parameter's place in this list is all that names it
+                shapes = {name: tuple(p.shape) for name, p in build().get_submodule("unet").named_parameters()}
+            listed = {n: t.load() for n, t in registered.read_average(average, shapes, _MARKS).items()}
+            weights = {name: tensor.to(dtype) for name, tensor in listed.items()}
+        else:
+            weights = read_weights(place, dtype)
+        network = assemble(build, weights, "unet")
     except RuntimeError as error:
         raise FarfieldError(f"{place}: its weights are not those of its config.json ({first_line(error)})") from error
     check_runs(network, plan.shape, plan.classes, str(place / "config.json"))

@@ -68,8 +68,8 @@ class Inquiry:
         elif isinstance(question.likely, float):
             value = _positive(text)
         if value is None or (question.choices and value not in question.choices):
-            kind = "yes or no" if isinstance(question.likely, bool) else "a whole number from 1"
-            kind = "a number above 0" if isinstance(question.likely, float) else kind
+            numbers = "a number above 0" if isinstance(question.likely, float) else "a whole number from 1"
+            kind = "yes or no" if isinstance(question.likely, bool) else numbers
             wanted = f"one of {', '.join(map(str, question.choices))}" if question.choices else kind
             raise FarfieldError(
                 f"{self.path}: {question.name}={given!r}: {question.ask}; expected {wanted}, such as {question.likely}"
@@ -79,7 +79,7 @@ class Inquiry:
 
 def _positive(text: str) -> float | None:
     try:
-        number = float(text)
+        value = float(text)
     except ValueError:
         return None
-    return number if 0 < number < math.inf else None
+    return value if 0 < value < math.inf else None

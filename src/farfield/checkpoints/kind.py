@@ -16,6 +16,7 @@ IMAGES: Final = (
 )
 _EXPORT: Final = "make images with it in diffusers, and give those to `farfield score` or `farfield audit`"
 _WHOLE: Final = "give the model that it belongs to"
+_KNOWN: Final = "give the diffusion model; as --descriptor, clip and dinov2 are known by name"
 
 Mark = str | tuple[str, int]
 """A pattern of names of weights, alone or with the number of the weight's dimensions."""
@@ -51,6 +52,12 @@ NAMELESS: Final = Kind(
     (),
     "give the file that holds the network beside it, or the folder unet_ema",
 )
+TRAINING: Final = Kind(
+    "a part of a training's state (its schedule, random numbers or loss scaling), without a network",
+    (),
+    "give the file of the network beside it",
+)
+WORDS: Final = Kind("learned words (textual inversion) of another model", (), _WHOLE)
 CONSISTENCY: Final = Kind(
     "a consistency model, which answers with the end of a path and not with the mean",
     (),
@@ -65,6 +72,16 @@ ONE_STEP: Final = Kind(
     places=("G", "G_ema", "fake_score", "generator", "generator_ema"),
 )
 GAN: Final = "a generator or discriminator of a GAN, which denoises nothing"
+TOLD_MORE: Final = Kind(
+    "latent diffusion that is shown or told more than a noisy latent (inpainting, depth, super-resolution, layouts, unCLIP)",
+    (),
+    _EXPORT,
+)
+WORDLESS: Final = Kind(
+    "the network of Stable Diffusion without its text encoder",
+    (),
+    "give the whole file (cond_stage_model and first_stage_model in it), or a folder of diffusers",
+)
 _VIDEO: Final = "a transformer of videos"
 
 OBJECTS: Final = (
@@ -84,16 +101,18 @@ KINDS: Final = (
     Kind(f"{_VIDEO} (HunyuanVideo)", (r"(.*\.)?double_blocks\.0\.img_attn_qkv\.weight",), _EXPORT),
     Kind(f"{_VIDEO} (LTX)", (r"(.*\.)?patchify_proj\.weight",), _EXPORT),
     Kind(f"{_VIDEO} (Wan, CogVideoX, …)", ((r"(.*\.)?patch_embed(ding)?(\.proj)?\.weight", 5),), _EXPORT),
-    Kind(
-        "latent diffusion in its authors' format (LDM, Stable Diffusion as a single file)",
-        (r"first_stage_model\..*|model\.diffusion_model\..*|cond(itioner\.embedders|_stage_model)\..*",),
-        "convert it to a diffusers folder with diffusers' own script, and give that",
-    ),
+    Kind("Stable Diffusion XL as a single file", (r"conditioner\.embedders\..*",), _EXPORT),
+    CONSISTENCY,
     Kind("a network of k-diffusion", (r"(.*\.)?inner_model\..*", r"(.*\.)?(timestep_embed|mapping)\..*")),
 )
 """Kinds of state dicts that hold, or look like, networks that are read."""
 
 OTHERS: Final = (
+    Kind(
+        "a part of latent diffusion in its authors' format (LDM, Stable Diffusion as a single file), without its network",
+        (r"first_stage_model\..*|model\.diffusion_model\..*|cond_stage_model\..*",),
+        "give the whole file",
+    ),
     Kind("a network of score_sde_pytorch, of a variant", (r"(.*\.)?all_modules\.0\.(weight|W)",)),
     Kind(
         "a U-Net of denoising-diffusion-pytorch (lucidrains), of a version before June 2023 or of another kind",
@@ -159,9 +178,29 @@ OTHERS: Final = (
     Kind(GAN, (("(.*\\.)?main\\.0\\.weight", 4), r"(.*\.)?main\.\d+\.running_mean")),
     Kind("a text encoder", (r"(.*\.)?text_model\.embeddings\.token_embedding\.weight",), _WHOLE),
     Kind(
+        "a network that compares pictures with words (CLIP)",
+        (r"(.*\.)?token_embedding\.weight", r"(.*\.)?(visual|transformer\.resblocks)\..*"),
+        _KNOWN,
+    ),
+    Kind(
+        "a language model",
+        (
+            r"(.*\.)?(layers\.0\.self_attn\.q_proj|encoder\.layer\.0\.attention\.self\.query|block\.0\.layer\.0\.SelfAttention\.q"
+            r"|h\.0\.attn\.c_attn)\.weight",
+        ),
+        "give the diffusion model",
+    ),
+    Kind("an adapter that shows another model a picture (IP-Adapter)", (r"(.*\.)?ip_adapter\..*",), _WHOLE),
+    Kind("a network of NCSN or NCSNv2", (r"(.*\.)?begin_conv\.weight", r"(.*\.)?res1\..*")),
+    Kind(
         "a network that describes images, and denoises nothing",
         (r"(backbone\.)?layer1\.0\.conv1\.weight|backbone\.initial_block\..*|Mixed_5b\..*",),
         "give it as --descriptor, and here the diffusion model",
+    ),
+    Kind(
+        "a transformer that describes images, and denoises nothing",
+        (r"(.*\.)?cls_token", r"(.*\.)?(blocks\.0\.attn\.qkv|encoder\.layer\.0\..*)\.weight"),
+        _KNOWN,
     ),
     Kind("a network of videos or of volumes, in three dimensions", ((r".*(conv|proj|embed).*weight", 5),)),
 )

@@ -11,25 +11,27 @@ what differs between a step up and the same step down, and images no longer come
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from farfield.checkpoints import dit_folder, stable_parts, text_to_image
+from farfield.checkpoints import dit_folder, text_to_image
 from farfield.checkpoints.assembly import check_runs
-from farfield.checkpoints.checkpoint import Coder, Finding
+from farfield.checkpoints.checkpoint import Coder, Finding, Question
 from farfield.checkpoints.file.stored import State
 from farfield.checkpoints.hub import download, read_config, stored_weights
+from farfield.checkpoints.inquiry import Inquiry
 from farfield.checkpoints.native import Blueprint
 from farfield.checkpoints.recognised import refuse_title
-from farfield.checkpoints.stable_parts import STEMS, network_config, read_network
-from farfield.core.error import FarfieldError, FarfieldWarning
+from farfield.checkpoints.stable_parts import STEMS, encode_words, network_config, read_network, read_words
+from farfield.core.error import FarfieldError
 from farfield.diffusion.codec import Codec
 from farfield.diffusion.denoiser import Denoiser
+from farfield.networks.prompted import Prompted
 from farfield.networks.unet2d import SampleOnly
 
 STABLE, UNCONDITIONAL, TRANSFORMER = "StableDiffusionPipeline", "LDMPipeline", "DiTPipeline"
@@ -169,7 +171,11 @@ def load_latent(
 
 
 def _codec(folder: Path, part: str, title: str, dtype: torch.dtype) -> Codec:
-    coder = read_network(folder, part, title, torch.promote_types(dtype, torch.float32))
+    return codec_of(read_network(folder, part, title, torch.promote_types(dtype, torch.float32)))
+
+
+def codec_of(coder: Any) -> Codec:
+    """The codec of an autoencoder of diffusers, at the scale and shift that its configuration says."""
     return Codec(
         coder,
         channels=coder.config.in_channels,
@@ -179,22 +185,31 @@ def _codec(folder: Path, part: str, title: str, dtype: torch.dtype) -> Codec:
     )
 
 
-def read_codec(coder: Coder, dtype: torch.dtype = torch.float32) -> Codec:
-    """The codec of an AutoencoderKL's folder, for a network that was trained in its latents and is kept elsewhere."""
-    folder = coder.folder.resolve()
-    own = _codec(folder.parent, folder.name, "AutoencoderKL", dtype)
-    if coder.scale is None or coder.shift is None:
-        return own
-    return Codec(own.autoencoder, own.channels, own.factor, coder.scale, coder.shift, coder.black)
+@dataclass(frozen=True)
+class Units:
+    r"""How an autoencoder's latents E became the network's, :math:`x_0 = s\,(E - b)`, where its folder does not say it.
+
+    Attributes:
+        scale, shift: s and b, a number for each channel.
+        black: the number that is a black pixel to the autoencoder; white is 1.
+    """
+
+    scale: tuple[float, ...]
+    shift: tuple[float, ...]
+    black: float = -1.0
 
 
-def codec_shape(folder: Path, shape: tuple[int, ...]) -> tuple[int, ...]:
-    """The shape (C, H, W) of the pictures whose latents under an AutoencoderKL's folder have this shape.
+def folder_coder(folder: Path, shape: tuple[int, ...], units: Units | None = None) -> Coder:
+    """The autoencoder of a folder of its own, for a network that was trained in its latents and is kept elsewhere.
+
+    Args:
+        shape: of the latents.
+        units: of the latents; those of the folder's configuration, if not given.
 
     Raises:
         FarfieldError: the folder is of another network, or its latents have another number of channels.
     """
-    folder = folder.resolve()
+    named, folder = folder, folder.resolve()
     config = network_config(folder.parent, folder.name)
     if config.get("_class_name") != "AutoencoderKL" or config.get("latent_channels") != shape[0]:
         raise FarfieldError(
@@ -202,46 +217,43 @@ def codec_shape(folder: Path, shape: tuple[int, ...]) -> tuple[int, ...]:
             f"AutoencoderKL with {shape[0]}, in whose latents the network was trained"
         )
     stored_weights(folder)
-    return (config["in_channels"], *(_factor(config) * side for side in shape[1:]))
+    pictures = (config["in_channels"], *(_factor(config) * side for side in shape[1:]))
+
+    def read(dtype: torch.dtype) -> Codec:
+        own = _codec(folder.parent, folder.name, "AutoencoderKL", dtype)
+        if units is None:
+            return own
+        return Codec(own.autoencoder, own.channels, own.factor, units.scale, units.shift, units.black)
+
+    return Coder(str(named), pictures, read)
 
 
-class Prompted(nn.Module):
-    r"""A UNet2DConditionModel under fixed words: :math:`F(x, t)`, or guided :math:`F_0 + g\,(F - F_0)`.
+def asked_coder(shape: tuple[int, ...], inquiry: Inquiry, why: str, units: Units | None = None) -> Coder | None:
+    """That of the folder which an answer names; None where it says that there is none.
 
     Args:
-        words: embeddings ``[1, L, D]`` of the prompt, or ``[2, L, D]`` of the empty prompt and the prompt.
-        guidance: g.
+        why: where the folder is to be had.
+        units: see `folder_coder`.
     """
+    ask = f"the autoencoder in whose latents of {shape[0]} channels it was trained: a folder of diffusers, or none"
+    if inquiry.settle(Question("codec", ask, "none", (), why)) == "none":
+        return None
+    given = str(inquiry.answers["codec"])  # an answer is taken in small letters otherwise
+    folder = Path(given).expanduser()
+    folder = folder / "vae" if (folder / "vae" / "config.json").is_file() else folder
+    if not (folder / "config.json").is_file():
+        raise FarfieldError(f"{inquiry.path}: codec={given}: no folder with a config.json; {why}")
+    inquiry.findings[-1] = Finding("codec", str(folder), "as answered")
+    return folder_coder(folder, shape, units)
 
-    def __init__(self, unet: nn.Module, words: Tensor, guidance: float = 1.0):
-        super().__init__()
-        self.unet, self.guidance = unet, guidance
-        self.words = nn.Buffer(words)
 
-    def forward(self, x: Tensor, time: Tensor, label: Tensor | None = None) -> Tensor:
-        answers: list[Tensor] = [
-            self.unet(x, time, w.expand(len(x), -1, -1), class_labels=label, return_dict=False)[0] for w in self.words
-        ]
-        return answers[0].lerp(answers[1], self.guidance) if len(answers) == 2 else answers[0]
-
-
-@torch.no_grad()
 def embed(folder: Path, prompts: Sequence[str]) -> Tensor:
     """The last hidden states of a pipeline's text encoder for some prompts, ``[n, L, D]`` float32.
 
     Raises:
         FarfieldError: transformers is not installed, or the text encoder cannot be read.
     """
-    tokenizer, encoder = stable_parts.read_words(folder)
-    with stable_parts.quietly():
-        for prompt in prompts:
-            tokens = tokenizer(prompt).input_ids
-            if rest := tokenizer.decode(tokens[tokenizer.model_max_length - 1 : -1]).strip():
-                warnings.warn(FarfieldWarning(f"prompt {prompt!r}: too long, {rest!r} is not read"), stacklevel=3)
-        tokens = tokenizer(list(prompts), padding="max_length", truncation=True, return_tensors="pt")
-    mask = tokens.attention_mask if getattr(encoder.config, "use_attention_mask", False) else None
-    states: Tensor = encoder(tokens.input_ids, attention_mask=mask).last_hidden_state
-    return states
+    return encode_words(*read_words(folder), prompts)
 
 
 def _classes(folder: Path) -> tuple[str, dict[str, str]]:

@@ -98,14 +98,19 @@ def model_digest(name: str) -> str:
         from farfield.checkpoints.foreign import kept_answers
 
         answers = kept_answers(path)
-        if Path(codec := str(answers.get("codec", ""))).is_dir() and codec:
-            answers["codec"] = file_digest(p for p in files_below(Path(codec)) if p.suffix in _DIGESTED)
-        weights, selection = file_digest([path]), [part, answers]
-    else:
-        weights = file_digest(p for p in files_below(path) if p.suffix in _DIGESTED)
-        from farfield.checkpoints.parts import average_folder
+        for named in ("codec", "tokenizer"):
+            if (folder := str(answers.get(named, ""))) and Path(folder).expanduser().is_dir():
+                answers[named] = file_digest(p for p in files_below(Path(folder).expanduser()) if p.suffix in _DIGESTED)
+        from farfield.checkpoints.registered import beside
 
-        if part is None and not is_native(path) and not is_latent(path) and average_folder(path) is not None:
+        weights, selection = file_digest([path, *beside(path)]), [part, answers]
+    else:
+        from farfield.checkpoints.parts import average_of
+
+        average = None if is_native(path) or is_latent(path) else average_of(path)
+        listed = {average} if average is not None and average.is_file() else set()
+        weights = file_digest(p for p in files_below(path) if p.suffix in _DIGESTED or p in listed)
+        if part is None and average is not None:
             part = "ema"
         if part is None:
             return weights

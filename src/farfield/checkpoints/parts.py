@@ -1,8 +1,9 @@
 """Where the parts of a diffusers folder lie: its network, or the moving average of it, and the configuration of its scheduler.
 
 Training scripts of diffusers keep checkpoints as ``unet``, beside it the average as ``unet_ema``, and no scheduler. The average
-is the model then, as in every other format; and what the scheduler was is asked for once: the answer is written as the
-``scheduler_config.json`` that is missing, so that the folder says everything from then on.
+is the model then, as in every other format; it may also be in a file of accelerate's (`registered`). What the scheduler was is
+asked for once: the answer is written as the ``scheduler_config.json`` that is missing, so that the folder says everything from
+then on.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import shlex
 from pathlib import Path
 from typing import Any, Final
 
-from farfield.checkpoints import flow
+from farfield.checkpoints import flow, registered
 from farfield.checkpoints.checkpoint import Answers, Finding, Question
 from farfield.checkpoints.inquiry import Inquiry
 from farfield.core.artifact import write_json
@@ -50,11 +51,11 @@ def network_folder(folder: Path, part: str | None = None) -> Path:
         FarfieldError: neither is there, or not the part that is asked for.
     """
     plain = folder / NETWORK if (folder / NETWORK).is_dir() else folder
-    average = average_folder(folder)
+    average = average_of(folder)
     if part is not None and (average is None or part not in ("ema", "net")):
         holds = "a single network and reads no prompt" if average is None else "ema and net"
         raise FarfieldError(f"{folder}: no network {part!r}; it holds {holds}; leave @{part} out or choose another")
-    network = plain if average is None or part == "net" else average
+    network = plain if average is None or average.is_file() or part == "net" else average
     if not (network / "config.json").is_file():
         raise FarfieldError(
             f"{network / 'config.json'}: missing; expected a diffusers pipeline folder with unet/ and scheduler/, or the "
@@ -63,11 +64,12 @@ def network_folder(folder: Path, part: str | None = None) -> Path:
     return network
 
 
-def average_folder(folder: Path) -> Path | None:
-    """The folder of the moving average beside ``unet``; None where there is none."""
+def average_of(folder: Path) -> Path | None:
+    """The folder of the moving average beside ``unet``, or the file of accelerate's that holds it; None where there is none."""
     if not (folder / NETWORK).is_dir():
         return None
-    return next((folder / name for name in AVERAGES if _holds_network(folder / name)), None)
+    named = (folder / name for name in AVERAGES if _holds_network(folder / name))
+    return next(named, None) or registered.average_file(folder)
 
 
 def _holds_network(folder: Path) -> bool:

@@ -24,6 +24,8 @@ from farfield.checkpoints.kind import (
     OPTIMIZER,
     OTHERS,
     PIPELINES,
+    TRAINING,
+    WORDS,
     Kind,
     Mark,
 )
@@ -33,6 +35,9 @@ from farfield.core.error import FarfieldError
 
 _OF_OPTIMIZERS: Final = frozenset(("exp_avg", "exp_avg_sq", "max_exp_avg_sq", "momentum_buffer", "square_avg", "step"))
 """What optimizers keep of each weight."""
+_OF_TRAININGS: Final = frozenset(("base_lrs", "_step_count", "growth_factor", "torch_manual_seed", "numpy_random_seed"))
+"""What schedules of learning rates, scalers of losses and generators of random numbers keep."""
+_OF_WORDS: Final = frozenset(("string_to_param", "string_to_token", "emb_params"))
 _LONGEST: Final = 250
 """Characters of a name that is looked at; those of networks have some 100."""
 
@@ -81,6 +86,11 @@ def refuse_others(tree: Tree) -> None:
     moments = any(state.keys() & {"exp_avg", "momentum_buffer", "square_avg"} for state in every)
     if (settings or moments) and all(state.keys() <= _OF_OPTIMIZERS for state in every):
         raise UnreadError(tree.path, OPTIMIZER, [t for state in every for t in state.values()])
+    keys = {key for key in tree.root if isinstance(key, str)} if isinstance(tree.root, dict) else set()
+    if keys & _OF_TRAININGS:
+        raise UnreadError(tree.path, TRAINING)
+    if keys & _OF_WORDS or (len(keys) == 1 and re.fullmatch(r"<[^<>]{1,80}>", next(iter(keys)))):
+        raise UnreadError(tree.path, WORDS, [t for state in every for t in state.values()])
     if isinstance(tree.root, dict) and isinstance(tree.root.get("shadow_params"), list):
         raise UnreadError(tree.path, NAMELESS, [t for t in tree.root["shadow_params"] if isinstance(t, Stored)])
 

@@ -5,7 +5,8 @@ the image and of collecting the answer: all of the published continuous ones. Ea
 place in the same network under EDM's names (`networks.song_unet`). The average is a list as well.
 
 The file does not say which SDE it is. With Fourier features it is mostly the variance-exploding one, at levels that the file
-keeps for images in [0, 1]; with a positional embedding the variance-preserving one, or its time steps.
+keeps for images in [0, 1]; with a positional embedding the variance-preserving one, its time steps, or the sub-VP one, which
+has the same network and the same time steps, and less noise at each.
 """
 
 from __future__ import annotations
@@ -44,8 +45,8 @@ def read(tree: Tree, answers: Answers, part: str | None) -> Checkpoint:
     """A file of this family.
 
     Args:
-        answers: ``size``; ``sde`` (ve; vp; ddpm, the time steps of vp); ``fir`` (whether sizes change under the filter 1, 3, 3, 1
-            or the mean of 2×2 pixels).
+        answers: ``size``; ``sde`` (ve; vp; subvp; ddpm, the time steps of vp); ``fir`` (whether sizes change under the filter
+            1, 3, 3, 1 or the mean of 2×2 pixels).
         part: ``ema`` or ``net``, of a file that holds both.
 
     Raises:
@@ -160,19 +161,22 @@ def _levels(
 ) -> tuple[Any, dict[str, float], dict[str, Any] | None]:
     """Family, levels and scheduler of the SDE that was answered."""
     fourier = config["embedding_type"] == "fourier"
-    ask = "its SDE: ve, vp, or ddpm, the time steps of vp; sub-VP is not read"
-    why = "Fourier features are those of ve" if fourier else "positional embeddings are those of vp"
-    sde = inquiry.settle(Question("sde", ask, "ve" if fourier else "vp", ("ve", "vp", "ddpm"), why))
+    ask = "its SDE: ve, vp, subvp (sub-VP), or ddpm, the time steps of vp"
+    why = (
+        "Fourier features are those of ve" if fourier else "positional embeddings are those of vp, and of subvp as well"
+    )
+    likely = "ve" if fourier else "subvp" if re.search(r"sub-?vp", inquiry.path.stem.lower()) else "vp"
+    sde = inquiry.settle(Question("sde", ask, likely, ("ve", "vp", "subvp", "ddpm"), why))
     if (sde == "ve") != fourier:
         raise FarfieldError(
             f"{inquiry.path}: sde={sde} of a network with {config['embedding_type']} embedding; expected "
-            f"{'ve' if fourier else 'vp or ddpm'}, for which that is read here"
+            f"{'ve' if fourier else 'vp, subvp or ddpm'}, for which that is read here"
         )
     if sde == "ddpm":
         betas = {"beta_schedule": "linear", "beta_start": 1e-4, "beta_end": 0.02}
         return None, {}, {"num_train_timesteps": 1000, **betas, "prediction_type": "epsilon"}
-    if sde == "vp":
-        return "vp", {}, None
+    if sde in ("vp", "subvp"):
+        return sde, {}, None
     if "sigmas" not in state or len(state["sigmas"].shape) != 1 or state["sigmas"].shape[0] < 2:
         inquiry.findings.append(
             Finding("levels", "0.02 to 100", "the file keeps none; those of the published networks")

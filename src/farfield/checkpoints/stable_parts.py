@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
-from collections.abc import Iterator, Mapping
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,7 +19,7 @@ from torch import Tensor
 from farfield.checkpoints.assembly import assemble, first_line
 from farfield.checkpoints.hub import read_config, read_weights, stored_weights
 from farfield.checkpoints.no_code import refuse_code
-from farfield.core.error import FarfieldError, missing
+from farfield.core.error import FarfieldError, FarfieldWarning, missing
 
 STEMS: Final = {"text_encoder": ("model", "pytorch_model")}
 """What the files of a part's weights are called, where diffusers did not write them."""
@@ -64,24 +65,52 @@ def read_words(folder: Path) -> tuple[Any, Any]:
         raise missing(f"{folder}: its text encoder", "transformers")
     for part in ("tokenizer", "text_encoder"):
         refuse_code(folder / part)
-    weights = {name: _wide(stored.load()) for name, stored in stored_words(folder).items()}
+    weights = {name: stored.load() for name, stored in stored_words(folder).items()}
     with quietly():
-        from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+        from transformers import CLIPTextConfig, CLIPTokenizer
 
         try:
             tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer", local_files_only=True)
             config = CLIPTextConfig.from_pretrained(folder / "text_encoder", local_files_only=True)
-            loaded: Any = CLIPTextModel.from_pretrained(
-                None, config=config, state_dict=weights, output_loading_info=True
-            )
-            encoder, info = loaded
-            if info["missing_keys"]:  # which would be left at random
-                raise ValueError(f"no weights of {min(info['missing_keys'])}")
+            return tokenizer, text_encoder(config, weights)
         except Exception as error:  # transformers raises whatever its parts raise
             raise FarfieldError(
                 f"{folder}: its tokenizer or text_encoder cannot be read ({first_line(error)}); download them again"
             ) from error
-    return tokenizer, encoder.float().eval()
+
+
+def text_encoder(config: Any, weights: Mapping[str, Tensor]) -> Any:
+    """CLIP's text encoder with these weights, in float32 on the CPU.
+
+    Args:
+        config: a CLIPTextConfig.
+
+    Raises:
+        ValueError: some are missing. Whatever else transformers raises is passed on.
+    """
+    from transformers import CLIPTextModel
+
+    with quietly():
+        wide = {name: _wide(tensor) for name, tensor in weights.items()}
+        loaded: Any = CLIPTextModel.from_pretrained(None, config=config, state_dict=wide, output_loading_info=True)
+    encoder, info = loaded
+    if info["missing_keys"]:  # which would be left at random
+        raise ValueError(f"no weights of {min(info['missing_keys'])}")
+    return encoder.float().eval()
+
+
+@torch.no_grad()
+def encode_words(tokenizer: Any, encoder: Any, prompts: Sequence[str]) -> Tensor:
+    """The last hidden states of a text encoder for some prompts, ``[n, L, D]`` float32; what is too long to be read is said."""
+    with quietly():
+        for prompt in prompts:
+            tokens = tokenizer(prompt).input_ids
+            if rest := tokenizer.decode(tokens[tokenizer.model_max_length - 1 : -1]).strip():
+                warnings.warn(FarfieldWarning(f"prompt {prompt!r}: too long, {rest!r} is not read"), stacklevel=3)
+        tokens = tokenizer(list(prompts), padding="max_length", truncation=True, return_tensors="pt")
+    mask = tokens.attention_mask if getattr(encoder.config, "use_attention_mask", False) else None
+    states: Tensor = encoder(tokens.input_ids, attention_mask=mask).last_hidden_state
+    return states
 
 
 def stored_words(folder: Path) -> Mapping[str, Any]:

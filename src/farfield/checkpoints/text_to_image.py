@@ -1,14 +1,15 @@
-"""Stable Diffusion folders and hub ids: a prompt and seeds become images, the baseline of a model that knows words.
+"""Stable Diffusion folders, hub ids and single files: a prompt and seeds become images, the baseline of a model that knows words.
 
 The folder is diffusers' layout of a StableDiffusionPipeline: ``unet``, ``vae``, ``text_encoder``, ``tokenizer``,
-``scheduler``. Its weights are read as data (`stable_parts`), so nothing of it is executed. The safety checker is left out: it
-is a filter for the public, replaces what it doubts by black pictures, and a measurement must not be filtered.
+``scheduler``; a single file (`ldm`) says no scheduler and is sampled by DDIM. Weights are read as data (`stable_parts`), so that
+nothing is executed. The safety checker is left out: it is a filter for the public, replaces what it doubts by black pictures, and
+a measurement must not be filtered.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, final
 
@@ -86,19 +87,19 @@ class TextToImage:
 
 
 def locate(name: str) -> Path:
-    """The folder of a path or hub id; the hub's is downloaded unless the cache holds it.
+    """The folder or file of a path, or the folder of a hub id; the hub's is downloaded unless the cache holds it.
 
     Raises:
-        FarfieldError: neither a folder nor the form of a hub id.
+        FarfieldError: neither of them.
     """
     path = Path(name).expanduser()
-    if path.is_dir():
+    if path.is_dir() or path.is_file():
         return path
     if not path.exists() and re.fullmatch(r"[A-Za-z0-9][\w.-]*/[\w.-]+", name):
         return download_whole(name, WANTED)
     raise FarfieldError(
-        f"text-to-image model {name!r}: no such folder; expected a Stable Diffusion folder (model_index.json, "
-        f"{', '.join(PARTS)}) or a hub id"
+        f"text-to-image model {name!r}: no such folder or file; expected a Stable Diffusion folder "
+        f"(model_index.json, {', '.join(PARTS)}), a single file, or a hub id"
     )
 
 
@@ -112,6 +113,10 @@ def download_whole(name: str, files: Sequence[str]) -> Path:
 def digest(name: str) -> str:
     """sha256 of everything that the images depend on: weights, configurations and vocabulary."""
     folder = locate(name)
+    if folder.is_file():
+        from farfield.checkpoints.load import model_digest
+
+        return model_digest(str(folder))
     files = [p for part in PARTS for p in (folder / part).glob("*")]
     safe = {p.parent for p in files if p.suffix == ".safetensors"}
     kinds = (".json", ".safetensors", ".txt")
@@ -121,21 +126,18 @@ def digest(name: str) -> str:
 def load_text_to_image(
     name: str, *, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
 ) -> TextToImage:
-    """The pipeline of a folder or hub id, frozen, on a device.
+    """The pipeline of a folder, hub id or single file, frozen, on a device.
 
     Raises:
-        FarfieldError: transformers is not installed; a part is missing, damaged, or of another kind.
+        FarfieldError: transformers is not installed; a part is missing, damaged, or of another kind; a question is open.
     """
     folder = locate(name)
-    _check(folder)
-    tokenizer, encoder = read_words(folder)
-    vae, unet = (read_network(folder, part, _CLASSES[part], dtype) for part in ("vae", "unet"))
+    tokenizer, encoder, vae, unet, scheduled = (_of_file if folder.is_file() else _of_folder)(folder, dtype)
     with quietly():
         import diffusers
 
         try:
-            title = read_config(folder / "model_index.json")["scheduler"][-1]
-            scheduler = getattr(diffusers, str(title)).from_pretrained(folder / "scheduler", local_files_only=True)
+            scheduler = scheduled()
             pipeline: Any = diffusers.StableDiffusionPipeline(
                 vae=vae,
                 text_encoder=encoder.to(dtype),
@@ -154,6 +156,51 @@ def load_text_to_image(
     for part in WEIGHTS:
         getattr(pipeline, part).eval().requires_grad_(False)
     return TextToImage(pipeline.to(device))
+
+
+_Parts = tuple[Any, Any, Any, Any, Callable[[], Any]]
+"""Tokenizer, text encoder, autoencoder, network, and what makes the scheduler."""
+
+
+def _of_folder(folder: Path, dtype: torch.dtype) -> _Parts:
+    _check(folder)
+    tokenizer, encoder = read_words(folder)
+    vae, unet = (read_network(folder, part, _CLASSES[part], dtype) for part in ("vae", "unet"))
+
+    def scheduled() -> Any:
+        import diffusers
+
+        title = read_config(folder / "model_index.json")["scheduler"][-1]
+        return getattr(diffusers, str(title)).from_pretrained(folder / "scheduler", local_files_only=True)
+
+    return tokenizer, encoder, vae, unet, scheduled
+
+
+def _of_file(path: Path, dtype: torch.dtype) -> _Parts:
+    from farfield.checkpoints import ldm
+    from farfield.checkpoints.file.tree import open_tree
+    from farfield.checkpoints.foreign import kept_answers, open_checkpoint
+
+    tree = open_tree(path)
+    if not ldm.recognises(tree):
+        family = open_checkpoint(path).family  # or it says what it is
+        raise FarfieldError(
+            f"{path}: a model of {family}, which reads no prompt; expected a file or folder of Stable Diffusion"
+        )
+    checkpoint, words = ldm.read_with_words(tree, kept_answers(path), None)
+    if words is None or checkpoint.codec is None:
+        raise FarfieldError(f"{path}: {checkpoint.family}, which reads no prompt; expected Stable Diffusion")
+    tokenizer, encoder = words.read()
+    denoiser = checkpoint.denoiser(dtype=dtype)
+    unet: Any = denoiser.get_submodule("network.unet")
+
+    def scheduled() -> Any:
+        from diffusers import DDIMScheduler
+
+        said = {key: value for key, value in (checkpoint.plan.scheduler or {}).items() if not key.startswith("_")}
+        return DDIMScheduler(**said, clip_sample=False, set_alpha_to_one=False, steps_offset=1)
+
+    return tokenizer, encoder, denoiser.get_submodule("codec.autoencoder").to(dtype), unet, scheduled
 
 
 def _check(folder: Path) -> None:

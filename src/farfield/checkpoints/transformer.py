@@ -17,15 +17,15 @@ from typing import Any, Final
 from farfield.checkpoints import flow
 from farfield.checkpoints.average import choose
 from farfield.checkpoints.checkpoint import Answers, Checkpoint, Coder, Finding, Question
-from farfield.checkpoints.coder import ANSWER, coder_folder
 from farfield.checkpoints.file.stored import Made, State, Tree
 from farfield.checkpoints.fitting import counted, prove, shape
 from farfield.checkpoints.inquiry import Inquiry
+from farfield.checkpoints.latent import asked_coder
 from farfield.checkpoints.native import Blueprint
 from farfield.checkpoints.wrapped import networks
 from farfield.core.error import FarfieldError
 
-ANSWERS: Final = ("heads", "null", ANSWER, "prediction", "schedule", *flow.ANSWERS)
+ANSWERS: Final = ("heads", "null", "codec", "prediction", "schedule", *flow.ANSWERS)
 _DIT: Final = ("t_embedder.mlp.0.weight", "x_embedder.proj.weight", "final_layer.linear.weight", "pos_embed")
 _UVIT: Final = ("mid_block.attn.qkv.weight", "patch_embed.proj.weight", "decoder_pred.weight", "pos_embed")
 _HEADS: Final = {(1152, 28): 16, (1024, 24): 16, (768, 12): 12, (384, 12): 6}
@@ -99,7 +99,7 @@ def read(tree: Tree, answers: Answers, part: str | None) -> Checkpoint:
     prove(config, state, path, kind.code)
     parameters, dtype = counted(state)
     image = (config["in_channels"], *config["img_size"])
-    folder = coder_folder(inquiry, image[0], _LATENTS, "DiT and SiT")
+    codec = _codec(image, inquiry)
     name = "SiT" if kind.code == "DiT" and flow.is_flow(levels) else kind.code
     return Checkpoint(
         path,
@@ -116,7 +116,7 @@ def read(tree: Tree, answers: Answers, part: str | None) -> Checkpoint:
             *inquiry.findings,
         ),
         tuple(inquiry.questions),
-        None if folder is None else Coder(folder),
+        codec,
     )
 
 
@@ -257,3 +257,10 @@ def _levels(kind: _Format, config: Mapping[str, Any], inquiry: Inquiry) -> dict[
     if inquiry.settle(Question("schedule", ask, "sde", ("sde", "scaled_linear"))) == "sde":
         return {}
     return {**usual, "beta_schedule": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.012, "first": 1}
+
+
+def _codec(image: tuple[int, ...], inquiry: Inquiry) -> Coder | None:
+    """The autoencoder in whose latents it was trained, in a folder of its own."""
+    if image[0] <= 3 and "codec" not in inquiry.answers:
+        return None
+    return asked_coder(image, inquiry, f"`hf download {_LATENTS}` brings that of DiT and SiT and prints its folder")

@@ -104,18 +104,30 @@ class Generate(Settings):
 
     model: Model
     seeds: Annotated[
-        tuple[int, ...],
+        tuple[int, ...] | None,
         Option(
             "Make the images of these seeds: 0-63 or 1,5,9-12. Image k depends on seed k alone.",
             least=0,
             most=LARGEST,
             read=as_range,
             show=show_range,
+            default="0-63; with --noise all that are there",
         ),
-    ] = tuple(range(64))
+    ] = None
     sampling: Sampling = Sampling()
+    noise: Annotated[
+        str | None,
+        Option(
+            "Begin at the noise in this npz or npy ([n, C, H, W] or [n, H, W, C], of variance 1, with keys), as samples of "
+            "another code did.",
+            key=None,
+            default="that of the seeds",
+        ),
+    ] = None
 
     def check(self) -> None:
+        if self.seeds is None:
+            return
         if not self.seeds or len(set(self.seeds)) < len(self.seeds):
             raise FarfieldError(f"--seeds: expected different whole numbers, found {len(self.seeds)} of them")
 
@@ -146,5 +158,6 @@ class GenerateResult(Result):
     eta: float
     churn: ChurnFacts | None
     labels: list[int]
+    noise: Annotated[str | None, "the file that it came from; null for that of the seeds"] = None
     format: Form
     network_calls: SampleCalls

@@ -27,14 +27,17 @@ class Prompt(Settings):
     )
 
     model: Annotated[
-        str, Argument("A folder of Stable Diffusion in the layout of diffusers, or a hub id.", names="model")
+        str,
+        Argument("Stable Diffusion: a folder in the layout of diffusers, a single file, or a hub id.", names="model"),
     ]
     prompts: Annotated[
         tuple[str, ...],
         Option("What to paint; may be repeated, and images take turns.", "--prompt", default="a bundled domain's own"),
     ] = ()
     n: Annotated[int, Option("How many images to make.", "-n", least=1)] = 64
-    steps: Annotated[int, Option("How many steps the folder's own scheduler takes.", least=1)] = 50
+    steps: Annotated[int, Option("How many steps the model's own scheduler takes; DDIM of a single file.", least=1)] = (
+        50
+    )
     guidance: Annotated[
         float, Option("The strength of classifier-free guidance; 1 leaves it out.", least=0, below=math.inf)
     ] = 7.5

@@ -17,6 +17,15 @@ from farfield.core.score import Score
 SETS = "a run folder, a folder of images named by seed, a zip or npz, or a folder of features"
 MaeLimit = Annotated[float, Option("A pair agrees up to this mean absolute pixel difference, in grey levels of 255.")]
 Common = Annotated[bool, Option("Leave out seeds that are not in all sets.")]
+Pairing = Annotated[
+    Literal["name", "order"],
+    Option(
+        "Pair images by name (their seeds), or by their order, as sets that other codes made may have to be: numbers in names "
+        "are put in the order of numbers.",
+        "--pair",
+        key=None,  # the keys of the images, by which they are in the request, say it
+    ),
+]
 HeldOut = Annotated[SourceFacts | None, "images that were never trained on"]
 Descriptor = Annotated[str, "its name, which says all that its numbers depend on; `audit.named.open_descriptor`"]
 Notes = Annotated[list[str], "what is missing, and what looks wrong"]
@@ -29,7 +38,7 @@ class ScoreRp(Settings):
     wing: ClassVar[str] = "Audit"
     epilog: ClassVar[tuple[str, ...]] = (
         "farfield score rp runs/a runs/b",
-        "farfield score rp runs/a runs/b --descriptor sscd",
+        "farfield score rp runs/a another-codes-samples.npz --pair order --descriptor sscd",
     )
 
     first: Annotated[str, Argument(f"Samples of one model: {SETS}.", metavar="A", names="source")]
@@ -46,6 +55,7 @@ class ScoreRp(Settings):
     likeness: Likeness = Likeness()
     mae_limit: MaeLimit = 15
     common: Common = False
+    pairing: Pairing = "name"
     limit: Limit = None
     seed: Seed = 0
     batch_size: FeatureBatch = 256
@@ -202,6 +212,7 @@ class ScoreMatrix(Settings):
     likeness: Likeness = Likeness()
     mae_limit: MaeLimit = 15
     common: Common = False
+    pairing: Pairing = "name"
     limit: Limit = None
     seed: Seed = 0
     batch_size: FeatureBatch = 256

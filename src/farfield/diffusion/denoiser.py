@@ -19,7 +19,7 @@ prediction   what F is                      :math:`c_{skip}`        :math:`c_{ou
 
 A flow's :math:`x_t = (1 - t)\,x_0 + t\,n` is :math:`b x` with :math:`b = 1 - t = 1/(1 + \sigma)`, so that
 :math:`D = x_t - t F`; where its time runs toward the data (`FlowSchedule`), F is the negative, :math:`x_0 - n`. On the curved
-path F is :math:`\pi/2` times that of ``v``.
+path F is :math:`\pi/2` times that of ``v``. Under the sub-VP SDE a is that of its schedule (`SubVPSchedule`), and F no v.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from farfield.core.error import FarfieldError
 from farfield.core.memory import Rows
 from farfield.diffusion.codec import Codec
 from farfield.diffusion.flow import FlowSchedule
-from farfield.diffusion.schedule import Schedule
+from farfield.diffusion.schedule import Schedule, SubVPSchedule
 
 Prediction = Literal["epsilon", "sample", "v", "edm", "ve", "score", "flow"]
 
@@ -109,6 +109,8 @@ class NetworkDenoiser(Denoiser):
             raise FarfieldError(f"prediction {prediction!r}: expected one of {', '.join(get_args(Prediction))}")
         if prediction == "flow" and not isinstance(schedule, FlowSchedule):
             raise FarfieldError(f"prediction flow with a {type(schedule).__name__}: expected a FlowSchedule")
+        if prediction == "v" and isinstance(schedule, SubVPSchedule):
+            raise FarfieldError("prediction v under the sub-VP SDE: expected epsilon or sample")
         self.network = network
         self.schedule = schedule
         self.shape = tuple(shape)
@@ -136,7 +138,7 @@ class NetworkDenoiser(Denoiser):
                 return b, -sign * sigma * b, b
             a = (1 + sigma**2).rsqrt()
             return a**2, -sign * sigma * a * 2 / math.pi, a
-        a = (1 + sigma**2).rsqrt()
+        a = self.schedule.signal(sigma) if isinstance(self.schedule, SubVPSchedule) else (1 + sigma**2).rsqrt()
         if self.prediction in ("epsilon", "score"):
             return one, -sigma if self.prediction == "epsilon" else sigma**2 * a, a
         return (torch.zeros_like(sigma), one, a) if self.prediction == "sample" else (a**2, -sigma * a, a)

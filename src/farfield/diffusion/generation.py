@@ -48,6 +48,7 @@ def generate(
     churn: Churn | None = None,
     device: torch.device | None = None,
     callback: Callback | None = None,
+    noise: Tensor | None = None,
 ) -> Tensor:
     r"""The images of these seeds, ``[len(seeds), *image_shape]``.
 
@@ -59,12 +60,14 @@ def generate(
         sigmas: descending grid ``[steps + 1]``.
         eta: 0 is deterministic, 1 is ancestral sampling; its noise too depends on the seed alone.
         churn: EDM's stochastic sampler instead; so does its noise.
+        noise: :math:`n_k`, ``[len(seeds), *shape]``; that of the seeds if not given.
 
     Raises:
         NonFiniteError: an image became NaN or infinite; the message has the step's number and the seeds.
     """
     device = device or sigmas.device
-    z = seeded_noise(seeds, denoiser.shape).to(device, state_dtype(device))
+    drawn = seeded_noise(seeds, denoiser.shape) if noise is None else noise
+    z = drawn.to(device, state_dtype(device))
     start = (1 + sigmas[0] ** 2).sqrt() * z
     x = integrate(denoiser, start, sigmas, solver, eta=eta, churn=churn, seeds=seeds, callback=callback)
     with torch.no_grad():

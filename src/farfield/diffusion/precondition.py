@@ -10,12 +10,13 @@ family     prediction   told the level as      levels
 ``v``      ``v``        time step              1,000 linear betas
 ``iddpm``  ``epsilon``  time step              1,000 cosine betas
 ``vp``     ``epsilon``  :math:`999\,t`         linear SDE, continuous
+``subvp``  ``epsilon``  :math:`999\,t`         sub-VP SDE, continuous
 ``ve``     ``ve``       :math:`\ln(\sigma/2)`  0.02 to 100, continuous
 ``score``  ``score``    :math:`t / t_1`        :math:`\sqrt{e^t - 1}`
 ``flow``   ``flow``     t                      :math:`t / (1 - t)`
 =========  ===========  =====================  =======================
 
-Sources: arXiv 2206.00364 (table 1), 2006.11239 (ddpm), 2202.00512 (v), 2102.09672 (iddpm), 2011.13456 (vp, ve), 2210.02747
+Sources: arXiv 2206.00364 (table 1), 2006.11239 (ddpm), 2202.00512 (v), 2102.09672 (iddpm), 2011.13456 (vp, subvp, ve), 2210.02747
 and 2209.03003 (flow).
 """
 
@@ -33,6 +34,7 @@ from farfield.diffusion.schedule import (
     ContinuousSchedule,
     DiscreteSchedule,
     Schedule,
+    SubVPSchedule,
     TimeSchedule,
     VESchedule,
     VPSchedule,
@@ -40,7 +42,7 @@ from farfield.diffusion.schedule import (
     linear_betas,
 )
 
-Family = Literal["edm", "ddpm", "v", "iddpm", "vp", "ve", "score", "flow"]
+Family = Literal["edm", "ddpm", "v", "iddpm", "vp", "subvp", "ve", "score", "flow"]
 FAMILIES: tuple[Family, ...] = get_args(Family)
 
 _READ_AS: Final[dict[Family, tuple[Prediction, Callable[..., Schedule]]]] = {
@@ -49,6 +51,7 @@ _READ_AS: Final[dict[Family, tuple[Prediction, Callable[..., Schedule]]]] = {
     "v": ("v", lambda **levels: DiscreteSchedule(linear_betas(**levels))),
     "iddpm": ("epsilon", lambda **levels: DiscreteSchedule(cosine_betas(**levels))),
     "vp": ("epsilon", VPSchedule),
+    "subvp": ("epsilon", SubVPSchedule),
     "ve": ("ve", VESchedule),
     "score": ("score", TimeSchedule),
     "flow": ("flow", FlowSchedule),
@@ -70,7 +73,7 @@ def precondition(
         sigma_data: standard deviation of the data, of ``edm`` alone.
         label: class index, for a network with classes.
         levels: arguments of the family's schedule (of ``ContinuousSchedule``, `linear_betas`, `cosine_betas`, ``VPSchedule``,
-            ``VESchedule``, ``FlowSchedule``) where they differ from the table.
+            ``SubVPSchedule``, ``VESchedule``, ``FlowSchedule``) where they differ from the table.
 
     Raises:
         FarfieldError: no such family, or a schedule that cannot be.

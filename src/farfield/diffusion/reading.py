@@ -21,7 +21,9 @@ from farfield.diffusion.schedule import (
     ContinuousSchedule,
     DiscreteSchedule,
     Schedule,
+    SubVPSchedule,
     VESchedule,
+    VPSchedule,
     cosine_betas,
     linear_betas,
     scaled_linear_betas,
@@ -128,13 +130,16 @@ def readings(denoiser: NetworkDenoiser | Rescaled, doubled: bool = False) -> lis
         return Reading(changes, read)
 
     def vp(changes: Mapping[str, str], schedule: Schedule) -> list[Reading]:
-        return [reading({**changes, **({} if p == now else {"prediction": p})}, schedule, p) for p in PREDICTIONS]
+        meant = [p for p in PREDICTIONS if p != "v" or not isinstance(schedule, SubVPSchedule)]
+        return [reading({**changes, **({} if p == now else {"prediction": p})}, schedule, p) for p in meant]
 
     every = vp({}, denoiser.schedule) if preserving else [reading({})]
     every.sort(key=lambda r: bool(r.changes))  # the present one first
     every += [Reading({"images": "[0, 1]", **r.changes}, Rescaled(r.denoiser, ZERO_TO_ONE)) for r in every]
     if doubled:
         every.append(reading({"mean": "second half of the channels"}, network=SecondHalf(network)))
+    for named, schedule in equations(denoiser.schedule):
+        every += vp(named, schedule)
     for named, schedule in schedules(denoiser.schedule):
         every += vp(named, schedule)
     every += [reading(named, flow, "flow") for named, flow in flows(denoiser.schedule)]
@@ -170,7 +175,19 @@ def schedules(now: Schedule) -> list[tuple[dict[str, str], DiscreteSchedule]]:
     for other in (n for n in STEPS if discrete and n != steps):
         candidates.append(({"schedule": "linear", "steps": str(other)}, DiscreteSchedule(_linear(other))))
         candidates.append(({"schedule": "cosine", "steps": str(other)}, DiscreteSchedule(cosine_betas(other))))
+    if isinstance(now, VPSchedule | SubVPSchedule):
+        del candidates[0]  # of `equations`
     return [(named, schedule) for named, schedule in candidates if not _alike(schedule, now)]
+
+
+def equations(now: Schedule) -> list[tuple[dict[str, str], Schedule]]:
+    """Of the SDEs that have the same betas, and so the same time steps, those that are not the present one; and DDPM's steps."""
+    if not isinstance(now, VPSchedule | SubVPSchedule):
+        return []
+    same = (now.beta_d, now.beta_min, now.steps, now.t_min, now.rho)
+    other = SubVPSchedule(*same) if isinstance(now, VPSchedule) else VPSchedule(*same)
+    name = "subvp" if isinstance(now, VPSchedule) else "vp"
+    return [({"sde": name}, other), ({"sde": "ddpm"}, DiscreteSchedule(linear_betas()))]
 
 
 def flows(now: Schedule) -> list[tuple[dict[str, str], FlowSchedule]]:

@@ -28,6 +28,7 @@ from farfield.networks.guided_unet import GuidedUNet
 from farfield.networks.lucid_unet import LucidUNet
 from farfield.networks.magnitude_unet import MagnitudeUNet
 from farfield.networks.mixer import Mixer
+from farfield.networks.prompted import CONDITIONED, conditioned
 from farfield.networks.song_unet import SongUNet
 from farfield.networks.transformer import DiT
 from farfield.networks.unet2d import unet2d, unet2d_config
@@ -35,7 +36,7 @@ from farfield.networks.uvit import UViT
 
 Kind = Literal["ddpmpp", "ncsnpp", "adm", "unet2d", "mixer", "dit"]
 KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
-FOREIGN: Final = ("guided", "lucid", "uvit", "edm2")
+FOREIGN: Final = ("guided", "lucid", "uvit", "edm2", CONDITIONED)
 """Kinds of foreign files alone."""
 
 _BLOCKS: Final[dict[str, int]] = {"ddpmpp": 4, "ncsnpp": 4, "adm": 3, "unet2d": 2, "mixer": 4, "dit": 12}
@@ -178,8 +179,8 @@ _DEPTHS = ("layers_per_block", "num_blocks", "num_res_blocks")
 def from_config(config: dict[str, Any]) -> nn.Module:
     """A new network with the configuration of `network_config`; of ``unet2d`` any configuration of a UNet2DModel.
 
-    The kinds ``guided`` (`guided_unet`), ``lucid`` (`lucid_unet`), ``uvit`` (`uvit`) and ``edm2`` (`magnitude_unet`) are those
-    of foreign files alone: they are not trained from new.
+    The kinds ``guided`` (`guided_unet`), ``lucid`` (`lucid_unet`), ``uvit`` (`uvit`), ``edm2`` (`magnitude_unet`) and
+    ``UNet2DConditionModel`` (`prompted`) are those of foreign files alone: they are not trained from new.
 
     Raises:
         FarfieldError: no such kind, or arguments that it does not take.
@@ -206,6 +207,8 @@ def from_config(config: dict[str, Any]) -> nn.Module:
             return MagnitudeUNet(**arguments)
         if kind == "mixer":
             return Mixer(**arguments)
+        if kind == CONDITIONED:
+            return conditioned(arguments)
     except FarfieldError:
         raise
     except (TypeError, ValueError) as error:

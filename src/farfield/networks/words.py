@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from farfield.core.error import FarfieldError
+from farfield.networks.prompted import CONDITIONED
 
 _NAMES: Final = {
     "ddpmpp": "DDPM++",
@@ -87,7 +88,7 @@ def _attention(config: dict[str, Any]) -> str:
 
 
 def _heads(config: dict[str, Any]) -> str:
-    if config.get("_class_name") == "UNet2DConditionModel":
+    if CONDITIONED in (config.get("_class_name"), config.get("kind")):
         return ""  # there attention_head_dim is mostly the number of heads
     width = config.get("attention_head_dim") or config.get("head_channels")
     if width:

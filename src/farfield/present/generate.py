@@ -25,7 +25,8 @@ def content(folder: Path, summary: GenerateResult) -> Content:
     ]
     if summary.labels:
         facts.append(f"classes {setting(summary.labels)}, in turns")
-    made = f"{summary.model.name} made {count(summary.n, 'image')}, from seeds {summary.seeds}; nothing of them is measured."
+    begin = f"the noise in {summary.noise}, keys" if summary.noise else "seeds"
+    made = f"{summary.model.name} made {count(summary.n, 'image')}, from {begin} {summary.seeds}; nothing of them is measured."
     return Content(summary.model.name, f"seeds {summary.seeds}", facts, [made], [NOTE], [], _sheet(folder))
 
 

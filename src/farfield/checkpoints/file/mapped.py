@@ -74,8 +74,11 @@ class Mapped:
             "source, ask there for the weights alone (safetensors, or the state dict)"
         )
 
-    def other(self, what: str) -> FarfieldError:
-        """The error of a file that is no checkpoint at all."""
-        return FarfieldError(
-            f"{self.path}: this is {what}; expected a pickle of EDM, a file of torch.save, or safetensors. Nothing in it was run"
-        )
+    def other(self, what: str, advice: str = "") -> FarfieldError:
+        """The error of a file that is no checkpoint at all.
+
+        Args:
+            advice: what to do.
+        """
+        advice = advice or "expected a pickle of EDM, a file of torch.save, or safetensors"
+        return FarfieldError(f"{self.path}: this is {what}; {advice}. Nothing in it was run")

@@ -16,11 +16,12 @@ import torch
 from farfield.checkpoints.file.key import is_key
 from farfield.checkpoints.file.mapped import Mapped
 from farfield.checkpoints.file.numpy_pickle import NUMPY
+from farfield.checkpoints.file.other import name_archive
 from farfield.checkpoints.file.restricted_pickle import read_pickle
 from farfield.checkpoints.file.storage import LARGEST, Storage, lay
 from farfield.checkpoints.file.stored import Name, Stored
 from farfield.checkpoints.file.vocabulary import PLAIN, Vocabulary
-from farfield.checkpoints.file.zip_directory import zip_members
+from farfield.checkpoints.file.zip_directory import zip_members, zip_names
 
 MAGIC = 0x1950A86A20F9469CFC6C
 """The first pickle of an old file."""
@@ -122,13 +123,18 @@ def read_zip(file: Mapped, data: memoryview, words: Vocabulary = IN_TORCH) -> An
     Raises:
         FarfieldError: no such file, damaged, or it holds what is not data.
     """
+    names = zip_names(file, data)
+    if any(name.split("/")[1:] == ["constants.pkl"] or name.split("/")[1:2] == ["code"] for name in names):
+        raise file.other(
+            "a program of TorchScript", "give the weights alone; a descriptor's program is given as --descriptor"
+        )
+    if not any(name.split("/")[1:] == ["data.pkl"] for name in names):
+        raise file.other(*name_archive(names))
     members = zip_members(file, data)
     pickles = [name for name in members if name.split("/")[1:] == ["data.pkl"]]
     if len(pickles) != 1:
-        raise file.other(_archive(list(members)))
+        raise file.other(*name_archive(names))
     top = pickles[0].partition("/")[0]
-    if f"{top}/constants.pkl" in members or any(name.startswith(f"{top}/code/") for name in members):
-        raise file.other("a program of TorchScript")
     return read_members(file, members, top, words)
 
 
@@ -156,16 +162,6 @@ def read_members(file: Mapped, members: dict[str, memoryview], top: str, words: 
     if end != len(raw):
         raise file.damaged("something follows the pickle in the archive")
     return root
-
-
-def _archive(names: list[str]) -> str:
-    """What an archive without ``data.pkl`` seems to be."""
-    endings = {name.rsplit(".", 1)[-1].lower() for name in names if not name.endswith("/")}
-    if endings and endings <= {"png", "jpg", "jpeg", "webp", "json", "txt"}:
-        return "a zip of images"
-    if endings == {"npy"}:
-        return "an npz of arrays"
-    return "a zip archive of something else"
 
 
 def read_old(file: Mapped, data: memoryview, words: Vocabulary = IN_TORCH) -> Any:

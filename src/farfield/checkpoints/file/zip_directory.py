@@ -28,6 +28,19 @@ _LONGEST = 1024
 """Bytes of a member's name; that of torch's is the file's, and a number."""
 
 
+def zip_names(file: Mapped, data: memoryview) -> list[str]:
+    """The names in an archive's directory, whatever lies under them.
+
+    Raises:
+        FarfieldError: the directory is damaged.
+    """
+    names = []
+    for name, *_ in _entries(file, data, *_directory(file, data)):
+        file.spend(100 + 2 * len(name))
+        names.append(name)
+    return names
+
+
 def zip_members(file: Mapped, data: memoryview, wanted: Callable[[str], bool] | None = None) -> dict[str, memoryview]:
     """The bytes of every member of an archive by its name, or of those that are wanted; no other is looked at.
 

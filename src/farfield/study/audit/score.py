@@ -37,7 +37,8 @@ from farfield.study.bench.run import Run
 def rp(settings: ScoreRp, out: Path, *, quiet: bool = False) -> ScoreRpResult:
     """Compare same-seed images of two models; ``pairs.json`` has each pair."""
     likeness, seed, limit = settings.likeness, settings.seed, settings.mae_limit / 255
-    sets = {name: open_set(getattr(settings, name), settings.limit) for name in ("first", "second")}
+    ordered = settings.pairing == "order"
+    sets = {name: open_set(getattr(settings, name), settings.limit, ordered=ordered) for name in ("first", "second")}
     a, b = paired(sets["first"].rows, sets["second"].rows, settings.common)
     rows: dict[str, ImageSet | Features] = {"first": a, "second": b}
     if settings.calibrate is not None:
@@ -102,7 +103,7 @@ def matrix(settings: ScoreMatrix, out: Path, *, quiet: bool = False) -> ScoreMat
     independent pairs, and a little narrow.
     """
     likeness, seed, limit = settings.likeness, settings.seed, settings.mae_limit / 255
-    sets = [open_set(source, settings.limit) for source in settings.sources]
+    sets = [open_set(source, settings.limit, ordered=settings.pairing == "order") for source in settings.sources]
     names = [f"set-{i}" for i in range(len(sets))]
     keys = sorted(set.intersection(*(set(s.rows.keys) for s in sets)))
     if not settings.common:

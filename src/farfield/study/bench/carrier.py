@@ -14,6 +14,7 @@ from farfield.command.measures import Certificate, Codec
 from farfield.command.shared import Solving
 from farfield.core.artifact import Features, Images, Latents, chunks
 from farfield.core.runtime import Advance, exact_matmul, state_dtype
+from farfield.data.noise_file import Noise
 from farfield.diffusion.denoiser import Denoiser
 from farfield.diffusion.generation import Labelled, generate
 from farfield.diffusion.solver import Callback, Churn, integrate, network_calls
@@ -93,6 +94,7 @@ class Carrier:
         eta: float = 0.0,
         churn: Churn | None = None,
         labels: Sequence[int] = (),
+        noise: Noise | None = None,
     ) -> Images:
         """The model's own samples, keyed by their seeds; with several labels, seed k has that at place k modulo their number."""
         seeds, model = [int(k) for k in keys], self.denoiser
@@ -100,7 +102,10 @@ class Carrier:
             model = Labelled(model, torch.tensor([labels[s % len(labels)] for s in seeds]))
         solver, report, device = self.method.solver, _report(advance, keys), self.denoiser.device
         with exact_matmul():
-            x = generate(model, seeds, self.sigmas, solver, eta=eta, churn=churn, device=device, callback=report)
+            begin = None if noise is None else noise.of(seeds)
+            x = generate(
+                model, seeds, self.sigmas, solver, eta=eta, churn=churn, device=device, callback=report, noise=begin
+            )
         return as_images(keys, x)
 
     def up(self, run: Run, name: str, rows: Images | Latents, label: str, *, beside: bool = True) -> Latents:

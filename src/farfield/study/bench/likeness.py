@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from farfield.command.likeness import Alike, Calibration, Likeness
 from farfield.core.artifact import Features, Store
 from farfield.core.error import FarfieldError
 from farfield.core.json_file import parse_json
+from farfield.core.note import say
 from farfield.core.runtime import resolve_device
 from farfield.core.tensor_file import open_tensors
 from farfield.data.image_set import ImageSet
@@ -74,17 +76,33 @@ class Given:
         return SourceFacts(source=self.source, n=len(self.rows))
 
 
-def open_set(source: str, limit: int | None = None) -> Given:
+def open_set(source: str, limit: int | None = None, *, ordered: bool = False) -> Given:
     """A set of samples (see `data.samples.open_image_set`), or a folder of features.
+
+    Args:
+        ordered: name its images 0, 1, … in the order of their names, with numbers in these in the order of numbers.
 
     Raises:
         FarfieldError: nothing there that can be read.
     """
+    if ordered:
+        rows = open_set(source).rows
+        names = sorted(rows.keys, key=_in_order)
+        say(f"{source}: taken in the order of names, {names[0]} to {names[-1]}")
+        places = {key: i for i, key in enumerate(names)}
+        numbered = rows.renamed([str(places[key]) for key in rows.keys])
+        return Given(source, numbered.select([str(i) for i in range(len(rows))[:limit]]))
     store = feature_store(source)
     if store is None:
         return Given(source, open_image_set(source, limit=limit))
     rows = store.read()
     return Given(source, rows.select(rows.keys[:limit]) if limit else rows)
+
+
+def _in_order(key: str) -> tuple[list[tuple[int, str]], str]:
+    """Sorts ``img2`` before ``img10``."""
+    parts = re.split(r"([0-9]+)", key)
+    return [(int(part), "") if i % 2 else (0, part) for i, part in enumerate(parts)], key
 
 
 def feature_store(source: str) -> Store[Features] | None:

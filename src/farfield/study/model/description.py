@@ -257,9 +257,10 @@ def _of_folder(model: str, folder: Path, part: str | None, answers: Answers) -> 
         if levels is None:
             named, why = (plan.scheduler or {}).get("_class_name", "none"), "its configuration says so"
             findings = (Finding("scheduler", named, f"{why}; of it the levels and the prediction alone are used"),)
-        if (average := parts.average_folder(folder)) is not None:
-            why = "the moving average comes first; MODEL@net takes the other" if place == average else "asked for by @"
-            findings = (Finding("part", place.name, why), *findings)
+        if (average := parts.average_of(folder)) is not None:
+            taken = part != "net"
+            why = "the moving average comes first; MODEL@net takes the other" if taken else "asked for by @"
+            findings = (Finding("part", average.name if taken else place.name, why), *findings)
     counts = Counter({t.dtype: 0 for t in stored.values()})
     for tensor in stored.values():
         counts[tensor.dtype] += math.prod(tensor.shape)

@@ -49,11 +49,29 @@ class Cards:
     """All that can be fetched."""
 
     def to_json(self) -> list[dict[str, Any]]:
-        return [asdict(card) for card in CARDS]
+        return [{**asdict(card), "here": card.here} for card in CARDS]
 
     def __str__(self) -> str:
-        listed = table(["name", "what", "licence"], [[c.name, c.about, c.licence.partition(":")[0]] for c in CARDS])
-        return f"{listed}\n`farfield fetch NAME` brings one to {cache_folder()} and prints its path."
+        heads = ["name", "what", "pixels", "MB", "licence", "here"]
+        rows = [
+            [
+                c.name,
+                c.about,
+                _number(c.side),
+                _number(c.megabytes),
+                c.licence.partition(":")[0],
+                "yes" if c.here else "",
+            ]
+            for c in CARDS
+        ]
+        return (
+            f"{table(heads, rows)}\n`farfield fetch NAME` brings one to {cache_folder()} and prints its path; `--json` has the "
+            "addresses."
+        )
+
+
+def _number(value: int | None) -> str:
+    return "" if value is None else str(value)
 
 
 def fetch(settings: Fetch) -> Fetched | Cards:
@@ -85,7 +103,12 @@ def fetch(settings: Fetch) -> Fetched | Cards:
     from farfield.core.download import cache_folder, download
 
     address = url or card.source
-    path = cache_folder() / address.rpartition("/")[2]
+    path = cache_folder() / (card.by_hand or address.rpartition("/")[2])
+    if card.by_hand and url is None and not path.is_file():
+        raise FarfieldError(
+            f"fetch {name}: its publisher's address is a page that only a browser gets the file from ({card.source}); download "
+            f"it there, copy it to {path}, and give this command again"
+        )
     check: Callable[[Path], Any] = PUBLISHED[card.name][0] if card.name in PUBLISHED else _opens
     stated = settings.sha256 or (None if url else card.sha256)
     sha256 = download(address, path, sha256=stated, check=check, quiet=settings.printing.quiet)

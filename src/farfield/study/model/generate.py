@@ -14,12 +14,13 @@ import torch
 from farfield.checkpoints.load import model_digest
 from farfield.command.generate import ChurnFacts, Generate, GenerateResult, SampleCalls, Sampling
 from farfield.command.shared import Loading
-from farfield.core.artifact import Images, Store, chunks, write_bytes
+from farfield.core.artifact import Images, Store, chunks, file_digest, write_bytes
 from farfield.core.checksum import sums_hold, write_sums
 from farfield.core.error import FarfieldError
 from farfield.core.provenance import Provenance
 from farfield.core.runtime import Advance, progress
 from farfield.core.seeds import show_numbers
+from farfield.data.noise_file import Noise, read_noise
 from farfield.data.picture import decodes, png, save_png, to_uint8
 from farfield.data.samples import open_samples
 from farfield.data.source import SAMPLES
@@ -47,7 +48,7 @@ def generate(settings: Generate, out: Path, *, quiet: bool = False) -> GenerateR
         NonFiniteError: an image became NaN or infinite; the seeds are named, and finished batches are kept.
         FarfieldError: settings that the model cannot do, or a folder of another run.
     """
-    sampling, seeds, model = settings.sampling, settings.seeds, settings.model
+    sampling, model = settings.sampling, settings.model
     solver = find_solver(sampling.rule)
     churn = Churn(sampling.churn, sampling.churn_min, sampling.churn_max, sampling.churn_noise)
     check_noise(solver, sampling.eta, churn)
@@ -56,13 +57,18 @@ def generate(settings: Generate, out: Path, *, quiet: bool = False) -> GenerateR
         raise FarfieldError(
             f"{model}: png files have 1 or 3 channels, its images {denoiser.image_shape[0]}; use --format shards or npz"
         )
+    noise = read_noise(Path(settings.noise).expanduser(), denoiser.shape) if settings.noise else None
+    seeds = _seeds(settings, noise)
     sigmas = denoiser.schedule.sigmas(sampling.steps, sampling.sigma_max, sampling.sigma_min)
     shown = show_numbers(seeds)
     calls = solver.calls(sampling.steps) + 1
     work = Work(denoiser, sampling.loading.batch_size, {"generating": calls * len(seeds)}, len(seeds))
-    run = Run.of(out, settings, {"model": model_digest(model)}, quiet, work, seeds=shown, **sampling.asked())
+    inputs = {"model": model_digest(model)}
+    if settings.noise:
+        inputs["noise"] = file_digest([Path(settings.noise).expanduser()])
+    run = Run.of(out, settings, inputs, quiet, work, seeds=shown, **sampling.asked())
     keys, carrier = [str(s) for s in seeds], Carrier(denoiser, sigmas, Method(solver=solver.name))
-    sample = partial(carrier.sample, eta=sampling.eta, churn=churn, labels=sampling.labels)
+    sample = partial(carrier.sample, eta=sampling.eta, churn=churn, labels=sampling.labels, noise=noise)
     if sampling.form == "png":
         _fill_pngs(run, keys, sampling, sample)
     else:
@@ -83,10 +89,23 @@ def generate(settings: Generate, out: Path, *, quiet: bool = False) -> GenerateR
             eta=sampling.eta,
             churn=ChurnFacts(**asdict(churn)) if churn.amount > 0 else None,
             labels=list(sampling.labels),
+            noise=settings.noise,
             format=sampling.form,
             network_calls=SampleCalls(per_image=calls, total=calls * len(seeds)),
         )
     )
+
+
+def _seeds(settings: Generate, noise: Noise | None) -> tuple[int, ...]:
+    """Those that were asked for; all that there is noise of, or the first 64."""
+    if settings.seeds is None:
+        return tuple(range(SHOWN)) if noise is None else tuple(noise.rows)
+    if noise is not None and (lacking := [seed for seed in settings.seeds if seed not in noise.rows]):
+        raise FarfieldError(
+            f"{settings.noise}: no noise of seed {lacking[0]}{f' and {len(lacking) - 1} more' if lacking[1:] else ''}; it has "
+            f"{show_numbers(tuple(noise.rows))}"
+        )
+    return settings.seeds
 
 
 def _open(model: str, sampling: Sampling) -> Denoiser:

@@ -10,7 +10,7 @@ from torch import nn
 from farfield.checkpoints.native import Blueprint
 from farfield.diffusion.denoiser import NetworkDenoiser
 from farfield.diffusion.flow import FlowSchedule
-from farfield.diffusion.schedule import ContinuousSchedule, DiscreteSchedule, TimeSchedule, VPSchedule
+from farfield.diffusion.schedule import ContinuousSchedule, DiscreteSchedule, SubVPSchedule, TimeSchedule, VPSchedule
 from farfield.networks.unet2d import SampleOnly
 
 
@@ -49,6 +49,8 @@ def _levels(plan: Blueprint, denoiser: NetworkDenoiser) -> str:
         return f"{len(schedule.levels)} {betas} betas{ends}{scale}"
     if isinstance(schedule, VPSchedule):
         return "continuous, of the VP SDE"
+    if isinstance(schedule, SubVPSchedule):
+        return "continuous, of the sub-VP SDE"
     if isinstance(schedule, FlowSchedule):
         told = "t, which is 1 at the noise" if schedule.toward == "noise" else "1 - t, which is 1 at the data"
         scale = f", times {schedule.scale:g}" if schedule.scale != 1 else ""
