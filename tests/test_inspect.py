@@ -497,9 +497,9 @@ def test_other_answers_are_tried_as_other_networks(guided):
     chosen = ("size=8", "schedule=linear", "steps=1000", "heads=4", "order=legacy")
     found = inspect(str(guided), checked=True, data="digits", limit=4, answers=chosen, quiet=True).checked
     tried = len(found.sanity.others) + 1 + found.sanity.far
-    # 6 ways to be told of levels and images, each with 3 predictions, EDM and VE, 5 flows, the other half; order, heads of
+    # 6 ways to be told of levels and images, each with 3 predictions, 4 of EDM and VE, 5 flows, the other half; order, heads of
     # 1, 2, 8 or of 32 and 64 channels (a network of 64 channels there), and 1, 2, 8 heads on the way up alone
-    assert tried == 3 * 6 + 3 + 5 + 1 + 1 + 3 + 2 + 3
+    assert tried == 3 * 6 + 5 + 5 + 1 + 1 + 3 + 2 + 3
     assert found.sanity.verdict in ("senseless", "undecided")
 
 

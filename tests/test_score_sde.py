@@ -120,7 +120,7 @@ def test_what_is_not_such_a_network_is_refused(how, said, tmp_path):
     [
         ({"size": 9}, "multiple of 2"),
         ({"sde": "vp"}, "embedding"),
-        ({"sde": "subvp"}, "one of ve"),
+        ({"sde": "subvp"}, "expected ve"),
         ({"a": 1}, "no question"),
     ],
 )

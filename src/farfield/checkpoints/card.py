@@ -117,8 +117,10 @@ def _edm2(name: str, average: str, about: str, side: int) -> Card:
     return Card(name, f"{_EDM2}/{name}-{average}.pkl", about, NON_COMMERCIAL, side=side)
 
 
-def _teacher(name: str, file: str, about: str, side: int) -> Card:
-    return Card(name, f"{_TEACHERS}/{file}_ema.pt", f"EDM, ADM, {about} (arXiv 2303.01469)", "MIT", side=side)
+def _teacher(name: str, file: str, about: str, side: int, megabytes: int) -> Card:
+    return Card(
+        name, f"{_TEACHERS}/{file}_ema.pt", f"EDM, ADM, {about} (arXiv 2303.01469)", "MIT", None, side, megabytes
+    )
 
 
 def _dit(size: int) -> Card:
@@ -176,9 +178,9 @@ CARDS: Final[tuple[Card, ...]] = (
             ("xl", "0671088-0.040"),
         )
     ),
-    _teacher("edm-teacher-imagenet-64", "edm_imagenet64", "ImageNet, 1000 classes", 64),
-    _teacher("edm-teacher-lsun-bedroom-256", "edm_bedroom256", "LSUN bedroom", 256),
-    _teacher("edm-teacher-lsun-cat-256", "edm_cat256", "LSUN cat", 256),
+    _teacher("edm-teacher-imagenet-64", "edm_imagenet64", "ImageNet, 1000 classes", 64, 1184),
+    _teacher("edm-teacher-lsun-bedroom-256", "edm_bedroom256", "LSUN bedroom", 256, 2105),
+    _teacher("edm-teacher-lsun-cat-256", "edm_cat256", "LSUN cat", 256, 2105),
     _dit(256),
     _dit(512),
     _openai("adm-imagenet-64", _ADM, "64x64_diffusion", "ADM, ImageNet, 1000 classes", 64, 1184),

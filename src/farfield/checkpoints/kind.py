@@ -102,7 +102,6 @@ KINDS: Final = (
     Kind(f"{_VIDEO} (LTX)", (r"(.*\.)?patchify_proj\.weight",), _EXPORT),
     Kind(f"{_VIDEO} (Wan, CogVideoX, …)", ((r"(.*\.)?patch_embed(ding)?(\.proj)?\.weight", 5),), _EXPORT),
     Kind("Stable Diffusion XL as a single file", (r"conditioner\.embedders\..*",), _EXPORT),
-    CONSISTENCY,
     Kind("a network of k-diffusion", (r"(.*\.)?inner_model\..*", r"(.*\.)?(timestep_embed|mapping)\..*")),
 )
 """Kinds of state dicts that hold, or look like, networks that are read."""
