@@ -156,8 +156,9 @@ def _restored(restored: Restored, draws: int) -> list[Section]:
     table = Table(["restoration", "PSNR (dB)"], rows, chosen=[0])
     text = (
         "Over a range of 2, means over images with Student's 95 % interval. Single draws of a right posterior lie 3 dB below "
-        f"mean of many: detail that is only likely costs PSNR; the mean of {draws} lies "
-        f"{number(10 * math.log10(1 + 1 / draws), 2)} dB below it. Smoothest: the image that fits the measurement with the least squared gradient."
+        f"the mean of many: detail that is only likely costs PSNR. The mean of {draws} lies "
+        f"{number(10 * math.log10(1 + 1 / draws), 2)} dB below it. Smoothest is the image that fits the measurement with the "
+        "least squared gradient."
     )
     sections = [Section("psnr", "Against the truth", text, tables=[table])]
     if restored.coverage:
