@@ -139,6 +139,15 @@ def test_the_published_constants_are_taken_where_the_file_has_none(tmp_path):
     assert any("no encoder is in the file" in f.why for f in bare.findings)
 
 
+def test_the_encoder_tells_latents_from_pictures_and_not_the_channels(tmp_path):
+    three, four = np.float32([1, 1, 1]), stability()
+    path = written(tmp_path, Flags(), encoder=stability(three, three))
+    assert [q.name for q in open_checkpoint(path).questions] == ["codec"]
+    path = written(tmp_path, LATENT, encoder=pixels())
+    assert open_checkpoint(path).questions == () and open_checkpoint(path).codec is None
+    assert open_checkpoint(written(tmp_path, LATENT, encoder=four)).questions != ()
+
+
 def test_latents_can_be_taken_as_they_are(tmp_path):
     model = open_checkpoint(written(tmp_path, LATENT), {"codec": "none"}).denoiser()
     assert model.codec is None and model.image_shape == (4, 8, 8)

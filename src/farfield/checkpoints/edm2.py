@@ -130,8 +130,6 @@ def _coder(tree: Tree, latents: tuple[int, ...], asked: Inquiry) -> tuple[Coder 
         "its encoder" if encoder else "the original code's; no encoder is in the file",
     )
     shift = tuple(-b / s for s, b in zip(scale, bias, strict=True))
-    if channels <= 3 and "codec" not in asked.answers:
-        return None, how
     why = f"`hf download {published}` brings that of EDM2's latent networks and prints its folder"
     return asked_coder(latents, asked, why, Units(scale, shift, 0.0)), how
 

@@ -73,7 +73,8 @@ def read(tree: Tree, answers: Answers, part: str | None) -> Checkpoint:
     """
     path = tree.path
     state, _, place = choose(tree, FIRST, part)
-    state, squared = teacher.plain(state), teacher.is_squared(state)
+    if squared := teacher.is_squared(state):
+        state = teacher.plain(state)
     built = read_architecture(state, path)
     counts = Counter[torch.dtype]()
     for tensor in state.values():

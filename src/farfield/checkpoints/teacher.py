@@ -34,7 +34,8 @@ _PUBLISHED: Final = re.compile(r"(cd_(imagenet64|bedroom256|cat256)_(l2|lpips)|c
 
 def is_squared(state: State) -> bool:
     """Whether a network's attentions are those of the release."""
-    return any(_SQUARED.fullmatch(name) and len(tensor.shape) == 4 for name, tensor in state.items())
+    attentions = [tensor for name, tensor in state.items() if _SQUARED.fullmatch(name)]
+    return bool(attentions) and all(len(tensor.shape) == 4 for tensor in attentions)
 
 
 def plain(state: State) -> dict[str, Stored]:
