@@ -90,7 +90,9 @@ class CopyTraining:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(generator(recipe.seed, "copy-weights").initial_seed() % 2**63)
             network = CopyNet(recipe.width, recipe.features)
-        self.network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        # channels last is quicker, but of fewer than 8 channels oneDNN's kernels for AVX2 corrupt memory in the backward pass
+        self.layout = torch.channels_last if recipe.width % 8 == 0 else torch.contiguous_format
+        self.network = network.to(device, memory_format=self.layout)  # type: ignore[call-overload]
         self.engine = Engine(dict(self.network.named_parameters()), weight_decay=recipe.weight_decay)
 
     @property
@@ -106,7 +108,7 @@ class CopyTraining:
         recipe = self.recipe
         views, members = self.views()
         positive = positives(members.to(self.device))
-        x = views.to(self.device, memory_format=torch.channels_last)
+        x = views.to(self.device, memory_format=self.layout)
         self.network.train()
         losses: dict[str, float] = {}
 
