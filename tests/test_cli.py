@@ -129,7 +129,7 @@ BAD = {
     # models
     "unknown model": Bad(("no-such-model", "cifar10-32"), model="no-such-model"),
     "model is a file": Bad(("file.txt", "a file"), model="file.txt"),
-    "model is an empty folder": Bad(("no-weights", "missing"), model="no-weights"),
+    "model is an empty folder": Bad(("no-weights", "without a file"), model="no-weights"),
     "model without unet": Bad(("no-unet", "unet", "missing"), model="no-unet"),
     "model without scheduler": Bad(("no-scheduler", "scheduler", "missing"), model="no-scheduler"),
     "truncated weights": Bad(("truncated", "damaged", "copy it again"), model="truncated"),

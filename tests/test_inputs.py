@@ -41,6 +41,7 @@ COMMANDS: dict[str, str] = {
     "rank": "model --images examples --points 24",
     "dimension": "model examples",
     "generate": "model --seeds 0-3",
+    "generate noise": "model --noise noise.npy",
     "generate empirical": "empirical:examples --seeds 0-3",
     "train": "--data examples --heldout held --from model --images 64",
     "train-descriptor": "examples --images 256 --batch-size 8",
@@ -65,7 +66,7 @@ NO_SOURCE = {
 """Options of text that name no source. What a descriptor's file holds is in the name of its features, see `test_descriptor`."""
 OF_SOURCES = {
     "analyse": 3, "audit": 4, "blind": 1, "compare": 4, "describe": 3, "distances": 2, "train-descriptor": 1, "rank": 2,
-    "dimension": 2, "edit": 4, "expand": 3, "gain": 2, "generate": 1, "molrg": 0, "prompt": 3, "reconstruct": 2, "invert": 2,
+    "dimension": 2, "edit": 4, "expand": 3, "gain": 2, "generate": 2, "molrg": 0, "prompt": 3, "reconstruct": 2, "invert": 2,
     "restore": 5, "train": 3, "transfer": 4, "transition": 1, "score rp": 3, "score gl": 3, "score matrix": 1,
 }  # fmt: skip
 """How many options of each command may name one."""
@@ -93,6 +94,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copytree(MODELS / "digits-generalizing", folder / "model")
     mask(folder, 0)
     kernel(folder, 1.0)
+    noise(folder, 1)
     directions(folder, 1.0)
     quick = ("--examples", 8, "-n", 6, "--sigma", 1, "--steps", 1, "--no-calibrate", "--descriptor", "pixels", "-q")
     made = farfield("expand", folder / "model", folder / "examples", "-o", folder / "finished", *quick)
@@ -124,6 +126,10 @@ def mask(there: Path, left: int) -> None:
 
 def kernel(there: Path, left: float) -> None:
     np.save(there / "kernel.npy", np.array([[left, 2.0, 1.0]]))
+
+
+def noise(there: Path, seed: int) -> None:
+    np.save(there / "noise.npy", np.random.default_rng(seed).standard_normal((8, 1, 8, 8)))
 
 
 def directions(there: Path, gain: float) -> None:
@@ -167,6 +173,7 @@ CHANGES: dict[str, list[Callable[[Path], None]]] = {
     "model": [model],
     "mask.png": [lambda p: mask(p, 5)],
     "kernel.npy": [lambda p: kernel(p, 3.0)],
+    "noise.npy": [lambda p: noise(p, 2)],
     "finished": [lambda p: turned(p, "samples"), lambda p: turned(p, "references")],
     "directions": [lambda p: directions(p, 2.0), lambda p: mask(p, 5)],
 }

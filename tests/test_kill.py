@@ -102,6 +102,8 @@ def left(out: Path) -> dict[str, Any]:
     for name, content in decided(out).items():
         if BESIDE in name or Path(name).name in (*LOGS, "cost.json", "config.json", "report.html"):
             continue
+        if Path(name).parent.name == "tables":  # the page's, seconds among them
+            continue
         if name.endswith(".json"):
             content = timeless(json.loads(content))
         elif name.endswith(".safetensors"):

@@ -115,8 +115,8 @@ class Sampler(Settings):
     fresh_noise: Annotated[
         bool,
         Option(
-            "Of physical fields mix the signal alone, and give new fields fresh noise of the law that the examples' flat parts "
-            "have, where they tell one.",
+            "Mix the signal of physical fields alone, and give new fields fresh noise of the law that the examples' flat "
+            "parts have, where they tell one.",
             "--fresh-noise/--no-fresh-noise",
         ),
     ] = True
