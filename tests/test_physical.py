@@ -56,6 +56,41 @@ def run(root: Path, source: object, *options: object, to: str = "") -> Outcome:
     return farfield("expand", root / "model", path, "-o", root / name, *QUICK, *options)
 
 
+class TestNoise:
+    """Point sources on a sky of known noise: it is told, and new fields have it; they are made of the signal alone."""
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def runs(cls, root: Path) -> dict[str, Path]:
+        (root / "survey").mkdir()
+        g = np.random.default_rng(0)
+        y, x = np.mgrid[:16, :16]
+        for i in range(40):
+            down, across = g.uniform(2, 14, 2)
+            source = 30 * g.random() * np.exp(-((y - down) ** 2 + (x - across) ** 2) / 2)
+            np.save(root / "survey" / f"{i:02d}.npy", source + 0.2 * g.standard_normal((16, 16)))
+        found = {}
+        for name, options in {"with": (), "without": ("--no-fresh-noise",)}.items():
+            outcome = run(root, "survey", "--examples", 24, *options, to=name)
+            assert outcome.code == 0, outcome
+            said = [line for line in summary(root / name)["reading"] if line.startswith("noise: ")]
+            assert len(said) == (name == "with"), said
+            found[name] = root / name
+        return found
+
+    def test_the_law_is_in_the_summary(self, runs):
+        law = summary(runs["with"])["physical"]["noise"]
+        assert law["sigma"][0] == pytest.approx(0.2, rel=0.06) and law["length"][0] < 1 and 12 < law["fields"] <= 24
+        assert law["least"][0] < law["sigma"][0] < law["most"][0] and 0.4 < law["flat"] < 1
+        assert summary(runs["without"])["physical"].get("noise") is None
+
+    def test_examples_stay_as_they_were_read_and_samples_get_noise(self, runs):
+        same = load(runs["with"] / "examples", Images), load(runs["without"] / "examples", Images)
+        assert torch.equal(same[0].values, same[1].values)
+        made = [load(runs[name] / "samples", Images) for name in ("with", "without")]
+        assert made[0].keys == made[1].keys and not torch.equal(made[0].values, made[1].values)
+
+
 class TestFits:
     def test_the_stretch_is_fitted_on_the_examples_alone(self, root, finished):
         kept = read_stretch(finished / "stretch.json")
