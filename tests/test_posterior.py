@@ -186,15 +186,22 @@ def test_one_iteration_moves_along_the_gradient_of_the_misfit():
     moved = (PosteriorDenoiser(model, operator, y, 0.04, 1)(x, s) - model(x, s)).flatten()
     v = model.basis @ (model.variances / (model.variances + 1)).diag() @ model.basis.T
     left = (y - operator.forward(model(x, s))).flatten()
-    step = left @ left / (left @ (0.04 * left + a @ v @ a.T @ left))
+    product = 0.04 * left + a @ v @ a.T @ left
+    step = left @ product / (product @ product)
     assert torch.allclose(moved, step * v @ a.T @ left)
 
 
-def test_a_row_stops_where_the_system_is_not_positive():
-    diagonals = torch.tensor([[2.0, 4.0], [-1.0, -3.0], [0.0, 0.0]], dtype=F64)
-    rights = torch.tensor([[2.0, 8.0], [1.0, 1.0], [0.0, 0.0]], dtype=F64)
-    found = solve(lambda p: (diagonals * p, p), rights, 5)
-    assert torch.allclose(found, torch.tensor([[1.0, 2.0], [0.0, 0.0], [0.0, 0.0]], dtype=F64))
+def test_what_is_not_symmetric_nor_positive_is_solved_and_a_row_that_is_done_stays():
+    matrices = random(3, 6, 6)
+    matrices[2] = torch.eye(6)
+    rights = random(3, 6, seed=1)
+    rights[1] = 0
+    for iterations in (1, 3, 6, 9):
+        found = solve(lambda p: ((matrices @ p[..., None])[..., 0], p), rights, iterations)
+        left = (rights - (matrices @ found[..., None])[..., 0]).norm(dim=1)
+        assert float(left[0]) < float(rights[0].norm()) and torch.equal(found[1], rights[1])
+        assert torch.allclose(found[2], rights[2])
+    assert torch.allclose(found, torch.linalg.solve(matrices, rights), atol=1e-8)
 
 
 def test_without_a_gradient_it_is_refused():

@@ -110,7 +110,7 @@ class Restore(Settings):
     iterations: Annotated[
         int,
         Option(
-            "How closely to solve for the measurement at each step, in steps of conjugate gradients; each costs as much as a "
+            "How closely to solve for the measurement at each step, in steps of conjugate residuals; each costs as much as a "
             "network call. 1 is the cheapest.",
             least=1,
             most=100,
@@ -202,7 +202,7 @@ class RestoreResult(Result):
     measured: Annotated[bool, "whether they are the measurement"]
     degraded: Degraded
     draws: Annotated[int, "of each image"]
-    iterations: Annotated[int, "of conjugate gradients at each step"]
+    iterations: Annotated[int, "of conjugate residuals at each step; `diffusion.posterior.solve`"]
     steps: int
     solver: str
     eta: float

@@ -7,7 +7,7 @@ Jacobian of D; taking its law for a Gaussian,
 
 For Gaussian data that is exact, and a solver that follows :math:`D_y` draws from the posterior of y. J is symmetric
 (:math:`J = Cov(x_0 \mid x) / \sigma^2`), so that products are those of one backward pass, :math:`V v = \sigma^2 J^\top v`. The
-inverse is never formed: some steps of conjugate gradients, one backward pass each.
+inverse is never formed: some steps of conjugate residuals, one backward pass each.
 
 One step moves D along :math:`J^\top A^\top (y - A D)`, the direction of DPS (arXiv 2209.14687), for the same price; its length is
 that of a line search on the same equation, where DPS has a constant to be tuned for each task and number of steps.
@@ -25,6 +25,9 @@ from farfield.core.error import FarfieldError
 from farfield.diffusion.denoiser import Denoiser, column
 from farfield.diffusion.operator import Operator
 
+SOLVED = 1e-12
+"""What is left of a residual, relative to its length, where a row is done."""
+
 Applied = Callable[[Tensor], tuple[Tensor, Tensor]]
 """Of a direction p the product K p, and what a solution gains for each p in it."""
 
@@ -38,7 +41,7 @@ class PosteriorDenoiser(Denoiser):
         operator: A, of the rows of a batch.
         measurement: y, ``[B, C, h, w]``: a row for each of the batch.
         variance: of the measurement's noise, above 0: one number, or broadcast to y.
-        iterations: of conjugate gradients, each one backward pass; at most as many as numbers are measured.
+        iterations: of `solve`, each one backward pass; of no use beyond as many as numbers are measured.
 
     Raises:
         FarfieldError: a latent model, a measurement of another shape, or no noise.
@@ -78,35 +81,37 @@ class PosteriorDenoiser(Denoiser):
         return mean + solve(applied, self.measurement.to(x) - self.operator.forward(mean), self.iterations)
 
 
-def solve(applied: Applied, residual: Tensor, iterations: int, tolerance: float = 1e-12) -> Tensor:
-    """Conjugate gradients on K u = residual, of each row alone: the sum of what the directions in u gain.
+def solve(applied: Applied, residual: Tensor, iterations: int) -> Tensor:
+    """Generalized conjugate residuals (Eisenstat, Elman and Schultz 1983) on K u = residual, of each row alone.
 
-    K should be symmetric and positive definite. A trained network's is only nearly so: a row that meets a direction in which it
-    is not positive stops there, with what it has.
+    Of all u that so many products with K span, the one that leaves least; the answer is what the directions in u gain. K need be
+    neither symmetric nor positive. A trained network's is only nearly so, and at high levels its errors are multiplied by the
+    level's square: conjugate gradients, which count on both, there leave more than they began with.
 
     Args:
         residual: ``[B, ...]``.
-        iterations: at most.
-        tolerance: length of what is left, relative to the residual, at which a row is done.
+        iterations: one product each.
     """
 
     def inner(a: Tensor, b: Tensor) -> Tensor:
         return (a * b).flatten(1).sum(1).reshape(-1, *(1,) * (a.ndim - 1))
 
-    p, left = residual, inner(residual, residual)
-    enough = tolerance**2 * left
     gained: Tensor | None = None
+    spanned: list[tuple[Tensor, Tensor]] = []
+    enough = SOLVED * inner(residual, residual).sqrt()
     for _ in range(iterations):
-        product, back = applied(p)
-        curvature = inner(p, product)
-        going = (curvature > 0) & (left > enough)
-        length = torch.where(going, left / torch.where(going, curvature, 1), 0)
-        gained = length * back if gained is None else gained + length * back
-        residual = residual - length * product
-        before, left = left, inner(residual, residual)
-        p = torch.where(going, residual + left / torch.where(going, before, 1) * p, 0)
-        if not bool(going.any()):
-            break
+        product, back = applied(residual)
+        for known, its_back in spanned:
+            share = inner(product, known)
+            product, back = product - share * known, back - share * its_back
+        length = inner(product, product).sqrt()
+        going = (length > 0) & (inner(residual, residual).sqrt() > enough)
+        scale = torch.where(going, 1 / torch.where(going, length, 1), 0)  # a row that is done goes no further
+        product, back = scale * product, scale * back
+        spanned.append((product, back))
+        step = inner(residual, product)
+        gained = step * back if gained is None else gained + step * back
+        residual = residual - step * product
     if gained is None:
         raise FarfieldError(f"{iterations} iterations: expected at least 1")
     return gained

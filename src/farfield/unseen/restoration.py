@@ -2,6 +2,8 @@ r"""What restorations are held against: trivial ones of the same measurement, an
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -9,10 +11,9 @@ from torch.nn import functional
 from farfield.core.interval import bootstrap
 from farfield.core.score import Score
 from farfield.diffusion.operator import Blur, Operator, Reduce, Seen
-from farfield.diffusion.posterior import solve
 
 ITERATIONS = 300
-"""Of conjugate gradients, for the smooth restoration: more than the side of an image, over which a gap is filled."""
+"""Of conjugate gradients, for the smooth restoration: more than the side of a gap, across which they carry its edges."""
 
 
 def plain(operator: Operator, y: Tensor) -> tuple[str, Tensor]:
@@ -35,16 +36,25 @@ def smooth(operator: Operator, y: Tensor, variance: float, start: Tensor) -> Ten
     with g the mean square difference of neighbours in ``start``, by conjugate gradients from there. A gap is filled as a
     soap film would (harmonic); of a blurred image it is Wiener's filter for a spectrum that falls as 1 / f².
     """
+    from scipy.sparse.linalg import LinearOperator, cg
+
     across, down = start.diff(dim=3), start.diff(dim=2)
     g = (across.square().mean((1, 2, 3)) + down.square().mean((1, 2, 3))).div(2).clamp(min=1e-6).view(-1, 1, 1, 1)
 
-    def applied(x: Tensor) -> tuple[Tensor, Tensor]:
+    def applied(x: Tensor) -> Tensor:
         rows, columns = x.diff(dim=2), x.diff(dim=3)
         rough = functional.pad(-rows, (0, 0, 0, 1)) + functional.pad(rows, (0, 0, 1, 0))
         rough = rough + functional.pad(-columns, (0, 1)) + functional.pad(columns, (1, 0))
-        return operator.adjoint(operator.forward(x)) / variance + rough / g, x
+        return operator.adjoint(operator.forward(x)) / variance + rough / g
 
-    return start + solve(applied, operator.adjoint(y) / variance - applied(start)[0], ITERATIONS, 1e-5)
+    def product(flat: Any) -> Any:
+        return applied(torch.from_numpy(flat).view(start.shape)).flatten().numpy()
+
+    d = start.numel()
+    right = (operator.adjoint(y) / variance).flatten().numpy()
+    system = LinearOperator((d, d), matvec=product, dtype=right.dtype)
+    found, _ = cg(system, right, start.flatten().numpy(), rtol=1e-6, maxiter=ITERATIONS)
+    return torch.from_numpy(found).view(start.shape)
 
 
 def psnr(found: Tensor, truth: Tensor, judged: Tensor) -> Tensor:
