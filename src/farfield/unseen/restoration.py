@@ -53,7 +53,7 @@ def smooth(operator: Operator, y: Tensor, variance: float, start: Tensor) -> Ten
     d = start.numel()
     right = (operator.adjoint(y) / variance).flatten().numpy()
     system = LinearOperator((d, d), matvec=product, dtype=right.dtype)
-    found, _ = cg(system, right, start.flatten().numpy(), rtol=1e-6, maxiter=ITERATIONS)
+    found, _ = cg(system, right, start.flatten().numpy(), rtol=1e-9, maxiter=ITERATIONS)
     return torch.from_numpy(found).view(start.shape)
 
 
