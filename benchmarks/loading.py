@@ -32,7 +32,7 @@ def measure(width: int = 128, repetitions: int = 5) -> Figures:
     """Medians of the loads of each family, by turns.
 
     Args:
-        width: channels of the U-Nets at full resolution, and an eighth of the transformers' width times three; a multiple of 32.
+        width: channels of the U-Nets at full resolution, and an eighth of the transformers' width times three; a multiple of 64.
     """
     rows = []
     with progress("loading", repetitions * len(FAMILIES)) as advance, tempfile.TemporaryDirectory() as folder:

@@ -19,7 +19,7 @@ from farfield.core.error import FarfieldError
 from farfield.core.runtime import generator
 from farfield.diffusion.denoiser import Denoiser, column
 from farfield.diffusion.flow import FlowSchedule
-from farfield.diffusion.schedule import DiscreteSchedule, Scaled, Schedule, SubVPSchedule, VESchedule, VPSchedule
+from farfield.diffusion.schedule import DiscreteSchedule, LinearBetas, Scaled, Schedule, VESchedule
 
 LOG_MEAN, LOG_STD = -1.2, 1.2
 """EDM's law of training levels, :math:`\\ln \\sigma \\sim N(-1.2, 1.2^2)` (arXiv 2206.00364, table 1)."""
@@ -74,7 +74,7 @@ def levels_at(schedule: Schedule, quantile: Tensor, law: tuple[float, float] | N
     if law is None and isinstance(schedule, DiscreteSchedule):
         levels = schedule.levels
         return levels[(q * len(levels)).long().clamp(max=len(levels) - 1)]
-    if law is None and isinstance(schedule, VPSchedule | SubVPSchedule):
+    if law is None and isinstance(schedule, LinearBetas):
         return schedule.level(schedule.t_min + q * (1 - schedule.t_min))
     if law is None and isinstance(schedule, VESchedule):
         return (math.log(low) + q * math.log(high / low)).exp()

@@ -20,6 +20,7 @@ from farfield.diffusion.flow import FlowSchedule, Path, Toward
 from farfield.diffusion.schedule import (
     ContinuousSchedule,
     DiscreteSchedule,
+    LinearBetas,
     Schedule,
     SubVPSchedule,
     VESchedule,
@@ -175,14 +176,14 @@ def schedules(now: Schedule) -> list[tuple[dict[str, str], DiscreteSchedule]]:
     for other in (n for n in STEPS if discrete and n != steps):
         candidates.append(({"schedule": "linear", "steps": str(other)}, DiscreteSchedule(_linear(other))))
         candidates.append(({"schedule": "cosine", "steps": str(other)}, DiscreteSchedule(cosine_betas(other))))
-    if isinstance(now, VPSchedule | SubVPSchedule):
+    if isinstance(now, LinearBetas):
         del candidates[0]  # of `equations`
     return [(named, schedule) for named, schedule in candidates if not _alike(schedule, now)]
 
 
 def equations(now: Schedule) -> list[tuple[dict[str, str], Schedule]]:
     """Of the SDEs that have the same betas, and so the same time steps, those that are not the present one; and DDPM's steps."""
-    if not isinstance(now, VPSchedule | SubVPSchedule):
+    if not isinstance(now, LinearBetas):
         return []
     same = (now.beta_d, now.beta_min, now.steps, now.t_min, now.rho)
     other = SubVPSchedule(*same) if isinstance(now, VPSchedule) else VPSchedule(*same)

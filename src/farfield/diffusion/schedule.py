@@ -127,11 +127,10 @@ class VESchedule(Bounded):
         return (sigma.to(state_dtype(sigma.device)) / 2).log()
 
 
-class VPSchedule(Bounded):
-    r"""The continuous variance-preserving SDE with linear betas (arXiv 2011.13456), told to the network as a time step.
+class LinearBetas(Bounded, ABC):
+    r"""Abstract: a continuous SDE with linear betas (arXiv 2011.13456), told to the network as the time step :math:`(M - 1)\,t`.
 
-    :math:`\sigma(t) = \sqrt{e^{\beta_d t^2 / 2 + \beta_{min} t} - 1}` for t in ``[t_min, 1]``, and the network is given
-    :math:`(M - 1)\,t` (arXiv 2206.00364, table 1).
+    Its levels are those of t in ``[t_min, 1]``, by the integral of the betas, :math:`B = \beta_d t^2 / 2 + \beta_{min} t`.
     """
 
     def __init__(
@@ -141,51 +140,50 @@ class VPSchedule(Bounded):
         low, high = self.level(torch.tensor([t_min, 1.0], dtype=torch.float64)).tolist()
         self.bounds = low, high
 
+    @abstractmethod
+    def of_integral(self, integral: Tensor) -> Tensor:
+        """The level where the betas have this integral."""
+
+    @abstractmethod
+    def integral(self, sigma: Tensor) -> Tensor:
+        """The inverse of `of_integral`."""
+
     def level(self, t: Tensor) -> Tensor:
         """The level at time t."""
-        return torch.expm1(_exponent(t, self.beta_d, self.beta_min)).sqrt()
+        return self.of_integral(self.beta_d * t**2 / 2 + self.beta_min * t)
 
     def time(self, sigma: Tensor) -> Tensor:
-        s = sigma.to(state_dtype(sigma.device))
-        return (self.steps - 1) * _moment(torch.log1p(s**2), self.beta_d, self.beta_min)
+        integral = self.integral(sigma.to(state_dtype(sigma.device)))
+        return (self.steps - 1) * ((self.beta_min**2 + 2 * self.beta_d * integral).sqrt() - self.beta_min) / self.beta_d
 
 
-class SubVPSchedule(Bounded):
-    r"""The sub-VP SDE with linear betas (arXiv 2011.13456, section 3.4), told to the network as a time step.
+class VPSchedule(LinearBetas):
+    r"""The variance-preserving SDE: :math:`\sigma = \sqrt{e^B - 1}` (arXiv 2206.00364, table 1)."""
 
-    It has the signal of the variance-preserving one, :math:`a = e^{-B/2}` with :math:`B = \beta_d t^2 / 2 + \beta_{min} t`, and
-    less noise: :math:`x_t = a\,x_0 + (1 - a^2)\,n`. So :math:`\sigma = (1 - a^2)/a = 2 \sinh(B/2)` for t in ``[t_min, 1]``, the
-    network is given :math:`(M - 1)\,t`, and sees :math:`x_t = a x` with :math:`a = e^{-\mathrm{asinh}(\sigma/2)}`.
+    def of_integral(self, integral: Tensor) -> Tensor:
+        return torch.expm1(integral).sqrt()
+
+    def integral(self, sigma: Tensor) -> Tensor:
+        return torch.log1p(sigma**2)
+
+
+class SubVPSchedule(LinearBetas):
+    r"""The sub-VP SDE (arXiv 2011.13456, section 3.4).
+
+    It has the signal of the variance-preserving one, :math:`a = e^{-B/2}`, and less noise, :math:`x_t = a\,x_0 + (1 - a^2)\,n`.
+    So :math:`\sigma = (1 - a^2)/a = 2 \sinh(B/2)`, and the network sees :math:`x_t = a x`,
+    :math:`a = e^{-\mathrm{asinh}(\sigma/2)}`.
     """
 
-    def __init__(
-        self, beta_d: float = 19.9, beta_min: float = 0.1, steps: int = 1000, t_min: float = 1e-3, rho: float = 7.0
-    ):
-        self.beta_d, self.beta_min, self.steps, self.t_min, self.rho = beta_d, beta_min, steps, t_min, rho
-        low, high = self.level(torch.tensor([t_min, 1.0], dtype=torch.float64)).tolist()
-        self.bounds = low, high
+    def of_integral(self, integral: Tensor) -> Tensor:
+        return 2 * torch.sinh(integral / 2)
 
-    def level(self, t: Tensor) -> Tensor:
-        """The level at time t."""
-        return 2 * torch.sinh(_exponent(t, self.beta_d, self.beta_min) / 2)
-
-    def time(self, sigma: Tensor) -> Tensor:
-        s = sigma.to(state_dtype(sigma.device))
-        return (self.steps - 1) * _moment(2 * torch.asinh(s / 2), self.beta_d, self.beta_min)
+    def integral(self, sigma: Tensor) -> Tensor:
+        return 2 * torch.asinh(sigma / 2)
 
     def signal(self, sigma: Tensor) -> Tensor:
         """a."""
         return (-torch.asinh(sigma / 2)).exp()
-
-
-def _exponent(t: Tensor, beta_d: float, beta_min: float) -> Tensor:
-    """The integral of linear betas up to time t."""
-    return beta_d * t**2 / 2 + beta_min * t
-
-
-def _moment(exponent: Tensor, beta_d: float, beta_min: float) -> Tensor:
-    """The time up to which linear betas have this integral."""
-    return ((beta_min**2 + 2 * beta_d * exponent).sqrt() - beta_min) / beta_d
 
 
 class TimeSchedule(Bounded):
