@@ -79,8 +79,8 @@ def bind(
         near = nearest(fields, strange[0])
         hint = f"did you mean {near.name}=?" if near else f"it takes {', '.join(signature.parameters) or 'none'}"
         raise OptionError(f"{name}: no option {strange[0]!r}; {hint}")
-    placed = [parameter for parameter in list(signature.parameters)[: len(arguments)] if parameter in options]
-    if placed:
+    places = [p.name for p in signature.parameters.values() if p.kind is p.POSITIONAL_OR_KEYWORD]
+    if placed := [place for place in places[: len(arguments)] if place in options]:
         raise OptionError(f"{name}: {placed[0]} is given by its place already{_number_of(fields, placed[0])}")
     named = {known[option] or option: value for option, value in options.items()}
     if len(named) < len(options):
