@@ -47,6 +47,7 @@ COMMANDS: dict[str, str] = {
     "train-descriptor": "examples --images 256 --batch-size 8",
     "transition": "--data examples --sizes 2,4 --widths 8 --descriptor pixels --samples 4 --heldout-images 8 --rate 0.2 "
     "--images 64 --batch-size 4",
+    "reproduce": "regimes --data examples",
     "distances": "held style --descriptor pixels",
     "describe": "examples --descriptor pixels --references held",
     "describe model": "examples --descriptor model --model model",
@@ -67,7 +68,7 @@ NO_SOURCE = {
 OF_SOURCES = {
     "analyse": 3, "audit": 4, "blind": 1, "compare": 4, "describe": 3, "distances": 2, "train-descriptor": 1, "rank": 2,
     "dimension": 2, "edit": 4, "expand": 3, "gain": 2, "generate": 2, "molrg": 0, "prompt": 3, "reconstruct": 2, "invert": 2,
-    "restore": 5, "train": 3, "transfer": 4, "transition": 1, "score rp": 3, "score gl": 3, "score matrix": 1,
+    "reproduce": 1, "restore": 5, "train": 3, "transfer": 4, "transition": 1, "score rp": 3, "score gl": 3, "score matrix": 1,
 }  # fmt: skip
 """How many options of each command may name one."""
 

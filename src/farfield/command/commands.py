@@ -28,6 +28,7 @@ from farfield.command.molrg import Molrg, MolrgResult
 from farfield.command.prompt import Prompt, PromptResult
 from farfield.command.rank import Rank, RankResult
 from farfield.command.reconstruct import Invert, Reconstruct, ReconstructResult
+from farfield.command.reproduce import Reproduce, ReproduceResult
 from farfield.command.restore import Restore, RestoreResult
 from farfield.command.result import Result
 from farfield.command.runs import Again, Runs
@@ -105,6 +106,7 @@ _ALL = (
     Command(ScoreMatrix, ScoreMatrixResult, "audit.score:matrix", "score:matrix"),
     Command(Distances, DistancesResult, "audit.distances", "distances"),
     Command(Transition, TransitionResult, "audit.transition", "transition"),
+    Command(Reproduce, ReproduceResult, "reproduce.reproduce", "reproduce"),
     Command(Describe, DescribeResult, "bench.features:describe"),
     Command(TrainDescriptor, TrainDescriptorResult, "audit.copy_training:train_descriptor", runs="descriptor"),
     Command(Rank, RankResult, "manifold.rank", "rank"),

@@ -1,0 +1,114 @@
+"""`farfield reproduce`: what it takes and what it leaves."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, ClassVar, Final, Literal, get_args
+
+from farfield.command.option import Argument, Option
+from farfield.command.result import Result
+from farfield.command.settings import Settings
+from farfield.command.shared import DeviceName
+from farfield.core.error import FarfieldError
+from farfield.core.score import Score
+
+Name = Literal["regimes", "theory", "settings"]
+PUBLISHED: Final[dict[Name, str]] = {
+    "regimes": "2310.05264, Fig 2: from memorizing to generalizing over the number of training images",
+    "theory": "2310.05264, Fig 4: agreement of networks with the optimal denoiser of their training set",
+    "settings": "2310.05264, Fig 6 and 12: agreement of parameterizations, networks and samplers",
+}
+"""The experiments, each with where it was published (arXiv)."""
+
+
+@dataclass(frozen=True)
+class Reproduce(Settings):
+    """Do the published experiments come out here too? Do one in small and see its curve beside the published one.
+
+    Without a name the experiments are listed. A run folder may be given more of them, and its page shows all.
+    """
+
+    wing: ClassVar[str] = "Audit"
+    epilog: ClassVar[tuple[str, ...]] = (
+        "farfield reproduce regimes",
+        "farfield reproduce --all --full --data cifar10-train.zip --commands",
+    )
+
+    names: Annotated[tuple[Name, ...], Argument("Which experiments to do.", metavar="NAME...", key=None)] = ()
+    every: Annotated[bool, Option("Do all experiments.", "--all", key=None)] = False
+    small: Annotated[
+        bool, Option("Do them in minutes on bundled data, or at the published scale.", "--small/--full")
+    ] = True
+    data: Annotated[
+        str | None,
+        Option(
+            "The training images of CIFAR-10, for the experiments that were published on them.",
+            default="bundled digits and galaxies take their place",
+            names="source",
+        ),
+    ] = None
+    commands: Annotated[
+        bool,
+        Option(
+            "Do nothing, but print the commands that are not done yet; run them in this order, then collect without this option.",
+            key=None,
+        ),
+    ] = False
+
+    device: DeviceName = "auto"
+
+    def check(self) -> None:
+        if not self.small and self.data is None:
+            raise FarfieldError("--full: expected the training images of CIFAR-10; give --data")
+
+    @property
+    def wanted(self) -> tuple[Name, ...]:
+        return get_args(Name) if self.every else tuple(name for name in get_args(Name) if name in self.names)
+
+
+class Curve(Result):
+    """Points of one line."""
+
+    name: str
+    x: list[float]
+    y: list[Score]
+
+
+class Panel(Result):
+    """A chart: the published lines and ours."""
+
+    title: str
+    along: Annotated[str, "what the lines run over"]
+    published: Annotated[list[Curve], "read off the published figure, ±0.02, where nothing else is said"]
+    ours: list[Curve]
+
+
+class Compared(Result):
+    """One number."""
+
+    name: str
+    published: Annotated[float | None, "null where the paper shows none"]
+    ours: Annotated[Score | None, "null where it was not measured here"]
+
+
+class Outcome(Result):
+    """What an experiment found."""
+
+    scale: Annotated[str, "data, models and numbers that ours is made of, beside the published ones"]
+    panels: list[Panel]
+    rows: list[Compared]
+    agrees: Annotated[list[str], "what comes out as published, in sentences"]
+    differs: Annotated[list[str], "what does not, and why"]
+
+
+class Experiment(Result):
+    name: Name
+    published: Annotated[str, "where: its arXiv number and figure"]
+    commands: Annotated[list[str], "that make it, in their order; each can be given by hand"]
+    outcome: Outcome
+
+
+class ReproduceResult(Result):
+    small: Annotated[bool, "or at the published scale"]
+    data: Annotated[str | None, "the images of CIFAR-10 as they were given; null for bundled ones"]
+    experiments: Annotated[list[Experiment], "all that this folder has"]
