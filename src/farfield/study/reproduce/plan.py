@@ -59,6 +59,17 @@ class Plan:
         return Step(self.out / place, (*map(str, words), *device))
 
 
+class Findings:
+    """What is said of an experiment, by whether it comes out as published; `Outcome` takes both lists."""
+
+    def __init__(self) -> None:
+        self.agrees: list[str] = []
+        self.differs: list[str] = []
+
+    def say(self, as_published: bool, sentence: str) -> None:
+        (self.agrees if as_published else self.differs).append(sentence)
+
+
 def published(name: str) -> dict[str, Curve]:
     """The published curves of an experiment by name, our own digitisation: ``published/NAME.json`` has ``{line: [x, y]}``."""
     curves: dict[str, tuple[list[float], list[float]]] = json.loads(_file(name).read_text(encoding="utf-8"))["curves"]

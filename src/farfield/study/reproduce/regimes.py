@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from farfield.command.reproduce import Curve, Outcome, Panel
 from farfield.command.transition import CellScores, TransitionResult
 from farfield.core.score import Score
-from farfield.study.reproduce.plan import Plan, Step, published
+from farfield.study.reproduce.plan import Findings, Plan, Step, published
 
 SIZES = ",".join(str(2**power) for power in range(6, 16))
 WIDTHS = "64,128,256"
@@ -46,20 +46,22 @@ def read(plan: Plan) -> Outcome:
     ]
     rp = between(found, which)
     rises = all(ends_apart(curve.y[0], curve.y[-1]) for curve in gl)
-    agrees, differs = [], []
-    (agrees if rises else differs).append(
+    findings = Findings()
+    findings.say(
+        rises,
         "GL rises from the smallest training set to the largest"
         + (
             " for every width, as published."
             if rises
             else f" for not every width (published: from 0 to .99); {told(gl)}."
-        )
+        ),
     )
-    dips = [_dips(curve) for curve in rp]
-    (agrees if dips and all(dips) else differs).append(
+    dips = bool(rp) and all(_dips(curve) for curve in rp)
+    findings.say(
+        dips,
         "RP falls and rises again: models agree where both memorize and where both generalize, and least between, as published."
-        if dips and all(dips)
-        else f"RP does not fall and rise again within its intervals; {told(rp) or 'no two models were compared'}."
+        if dips
+        else f"RP does not fall and rise again within its intervals; {told(rp) or 'no two models were compared'}.",
     )
     return Outcome(
         scale=scale(found),
@@ -68,8 +70,7 @@ def read(plan: Plan) -> Outcome:
             Panel(title="agreement of two models (RP)", along="training images", published=_of(paper, "RP"), ours=rp),
         ],
         rows=[],
-        agrees=agrees,
-        differs=differs,
+        **vars(findings),
     )
 
 

@@ -9,7 +9,7 @@ from statistics import mean
 from farfield.command.reproduce import Compared, Curve, Outcome, Panel
 from farfield.command.score import ScoreMatrixResult
 from farfield.core.score import Score
-from farfield.study.reproduce.plan import Plan, Step, published_values
+from farfield.study.reproduce.plan import Findings, Plan, Step, published_values
 
 MODELS: Mapping[str, tuple[str, ...]] = {
     "unet2d-epsilon": ("--network", "unet2d", "--precond", "ddpm"),
@@ -79,20 +79,22 @@ def read(plan: Plan) -> Outcome:
     ours = pairs(networks)
     with_dit = [score.value for name, score in ours.items() if TRANSFORMER in name]
     among = [score.value for name, score in ours.items() if TRANSFORMER not in name]
-    agrees, differs = [], []
+    findings = Findings()
     lowest = mean(with_dit) < mean(among)
-    (agrees if lowest else differs).append(
+    findings.say(
+        lowest,
         f"A U-Net and a transformer agree {'less' if lowest else 'no less'} than U-Nets among themselves: "
-        f"{mean(with_dit):.2f} against {mean(among):.2f} on average (published: U-ViT .70 to .81, U-Nets .81 to .91)."
+        f"{mean(with_dit):.2f} against {mean(among):.2f} on average (published: U-ViT .70 to .81, U-Nets .81 to .91).",
     )
     samplers = list(SAMPLERS)
     row = [Score(1.0, 0), *(between(solvers, 0, i) for i in range(1, len(samplers)))]
     fixed = [row[i].value for i, name in enumerate(samplers) if name not in STOCHASTIC and i]
     drawn = {name: row[samplers.index(name)].value for name in STOCHASTIC}
     ordered = min(fixed) > max(drawn.values())
-    (agrees if ordered else differs).append(
+    findings.say(
+        ordered,
         f"Deterministic samplers of one model agree with Heun's method in 18 steps on {min(fixed):.2f} or more of the seeds; "
-        f"those that draw noise on the way on {', '.join(f'{value:.2f} ({name})' for name, value in drawn.items())}."
+        f"those that draw noise on the way on {', '.join(f'{value:.2f} ({name})' for name, value in drawn.items())}.",
     )
     panel = Panel(
         title="agreement with Heun's method in 18 steps (RP), sampler by sampler",
@@ -114,8 +116,7 @@ def read(plan: Plan) -> Outcome:
             ),
             *(Compared(name=name, published=value, ours=None) for name, value in paper.items()),
         ],
-        agrees=agrees,
-        differs=differs,
+        **vars(findings),
     )
 
 

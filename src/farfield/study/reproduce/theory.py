@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from farfield.command.reproduce import Curve, Outcome, Panel
 from farfield.study.reproduce import regimes
-from farfield.study.reproduce.plan import Plan, Step, published
+from farfield.study.reproduce.plan import Findings, Plan, Step, published
 
 
 def steps(plan: Plan) -> list[Step]:
@@ -27,14 +27,16 @@ def read(plan: Plan) -> Outcome:
     falls = all(regimes.ends_apart(curve.y[-1], curve.y[0]) for curve in ours)
     largest = found.grid.sizes[-1]
     apart = max(curve.y[-1].value for curve in ours)
-    agrees, differs = [], []
-    (agrees if falls else differs).append(
+    findings = Findings()
+    findings.say(
+        falls,
         "The agreement with the optimal denoiser falls as the training set grows"
-        + (", as published." if falls else f": not within the intervals here; {regimes.told(ours)}.")
+        + (", as published." if falls else f": not within the intervals here; {regimes.told(ours)}."),
     )
-    (agrees if apart < 0.05 else differs).append(
-        f"With {largest:,} images {apart:.0%} of the samples are those of the optimal denoiser; published: none from 2^15 on."
+    findings.say(
+        apart < 0.05,
+        f"With {largest:,} images {apart:.0%} of the samples are those of the optimal denoiser; published: none from 2^15 on.",
     )
     title = "agreement with the optimal denoiser (RP)"
     panel = Panel(title=title, along="training images", published=list(published("theory").values()), ours=ours)
-    return Outcome(scale=regimes.scale(found), panels=[panel], rows=[], agrees=agrees, differs=differs)
+    return Outcome(scale=regimes.scale(found), panels=[panel], rows=[], **vars(findings))
