@@ -26,6 +26,7 @@ from farfield.command.molrg import MolrgResult
 from farfield.command.prompt import PromptResult
 from farfield.command.rank import RankResult
 from farfield.command.reconstruct import ReconstructResult
+from farfield.command.reproduce import ReproduceResult
 from farfield.command.restore import RestoreResult
 from farfield.command.score import ScoreGlResult
 from farfield.command.score import ScoreMatrixResult
@@ -439,6 +440,18 @@ def transition(
     out: str | Path | None = ...,
     quiet: bool = ...,
 ) -> Found[TransitionResult]: ...
+
+def reproduce(
+    names: Given = ...,
+    *,
+    every: bool = ...,
+    small: bool = ...,
+    data: Given = ...,
+    commands: bool = ...,
+    device: Given = ...,
+    out: str | Path | None = ...,
+    quiet: bool = ...,
+) -> Found[ReproduceResult]: ...
 
 def describe(
     source: Given,
