@@ -61,8 +61,8 @@ COMMANDS: dict[str, str] = {
 """Each command as it is typed; words that are names of the folders made here are its sources."""
 
 NO_SOURCE = {
-    "symmetry", "solver", "stretch", "hdu", "field_mask", "device", "dtype", "methods", "answers", "compose", "ema", "prompts",
-    "descriptor", "descriptors", "trust",
+    "symmetry", "solver", "stretch", "hdu", "ivar", "field_mask", "device", "dtype", "methods", "answers", "compose", "ema",
+    "prompts", "descriptor", "descriptors", "trust",
 }  # fmt: skip
 """Options of text that name no source. What a descriptor's file holds is in the name of its features, see `test_descriptor`."""
 OF_SOURCES = {

@@ -67,6 +67,7 @@ def expand(
     patches: bool = ...,
     symmetry: Given = ...,
     fresh_noise: bool = ...,
+    ivar: Given = ...,
     parents: int | None = ...,
     sigma: float | Literal["usual", "last", "auto"] = ...,
     steps: int = ...,

@@ -120,6 +120,14 @@ class Sampler(Settings):
             "--fresh-noise/--no-fresh-noise",
         ),
     ] = True
+    ivar: Annotated[
+        str | None,
+        Option(
+            "Take the noise of physical fields from this HDU or array beside them, which holds their inverse variance pixel by "
+            "pixel, such as IVAR; where it is not positive the noise is the field's median.",
+            default="as strong as in the flat parts, the same everywhere in a field",
+        ),
+    ] = None
     parents: Annotated[
         int | None,
         Option(
@@ -141,6 +149,10 @@ class Sampler(Settings):
             )
         if not (self.network or self.calibrate):
             raise FarfieldError("--no-network --no-calibrate: nothing is left to decode with; leave one of the two out")
+        if self.ivar is not None and not self.fresh_noise:
+            raise FarfieldError(
+                f"--ivar {self.ivar} --no-fresh-noise: no noise is told apart; leave one of the two out"
+            )
         object.__setattr__(self, "t", (self.t[0], self.t[-1]))
 
 

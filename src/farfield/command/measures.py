@@ -186,7 +186,7 @@ class FittedStretch(Result):
 
 
 class NoiseFacts(Result):
-    """The noise of fields as their flat parts tell it, in their unit; `data.noise.estimate_noise`. A number a channel."""
+    """The noise of fields as their flat parts or their variance tell it, in their unit; `data.noise`. A number a channel."""
 
     sigma: Annotated[list[float], "its standard deviation: the median over the examples that tell of it"]
     least: Annotated[list[float], "the same of the example with the least"]
@@ -194,6 +194,10 @@ class NoiseFacts(Result):
     length: Annotated[list[float], "pixels over which its correlation falls to 1/e"]
     flat: Annotated[float, "share of the pixels of these examples that are flat"]
     fields: Annotated[int, "examples that tell of it"]
+    photons: Annotated[
+        list[float] | None,
+        "variance that a unit of signal adds, where the variance is known; `data.variance.known_noise`",
+    ] = None
 
 
 class PhysicalFacts(Result):

@@ -45,19 +45,25 @@ PAIRS: Final = 20
 
 @dataclass(frozen=True)
 class NoiseLaw:
-    """Gaussian noise that is the same everywhere in a field, and independent from channel to channel.
+    """Gaussian noise that is independent from channel to channel, and the same everywhere in a field unless there are ``maps``.
 
     Attributes:
         sigmas: its standard deviation in each field that tells, in their unit, ``[n, C]``; of the others the median.
         told: which fields tell, ``[n, C]``.
         power: spectrum of the noise of deviation 1 on a grid of twice the fields' sides, ``[C, 2 H, 2 W]``; its mean is 1.
         flat: share of flat pixels in the fields that tell.
+        maps: its standard deviation pixel by pixel, ``[n, C, H, W]``, where that is known; ``sigmas`` are their medians.
+        background: that without the photon noise of sources, ``[n, C, H, W]``; see `data.variance`.
+        photons: variance that a unit of signal above the field's median adds, ``[C]``.
     """
 
     sigmas: Tensor
     told: Tensor
     power: Tensor
     flat: float
+    maps: Tensor | None = None
+    background: Tensor | None = None
+    photons: Tensor | None = None
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -65,13 +71,18 @@ class NoiseLaw:
         c, height, width = self.power.shape
         return c, height // 2, width // 2
 
-    def draw(self, sigma: Tensor, g: torch.Generator) -> Tensor:
-        """Noise of one field ``[C, H, W]`` of deviations ``[C]``, float64."""
+    @property
+    def deviations(self) -> Tensor:
+        """In each field, ``[n, C, H, W]``, or ``[n, C, 1, 1]`` where it is the same everywhere."""
+        return self.sigmas[..., None, None] if self.maps is None else self.maps
+
+    def draw(self, deviation: Tensor, g: torch.Generator) -> Tensor:
+        """Noise of one field ``[C, H, W]`` of deviations ``[C, H, W]`` or ``[C, 1, 1]``, float64."""
         size = self.power.shape[1:]  # doubled: opposite borders know nothing of each other
         white = torch.randn(self.power.shape, generator=g, dtype=torch.float64)
         _, height, width = self.shape
         drawn = torch.fft.irfft2(torch.fft.rfft2(white) * self.power[..., : size[1] // 2 + 1].sqrt(), s=size)
-        return sigma[:, None, None] * drawn[:, :height, :width]
+        return deviation * drawn[:, :height, :width]
 
     def correlations(self) -> Tensor:
         """The mean covariance of pixels 0, 1, 2, … apart, up to the reach, in variances: ``[C, L + 1]``."""

@@ -65,6 +65,7 @@ def load_fields(
     hdu: str | int | None = None,
     mask: str | None = None,
     strict: bool = False,
+    constant: bool = False,
 ) -> Fields:
     """Fields of a source at the model's height and width, float64 ``[n, c, H, W]``, sorted by key.
 
@@ -80,7 +81,8 @@ def load_fields(
     Fields are cropped about the centre to the model's aspect ratio and resampled by `resample`.
 
     A file that cannot be read, or is smaller than a patch, is left out with a warning (an error with ``strict``, or if
-    no field is left). A file whose fields are all masked or constant is an error; single slices that are, are left out.
+    no field is left). A file whose fields are all masked or constant is an error; single slices that are, are left out, but
+    where ``constant`` ones are no fault.
     """
     channels, height, width = checked_shape(shape)
     path, inner = locate(source)
@@ -101,7 +103,7 @@ def load_fields(
             broken.append(f"{file.name} ({error})")
             continue
         prefix = "" if not path.is_dir() and file.name.lower().endswith(".npz") else stem
-        taken, dropped = _usable(content, prefix, patch)
+        taken, dropped = _usable(content, prefix, patch, constant)
         if not taken and not dropped:
             broken.append(f"{file.name} (smaller than a patch of {patch} × {patch})")
             continue
@@ -220,7 +222,7 @@ def fit_field(values: np.ndarray, height: int, width: int) -> np.ndarray:
     return cut if cut.shape[1:] == (height, width) else resample(cut, height, width)
 
 
-def _usable(file: FieldFile, stem: str, patch: int | None) -> tuple[dict[str, np.ndarray], list[str]]:
+def _usable(file: FieldFile, stem: str, patch: int | None, constant: bool) -> tuple[dict[str, np.ndarray], list[str]]:
     """A file's fields, or their patches, by key, and what was left out."""
     taken, dropped = {}, []
     for name, values in file.parts.items():
@@ -229,7 +231,7 @@ def _usable(file: FieldFile, stem: str, patch: int | None) -> tuple[dict[str, np
             masked = float(np.isnan(cut).mean())
             if np.isnan(cut).all((1, 2)).any() or (patch and masked > MOST_MASKED):
                 dropped.append(f"{key} ({masked:.0%} masked)")
-            elif np.nanmax(cut) == np.nanmin(cut):
+            elif not constant and np.nanmax(cut) == np.nanmin(cut):
                 dropped.append(f"{key} (constant)")
             else:
                 taken[key] = cut

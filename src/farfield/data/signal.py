@@ -7,7 +7,8 @@ scale the noise's variance :math:`\nu_j` is known from its law, and of each plac
 .. math:: \hat s = c_J + \sum_j \Big(1 - \frac{\nu_j}{P_j}\Big)\,[P_j > K \nu_j]\; w_j, \qquad P_j = \overline{w_j^2}
 
 with the mean over a square of `BOX` pixels: Wiener's filter of each place, where more than chance stands out. In flat parts
-next to nothing is left, and a source that is far above the noise stays as it is, its own noise with it.
+next to nothing is left, and a source that is far above the noise stays as it is, its own noise with it. Where the noise's
+variance is known pixel by pixel, each place has its own.
 """
 
 from __future__ import annotations
@@ -30,11 +31,11 @@ def signal_of(fields: Fields, law: NoiseLaw) -> Tensor:
     """The signal of each field, ``[n, C, H, W]`` float64, between its field's least and greatest value; gaps filled."""
     values = fill(fields).double()
     n, c, height, width = values.shape
-    rows, variances = values.flatten(0, 1)[:, None], law.sigmas.square().flatten()[:, None, None, None]
+    rows, variance = values.flatten(0, 1)[:, None], law.deviations.square().flatten(0, 1)[:, None]
     scales = scales_of(height, width)
     parts, rest = split(rows, scales)
     for part, level in zip(parts, levels(law, scales), strict=True):
-        known = level.repeat(n)[:, None, None, None] * variances
+        known = level.repeat(n)[:, None, None, None] * variance
         power = _mean(part.square())
         rest = rest + torch.where(power > K * known, 1 - known / power, 0.0) * part
     low, high = (edge(values, dim=(2, 3), keepdim=True) for edge in (torch.amin, torch.amax))

@@ -21,7 +21,7 @@ from farfield.diffusion.solver import network_calls
 from farfield.study.bench.carrier import Carrier, describe_trip
 from farfield.study.bench.copies import local_copies
 from farfield.study.bench.domain import MOST_REFERENCES, Split, open_domain
-from farfield.study.bench.grain import separate
+from farfield.study.bench.grain import deviations_of, separate
 from farfield.study.bench.labels import Labels
 from farfield.study.bench.measure import SHOWN, descriptions, geometry, identities, measure
 from farfield.study.bench.numerics import model_facts, open_model
@@ -64,14 +64,16 @@ def expand(settings: Expand, out: Path, *, quiet: bool = False) -> ExpandResult:
         units=units_of(denoiser),
     )
     given, physical = domain.examples, domain.physical
-    sources, grain = separate(domain, denoiser.image_shape[0], asked=sampler.fresh_noise)
+    ivar = deviations_of(domain, settings.examples, sampler.ivar, settings.reading)
+    maps = None if ivar is None else ivar.values
+    sources, grain = separate(domain, denoiser.image_shape[0], asked=sampler.fresh_noise, maps=maps)
     check_sampler(sampler, len(given))
     if sampler.sampler == "auto" and settings.sigma != "usual":
         sampler = replace(sampler, sampler="sdedit")
     run = Run.of(
         out,
         settings,
-        {"model": model_digest(settings.model), **domain.inputs("examples")},
+        {"model": model_digest(settings.model), **domain.inputs("examples"), **({"ivar": ivar} if ivar else {})},
         quiet,
         _work(settings, denoiser, len(given)),
         count=len(given),
