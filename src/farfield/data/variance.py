@@ -3,8 +3,8 @@ r"""The noise of fields whose variance is known pixel by pixel, told apart into 
 .. math:: \sigma_i^2(u) = b_i(u) + g\, \max(s_i(u), 0)
 
 with s the signal above its field's median and one g for a channel, by least squares over the differences of all neighbouring
-pixels: there b, which exposures and vignetting make, changes little, and a source much. So noise can be drawn for a source that no
-field has at that place. Where the variance given is the background's alone, g is 0.
+pixels: there b, which exposures and vignetting make, changes little, and a source much. So noise can be drawn for a source that
+no field has at that place. Where the variance given is the background's alone, g is 0.
 """
 
 from __future__ import annotations
