@@ -355,18 +355,24 @@ def test_a_picture_is_painted_on_and_edited(page, address):
     tab.press("Show the picture, to paint on what is to change")
     canvas = tab.at.locator(".canvas canvas").first
     canvas.wait_for()
-    time.sleep(3)  # until the picture is drawn
-    canvas.scroll_into_view_if_needed()
-    box = canvas.bounding_box()
-    middle = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
-    page.mouse.move(*middle)
-    page.mouse.down()
-    for right, down in ((100, 0), (0, 40), (100, 40), (0, 80), (100, 80)):  # to and fro
-        page.mouse.move(middle[0] + right, middle[1] + down, steps=8)
-    page.mouse.up()
-    tab.press("Start")
     numbers = tab.at.locator(".numbers").first
-    tab.wait(numbers.get_by_text("inside over outside"))
+    done, refused = numbers.get_by_text("inside over outside"), tab.at.locator(".state").first.get_by_text("Not done")
+    for _ in range(20):  # strokes before the picture is drawn are lost, and no element says when it is
+        canvas.scroll_into_view_if_needed()
+        box = canvas.bounding_box()
+        middle = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+        page.mouse.move(*middle)
+        page.mouse.down()
+        for right, down in ((100, 0), (0, 40), (100, 40), (0, 80), (100, 80)):  # to and fro
+            page.mouse.move(middle[0] + right, middle[1] + down, steps=8)
+        page.mouse.up()
+        tab.press("Start")
+        time.sleep(2)  # until the refusal before is gone
+        done.or_(refused).first.wait_for(timeout=600_000)
+        if done.count():
+            break
+        assert "mask" in tab.at.locator(".state").first.inner_text()
+    assert done.count()
     first = numbers.inner_text()
     tab.at.locator(".along input").click()
     page.get_by_role("option", name="direction 2").click()
