@@ -39,13 +39,13 @@ def _table(result: CompareResult, domain: ComparedDomain, count: Count) -> Itera
 
 
 def _row(name: str, measured: list[Measures], parts: list[CopiedParts] | None, *, floor: bool = False) -> str:
-    cells = [_score(s) for m in measured for s in (m.kernel_distance, m.c2st, m.density, m.coverage)]
+    cells = [shown_score(s) for m in measured for s in (m.kernel_distance, m.c2st, m.density, m.coverage)]
     shares = [part.floor if floor else part.samples for part in parts or [] if part.space == "pixels"]
     copies = ", ".join(f"{100 * share.value:.0f}" for share in shares if share)
     return f"| {name} | {' | '.join(cells)} | {copies} |"
 
 
-def _score(score: Score | None) -> str:
+def shown_score(score: Score | None) -> str:
     if score is None:
         return ""
     if score.low is None or score.high is None:

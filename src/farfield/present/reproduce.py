@@ -59,7 +59,7 @@ def _section(one: Experiment) -> Section:
         ),
         *(_numbers(panel) for panel in outcome.panels),
     ]  # fmt: skip
-    drawn = [chart for panel in outcome.panels for chart in charts(_chart(panel), f"{panel.title}, published and here")]
+    drawn = [one for panel in outcome.panels for one in charts(chart(panel), f"{panel.title}, published and here")]
     return Section(
         one.name,
         one.name,
@@ -71,7 +71,8 @@ def _section(one: Experiment) -> Section:
     )
 
 
-def _chart(panel: Panel) -> Figure | None:
+def chart(panel: Panel) -> Figure | None:
+    """The published lines, dashed, and ours."""
     lines = [*_lines(panel.published, "published", dashed=True), *_lines(panel.ours, "here", dashed=False)]
     return curves({panel.title: lines}, columns=1, xlabel=panel.along)
 
