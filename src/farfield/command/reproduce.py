@@ -12,7 +12,19 @@ from farfield.command.shared import DeviceName
 from farfield.core.error import FarfieldError
 from farfield.core.score import Score
 
-Name = Literal["regimes", "theory", "settings", "conditional", "finetune", "teacher", "halves", "time"]
+Name = Literal[
+    "regimes",
+    "theory",
+    "settings",
+    "conditional",
+    "finetune",
+    "teacher",
+    "halves",
+    "time",
+    "jacobian",
+    "molrg",
+    "edits",
+]
 PUBLISHED: Final[dict[Name, str]] = {
     "regimes": "2310.05264, Fig 2: from memorizing to generalizing over the number of training images",
     "theory": "2310.05264, Fig 4: agreement of networks with the optimal denoiser of their training set",
@@ -22,6 +34,9 @@ PUBLISHED: Final[dict[Name, str]] = {
     "teacher": "2505.20123: students of a teacher, from memorizing to generalizing by distances of flows",
     "halves": "2310.02557 and 2503.23127: networks trained on disjoint halves of the images",
     "time": "2505.17638: when samples are best and when copies begin, over the training",
+    "jacobian": "2409.02426, Fig 3: rank of the denoiser's Jacobian over the noise level",
+    "molrg": "2409.02426, Fig 3 and 4: mixtures of low-rank Gaussians, their ranks and how many samples they take",
+    "edits": "2409.02374 and 2302.08357: local edits and boundaries, beside rivals",
 }
 """The experiments, each with where it was published (arXiv)."""
 
