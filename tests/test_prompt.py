@@ -211,7 +211,7 @@ def test_the_published_texts_are_asked_of_their_domain(heldout, words):
     assert len(asked) == len(words) and all(word in text for word, text in zip(words, asked, strict=True))
     assert asked[0].startswith("Generate a realistic image ") and Prompt("model", heldout=heldout).asked == ()
     with pytest.raises(FarfieldError, match="--published with --prompt"):
-        Prompt.of(model="model", prompt=("dust",), published=True)
+        Prompt.of(model="model", prompts=("dust",), published=True)
 
 
 def test_every_bundled_domain_has_prompts():

@@ -15,7 +15,6 @@ from farfield.command.settings import LEFT_OUT, Settings
 from farfield.command.shared import Compute, FirstSeed, Strict, Trust
 from farfield.core.error import FarfieldError
 
-
 PUBLISHED: Final = {
     "hubble": "Generate a realistic image of galaxy.",
     "clouds": "Generate a realistic image about the radiation field of molecular clouds in astronomy.",
@@ -45,8 +44,8 @@ class Prompt(Settings):
     published: Annotated[
         bool,
         Option(
-            "Ask what was asked in arXiv 2310.09213: for a galaxy (of hubble), or for the radiation field of molecular clouds (of "
-            "clouds); without either in turns.",
+            "Ask what was asked in arXiv 2310.09213: for a galaxy (of hubble), or for the radiation field of molecular clouds "
+            "(of clouds); without either in turns.",
             key=None,
         ),
     ] = False

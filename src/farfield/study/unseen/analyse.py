@@ -57,6 +57,7 @@ from farfield.study.unseen.interference import Judge, bandwidth, descend
 from farfield.study.unseen.ladder import Ladder, find_levels
 from farfield.study.unseen.symmetry import checked
 from farfield.study.unseen.symmetry import symmetry as symmetry_of
+from farfield.study.unseen.walk import walk, walk_calls
 from farfield.unseen.geometry import expectation, lengths_and_angles
 from farfield.unseen.interference import LEAST
 from farfield.unseen.inversion import convergence
@@ -116,7 +117,7 @@ def analyse(settings: Analyse, out: Path, *, quiet: bool = False) -> AnalyseResu
         keys = [f"{k:06d}" for k in range(max(LEAST, count))]
         own = Carrier.of(numerics, denoiser, denoiser.schedule.sigmas(settings.down_steps))
         training = own.samples(run, "in_domain", keys, "the model's own samples", as_shown)
-    known = knowing(run, denoiser, given, numerics.loading.batch_size, "gain")
+    known = None if settings.brief else knowing(run, denoiser, given, numerics.loading.batch_size, "gain")
     mine = ladder.climb(run, "latents/examples", given)
     theirs = ladder.climb(run, "latents/in_domain", training)
     fine = ladder.climb(run, "latents/certificate", given.select(given.keys[:CERTIFIED]), finer=2)
@@ -129,7 +130,8 @@ def analyse(settings: Analyse, out: Path, *, quiet: bool = False) -> AnalyseResu
     curves: list[Descended] = []
     for level in levels:
         curves += judge.rows(level, descend(run, ladder, mine[level].select(keys), etas, shares))
-    searched = search_level(run, denoiser, given, numerics, Sampler("sdedit"))
+    walked = walk(run, ladder, judge, mine[levels[-1]].select(keys))
+    searched = [] if settings.brief else search_level(run, denoiser, given, numerics, Sampler("sdedit"))
     with run.stage("symmetry"):
         turned = symmetry_of(run, ladder, given, mine, symmetries, seed) if symmetries else None
     if run.ranks.main:
@@ -169,6 +171,7 @@ def analyse(settings: Analyse, out: Path, *, quiet: bool = False) -> AnalyseResu
             interference=judge.report(keys, curves),
             bandwidth=_recommended(curves, judge.floor, searched),
             symmetry=turned,
+            walk=walked,
         )
     return run.finish(result)
 
@@ -180,12 +183,15 @@ def _work(settings: Analyse, ladder: Ladder, given: Images, training: Images | N
     others = len(training) if training is not None else max(LEAST, settings.limit or n)
     if training is None:
         plan["the model's own samples"] = others * own_calls(numerics.solver, settings.down_steps)
-    plan["what the network adds"] = knowing_calls(ladder.denoiser, given)
+    if not settings.brief:
+        plan["what the network adds"] = knowing_calls(ladder.denoiser, given)
     plan |= {"latents/examples": n * each, "latents/in_domain": others * each}
     plan["latents/certificate"] = min(n, CERTIFIED) * ladder.climb_calls(2)
     down = sum(etas * k + shares * network_calls(numerics.solver, k) for k in map(ladder.calls, ladder.levels))
     plan["down from"] = min(settings.decoded, n) * down
-    plan |= search_plan(ladder.denoiser, Sampler("sdedit"), n, numerics)
+    plan["walking between examples"] = walk_calls(ladder, min(settings.decoded, n))
+    if not settings.brief:
+        plan |= search_plan(ladder.denoiser, Sampler("sdedit"), n, numerics)
     if turned:
         plan["latents/turned"] = n * each
     return Work(ladder.denoiser, numerics.loading.batch_size, plan)
@@ -229,7 +235,7 @@ def _recommended(curves: Sequence[Descended], floor: Score, searched: list[Searc
         recommended=next(way.highest_kept for way in ways if (way.way, way.at) == ("eta", eta)),
         eta=eta,
         search=searched,
-        searched=next(row.sigma for row in searched if row.chosen),
+        searched=next((row.sigma for row in searched if row.chosen), None),
     )
 
 
