@@ -12,11 +12,13 @@ from farfield.command.shared import DeviceName
 from farfield.core.error import FarfieldError
 from farfield.core.score import Score
 
-Name = Literal["regimes", "theory", "settings"]
+Name = Literal["regimes", "theory", "settings", "inverse", "unseen"]
 PUBLISHED: Final[dict[Name, str]] = {
     "regimes": "2310.05264, Fig 2: from memorizing to generalizing over the number of training images",
     "theory": "2310.05264, Fig 4: agreement of networks with the optimal denoiser of their training set",
     "settings": "2310.05264, Fig 6 and 12: agreement of parameterizations, networks and samplers",
+    "inverse": "2310.05264, Section 4: agreement of two networks on inverse problems",
+    "unseen": "2310.09213: what a frozen network makes of domains that it never saw, near and far",
 }
 """The experiments, each with where it was published (arXiv)."""
 
