@@ -143,10 +143,11 @@ def _bandwidth(findings: Findings, gaps: Sequence[float], kept: Sequence[float])
 def _latents(findings: Findings, domains: Mapping[str, AnalyseResult]) -> None:
     last = {name: one.separability[-1] for name, one in domains.items()}
     apart = all(one.apart for one in last.values())
+    right = ", ".join(f"{name} {one.accuracy.value:.2f}" for name, one in last.items())
     findings.say(
         apart,
         f"Latents of {'each domain' if apart else 'not every domain'} are told from those of the training domain at the last "
-        f"level, right of those left out: {', '.join(f'{n} {one.accuracy.value:.2f}' for n, one in last.items())} (published: apart).",
+        f"level, left-out ones rightly by {right} (published: apart).",
     )
     checks = {name: one.normality[-1] for name, one in domains.items()}
     gaussian = all(not one.refused for one in checks.values())
