@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 from farfield.command.reproduce import Compared, Curve, Outcome, Panel
 from farfield.command.restore import Agreement, RestoreResult
@@ -20,49 +19,33 @@ FULL: Mapping[str, tuple[str, ...]] = {
     "blur": ("--blur", "1.5"),
     "scale": ("--scale", "4"),
 }
-BUNDLED, COPIES = "digits-generalizing", "digits-memorizing"
+BUNDLED, COPIES, COPYING = "digits-generalizing", "digits-memorizing", "mask, a network that copies"
 FEW = ("--limit", "16", "-n", "8", "--steps", "12", "--descriptor", "pixels")
 MANY = ("--limit", "64", "-n", "16", "--steps", "50", "--descriptor", "sscd")
 
 
-@dataclass(frozen=True)
-class Models:
-    """Two networks for the same images, and one that copies; the steps that make them."""
-
-    first: str
-    second: str
-    copies: str | None
-    made: Sequence[Step]
-
-
-def models(plan: Plan) -> Models:
-    """A bundled network and one of another kind, both of digits; in full two of `settings`, which train them too."""
-    trained = {step.folder.name: step for step in settings.steps(plan) if step.words[0] == "train"}
-    if plan.data is None:
-        other = trained["ddpmpp-v"]
-        return Models(BUNDLED, str(other.folder), COPIES, [other])
-    two = [trained["unet2d-epsilon"], trained["ddpmpp-edm"]]
-    return Models(str(two[0].folder), str(two[1].folder), None, two)
-
-
 def steps(plan: Plan) -> list[Step]:
-    """The networks, and the restorations of each kind by both; by a network that copies as well, where there is one."""
-    which = models(plan)
-    return [*which.made, *_restored(plan).values()]
+    """The networks, and the restorations of each kind by two of them; by one that copies as well, where there is one."""
+    return [*_trained(plan), *_restored(plan).values()]
+
+
+def _trained(plan: Plan) -> list[Step]:
+    """Networks of `settings`: one beside a bundled one, or two."""
+    names = ("ddpmpp-v",) if plan.data is None else ("unet2d-epsilon", "ddpmpp-edm")
+    return [step for step in settings.steps(plan) if step.words[0] == "train" and step.folder.name in names]
 
 
 def _restored(plan: Plan) -> dict[str, Step]:
-    which, kinds = models(plan), FULL if plan.data else SMALL
-    how = FEW if plan.small else MANY
+    kinds, how = FULL if plan.data else SMALL, FEW if plan.small else MANY
+    places = [str(step.folder) for step in _trained(plan)]
+    first, second = places if plan.data else (BUNDLED, *places)
 
     def restored(place: str, degrade: Sequence[str], against: str) -> Step:
-        words = ("restore", which.first, plan.data or "digits", *degrade, "--against", against, *how)
+        words = ("restore", first, plan.data or "digits", *degrade, "--against", against, *how)
         return plan.step(f"inverse/{place}", *words)
 
-    found = {kind: restored(kind, degrade, which.second) for kind, degrade in kinds.items()}
-    if which.copies:
-        found["mask, a network that copies"] = restored("copies", kinds["mask"], which.copies)
-    return found
+    found = {kind: restored(kind, degrade, second) for kind, degrade in kinds.items()}
+    return found if plan.data else {**found, COPYING: restored("copies", kinds["mask"], COPIES)}
 
 
 def read(plan: Plan) -> Outcome:
@@ -84,7 +67,7 @@ def read(plan: Plan) -> Outcome:
         )
         + " (published: reproducibility holds for inverse problems too).",
     )
-    copying = pairs.get("mask, a network that copies")
+    copying = pairs.get(COPYING)
     if copying:
         nearer = regimes.ends_apart(same["mask"].pfd, copying.pfd)
         findings.say(

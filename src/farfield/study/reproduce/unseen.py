@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import permutations
-from statistics import fmean, mean
+from math import nan
+from statistics import fmean
 
 from farfield.command.analyse import AnalyseResult, WayKept
 from farfield.command.compare import CompareResult
@@ -14,6 +15,8 @@ from farfield.command.transfer import TransferResult
 from farfield.core.score import Score
 from farfield.study.reproduce.plan import Findings, Plan, Step
 from farfield.study.reproduce.regimes import ends_apart
+
+Domains = Mapping[str, AnalyseResult]
 
 MODEL = "cifar10-32"
 SOURCES: Sequence[str] = ("hubble", "retina", "grass", "digits")
@@ -63,44 +66,37 @@ def _sources(plan: Plan) -> Sequence[str]:
 
 def read(plan: Plan) -> Outcome:
     done = {step.folder.relative_to(plan.out / "unseen").as_posix(): step for step in steps(plan)}
-    domains = {name: done[f"domains/{name}"].result(AnalyseResult) for name in _sources(plan)}
-    returned = {n: done[f"returned/{n}"].result(ReconstructResult) for n in ("near", *RETURNED)}
-    findings, gaps = Findings(), {name: gap for name, one in domains.items() if (gap := one.interference.gap)}
-    bands = {name: band(one) for name, one in domains.items()}
+    found = {name: done[f"domains/{name}"].result(AnalyseResult) for name in _sources(plan)}
+    gaps = {name: one.interference.gap or Score(nan, 0) for name, one in found.items()}
     order = sorted(gaps, key=lambda name: gaps[name].value)
-    _bandwidth(findings, [gaps[n].value for n in order], [fmean(k.kept.value for k in bands[n].levels) for n in order])
+    domains = {name: found[name] for name in order}
+    bands = {name: band(one) for name, one in domains.items()}
+    kept = [Score(fmean(k.kept.value for k in bands[name].levels), len(bands[name].levels)) for name in order]
+    apart = [gaps[name].value for name in order]
+    findings = Findings()
+    _bandwidth(findings, apart, [score.value for score in kept])
     _latents(findings, domains)
-    _returned(findings, returned)
+    _returned(findings, {n: done[f"returned/{n}"].result(ReconstructResult) for n in ("near", *RETURNED)})
     _sketch(findings, done["sketch"].result(TransferResult))
     _sampled(findings, done["sampled"].result(CompareResult))
-    kept = [
-        Curve(
-            name=f"{name}, gap {gaps[name].value:.2g}",
-            x=[k.sigma for k in bands[name].levels],
-            y=[k.kept for k in bands[name].levels],
-        )
-        for name in order
+    lines = [
+        Curve(name=f"{n}, gap {gaps[n].value:.2g}", x=[k.sigma for k in one.levels], y=[k.kept for k in one.levels])
+        for n, one in bands.items()
     ]
+    means = Curve(name="domains", x=apart, y=kept)
+    along = "gap to the training domain (kernel distance)"
     first = domains[order[0]]
     return Outcome(
-        scale=f"Ours: {MODEL} on {', '.join(domains)} at 32 × 32, {first.examples.n} examples each, {first.interference.decoded} "
+        scale=f"Ours: {MODEL} on {', '.join(found)} at 32 × 32, {first.examples.n} examples each, {first.interference.decoded} "
         f"decoded in each way, {first.steps} steps. Published: networks of 256 × 256 (dogs, faces, churches, bedrooms) on each "
         "other's domains, galaxies and radiation fields; in figures, few of them numbers.",
         panels=[
-            Panel(title=f"images kept in their domain, eta {ETA}", along="σ", published=[], ours=kept),
-            Panel(
-                title="mean share kept over the levels", along="gap to the training domain (kernel distance)", published=[],
-                ours=[
-                    Curve(
-                        name="domains", x=[gaps[n].value for n in order],
-                        y=[Score(fmean(k.kept.value for k in bands[n].levels), len(bands[n].levels)) for n in order],
-                    )
-                ],
-            ),
+            Panel(title=f"images kept in their domain, eta {ETA}", along="σ", published=[], ours=lines),
+            Panel(title="mean share kept over the levels", along=along, published=[], ours=[means]),
         ],
-        rows=[row for name in order for row in _rows(name, domains[name], bands[name])],
+        rows=[row for name, one in domains.items() for row in _rows(name, one)],
         **vars(findings),
-    )  # fmt: skip
+    )
 
 
 def band(found: AnalyseResult) -> WayKept:
@@ -109,79 +105,61 @@ def band(found: AnalyseResult) -> WayKept:
 
 
 def rank_correlation(x: Sequence[float], y: Sequence[float]) -> tuple[float, float]:
-    """Spearman's, ties at their mean rank, and the share of all orders of y that have as large a one.
+    """Spearman's, and the share of all orders of y that have as large a one; NaN and 1 where a side does not vary."""
+    from scipy.stats import rankdata
 
-    Both are NaN and 1 where a side does not vary.
-    """
-    a, b = _ranks(x), _ranks(y)
-    found, size = _product(a, b), (_product(a, a) * _product(b, b)) ** 0.5
-    if not size:
-        return float("nan"), 1.0
-    return found / size, mean(_product(a, other) >= found - 1e-9 for other in permutations(b))
-
-
-def _ranks(values: Sequence[float]) -> list[float]:
-    """Centred."""
-    n = len(values)
-    return [sum(w < v for w in values) + (sum(w == v for w in values) - 1) / 2 - (n - 1) / 2 for v in values]
-
-
-def _product(a: Sequence[float], b: Sequence[float]) -> float:
-    return sum(x * y for x, y in zip(a, b, strict=True))
+    a, b = (rankdata(v) - (len(v) + 1) / 2 for v in (x, y))
+    if not (size := float((a @ a) * (b @ b)) ** 0.5):
+        return nan, 1.0
+    return float(a @ b) / size, fmean(float(a @ other) >= float(a @ b) - 1e-9 for other in permutations(b))
 
 
 def _bandwidth(findings: Findings, gaps: Sequence[float], kept: Sequence[float]) -> None:
     correlation, chance = rank_correlation(gaps, kept)
-    wider = chance <= 0.05
     findings.say(
-        wider,
-        f"A larger gap to the training domain {'has' if wider else 'is not shown to have'} a wider band: rank correlation "
-        f"{correlation:.2f} over {len(gaps)} domains, of chance orders {chance:.0%} reach it (published: wider).",
+        chance <= 0.05,
+        f"A larger gap to the training domain {'has' if chance <= 0.05 else 'is not shown to have'} a wider band: rank "
+        f"correlation {correlation:.2f} over {len(gaps)} domains, which {chance:.0%} of all orders reach (published: wider).",
     )
 
 
-def _latents(findings: Findings, domains: Mapping[str, AnalyseResult]) -> None:
+def _latents(findings: Findings, domains: Domains) -> None:
     last = {name: one.separability[-1] for name, one in domains.items()}
-    apart = all(one.apart for one in last.values())
     right = ", ".join(f"{name} {one.accuracy.value:.2f}" for name, one in last.items())
     findings.say(
-        apart,
+        apart := all(one.apart for one in last.values()),
         f"Latents of {'each domain' if apart else 'not every domain'} are told from those of the training domain at the last "
         f"level, left-out ones rightly by {right} (published: apart).",
     )
     checks = {name: one.normality[-1] for name, one in domains.items()}
+    refused = ", ".join(f"{name} {len(one.refused)} of {len(one.checks)}" for name, one in checks.items())
     gaussian = all(not one.refused for one in checks.values())
-    findings.say(
-        gaussian,
-        "They pass for Gaussian: tests that reject it, "
-        f"{', '.join(f'{name} {len(one.refused)} of {len(one.checks)}' for name, one in checks.items())} (published: Gaussian).",
-    )
+    findings.say(gaussian, f"Tests that reject a Gaussian for them: {refused} (published: they are Gaussian).")
 
 
 def _returned(findings: Findings, returned: Mapping[str, ReconstructResult]) -> None:
-    psnr = {name: one.reconstruction.psnr.median for name, one in returned.items() if one.reconstruction}
-    error = {name: one.latent_certificate.error.median for name, one in returned.items() if one.latent_certificate}
+    said, worst = [], nan
+    for name, one in returned.items():
+        if one.reconstruction and one.latent_certificate:
+            psnr = one.reconstruction.psnr.median
+            worst = psnr if worst != worst else min(worst, psnr)
+            said.append(f"{name} {psnr:.0f} dB with latents {one.latent_certificate.error.median:.1%} off")
     findings.say(
-        min(psnr.values()) >= VISIBLE,
-        "Inverted and decoded again, images of near and far domains come back with "
-        f"{', '.join(f'{value:.0f} dB ({name})' for name, value in psnr.items())}; their latents carry errors of "
-        f"{', '.join(f'{value:.1%} ({name})' for name, value in error.items())} (published: any image comes back).",
+        worst >= VISIBLE,
+        f"Inverted and decoded again, images come back, near ones and far: {', '.join(said)} (published: any image does).",
     )
 
 
 def _sketch(findings: Findings, found: TransferResult) -> None:
     sets, chosen = next(iter(found.measures.values())), found.strengths[-1]
     before, after, plain = (sets[name].kernel_distance for name in ("before", chosen, "plain"))
-    kept = found.kept[chosen]
-    if before is None or after is None or plain is None:
-        return
-    nearer = ends_apart(after, before)
-    findings.say(
-        nearer,
-        f"Moved to the latents of sketches, {CONTENT} comes {'' if nearer else 'no '}nearer to them: kernel distance "
-        f"{before.value:.2g} to {after.value:.2g}, own source recognised {kept.recognised.value:.0%}; the same map without a "
-        f"network reaches {plain.value:.2g} (published: pictures become sketches).",
-    )
+    if before and after and plain:
+        findings.say(
+            nearer := ends_apart(after, before),
+            f"Moved to the latents of sketches, {CONTENT} comes {'' if nearer else 'no '}nearer to them: kernel distance "
+            f"{before.value:.2g} to {after.value:.2g}, own source recognised {found.kept[chosen].recognised.value:.0%}; the same "
+            f"map without a network reaches {plain.value:.2g} (published: pictures become sketches).",
+        )
 
 
 def _sampled(findings: Findings, found: CompareResult) -> None:
@@ -189,23 +167,19 @@ def _sampled(findings: Findings, found: CompareResult) -> None:
     name, base = next(iter(domain.base.items()))
     near = {method: one.measures[name].kernel_distance for method, one in domain.counts[-1].methods.items()}
     ours, own, control = near["published"], base.kernel_distance, near["augment"]
-    if ours is None or own is None or control is None:
-        return
-    nearer = ends_apart(ours, own)
-    findings.say(
-        nearer,
-        f"The published sampler's images are {'' if nearer else 'not '}nearer to {domain.source} than the network's own samples: "
-        f"kernel distance {ours.value:.2g} against {own.value:.2g} ({name}); examples cropped and flipped, without a network, "
-        f"stand at {control.value:.2g} (published: nearer).",
-    )
+    if ours and own and control:
+        findings.say(
+            nearer := ends_apart(ours, own),
+            f"The published sampler's images are {'' if nearer else 'not '}nearer to {domain.source} than the network's own "
+            f"samples: kernel distance {ours.value:.2g} against {own.value:.2g} ({name}); examples cropped and flipped, with no "
+            f"network, stand at {control.value:.2g} (published: nearer).",
+        )
 
 
-def _rows(name: str, found: AnalyseResult, kept: WayKept) -> list[Compared]:
-    rows = [Compared(name=f"{name}: gap", published=None, ours=found.interference.gap)]
-    highest = None if kept.highest_kept is None else Score(kept.highest_kept, found.interference.decoded)
-    rows.append(Compared(name=f"{name}: kept up to σ", published=None, ours=highest))
-    half = [s for s in found.walk.stops if s.at == 0.5] if found.walk else []
-    return rows + [
-        Compared(name=f"{name}: drift half-way between examples, about the {s.centre}", published=None, ours=s.drift)
-        for s in half
-    ]
+def _rows(name: str, found: AnalyseResult) -> list[Compared]:
+    highest, decoded = band(found).highest_kept, found.interference.decoded
+    numbers = {"gap": found.interference.gap, "kept up to σ": None if highest is None else Score(highest, decoded)}
+    for stop in found.walk.stops if found.walk else []:
+        if stop.at == 0.5:
+            numbers[f"drift half-way between examples, about the {stop.centre}"] = stop.drift
+    return [Compared(name=f"{name}: {what}", published=None, ours=score) for what, score in numbers.items()]
