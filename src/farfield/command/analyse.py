@@ -12,7 +12,7 @@ from farfield.command.measures import PhysicalFacts, SearchedLevel
 from farfield.command.option import Option
 from farfield.command.result import Result
 from farfield.command.settings import Settings
-from farfield.command.shared import Examples, Model, Reading, Seed, Solving, Trust
+from farfield.command.shared import Examples, FieldFill, Model, Reading, Seed, Solving, Trust
 from farfield.core.error import FarfieldError
 from farfield.core.score import Score
 
@@ -77,6 +77,7 @@ class Analyse(Settings):
         ),
     ] = False
     reading: Reading = Reading()
+    fill: FieldFill = "median"
     numerics: Solving = Solving()
 
     def check(self) -> None:

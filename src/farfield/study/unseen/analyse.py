@@ -31,6 +31,7 @@ from farfield.command.expand import Sampler
 from farfield.command.facts import ModelFacts, SourceFacts
 from farfield.command.likeness import trusted
 from farfield.command.measures import SearchedLevel
+from farfield.command.settings import LEFT_OUT
 from farfield.core.artifact import Images, Latents, Score, save, write_json
 from farfield.core.error import FarfieldError
 from farfield.core.runtime import generator
@@ -51,6 +52,7 @@ from farfield.study.bench.run import Run
 from farfield.study.bench.units import units_of
 from farfield.study.unseen.bandwidth import search_level
 from farfield.study.unseen.calibration import model_gain
+from farfield.study.unseen.fill import fill, fill_calls
 from farfield.study.unseen.foreseen import own_calls, search_plan
 from farfield.study.unseen.gain import knowing, knowing_calls
 from farfield.study.unseen.interference import Judge, bandwidth, descend
@@ -105,14 +107,17 @@ def analyse(settings: Analyse, out: Path, *, quiet: bool = False) -> AnalyseResu
         settings,
         {"model": model_digest(settings.model), **domain.inputs("examples"), "in_domain": training},
         quiet,
-        _work(settings, ladder, given, training, bool(symmetries)),
+        _work(settings, ladder, domain, training, bool(symmetries)),
         count=len(given),
         eta=etas,
         noise=shares,
         symmetry=",".join(symmetries) or None,
         descriptor=described,
         **reading.asked(physical is not None),
+        fill="drawn" if settings.fill == "drawn" and physical else LEFT_OUT,
     )
+    if settings.fill == "drawn":
+        given = fill(run, denoiser, domain, given, numerics)
     if training is None:
         keys = [f"{k:06d}" for k in range(max(LEAST, count))]
         own = Carrier.of(numerics, denoiser, denoiser.schedule.sigmas(settings.down_steps))
@@ -176,11 +181,14 @@ def analyse(settings: Analyse, out: Path, *, quiet: bool = False) -> AnalyseResu
     return run.finish(result)
 
 
-def _work(settings: Analyse, ladder: Ladder, given: Images, training: Images | None, turned: bool) -> Work:
+def _work(settings: Analyse, ladder: Ladder, domain: Domain, training: Images | None, turned: bool) -> Work:
     """By the labels of its bars."""
+    given = domain.examples
     numerics, n, each, plan = settings.numerics, len(given), ladder.climb_calls(), dict[str, float]()
     etas, shares = len(set(settings.eta)), len(set(settings.noise))
     others = len(training) if training is not None else max(LEAST, settings.limit or n)
+    if settings.fill == "drawn":
+        plan["drawing masked pixels"] = fill_calls(ladder.denoiser, domain, numerics)
     if training is None:
         plan["the model's own samples"] = others * own_calls(numerics.solver, settings.down_steps)
     if not settings.brief:
