@@ -156,21 +156,32 @@ def test_a_run_says_all_it_should(whole):
     assert found["bandwidth"]["searched"] in [row["sigma"] for row in found["bandwidth"]["search"]]
     assert all(row.get("counts", True) for row in found["gain"]["levels"]) and len(found["gain"]["levels"]) > 2
     assert len(found["symmetry"]["group"]) == 8 and len(found["symmetry"]["levels"]) == 2
+    walked = {(stop["centre"], stop["at"]): stop["drift"]["value"] for stop in found["walk"]["stops"]}
+    assert len(walked) == 10 and [len(pair) for pair in found["walk"]["pairs"]] == [2, 2]
+    assert all(walked["mean", at] == pytest.approx(walked["origin", at], abs=1e-4) for at in (0.0, 1.0))
+    assert abs(walked["mean", 0.5] - walked["origin", 0.5]) > 1e-3
+    gap = found["interference"]["gap"]
+    assert gap["n"] == 12 and gap["low"] < gap["value"] < gap["high"]
     assert all(math.isfinite(v) for v in numbers(found).values())
 
 
 def test_the_page_shows_every_analysis(whole):
     html = (whole / "report.html").read_text()
-    anchors = ["gain", "gaussianity", "geometry", "separability", "interference", "bandwidth", "symmetry"]
+    anchors = ["gain", "gaussianity", "geometry", "separability", "interference", "bandwidth", "walk", "symmetry"]
     assert [a for a in anchors if f'id="{a}"' not in html] == []
-    assert sorted(p.stem for p in (whole / "grids").iterdir()) == ["strip-eta", "strip-levels", "strip-noise"]
+    strips = ["strip-eta", "strip-levels", "strip-noise", "walk-mean", "walk-origin"]
+    assert sorted(p.stem for p in (whole / "grids").iterdir()) == strips
     assert "eta 1" in html and "captured" in html and "nan" not in html.lower().split("<body>")[1].split("settings")[0]
 
 
 def test_real_images_of_the_training_domain(model, images, tmp_path):
     run, known = tmp_path / "run", make_images(tmp_path / "known", 20, first=500)
-    assert farfield("analyse", model, images, "-o", run, "--in-domain", known, "--limit", 9, *SMALL).code == 0
+    assert (
+        farfield("analyse", model, images, "-o", run, "--in-domain", known, "--limit", 9, "--brief", *SMALL).code == 0
+    )
     found = summary(run)
+    assert "gain" not in found and found["bandwidth"]["search"] == [] and found["bandwidth"]["searched"] is None
+    assert "sigma auto" not in (run / "report.html").read_text()
     assert found["in_domain"] == {"source": str(known), "n": 9, "kind": "images"} and found["symmetry"] is None
 
 

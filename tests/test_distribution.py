@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from farfield.audit.coverage import density_coverage, precision_recall
-from farfield.audit.distribution import frechet_distance, kernel_difference, kernel_distance
+from farfield.audit.distribution import frechet_distance, frechet_distances, kernel_difference, kernel_distance
 from farfield.core.artifact import Features
 from farfield.core.error import FarfieldError
 from farfield.core.interval import proportion
@@ -73,14 +73,22 @@ def test_frechet_of_one_set_is_zero_and_never_negative(n, d):
 
 def test_frechet_extrapolation_takes_the_bias_away():
     truth = 16 * 0.5**2
-    plain, extrapolated = [], []
-    for seed in range(20):
-        x, y = normal(200, 16, seed), normal(200, 16, 100 + seed, 1.5)
-        plain.append(frechet_distance(real=x, generated=y, halves=0).value)
-        extrapolated.append(frechet_distance(real=x, generated=y, halves=30, extrapolate=True).value)
-    mean, error = torch.tensor(extrapolated).mean(), torch.tensor(extrapolated).std() / math.sqrt(20)
-    assert torch.tensor(plain).mean() > truth + 1.0
-    assert abs(mean - truth) < 3 * error + 0.05
+    found = [
+        frechet_distances(real=normal(200, 16, seed), generated=normal(200, 16, 100 + seed, 1.5), halves=30)
+        for seed in range(20)
+    ]
+    plain, extrapolated = torch.tensor([[finite.value, limit.value] for finite, limit in found]).T
+    assert plain.mean() > truth + 1.0
+    assert abs(extrapolated.mean() - truth) < 3 * extrapolated.std() / math.sqrt(20) + 0.05
+
+
+def test_frechet_of_singular_halves_has_no_limit():
+    x, y = normal(40, 16, 0), normal(40, 16, 1)
+    assert frechet_distances(real=x, generated=y)[0] == frechet_distance(real=x, generated=y)
+    assert frechet_distances(real=x, generated=y)[1] is not None
+    assert frechet_distances(real=x[:33], generated=y)[1] is None  # 16 vectors of 16 entries
+    with pytest.raises(FarfieldError, match="at least 20"):
+        frechet_distances(real=x, generated=y, halves=10)
 
 
 def test_kernel_distance_of_gaussians():
@@ -245,7 +253,7 @@ def test_intervals_hold_what_they_should():
     """95 % of them; a little more where the docstrings say so."""
 
     def frechet(x, y):
-        return frechet_distance(real=x, generated=y, extrapolate=True, halves=40)
+        return frechet_distances(real=x, generated=y, halves=40)[1]
 
     def kernel(x, y):
         return kernel_distance(real=x, generated=y)

@@ -14,6 +14,7 @@ from farfield.unseen.geometry import (
     pair_distances,
     slerp,
     triangle_angles,
+    walk,
 )
 from farfield.unseen.sampler import interpolation
 
@@ -89,8 +90,13 @@ def test_slerp_of_raw_latents_scales_a_shared_mean_and_centred_slerp_does_not():
     z = draws(2, 100_000, shift=50.0)
     mean = torch.full_like(z[0], 50.0 / math.sqrt(100_000))
     along = mean / mean.norm()
-    assert float(slerp(z[0], z[1], 0.5) @ along) == pytest.approx(math.sqrt(2) * 50, rel=0.05)
-    assert float((mean + slerp(z[0] - mean, z[1] - mean, 0.5)) @ along) == pytest.approx(50, rel=0.05)
+    stops = [0.0, 0.25, 0.5, 1.0]
+    raw, centred = walk(z[0], z[1], stops), walk(z[0], z[1], stops, mean)
+    assert float(raw[2] @ along) == pytest.approx(math.sqrt(2) * 50, rel=0.05)
+    assert (centred @ along).tolist() == pytest.approx([50] * 4, rel=0.05)
+    for way in (raw, centred):
+        assert torch.allclose(way[0], z[0]) and torch.allclose(way[3], z[1])
+    assert torch.allclose(centred[2], mean + slerp(z[0] - mean, z[1] - mean, 0.5))
 
 
 def test_too_few_latents_are_refused():

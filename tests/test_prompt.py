@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 from tiny import decided, differences, farfield, make_images, make_model, summary
 
+from farfield.command.prompt import Prompt
 from farfield.core.artifact import Images, Store
 from farfield.core.error import FarfieldError
 
@@ -200,6 +201,17 @@ def test_what_is_too_long_to_be_read_is_said(painter):
     letters = "abcdefghijklmnopqrst"  # a token each; 16 have room, with the two at the ends
     assert painter.unread(letters) == letters[14:]
     assert torch.equal(painter([letters], [0], 1), painter([letters[:14] + "zyx"], [0], 1))
+
+
+@pytest.mark.parametrize(
+    ("heldout", "words"), [("hubble", ["galaxy"]), ("clouds", ["clouds"]), (None, ["galaxy", "clouds"])]
+)
+def test_the_published_texts_are_asked_of_their_domain(heldout, words):
+    asked = Prompt("model", heldout=heldout, published=True).asked
+    assert len(asked) == len(words) and all(word in text for word, text in zip(words, asked, strict=True))
+    assert asked[0].startswith("Generate a realistic image ") and Prompt("model", heldout=heldout).asked == ()
+    with pytest.raises(FarfieldError, match="--published with --prompt"):
+        Prompt.of(model="model", prompts=("dust",), published=True)
 
 
 def test_every_bundled_domain_has_prompts():

@@ -23,7 +23,6 @@ def frechet_distance(
     *,
     real: Features | Tensor,
     generated: Features | Tensor,
-    extrapolate: bool = False,
     halves: int = 100,
     seed: int = 0,
 ) -> Score:
@@ -35,20 +34,17 @@ def frechet_distance(
     the singular values of :math:`R_1 R_2^T`: real and non-negative whatever the rank, without the square root of
     rounding errors that a matrix square root takes.
 
-    **It is biased upwards**, by about B/n: compare values at equal n only, or set ``extrapolate``, which takes that
-    term away, :math:`2 T_n - \langle T_{n/2} \rangle` (two points of the line that Chong and Forsyth 2020, arXiv
-    1911.07023, draw through many). With n ≤ d the covariances are singular: the value is still defined, but its bias is
-    large and no longer ~1/n, and the extrapolation stops short; then it compares sets of this size, not laws.
+    **It is biased upwards**, by about B/n: compare values at equal n only, or see `frechet_distances`. With n ≤ d the
+    covariances are singular: the value is still defined, and compares sets of this size, not laws.
 
     The interval comes from random halves of both sets, drawn without replacement: the spread of :math:`T_{n/2}` given
     the data is that of :math:`T_n` itself. A bootstrap would repeat points, which biases it like a smaller set and once
-    more. It is placed around the returned value: it covers the mean of :math:`T_n` over new sets of this size, and with
-    ``extrapolate`` the distance of the two laws. For equal laws it is wider than it need be.
+    more. It is placed around the value: it covers the mean of :math:`T_n` over new sets of this size. For equal laws it
+    is wider than it need be.
 
     Args:
         real: ``[n, d]``.
         generated: ``[m, d]``.
-        extrapolate: return the value extrapolated to infinitely many samples; it may fall a little below 0.
         halves: how many random halves; 0 leaves the interval out.
         seed: of the halves.
 
@@ -58,22 +54,47 @@ def frechet_distance(
     Raises:
         FarfieldError: fewer than 4 vectors in a set, or sets that cannot be compared.
     """
-    x, y = comparable(real, generated, least=4)
-    value = _frechet(x, y)
-    n = min(len(x), len(y))
     if not halves:
-        if extrapolate:
-            raise FarfieldError("halves=0: the extrapolation needs random halves; give at least 20")
-        return Score(value, n)
+        x, y = comparable(real, generated, least=4)
+        return Score(_frechet(x, y), min(len(x), len(y)))
+    return frechet_distances(real=real, generated=generated, halves=halves, seed=seed)[0]
+
+
+def frechet_distances(
+    *, real: Features | Tensor, generated: Features | Tensor, halves: int = 100, seed: int = 0
+) -> tuple[Score, Score | None]:
+    r"""`frechet_distance`, and what it tends to with infinitely many images (FID∞, when the features are Inception's).
+
+    .. math:: T_\infty = 2 T_n - \langle T_{n/2} \rangle
+
+    where the line that Chong and Forsyth (2020, arXiv 1911.07023) draw over 1/n through many sizes meets 0, drawn through
+    its two ends: the whole sets and the mean of their halves. It may fall a little below 0. Its interval has the spread of
+    the halves, and covers the distance of the two laws.
+
+    The bias is a line in 1/n only where the covariances are not singular, so it is None unless halves of both sets have
+    more vectors than these have entries. On two parts of the digits in 128 features, whose distance is 0, it is 0.03 from
+    100 and 50 images, 0.0008 from 400 and 200.
+
+    Args:
+        halves: how many random halves, at least 20.
+
+    Raises:
+        FarfieldError: fewer halves, and as `frechet_distance`.
+    """
+    if halves < 20:
+        raise FarfieldError(f"halves={halves}: expected at least 20 for an interval of 95 %; the default is 100")
+    x, y = comparable(real, generated, least=4)
+    value, n = _frechet(x, y), min(len(x), len(y))
     g = generator(seed, "halves")
     drawn = [_frechet(draw(x, len(x) // 2, g), draw(y, len(y) // 2, g)) for _ in range(halves)]
     spread = torch.tensor(drawn, dtype=torch.float64)
     mean = float(spread.mean())
     low, high = (float(q) - mean for q in spread.quantile(torch.tensor([0.025, 0.975], dtype=torch.float64)))
-    if extrapolate:
-        value = 2 * value - mean
-        return Score(value, n, value - high, value - low)
-    return Score(value, n, max(value - high, 0.0), value - low)
+    finite = Score(value, n, max(value - high, 0.0), value - low)
+    if n // 2 <= x.shape[1]:
+        return finite, None
+    limit = 2 * value - mean
+    return finite, Score(limit, n, limit - high, limit - low)
 
 
 def kernel_distance(*, real: Features | Tensor, generated: Features | Tensor) -> Score:

@@ -21,8 +21,10 @@ from farfield.command.measures import (
 )
 from farfield.core.score import Relation, relation
 
-SIZED = ("frechet_distance", "recall", "coverage", "c2st")
+SIZED = ("frechet_distance", "recall", "coverage", "c2st", "vendi")
 """Measures that depend on how many images are measured: compared between sets of one size only."""
+BESIDE = ("c2st_null", "frechet_infinity")
+"""What stands beside a measure and is not counted once more."""
 
 
 def standing(
@@ -50,7 +52,7 @@ def standing(
     for descriptor, sets in measures.items():
         ours, real = sets.get("samples", Measures()), sets.get("real", Measures())
         for name, score in vars(ours).items():
-            if name != "c2st_null" and (same_size or name not in SIZED):
+            if name not in BESIDE and (same_size or name not in SIZED):
                 add(name, descriptor, relation(score, getattr(real, name)))
     for descriptor, news in (novelty or {}).items():
         add("copies", descriptor, relation(news.copies or None, news.copies_floor or None))

@@ -12,7 +12,7 @@ from farfield.command.measures import PhysicalFacts, SearchedLevel
 from farfield.command.option import Option
 from farfield.command.result import Result
 from farfield.command.settings import Settings
-from farfield.command.shared import Examples, Model, Reading, Seed, Solving, Trust
+from farfield.command.shared import Examples, FieldFill, Model, Reading, Seed, Solving, Trust
 from farfield.core.error import FarfieldError
 from farfield.core.score import Score
 
@@ -70,7 +70,14 @@ class Analyse(Settings):
         ),
     ] = "model"
     trust: Trust = ()
+    brief: Annotated[
+        bool,
+        Option(
+            "Leave out what the network adds, and the level that `expand` would choose: they take most of the time."
+        ),
+    ] = False
     reading: Reading = Reading()
+    fill: FieldFill = "median"
     numerics: Solving = Solving()
 
     def check(self) -> None:
@@ -200,6 +207,28 @@ class Interference(Result):
     decoded: Annotated[int, "examples"]
     keys: list[str]
     curves: list[Descended]
+    gap: Annotated[
+        Score | None,
+        "squared kernel distance of the examples from the training domain; `audit.distribution.kernel_distance`",
+    ] = None
+
+
+Centre = Literal["mean", "origin"]
+
+
+class Stop(Result):
+    """The images of one place on the way from one example to another."""
+
+    centre: Annotated[Centre, "what the latents turn about: their mean, or the origin; `unseen.geometry.walk`"]
+    at: Annotated[float, "the share of the way"]
+    drift: Annotated[Score, "place between the domains' means, 0 to 1; `unseen.interference.Border.judge`"]
+
+
+class Walk(AtLevel):
+    """From example to example by their latents, decoded without noise."""
+
+    pairs: Annotated[list[list[str]], "of keys"]
+    stops: list[Stop]
 
 
 class KeptShare(AtLevel):
@@ -223,8 +252,8 @@ class Bandwidth(Result):
     ways: list[WayKept]
     recommended: Annotated[float | None, "the level that stochastic decoding of ``eta`` keeps"]
     eta: float
-    search: Annotated[list[SearchedLevel], "what `expand --sigma auto` would find"]
-    searched: Annotated[float, "the level that it takes"]
+    search: Annotated[list[SearchedLevel], "what `expand --sigma auto` would find; none with --brief"]
+    searched: Annotated[float | None, "the level that it takes"]
 
 
 class LevelSymmetry(AtLevel):
@@ -254,7 +283,7 @@ class AnalyseResult(Result):
     in_domain: InDomain
     gain: Annotated[
         ModelGain | None,
-        "what the network knows of the examples; null where too few of its levels leave something to find",
+        "what the network knows of the examples; null with --brief, or where too few of its levels leave something to find",
     ] = None
     levels: Annotated[list[float], "that were looked at, ascending"]
     steps: Annotated[int, "of the climb to the last level"]
@@ -267,3 +296,4 @@ class AnalyseResult(Result):
     interference: Interference
     bandwidth: Bandwidth
     symmetry: Symmetries | None
+    walk: Walk | None = None

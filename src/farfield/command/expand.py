@@ -29,6 +29,7 @@ from farfield.command.result import Result
 from farfield.command.settings import Settings
 from farfield.command.shared import (
     Examples,
+    FieldFill,
     FirstSeed,
     Loading,
     Model,
@@ -184,6 +185,7 @@ class Expand(Settings):
     descriptors: Descriptors = Descriptors()
     seed: FirstSeed = 0
     reading: Reading = Reading()
+    fill: FieldFill = "median"
     sampler: Sampler = Sampler()
     sigma: Annotated[
         float | Level,

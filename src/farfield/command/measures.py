@@ -79,6 +79,10 @@ class Measures(Result):
         None
     )
     frechet_distance: Annotated[Score | None, "of the Gaussians; `audit.distribution.frechet_distance`"] = None
+    frechet_infinity: Annotated[
+        Score | None,
+        "with infinitely many images; null unless half of them outnumber the features; `audit.distribution.frechet_distances`",
+    ] = None
     precision: Annotated[Score | None, "`audit.coverage.precision_recall`"] = None
     recall: Annotated[Score | None, "`audit.coverage.precision_recall`"] = None
     density: Annotated[Score | None, "`audit.coverage.density_coverage`"] = None
@@ -87,6 +91,12 @@ class Measures(Result):
         Score | None, "how often a classifier tells the two apart on images it has not seen; `audit.c2st.c2st`"
     ] = None
     c2st_null: Annotated[Score | None, "the same of relabelled images: the mean, and between what 95 % lie"] = None
+    vendi: Annotated[Score | None, "how many different images the set amounts to; `audit.diversity.vendi_score`"] = None
+    clusters: Annotated[
+        Score | None,
+        "mean distance of images nearest to one example (without examples, reference); n: such clusters; "
+        "`audit.diversity.cluster_distance`",
+    ] = None
 
 
 BySet = dict[str, Measures]

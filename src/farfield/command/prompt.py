@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Final
 
 from farfield.command.facts import ModelFacts, SourceFacts
 from farfield.command.likeness import trusted
@@ -15,6 +15,12 @@ from farfield.command.settings import LEFT_OUT, Settings
 from farfield.command.shared import Compute, FirstSeed, Strict, Trust
 from farfield.core.error import FarfieldError
 
+PUBLISHED: Final = {
+    "hubble": "Generate a realistic image of galaxy.",
+    "clouds": "Generate a realistic image about the radiation field of molecular clouds in astronomy.",
+}
+"""What was asked of Stable Diffusion 2.1 and GPT-4 in arXiv 2310.09213, as its authors' code gives it, by the domain it is of."""
+
 
 @dataclass(frozen=True)
 class Prompt(Settings):
@@ -24,6 +30,7 @@ class Prompt(Settings):
     epilog: ClassVar[tuple[str, ...]] = (
         "farfield prompt stable-diffusion/ --heldout hubble --size 32",
         "farfield prompt stable-diffusion/ --prompt 'a spiral galaxy' -n 16",
+        "farfield prompt stable-diffusion/ --heldout hubble --size 32 --published",
     )
 
     model: Annotated[
@@ -34,6 +41,14 @@ class Prompt(Settings):
         tuple[str, ...],
         Option("What to paint; may be repeated, and images take turns.", "--prompt", default="a bundled domain's own"),
     ] = ()
+    published: Annotated[
+        bool,
+        Option(
+            "Ask what was asked in arXiv 2310.09213: for a galaxy (of hubble), or for the radiation field of molecular clouds "
+            "(of clouds); without either in turns.",
+            key=None,
+        ),
+    ] = False
     n: Annotated[int, Option("How many images to make.", "-n", least=1)] = 64
     steps: Annotated[int, Option("How many steps the model's own scheduler takes; DDIM of a single file.", least=1)] = (
         50
@@ -72,9 +87,19 @@ class Prompt(Settings):
     def check(self) -> None:
         if not all(prompt.strip() for prompt in self.prompts):
             raise FarfieldError("--prompt: expected words, found an empty text")
+        if self.prompts and self.published:
+            raise FarfieldError("--published with --prompt: expected one of the two; the published texts are fixed")
         if "model" in self.descriptors and not self.judge:
             raise FarfieldError("--descriptor model: expected a model whose features to take; name one with --judge")
         trusted(self.descriptors, self.trust)
+
+    @property
+    def asked(self) -> tuple[str, ...]:
+        """The texts that were given or chosen; none for a domain's own."""
+        if not self.published:
+            return self.prompts
+        named = self.heldout in PUBLISHED
+        return tuple(text for domain, text in PUBLISHED.items() if domain == self.heldout or not named)
 
     @property
     def specs(self) -> list[str]:

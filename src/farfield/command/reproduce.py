@@ -17,6 +17,7 @@ Name = Literal[
     "theory",
     "settings",
     "conditional",
+    "inverse",
     "finetune",
     "teacher",
     "halves",
@@ -24,12 +25,14 @@ Name = Literal[
     "jacobian",
     "molrg",
     "edits",
+    "unseen",
 ]
 PUBLISHED: Final[dict[Name, str]] = {
     "regimes": "2310.05264, Fig 2: from memorizing to generalizing over the number of training images",
     "theory": "2310.05264, Fig 4: agreement of networks with the optimal denoiser of their training set",
     "settings": "2310.05264, Fig 6 and 12: agreement of parameterizations, networks and samplers",
     "conditional": "2310.05264, on conditional models: agreement of these, and with unconditional ones by the best class",
+    "inverse": "2310.05264, Section 4: agreement of two networks on inverse problems",
     "finetune": "2310.05264, appendix: fine-tuning of all and of some layers on few images",
     "teacher": "2505.20123: students of a teacher, from memorizing to generalizing by distances of flows",
     "halves": "2310.02557 and 2503.23127: networks trained on disjoint halves of the images",
@@ -37,6 +40,7 @@ PUBLISHED: Final[dict[Name, str]] = {
     "jacobian": "2409.02426, Fig 3: rank of the denoiser's Jacobian over the noise level",
     "molrg": "2409.02426, Fig 3 and 4: mixtures of low-rank Gaussians, their ranks and how many samples they take",
     "edits": "2409.02374 and 2302.08357: local edits and boundaries, beside rivals",
+    "unseen": "2310.09213: what a frozen network makes of domains that it never saw, near and far",
 }
 """The experiments, each with where it was published (arXiv)."""
 

@@ -81,6 +81,15 @@ FieldMask = Annotated[
         default="only masks whose meaning a standard fixes",
     ),
 ]
+FieldFill = Annotated[
+    Literal["median", "drawn"],
+    Option(
+        "For physical fields: where pixels of examples are masked, show the network their field's median, or what it draws there "
+        "itself, given the others.",
+        "--field-fill",
+        key=None,
+    ),
+]
 Trust = Annotated[
     tuple[str, ...],
     Option(

@@ -11,6 +11,7 @@ from farfield.data import bundled, science
 from farfield.data.field_file import ending
 from farfield.data.kind import kind_of
 from farfield.data.listing import is_container
+from farfield.data.place import HUB, SKETCH
 from farfield.data.science import Fields
 from farfield.data.subset import choose_keys
 
@@ -19,7 +20,7 @@ def is_physical(source: str | Path) -> bool:
     """Whether a source holds physical fields, as `data.kind` tells; False where nothing is there."""
     if domain := bundled.domain_of(source):
         return domain in bundled.FIELD_DOMAINS
-    if isinstance(source, str) and source.startswith("hf:"):
+    if isinstance(source, str) and source.startswith((HUB, SKETCH)):
         return False
     try:
         path, inner = science.locate(source)

@@ -31,6 +31,9 @@ PREFIX = "bundled:"
 HUB = "hf:"
 """Before the name of a data set of Hugging Face."""
 
+SKETCH = "sketch:"
+"""Before a source whose pictures are turned into pencil drawings."""
+
 
 def look(source: str) -> None:
     """Refuse a source that is nowhere; what is in it is read later.
@@ -38,6 +41,8 @@ def look(source: str) -> None:
     Raises:
         FarfieldError: neither a bundled domain nor a path that is there.
     """
+    if source.startswith(SKETCH):
+        return look(source.removeprefix(SKETCH))
     if source.startswith(HUB):
         return
     if not Path(source).expanduser().exists() and (match := re.fullmatch(r"(.+)\[[^\[\]]+\]", source)):
@@ -59,6 +64,8 @@ def domain_of(source: str | Path) -> str | None:
     Raises:
         FarfieldError: a bare name that is neither.
     """
+    if isinstance(source, str) and source.startswith((SKETCH, HUB)):
+        return None
     known = ", ".join([*DOMAINS, *FIELD_DOMAINS])
     if isinstance(source, str) and source.startswith(PREFIX):
         if not is_domain(name := source.removeprefix(PREFIX)):

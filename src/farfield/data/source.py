@@ -15,7 +15,7 @@ import torch
 
 from farfield.core.artifact import Images, Store, check_unique
 from farfield.core.error import FarfieldError, FarfieldWarning
-from farfield.data import arrays, bundled, cifar, hub_dataset, idx, lsun
+from farfield.data import arrays, bundled, cifar, hub_dataset, idx, lsun, sketch
 from farfield.data.collection import Collection
 from farfield.data.decode import decode
 from farfield.data.field_file import FITS
@@ -39,7 +39,7 @@ def open_collection(source: str | Path, *, labels: bool = True) -> Iterator[Coll
     ``'folder/**/*.png'``; npz, npy and HDF5 (see `data.arrays`); the samples of a farfield run; MNIST's idx files (the
     images', with the labels' beside it), the batches of CIFAR-10 and CIFAR-100 (a folder, its tar or one batch;
     ``PATH[test]`` for the test images), LSUN's LMDB folders, data sets of Hugging Face (``hf:NAME`` or
-    ``hf:NAME:SPLIT``), and a bundled domain by its name.
+    ``hf:NAME:SPLIT``), a bundled domain by its name, and the pencil drawings of any of these (``sketch:SOURCE``).
 
     Classes are as `data.labels.read_classes` finds them, or as the format has them; images without one are left out if
     others have one. With ``labels`` False they are neither read nor checked.
@@ -47,6 +47,10 @@ def open_collection(source: str | Path, *, labels: bool = True) -> Iterator[Coll
     Raises:
         FarfieldError: nothing there, a format that is not known, physical fields, or wrong labels.
     """
+    if isinstance(source, str) and source.startswith(sketch.PREFIX):
+        with open_collection(source.removeprefix(sketch.PREFIX), labels=labels) as collection:
+            yield sketch.drawn(collection)
+        return
     if isinstance(source, str) and source.startswith(hub_dataset.PREFIX):
         yield hub_dataset.open_hub(source, labels)
         return

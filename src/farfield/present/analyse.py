@@ -7,7 +7,7 @@ from pathlib import Path
 from farfield.command.analyse import AnalyseResult, Check, Descended
 from farfield.core.score import Score
 from farfield.present import gain
-from farfield.present.capture import advice, bandwidth, interference
+from farfield.present.capture import advice, bandwidth, interference, walk
 from farfield.present.law import gaussianity, geometry, separability, symmetry
 from farfield.present.page import Content
 from farfield.present.verdict import COARSE, FEW
@@ -25,6 +25,7 @@ def content(folder: Path, summary: AnalyseResult) -> Content:
         separability(summary),
         interference(folder, summary),
         bandwidth(summary.bandwidth),
+        *([walk(folder, summary.walk)] if summary.walk else []),
         *([symmetry(summary.symmetry)] if summary.symmetry else []),
     ]
     return Content(
@@ -126,7 +127,7 @@ def _key_numbers(summary: AnalyseResult) -> list[tuple[str, str, str, str]]:
             f"Domain kept up to σ, eta {level(kept.eta)}",
             "–" if kept.recommended is None else level(kept.recommended),
             "",
-            f"search: {level(kept.searched)}",
+            "" if kept.searched is None else f"search: {level(kept.searched)}",
         ),
     ]
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from farfield.command.analyse import AnalyseResult, Bandwidth, Descended, WayKept
+from farfield.command.analyse import AnalyseResult, Bandwidth, Descended, Walk, WayKept
 from farfield.present.curve import Line, curves
-from farfield.present.gallery import kept
+from farfield.present.gallery import kept as kept_images
 from farfield.present.page import Picture, Section, Table, charts
 from farfield.present.plot import PAINT
 from farfield.present.sheet import pairs
-from farfield.present.words import level, score
+from farfield.present.words import level, score, share
 
 SHOWN = 6
 """Examples in a strip."""
@@ -50,6 +50,7 @@ def interference(folder: Path, summary: AnalyseResult) -> Section:
             f"{score(judged.recognised, True)} of the training domain and takes {score(judged.floor, True)} of real "
             "examples for it: the floor. Captured is what it puts into the training domain; drift is the place between "
             "the two domains' means, 0 to 1; distance is measured in pixels, in units of that between two examples."
+            + (f" The two domains stand at a kernel distance of {score(judged.gap)}." if judged.gap else "")
         ],
         drawn,
         _strips(folder, summary),
@@ -60,8 +61,8 @@ def interference(folder: Path, summary: AnalyseResult) -> Section:
 def _strips(folder: Path, summary: AnalyseResult) -> list[Picture]:
     """Examples along eta and along noise from the last level, and along the levels at the strongest eta."""
     levels, keys = summary.levels, summary.interference.keys[:SHOWN]
-    sets = {s: read for s in levels if (read := kept(folder / "decoded" / level(s))) is not None}
-    examples = kept(folder / "examples")
+    sets = {s: read for s in levels if (read := kept_images(folder / "decoded" / level(s))) is not None}
+    examples = kept_images(folder / "examples")
     if examples is None or len(sets) < len(levels) or examples.values.shape[1] > 4:
         return []
     last = levels[-1]
@@ -122,15 +123,49 @@ def bandwidth(kept: Bandwidth) -> Section:
         "the best level below it.",
         [advice(kept)],
         charts(curves({"domain kept": lines}, columns=1), "share of images kept against the noise level"),
-        tables=[table, search] if table else [search],
+        tables=[part for part in (table, search if kept.search else None) if part],
     )
 
 
 def advice(kept: Bandwidth) -> str:
-    searched = f"the search of `expand --sigma auto` takes {level(kept.searched)}"
+    searched = "" if kept.searched is None else f"; the search of `expand --sigma auto` takes {level(kept.searched)}"
     if kept.recommended is None:
-        return f"No level that was tried keeps the domain under noise of eta {level(kept.eta)}; {searched}."
-    return f"The domain is kept up to σ {level(kept.recommended)} under noise of eta {level(kept.eta)}; {searched}."
+        return f"No level that was tried keeps the domain under noise of eta {level(kept.eta)}{searched}."
+    return f"The domain is kept up to σ {level(kept.recommended)} under noise of eta {level(kept.eta)}{searched}."
+
+
+def walk(folder: Path, walked: Walk) -> Section:
+    """Strips from example to example, and where their stops stand between the two domains."""
+    images = kept_images(folder / "walk")
+    stops = {centre: [s for s in walked.stops if s.centre == centre] for centre in ("mean", "origin")}
+    titles = {"mean": "About the mean of the latents", "origin": "About the origin"}
+    pictures = []
+    for centre, row in stops.items():
+        if images is None or images.values.shape[1] > 4:
+            continue
+        parts = [images.select([f"{centre}-{s.at:g}/{i}" for i in range(len(walked.pairs))]) for s in row]
+        note = f"{', '.join(share(s.at) for s in row)} of the way, from σ {level(walked.sigma)}"
+        pictures.append(Picture(f"walk-{centre}", pairs(*parts, columns=1), titles[centre], note, f"walk: {note}"))
+    lines = [
+        Line(titles[centre].lower(), [(s.at, s.drift) for s in row], paint)
+        for (centre, row), paint in zip(stops.items(), (PAINT.ours, PAINT.muted), strict=True)
+    ]
+    half = {centre: next(s.drift for s in row if s.at == 0.5) for centre, row in stops.items()}
+    return Section(
+        "walk",
+        "From example to example",
+        "Latents of two examples, and those between them on a great circle, decoded without noise. Latents of one domain share "
+        "their mean; turning about it keeps that, turning about the origin stretches it.",
+        [
+            f"Half-way the images stand at a drift of {score(half['mean'])} about the mean and {score(half['origin'])} about the "
+            "origin (0 the examples, 1 the training domain)."
+        ],
+        charts(
+            curves({"drift": lines}, columns=1, xlabel="share of the way"), "drift over the way from example to example"
+        ),
+        pictures,
+        [Table(["about", "share of the way", "drift"], [[s.centre, s.at, s.drift] for s in walked.stops])],
+    )
 
 
 def _way(way: Descended | WayKept) -> str:

@@ -124,7 +124,9 @@ def _table(domain: ComparedDomain, row: Count, descriptor: str, title: str) -> T
     distances = {name: distance(entry.measures, descriptor) for name, entry in row.methods.items()}
     order = sorted(row.methods, key=lambda name: near.value if (near := distances[name]) else math.inf)
     paired = any(entry.paired for entry in row.methods.values())
-    columns = ["", *(MEASURES[m].title for m in _MEASURED), *(["Less ours, paired"] if paired else [])]
+    sets = [*(entry.measures for entry in row.methods.values()), domain.base, domain.real]
+    known = [m for m in _MEASURED if any(getattr(of.get(descriptor, Measures()), m) for of in sets)]
+    columns = ["", *(MEASURES[m].title for m in known), *(["Less ours, paired"] if paired else [])]
     columns += ["Copies", "Copied quarters", "Calls", "Time"]
     lines: list[list[Any]] = []
     for name in order:
@@ -132,20 +134,24 @@ def _table(domain: ComparedDomain, row: Count, descriptor: str, title: str) -> T
         less = [(entry.paired or {}).get(descriptor)] if paired else []
         copies = entry.novelty.get(descriptor, Novelty()).copies or None
         cost = [None, None] if entry.source else [entry.calls["total"], duration(entry.seconds)]
-        lines.append([titled(name), *_cells(entry.measures, descriptor), *less, copies, entry.local_copies, *cost])
+        lines.append(
+            [titled(name), *_cells(entry.measures, descriptor, known), *less, copies, entry.local_copies, *cost]
+        )
     news = [entry.novelty.get(descriptor, Novelty()) for entry in row.methods.values()]
     floor = next((one.copies_floor for one in news if one.copies_floor), None)
     none = [None] * paired
-    lines.append([TITLES["base"], *_cells(domain.base, descriptor), *none, None, None, None, None])
-    lines.append([TITLES["real"], *_cells(domain.real, descriptor), *none, floor, row.local_copies_floor, None, None])
+    lines.append([TITLES["base"], *_cells(domain.base, descriptor, known), *none, None, None, None, None])
+    lines.append(
+        [TITLES["real"], *_cells(domain.real, descriptor, known), *none, floor, row.local_copies_floor, None, None]
+    )
     chosen = [i for i, name in enumerate(order) if name == "ours"]
     bounds = (distance(of, descriptor) for of in (domain.base, domain.real))
     notes = [below_zero([*distances.values(), *bounds]), PAIRED if paired else ""]
     return Table(columns, lines, title, chosen, note=" ".join(filter(None, notes)))
 
 
-def _cells(measures: Mapping[str, Measures], descriptor: str) -> list[Score | None]:
-    return [getattr(measures.get(descriptor, Measures()), name) for name in _MEASURED]
+def _cells(measures: Mapping[str, Measures], descriptor: str, names: Sequence[str]) -> list[Score | None]:
+    return [getattr(measures.get(descriptor, Measures()), name) for name in names]
 
 
 def parts_table(row: Count) -> Table | None:

@@ -41,7 +41,7 @@ def curves(panels: Mapping[str, Sequence[Line]], *, columns: int = 3, xlabel: st
             points = [(place * 1.02 ** (i - (len(lines) - 1) / 2), score) for place, score in one.points]
             style: Any = {"alpha": one.strength, "linewidth": 1.3, "markersize": 4.5}
             line(ax, points, one.paint, one.label, dashed=one.dashed, bar=2, **style)
-        if places[-1] > 3 * places[0]:
+        if places[-1] > 3 * places[0] > 0:
             ax.set_xscale("log")
         shown = places[:: max(1, math.ceil(len(places) / 8))]
         ticks(ax, shown, [f"{s:.2g}" if s < 100 else f"{s:.0f}" for s in shown])

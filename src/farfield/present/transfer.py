@@ -221,14 +221,15 @@ def _measures(summary: TransferResult, source: str, style: str) -> Section:
 
 def _all(summary: TransferResult, names: Mapping[str, str]) -> list[Table]:
     """Every measure of every set, a table for each descriptor."""
-    columns = ["", *(m.named for m in MEASURES.values())]
     tables = []
     for descriptor, sets in summary.measures.items():
         shown = [name for name in names if sets.get(name, Measures()) != Measures()]
-        rows = [[names[name], *(getattr(sets[name], m) for m in MEASURES)] for name in shown]
+        columns = [m for m in MEASURES if any(getattr(sets[name], m) for name in shown)]
+        rows = [[names[name], *(getattr(sets[name], m) for m in columns)] for name in shown]
         if rows:
             note = below_zero(distance(sets, name) for name in shown)
-            tables.append(Table(columns, rows, f"All measures, {descriptor} features", note=note))
+            heads = ["", *(MEASURES[m].named for m in columns)]
+            tables.append(Table(heads, rows, f"All measures, {descriptor} features", note=note))
     return tables
 
 

@@ -101,7 +101,8 @@ def caveats(
             "There is no floor, as no held-out real images were compared with each other: a distance is large or small "
             "only beside another one in this report."
         )
-    counts = [s.n for sets in measures.values() for row in sets.values() for s in vars(row).values() if as_score(s)]
+    rows = [row.but(clusters=None) for sets in measures.values() for row in sets.values()]  # whose n counts clusters
+    counts = [s.n for row in rows for s in vars(row).values() if as_score(s)]
     if counts and min(counts) < FEW:
         said.append(
             f"The sets are small (from n = {min(counts)}): read intervals rather than values, and the Fréchet distance "

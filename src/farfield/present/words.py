@@ -80,6 +80,24 @@ MEASURES = {
         "The distance of two Gaussians fitted to the features (FID, if they are Inception's). It grows as n shrinks: "
         "compare it along a row of this table, never with published values from other n.",
     ),
+    "frechet_infinity": Measure(
+        "Fréchet, n → ∞",
+        "↓ lower",
+        "What the Fréchet distance tends to with ever more images, by a line over 1/n: the growth with small n taken away. "
+        "Given only where half of the images outnumber the entries of their features; elsewhere it is no line.",
+    ),
+    "vendi": Measure(
+        "Vendi score",
+        "→ as of real",
+        "How many different images the set amounts to: 1 where all are alike, n where no two have anything in common. It "
+        "sees no quality: noise scores high. It grows with n: compare it along a row.",
+    ),
+    "clusters": Measure(
+        "Distance within clusters",
+        "→ as of real",
+        "Images are given to their nearest example (or real image, where no example was shown); this is the mean distance "
+        "of two images of one cluster, over the clusters with two. Copies of the examples score 0. n counts clusters.",
+    ),
 }
 
 

@@ -8,6 +8,7 @@ d = 196,608: 627, just under 90°, 60°). All of them follow from the Gram matri
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -93,6 +94,16 @@ def slerp(a: Tensor, b: Tensor, t: float | Tensor, *, linear: bool = False) -> T
         direction = u + t * (v - u)
         return length * direction / direction.norm()
     return length * (((1 - t) * omega).sin() * u + (t * omega).sin() * v) / omega.sin()
+
+
+def walk(a: Tensor, b: Tensor, stops: Sequence[float], centre: Tensor | None = None) -> Tensor:
+    """From one latent to another by `slerp` of what they are from a centre, ``[len(stops), ...]``.
+
+    About the mean of a domain's latents each stop has that mean. About the origin (no centre) it does not: two latents
+    N(m, s² I) stand at an angle there although they share m, and slerp lengthens what they share, by up to √2 half-way.
+    """
+    m = torch.zeros_like(a) if centre is None else centre
+    return torch.stack([m + slerp(a - m, b - m, t) for t in stops])
 
 
 @dataclass(frozen=True)

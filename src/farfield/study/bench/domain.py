@@ -279,8 +279,8 @@ def _fields(
         )
     if masked := examples.masked:
         notes.append(
-            f"{masked:.1%} of the examples' pixels are masked: the model sees the median of the field there; field "
-            "measures leave them out, descriptors cannot."
+            f"{masked:.1%} of the examples' pixels are masked: the model sees the median of the field there, or its "
+            "own draws (--field-fill drawn); field measures leave them out, descriptors cannot."
         )
     law = channel_law(given.values) if examples.values.shape[1] == 1 else None
     return Domain(given, held, len(keys), law, physical, tuple(notes))

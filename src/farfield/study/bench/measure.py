@@ -13,7 +13,8 @@ import torch
 from farfield.audit.c2st import LEAST, c2st
 from farfield.audit.coverage import density_coverage, precision_recall
 from farfield.audit.descriptor import Descriptor
-from farfield.audit.distribution import frechet_distance, kernel_distance
+from farfield.audit.distribution import frechet_distances, kernel_distance
+from farfield.audit.diversity import cluster_distance, vendi_score
 from farfield.audit.memorization import duplicates, novelty
 from farfield.audit.named import identity, open_descriptor
 from farfield.audit.stored import StoredFeatures, in_memory
@@ -53,7 +54,7 @@ def measure(
     for label, describe in descriptions(specs, sets[against], batch_size, denoiser):
         known = describe(run, sets=sets)
         compared = {name: part for name, part in known.items() if name not in ("examples", "references")}
-        measures[label] = compare(known[against], compared)
+        measures[label] = compare(known[against], compared, known["examples"])
         copies = {name: newness(known[name], known["examples"], known.get("references")) for name in made}
         news[label] = {name: row for name, (row, _) in copies.items()}
         nearest = nearest or {name: rows for name, (_, rows) in copies.items()}
@@ -114,20 +115,28 @@ def stored_features(
     }
 
 
-def compare(references: Features, sets: dict[str, Features]) -> BySet:
-    """Every measure of every set against the same references; a set too small for a measure goes without it."""
+def compare(references: Features, sets: dict[str, Features], examples: Features | None = None) -> BySet:
+    """Every measure of every set against the same references; a set too small for a measure goes without it.
+
+    Args:
+        examples: what images gather about, see `cluster_distance`; the references, where there are none.
+    """
     table: BySet = {}
     for name, features in sets.items():
-        known: dict[str, Score] = {}
+        known: dict[str, Score | None] = {}
         if min(len(features), len(references)) >= 4:
             known["kernel_distance"] = kernel_distance(real=references, generated=features)
-            known["frechet_distance"] = frechet_distance(real=references, generated=features)
+            finite, limit = frechet_distances(real=references, generated=features)
+            known["frechet_distance"], known["frechet_infinity"] = finite, limit
         if min(len(features), len(references)) > 5:
             known["precision"], known["recall"] = precision_recall(real=references, generated=features)
             known["density"], known["coverage"] = density_coverage(real=references, generated=features)
         if min(len(features), len(references)) >= LEAST:
             told = c2st(real=references, generated=features)
             known["c2st"], known["c2st_null"] = told.accuracy, told.null
+        if len(features) > 1 and bool(features.values.any(1).all()):
+            known["vendi"] = vendi_score(features)
+        known["clusters"] = cluster_distance(examples=references if examples is None else examples, generated=features)
         table[name] = Measures(**known)
     return table
 

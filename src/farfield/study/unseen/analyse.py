@@ -31,6 +31,7 @@ from farfield.command.expand import Sampler
 from farfield.command.facts import ModelFacts, SourceFacts
 from farfield.command.likeness import trusted
 from farfield.command.measures import SearchedLevel
+from farfield.command.settings import LEFT_OUT
 from farfield.core.artifact import Images, Latents, Score, save, write_json
 from farfield.core.error import FarfieldError
 from farfield.core.runtime import generator
@@ -51,12 +52,14 @@ from farfield.study.bench.run import Run
 from farfield.study.bench.units import units_of
 from farfield.study.unseen.bandwidth import search_level
 from farfield.study.unseen.calibration import model_gain
+from farfield.study.unseen.fill import fill, fill_calls
 from farfield.study.unseen.foreseen import own_calls, search_plan
 from farfield.study.unseen.gain import knowing, knowing_calls
 from farfield.study.unseen.interference import Judge, bandwidth, descend
 from farfield.study.unseen.ladder import Ladder, find_levels
 from farfield.study.unseen.symmetry import checked
 from farfield.study.unseen.symmetry import symmetry as symmetry_of
+from farfield.study.unseen.walk import walk, walk_calls
 from farfield.unseen.geometry import expectation, lengths_and_angles
 from farfield.unseen.interference import LEAST
 from farfield.unseen.inversion import convergence
@@ -104,19 +107,22 @@ def analyse(settings: Analyse, out: Path, *, quiet: bool = False) -> AnalyseResu
         settings,
         {"model": model_digest(settings.model), **domain.inputs("examples"), "in_domain": training},
         quiet,
-        _work(settings, ladder, given, training, bool(symmetries)),
+        _work(settings, ladder, domain, training, bool(symmetries)),
         count=len(given),
         eta=etas,
         noise=shares,
         symmetry=",".join(symmetries) or None,
         descriptor=described,
         **reading.asked(physical is not None),
+        fill="drawn" if settings.fill == "drawn" and physical else LEFT_OUT,
     )
+    if settings.fill == "drawn":
+        given = fill(run, denoiser, domain, given, numerics)
     if training is None:
         keys = [f"{k:06d}" for k in range(max(LEAST, count))]
         own = Carrier.of(numerics, denoiser, denoiser.schedule.sigmas(settings.down_steps))
         training = own.samples(run, "in_domain", keys, "the model's own samples", as_shown)
-    known = knowing(run, denoiser, given, numerics.loading.batch_size, "gain")
+    known = None if settings.brief else knowing(run, denoiser, given, numerics.loading.batch_size, "gain")
     mine = ladder.climb(run, "latents/examples", given)
     theirs = ladder.climb(run, "latents/in_domain", training)
     fine = ladder.climb(run, "latents/certificate", given.select(given.keys[:CERTIFIED]), finer=2)
@@ -129,7 +135,8 @@ def analyse(settings: Analyse, out: Path, *, quiet: bool = False) -> AnalyseResu
     curves: list[Descended] = []
     for level in levels:
         curves += judge.rows(level, descend(run, ladder, mine[level].select(keys), etas, shares))
-    searched = search_level(run, denoiser, given, numerics, Sampler("sdedit"))
+    walked = walk(run, ladder, judge, mine[levels[-1]].select(keys))
+    searched = [] if settings.brief else search_level(run, denoiser, given, numerics, Sampler("sdedit"))
     with run.stage("symmetry"):
         turned = symmetry_of(run, ladder, given, mine, symmetries, seed) if symmetries else None
     if run.ranks.main:
@@ -169,23 +176,30 @@ def analyse(settings: Analyse, out: Path, *, quiet: bool = False) -> AnalyseResu
             interference=judge.report(keys, curves),
             bandwidth=_recommended(curves, judge.floor, searched),
             symmetry=turned,
+            walk=walked,
         )
     return run.finish(result)
 
 
-def _work(settings: Analyse, ladder: Ladder, given: Images, training: Images | None, turned: bool) -> Work:
+def _work(settings: Analyse, ladder: Ladder, domain: Domain, training: Images | None, turned: bool) -> Work:
     """By the labels of its bars."""
+    given = domain.examples
     numerics, n, each, plan = settings.numerics, len(given), ladder.climb_calls(), dict[str, float]()
     etas, shares = len(set(settings.eta)), len(set(settings.noise))
     others = len(training) if training is not None else max(LEAST, settings.limit or n)
+    if settings.fill == "drawn":
+        plan["drawing masked pixels"] = fill_calls(ladder.denoiser, domain, numerics)
     if training is None:
         plan["the model's own samples"] = others * own_calls(numerics.solver, settings.down_steps)
-    plan["what the network adds"] = knowing_calls(ladder.denoiser, given)
+    if not settings.brief:
+        plan["what the network adds"] = knowing_calls(ladder.denoiser, given)
     plan |= {"latents/examples": n * each, "latents/in_domain": others * each}
     plan["latents/certificate"] = min(n, CERTIFIED) * ladder.climb_calls(2)
     down = sum(etas * k + shares * network_calls(numerics.solver, k) for k in map(ladder.calls, ladder.levels))
     plan["down from"] = min(settings.decoded, n) * down
-    plan |= search_plan(ladder.denoiser, Sampler("sdedit"), n, numerics)
+    plan["walking between examples"] = walk_calls(ladder, min(settings.decoded, n))
+    if not settings.brief:
+        plan |= search_plan(ladder.denoiser, Sampler("sdedit"), n, numerics)
     if turned:
         plan["latents/turned"] = n * each
     return Work(ladder.denoiser, numerics.loading.batch_size, plan)
@@ -229,7 +243,7 @@ def _recommended(curves: Sequence[Descended], floor: Score, searched: list[Searc
         recommended=next(way.highest_kept for way in ways if (way.way, way.at) == ("eta", eta)),
         eta=eta,
         search=searched,
-        searched=next(row.sigma for row in searched if row.chosen),
+        searched=next((row.sigma for row in searched if row.chosen), None),
     )
 
 

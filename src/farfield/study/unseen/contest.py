@@ -104,7 +104,9 @@ class Contest:
             self.settings.descriptors.specs, held["references"], batch_size, self.denoiser
         ):
             known = describe(self.run, sets={**held, "base": base, "examples": every})
-            for name, scores in distances(known["references"], {b: known[b] for b in bounds}).items():
+            for name, scores in distances(
+                known["references"], {b: known[b] for b in bounds}, known["examples"]
+            ).items():
                 bounds[name][label] = scores
             for count, entries in made.items():
                 examples = known["examples"].select(given[count].keys)
@@ -113,7 +115,7 @@ class Contest:
                     for name, entry in entries.items()
                 }
                 for name, entry in entries.items():
-                    scores = distances(known["references"], {"samples": rows[name]})["samples"]
+                    scores = distances(known["references"], {"samples": rows[name]}, examples)["samples"]
                     entry.row.measures[label] = scores
                     entry.row.novelty[label] = newness(rows[name], examples, known["references"])[0]
                     if sure := labels.sure(examples, known["references"], rows[name], entry.parents):

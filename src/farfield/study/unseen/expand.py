@@ -14,14 +14,20 @@ from farfield.checkpoints.load import model_digest
 from farfield.command.expand import Expand, ExpandResult, Sampler
 from farfield.command.facts import SourceFacts
 from farfield.command.measures import Acceptance, Labelled, Selection
+from farfield.command.settings import LEFT_OUT
 from farfield.core.artifact import Images, Latents, save, write_json
 from farfield.data.picture import as_shown, save_pngs
 from farfield.diffusion.denoiser import Denoiser
 from farfield.diffusion.solver import network_calls
 from farfield.study.bench.carrier import Carrier, describe_trip
 from farfield.study.bench.copies import local_copies
+<<<<<<< HEAD
 from farfield.study.bench.domain import MOST_REFERENCES, Split, open_domain
 from farfield.study.bench.grain import deviations_of, separate
+=======
+from farfield.study.bench.domain import MOST_REFERENCES, Domain, Split, open_domain
+from farfield.study.bench.grain import separate
+>>>>>>> papers
 from farfield.study.bench.labels import Labels
 from farfield.study.bench.measure import SHOWN, descriptions, geometry, identities, measure
 from farfield.study.bench.numerics import model_facts, open_model
@@ -32,6 +38,7 @@ from farfield.study.bench.units import units_of
 from farfield.study.unseen.ablation import network_adds, without_network
 from farfield.study.unseen.bandwidth import search_level, usual_level
 from farfield.study.unseen.calibration import calibrate, model_gain
+from farfield.study.unseen.fill import fill, fill_calls
 from farfield.study.unseen.foreseen import likely, own_calls, search_plan, trying_calls
 from farfield.study.unseen.proposal import (
     DESCENTS,
@@ -75,15 +82,20 @@ def expand(settings: Expand, out: Path, *, quiet: bool = False) -> ExpandResult:
         settings,
         {"model": model_digest(settings.model), **domain.inputs("examples"), **({"ivar": ivar} if ivar else {})},
         quiet,
-        _work(settings, denoiser, len(given)),
+        _work(settings, denoiser, domain),
         count=len(given),
         level=settings.sigma if isinstance(settings.sigma, str) else "usual",
         sigma=numerics.sigma,
         most_references=MOST_REFERENCES,
         descriptors=named,
         **settings.reading.asked(physical is not None),
+        fill="drawn" if settings.fill == "drawn" and physical else LEFT_OUT,
     )
+    if settings.fill == "drawn":
+        given, sources = (fill(run, denoiser, domain, one, numerics) for one in (given, sources))
     notes = list(domain.notes)
+    if settings.fill == "drawn" and physical and physical.fields["examples"].masked:
+        notes.append("Masked pixels of the examples are draws of the model: what it made of them is no measurement.")
     if sampler.candidates > 1 and len(given) < 3:
         sampler = replace(sampler, candidates=1)
         notes.append(
@@ -216,9 +228,9 @@ def _started(sampler: Sampler, n: int, seeds: Sequence[int]) -> int | None:
     return len(turns(n, seeds, min(sampler.mixed, n), "sampler-0").unique())
 
 
-def _work(settings: Expand, denoiser: Denoiser, count: int) -> Work:
+def _work(settings: Expand, denoiser: Denoiser, domain: Domain) -> Work:
     """By the labels of its bars; a search of levels is taken to end at the second."""
-    numerics, sampler, n = settings.numerics, settings.sampler, settings.n
+    numerics, sampler, n, count = settings.numerics, settings.sampler, settings.n, len(domain.examples)
     calls = sampler_calls(likely(sampler, count), count, n, numerics)
     plan: dict[str, float] = {"calibrating": calls["calibration"]} if "calibration" in calls else {}
     if settings.sigma == "auto":
@@ -232,6 +244,8 @@ def _work(settings: Expand, denoiser: Denoiser, count: int) -> Work:
     if "choice" in calls:
         plan["choosing"] = calls["choice"]
     plan |= {"sampling": calls["sampling"], "the model's own samples": n * own_calls(numerics.solver, numerics.steps)}
+    if settings.fill == "drawn":
+        plan["drawing masked pixels"] = fill_calls(denoiser, domain, numerics)
     if settings.control and sampler.network:
         plan["sampling without"] = n
     return Work(denoiser, numerics.loading.batch_size, plan, n)

@@ -10,6 +10,7 @@ from typing import cast
 import torch
 from torch import Tensor
 
+from farfield.audit.distribution import kernel_distance
 from farfield.command.analyse import Descended, Interference, KeptShare, Way, WayKept
 from farfield.core.artifact import Images, Latents, Score
 from farfield.core.interval import mean_score, proportion
@@ -32,12 +33,14 @@ class Judge:
     label: str
     border: Border
     examples: Images
+    gap: Score
 
     @staticmethod
     def fit(run: Run, describe: Describe, label: str, examples: Images, training: Images, seed: int) -> Judge:
         known = describe(run, sets={"examples": examples, "in_domain": training})
         border = Border.fit(known["examples"].values, known["in_domain"].values, seed=seed)
-        return Judge(run, describe, label, border, examples)
+        gap = kernel_distance(real=known["in_domain"], generated=known["examples"])
+        return Judge(run, describe, label, border, examples, gap)
 
     @property
     def floor(self) -> Score:
@@ -54,7 +57,13 @@ class Judge:
             decoded=len(keys),
             keys=list(keys),
             curves=curves,
+            gap=self.gap,
         )
+
+    def drift(self, name: str, images: Images) -> Tensor:
+        """Place between the domains' means of images that came of no single example, ``[n]``."""
+        shown = Images(images.keys, as_shown(images.values))
+        return self.border.judge(self.describe(self.run, sets={name: shown})[name].values).drift
 
     def rows(self, level: float, decoded: Images) -> list[Descended]:
         """What became of the images that came down from a level, a row for each way and strength."""

@@ -94,8 +94,11 @@ class Ladder:
 
     def disturbed(self, latents: Latents, share: float, advance: Advance | None = None) -> Images:
         """A deterministic descent of latents turned towards N(0, I): 0 is the latent, 1 a fresh draw."""
-        turned = toward_noise(latents, share)
-        return as_images(latents.keys, self._descent(latents.sigma).decode(turned, advance=advance))
+        return self.down(toward_noise(latents, share), advance)
+
+    def down(self, latents: Latents, advance: Advance | None = None) -> Images:
+        """A deterministic descent."""
+        return as_images(latents.keys, self._descent(latents.sigma).decode(latents, advance=advance))
 
     def _descent(self, level: float) -> Carrier:
         return Carrier.of(self.numerics, self.denoiser, self.denoiser.schedule.sigmas(self.calls(level), level))

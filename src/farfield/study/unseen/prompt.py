@@ -52,7 +52,7 @@ def prompt(settings: Prompt, out: Path, *, quiet: bool = False) -> PromptResult:
 
     Of the held-out images as many are set aside as `expand` draws as examples with this seed: the same.
     """
-    prompts, heldout = settings.prompts or PROMPTS.get(settings.heldout or "", ()), settings.heldout
+    prompts, heldout = settings.asked or PROMPTS.get(settings.heldout or "", ()), settings.heldout
     if not prompts:
         raise FarfieldError(
             f"prompt: expected at least one, none empty; give --prompt, or --heldout with one of {', '.join(PROMPTS)}"

@@ -83,11 +83,11 @@ def restore(settings: Restore, out: Path, *, quiet: bool = False) -> RestoreResu
     work = Work(denoiser, settings.loading.batch_size, plan if other is None else {**plan, "again": plan["restoring"]})
     descriptor = settings.likeness.spec if other is None else identity(settings.likeness.spec)
     run = Run.of(out, settings, inputs, quiet, work, measured=measured, descriptor=descriptor)
-    draws = _draw(run, settings, denoiser, y, sigmas, "samples", "restoring")
+    draws = draw(run, settings, denoiser, y, sigmas, "samples", "restoring", settings.n)
     again = None
     if other is not None:
         grid = other.schedule.sigmas(settings.steps)
-        again = _draw(run, settings, other, y, grid, "against", "again, with the other model")
+        again = draw(run, settings, other, y, grid, "against", "again, with the other model", settings.n)
     notes: list[str] = []
     stacked = _stacked(draws, settings.n)
     fallbacks = _plain(run, y)
@@ -143,11 +143,11 @@ def _read(settings: Restore, denoiser: Denoiser, degrading: Degrading) -> tuple[
     return domain, asked
 
 
-def _draw(
-    run: Run, settings: Restore, denoiser: Denoiser, y: Measurement, sigmas: Tensor, name: str, label: str
+def draw(
+    run: Run, settings: Restore, denoiser: Denoiser, y: Measurement, sigmas: Tensor, name: str, label: str, n: int
 ) -> Images:
-    """The draws of every image as artifact ``name``, IMAGE/NUMBER."""
-    rows = {f"{key}/{i:03d}": place for place, key in enumerate(y.keys) for i in range(settings.n)}
+    """So many draws of every image as artifact ``name``, IMAGE/NUMBER; by the solver, eta, iterations and seed of settings."""
+    rows = {f"{key}/{i:03d}": place for place, key in enumerate(y.keys) for i in range(n)}
 
     def work(part: tuple[str, ...], advance: Advance) -> Images:
         places = torch.tensor([rows[key] for key in part])
