@@ -158,13 +158,6 @@ def differing(whole: dict[str, Any], broken: dict[str, Any]) -> list[str]:
     return sorted(name for name in whole.keys() | broken.keys() if whole.get(name) != broken.get(name))
 
 
-@pytest.fixture
-def without_the_page() -> Iterator[None]:
-    """It is drawn from what is compared here, and drawing takes longer than most of these runs."""
-    with patch("farfield.present.report.write_report", lambda folder: folder):
-        yield
-
-
 @pytest.mark.parametrize("name", COMMANDS)
 def test_killed_twice_it_ends_as_the_unbroken_run(name: str, root: Path, tmp_path: Path, without_the_page: None):
     command = Killed(root, name, tmp_path)

@@ -26,11 +26,7 @@ BASE = ("-n", 6, "--steps", 3, "--batch-size", 4, "--examples", 6, "--sigma", 5,
 """Two shards or more of everything; a later option overrides an earlier one."""
 
 
-@pytest.fixture(scope="module", autouse=True)
-def without_the_page() -> Iterator[None]:
-    """The page is drawn from what is compared here, and drawing takes longer than the run."""
-    with patch("farfield.present.report.write_report", lambda folder: folder):
-        yield
+pytestmark = pytest.mark.usefixtures("without_the_page", "few_views")
 
 
 @pytest.fixture(scope="module")

@@ -26,9 +26,9 @@ def make_model(
     folder: Path,
     shape: tuple[int, int, int] = (3, 16, 16),
     classes: int | None = None,
-    channels: tuple[int, ...] = (8, 16),
+    channels: tuple[int, ...] = (4,),
 ) -> Path:
-    """A diffusers pipeline folder: two levels of 8 and 16 channels, random weights, always the same."""
+    """A diffusers pipeline folder: one level of 4 channels, random weights, always the same."""
     from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
 
     colours, height, width = shape
