@@ -52,7 +52,7 @@ def one_thread():
 
 @pytest.fixture(autouse=True, scope="session")
 def no_power_failure() -> Iterator[None]:
-    """No test pulls the plug: files may wait for the disk, which takes longer than a small run. Processes killed lose nothing by it."""
+    """No test pulls the plug, and a killed process loses nothing by it: to wait for the disk takes longer than a small run."""
     with patch("os.fsync", lambda handle: None):
         yield
 

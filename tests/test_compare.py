@@ -24,6 +24,8 @@ from farfield.present.verdict import NEGATIVE
 from farfield.study.unseen.proposal import sampler_calls
 from farfield.study.unseen.start import CANDIDATES
 
+pytestmark = pytest.mark.usefixtures("few_views")
+
 QUICK = ("-n", 6, "--steps", 4, "--tuning-budget", 0.15, "--epochs", 1, "-q")
 METHODS = ("ours", "published", "geometric", "full", "lora", "release")
 

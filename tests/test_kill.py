@@ -17,7 +17,7 @@ from kill import BESIDE, carried_out, killed
 from test_prompt import make_pipeline
 from tiny import decided, farfield, make_images, make_model
 
-pytestmark = needs_fork
+pytestmark = [needs_fork, pytest.mark.usefixtures("few_views")]
 
 DEEP = "--network unet2d --multipliers 1,2 --blocks 1 --attention none"
 NETWORK = f"{DEEP} --width 4 --device cpu"

@@ -18,6 +18,8 @@ from farfield.core.download import file_sha256
 from farfield.core.error import FarfieldError
 from farfield.diffusion.units import Units
 
+pytestmark = pytest.mark.usefixtures("few_views")
+
 TOLD = {"units": "0,10"}
 UNITS = Units(0, 10, 0.1)
 

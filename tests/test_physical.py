@@ -18,6 +18,8 @@ from farfield.data.science import Fields, load_fields
 from farfield.data.stretch import Stretch, fit_stretch
 from farfield.study.bench.domain import Domain, Physical, Split, open_domain
 
+pytestmark = pytest.mark.usefixtures("few_views")
+
 fits = pytest.importorskip("astropy.io.fits")
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 QUICK = ("--steps", 2, "--sigma", 5, "-n", 3, "--no-control", "--no-patches", "--descriptor", "pixels", "-q")

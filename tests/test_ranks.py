@@ -18,6 +18,8 @@ from tiny import Outcome, decided, farfield, make_images, make_model, numbers, s
 from farfield.core.artifact import Images, Latents, Store, write_json
 from farfield.study.bench.run import Run
 
+pytestmark = pytest.mark.usefixtures("few_views")
+
 OPTIONS = ("-n", 6, "--steps", 3, "--batch-size", 2, "--sigma", 5, "--examples", 6, "--candidates", 2)
 OPTIONS += ("--sampler", "patchwork")
 QUICK = ("--steps", 2, "--no-patches", "--no-control", "--device", "cpu")

@@ -7,6 +7,8 @@ import pytest
 from test_prompt import make_pipeline
 from tiny import farfield, make_images, make_model
 
+pytestmark = pytest.mark.usefixtures("few_views")
+
 FAST = ("--steps", 2, "--device", "cpu", "-q")
 PIXELS = ("--descriptor", "pixels", "--device", "cpu", "-q")
 NETWORK = ("--width", 4, "--multipliers", "1,2", "--blocks", 1, "--attention", "none")
