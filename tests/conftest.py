@@ -67,7 +67,7 @@ def without_the_page() -> Iterator[None]:
 @pytest.fixture(scope="module")
 def few_views() -> Iterator[None]:
     """A calibration looks at twice its examples a level, not at 200 noisy images: where no test asks how good it is."""
-    with patch("farfield.study.unseen.calibration.VIEWS", 1):
+    with patch("farfield.study.unseen.calibration.VIEWS", 1), patch("farfield.study.unseen.gain.VIEWS", 1):
         yield
 
 

@@ -61,6 +61,12 @@ COMMANDS = {
     "transition": f"transition --data images --sizes 4 --widths 4 --heldout-images 8 --samples 4 --threshold 0.9 "
     f"--descriptor pixels --device cpu --images 16 --batch-size 8 {DEEP}",
 }
+LONG = (
+    "expand fields", "analyse", "compare", "reconstruct auto", "invert edit-friendly", "transfer", "generate npz", "prompt",
+    "rank trajectory", "molrg", "edit", "dataset convert folder", "dataset convert npz", "score matrix",
+)  # fmt: skip
+"""Those that take longest, or go the way of another; killed with the slow tests."""
+QUICK = [pytest.param(name, marks=pytest.mark.slow) if name in LONG else name for name in COMMANDS]
 LOGS = ("log.txt", ".lock")
 """Of the jobs of a grid: they are added to, and no result."""
 
@@ -158,7 +164,14 @@ def differing(whole: dict[str, Any], broken: dict[str, Any]) -> list[str]:
     return sorted(name for name in whole.keys() | broken.keys() if whole.get(name) != broken.get(name))
 
 
-@pytest.mark.parametrize("name", COMMANDS)
+@pytest.fixture
+def without_the_page() -> Iterator[None]:
+    """It is drawn from what is compared here, and drawing takes longer than most of these runs."""
+    with patch("farfield.present.report.write_report", lambda folder: folder):
+        yield
+
+
+@pytest.mark.parametrize("name", QUICK)
 def test_killed_twice_it_ends_as_the_unbroken_run(name: str, root: Path, tmp_path: Path, without_the_page: None):
     command = Killed(root, name, tmp_path)
     whole, changes = command.whole()

@@ -33,10 +33,10 @@ from farfield.unseen.inversion import to_latent
 from farfield.unseen.method import Method, decode_by, invert_by
 from farfield.unseen.tuning import Recipe, tune
 
-pytestmark = pytest.mark.usefixtures("few_views")
-
 pytest.importorskip("transformers", reason="text encoders are in the extra `features`")
 from test_prompt import make_pipeline
+
+pytestmark = pytest.mark.usefixtures("few_views")
 
 F64 = torch.float64
 

@@ -137,6 +137,15 @@ def test_a_second_process_is_not_put_off_by_the_half_written_folder_of_the_first
 def test_bad_input_ends_both_processes_and_is_said(runs: Runs, tmp_path: Path):
     """A process that waits for another that has ended would wait for ever."""
     root = runs.two.parent
+    found = two_processes("expand", root / "model", root / "images", "-o", tmp_path / "run", "--t", "2")
+    assert found.code == 2
+    assert "farfield: --t 2.0: expected" in found.err
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.slow
+def test_bad_input_ends_a_launcher(runs: Runs, tmp_path: Path):
+    root = runs.two.parent
     found = launch("expand", root / "model", root / "images", "-o", tmp_path / "run", "--t", "2")
     assert found.returncode != 0
     assert "farfield: --t 2.0: expected" in found.stderr

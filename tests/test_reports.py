@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 from test_prompt import make_pipeline
@@ -62,8 +63,9 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("name", COMMANDS)
 def test_report_makes_the_page_of_every_command(root, tmp_path, name, monkeypatch):
     monkeypatch.chdir(root)
-    done = farfield(*COMMANDS[name], "-o", tmp_path / "run")
-    assert done.code == 0, done.err
+    with patch("farfield.present.report.write_report", lambda folder: folder):  # the same page; once is enough
+        done = farfield(*COMMANDS[name], "-o", tmp_path / "run")
+    assert done.code == 0 and not (tmp_path / "run" / "report.html").exists(), done.err
     done = farfield("report", tmp_path / "run")
     assert done.code == 0, done.err
     page, summary = (
