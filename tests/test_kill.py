@@ -25,7 +25,7 @@ TRAIN = f"train --data images {NETWORK} --images 48 --batch-size 8 --warmup 8 --
 CONVERT = "dataset convert images OUT --resize 8"
 
 COMMANDS = {
-    "expand": "expand model images --examples 10 -n 10 --sigma 5 --steps 2 --batch-size 8 --candidates 2 --descriptor pixels",
+    "expand": "expand model images --examples 6 -n 6 --sigma 5 --steps 2 --batch-size 4 --candidates 2 --descriptor pixels",
     "expand fields": "expand model fields --examples 6 -n 3 --sampler patchwork --sigma 5 --steps 2 --batch-size 2 "
     "--no-calibrate --descriptor pixels",
     "analyse": "analyse model images --examples 8 --levels 5 --eta 0 --noise 1 --decoded 2 --down-steps 4 "
@@ -84,7 +84,6 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (root / "fields").mkdir()
     for seed in range(24):
         np.save(root / "fields" / f"field-{seed:02d}.npy", np.random.default_rng(seed).random((16, 16)).cumsum(0))
-    make_pipeline(root / "pipeline").with_name("pipeline-words").rename(root / ".words")
     return root
 
 
@@ -142,6 +141,8 @@ class Killed:
     def __init__(self, root: Path, name: str, place: Path):
         self.line, self.out = words(name), Path("out")
         self.root, self.name, self.place = root, name, place
+        if name == "prompt" and not (root / "pipeline").exists():
+            make_pipeline(root / "pipeline").with_name("pipeline-words").rename(root / ".words")
 
     def whole(self) -> tuple[dict[str, Any], int]:
         """What the unbroken run leaves, and in how many changes."""
@@ -167,7 +168,7 @@ def differing(whole: dict[str, Any], broken: dict[str, Any]) -> list[str]:
 @pytest.fixture
 def without_the_page() -> Iterator[None]:
     """It is drawn from what is compared here, and drawing takes longer than most of these runs."""
-    with patch("farfield.present.report.write_report", lambda folder: folder):
+    with patch("farfield.present.report.draw", lambda folder, command: (folder, ())):
         yield
 
 

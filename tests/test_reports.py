@@ -63,7 +63,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("name", COMMANDS)
 def test_report_makes_the_page_of_every_command(root, tmp_path, name, monkeypatch):
     monkeypatch.chdir(root)
-    with patch("farfield.present.report.write_report", lambda folder: folder):  # the same page; once is enough
+    with patch("farfield.present.report.draw", lambda folder, command: (folder, ())):  # the same page; once is enough
         done = farfield(*COMMANDS[name], "-o", tmp_path / "run")
     assert done.code == 0 and not (tmp_path / "run" / "report.html").exists(), done.err
     done = farfield("report", tmp_path / "run")
