@@ -18,8 +18,6 @@ from farfield.study.unseen.analyse import geometry
 from farfield.study.unseen.ladder import Ladder, find_levels, toward_noise
 from farfield.unseen.interference import Border
 
-pytestmark = pytest.mark.usefixtures("few_views")
-
 D, LOW, HIGH, VARIANCE = 6, 0.02, 40.0, 0.5
 SHIFT = 2.0
 

@@ -15,7 +15,7 @@ import pytest
 from fork import needs_fork
 from kill import BESIDE, carried_out, killed
 from test_prompt import make_pipeline
-from tiny import decided, farfield, make_images, make_model
+from tiny import decided, farfield, make_images, make_model, undrawn
 
 pytestmark = [needs_fork, pytest.mark.usefixtures("few_views")]
 
@@ -167,8 +167,8 @@ def differing(whole: dict[str, Any], broken: dict[str, Any]) -> list[str]:
 
 @pytest.fixture
 def without_the_page() -> Iterator[None]:
-    """It is drawn from what is compared here, and drawing takes longer than most of these runs."""
-    with patch("farfield.present.report.draw", lambda folder, command: (folder, ())):
+    """It is drawn from what is compared here."""
+    with undrawn():
         yield
 
 

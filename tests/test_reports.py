@@ -2,11 +2,10 @@
 
 import json
 from pathlib import Path
-from unittest.mock import patch
 
 import pytest
 from test_prompt import make_pipeline
-from tiny import farfield, make_images, make_model
+from tiny import farfield, make_images, make_model, undrawn
 
 pytestmark = pytest.mark.usefixtures("few_views")
 
@@ -63,7 +62,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("name", COMMANDS)
 def test_report_makes_the_page_of_every_command(root, tmp_path, name, monkeypatch):
     monkeypatch.chdir(root)
-    with patch("farfield.present.report.draw", lambda folder, command: (folder, ())):  # the same page; once is enough
+    with undrawn():  # the same page; once is enough
         done = farfield(*COMMANDS[name], "-o", tmp_path / "run")
     assert done.code == 0 and not (tmp_path / "run" / "report.html").exists(), done.err
     done = farfield("report", tmp_path / "run")

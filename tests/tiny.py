@@ -96,6 +96,13 @@ def farfield(*arguments: Any) -> Outcome:
     return Outcome(code, out.getvalue(), err.getvalue())
 
 
+@contextlib.contextmanager
+def undrawn() -> Iterator[None]:
+    """Runs without their pages: drawing takes longer than most of them, and draws what the tests look at in the folder."""
+    with patch("farfield.present.report.draw", lambda folder, command: (folder, ())):
+        yield
+
+
 def summary(run: Path) -> dict[str, Any]:
     """``summary.json`` without the seconds it took."""
     found = json.loads((run / "summary.json").read_text())
