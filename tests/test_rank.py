@@ -2,12 +2,12 @@
 
 import pytest
 import torch
+from tiny import contents, farfield, make_images, make_model, summary, undrawn
 
 from farfield.core.artifact import load
 from farfield.diffusion.schedule import ContinuousSchedule, DiscreteSchedule, linear_betas
 from farfield.study.manifold.rank import levels, over_points
 from farfield.study.manifold.spectra import FACTS, Spectra, unpacked
-from tests.tiny import contents, farfield, make_images, make_model, summary
 
 
 @pytest.fixture(scope="module")
