@@ -1,12 +1,15 @@
 """Shared small truths: exact models whose every number is known."""
 
 import os
+from collections.abc import Iterator
+from unittest.mock import patch
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ["OMP_NUM_THREADS"] = "1"  # of other libraries and of processes too; forked children (`fork`) need it
 
 import pytest
 import torch
+from tiny import undrawn
 
 from farfield.diffusion.exact import GaussianDenoiser
 from farfield.diffusion.schedule import ContinuousSchedule
@@ -46,6 +49,27 @@ def cifar():
 def one_thread():
     """Results of the tests should not hang on how many cores the machine has, nor one worker's threads on another's."""
     torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def no_power_failure() -> Iterator[None]:
+    """No test pulls the plug, and a killed process loses nothing by it: to wait for the disk takes longer than a small run."""
+    with patch("os.fsync", lambda handle: None):
+        yield
+
+
+@pytest.fixture(scope="module")
+def without_the_page() -> Iterator[None]:
+    """See `tiny.undrawn`."""
+    with undrawn():
+        yield
+
+
+@pytest.fixture(scope="module")
+def few_views() -> Iterator[None]:
+    """A calibration looks at twice its examples a level, not at 200 noisy images: where no test asks how good it is."""
+    with patch("farfield.study.unseen.calibration.VIEWS", 1), patch("farfield.study.unseen.gain.VIEWS", 1):
+        yield
 
 
 @pytest.hookimpl(tryfirst=True)

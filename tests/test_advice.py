@@ -15,6 +15,8 @@ from tiny import farfield, make_images, make_model
 from farfield.core.error import FarfieldError, missing
 from farfield.data.source import open_collection
 
+pytestmark = pytest.mark.usefixtures("without_the_page", "few_views")
+
 CPU = ("--device", "cpu", "-q")
 FAST = ("--steps", 2, *CPU)
 MADE = ("generate", "model", "--seeds", "0", *FAST)

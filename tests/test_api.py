@@ -26,6 +26,8 @@ from farfield.data.given import checked, holding
 from farfield.data.samples import open_samples
 from farfield.data.source import open_collection
 
+pytestmark = pytest.mark.usefixtures("few_views")
+
 GUIDE = Path(__file__).parents[1] / "docs" / "python.md"
 README = GUIDE.parents[1] / "README.md"
 TASKS = re.findall(r"```python\n(.*?)```", GUIDE.read_text(), re.S)

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -21,21 +19,7 @@ from farfield.data.subset import shuffled
 PIXELS = ("--descriptor", "pixels", "-q")
 SIZES = {"train": 400, "heldout": 250, "fresh": 200}
 
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread_only() -> Iterator[None]:
-    """Problems this small are slower on two."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def without_the_page() -> Iterator[None]:
-    """The page is drawn from what is tested here."""
-    with patch("farfield.present.report.write_report", lambda folder: folder):
-        yield
+pytestmark = pytest.mark.usefixtures("without_the_page")
 
 
 @pytest.fixture(scope="module")

@@ -20,6 +20,8 @@ from farfield import __version__
 from farfield.core.artifact import Images, Latents, Store
 from farfield.data.bundled import DOMAINS, FIELD_DOMAINS
 
+pytestmark = pytest.mark.usefixtures("few_views")
+
 QUICK = ("-n", 2, "--sigma", 5, "--steps", 4, "--no-calibrate")
 """What makes an expansion as short as can be; a later option overrides an earlier one."""
 

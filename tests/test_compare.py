@@ -24,7 +24,9 @@ from farfield.present.verdict import NEGATIVE
 from farfield.study.unseen.proposal import sampler_calls
 from farfield.study.unseen.start import CANDIDATES
 
-QUICK = ("-n", 6, "--steps", 4, "--tuning-budget", 0.15, "--epochs", 1, "-q")
+pytestmark = pytest.mark.usefixtures("few_views")
+
+QUICK = ("-n", 6, "--steps", 4, "--tuning-budget", 0.6, "--epochs", 1, "-q")
 METHODS = ("ours", "published", "geometric", "full", "lora", "release")
 
 
@@ -106,7 +108,7 @@ def test_the_budget_holds_and_the_published_tuning_is_its_epochs(run):
         ours = row["methods"]["ours"]["calls"]
         assert ours["total"] - ours.get("search", 0) <= most  # less where the network is not asked
         for name in ("full", "lora"):
-            assert row["methods"][name]["calls"]["total"] <= 0.15 * most
+            assert row["methods"][name]["calls"]["total"] <= 0.6 * most
         release = row["methods"]["release"]
         assert release["calls"]["training"] == 3 * row["count"] and release["tuning"]["stopped"] == "epochs"
     assert row["methods"]["full"]["calls"]["training"] > 100  # and it is made use of

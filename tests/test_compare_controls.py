@@ -32,6 +32,8 @@ from farfield.study.unseen.control import PARENTS, SAMPLERS, WITHOUT_MODEL, mixe
 from farfield.study.unseen.proposal import sampler_calls, sampler_calls_each
 from farfield.unseen.jitter import jitter
 
+pytestmark = pytest.mark.usefixtures("few_views")
+
 QUICK = ("-n", 6, "--steps", 2, "--descriptor", "pixels", "--seed", 3, "-q")
 FREE = (*CONTROLS, "examples")
 

@@ -18,6 +18,8 @@ from farfield.core.error import FarfieldError
 from farfield.networks.build import from_config, network_config
 from farfield.networks.guided_unet import GuidedUNet
 
+pytestmark = pytest.mark.usefixtures("without_the_page")
+
 convert = function(COMMANDS["convert"])
 
 ANSWERS = {"size": 16, "schedule": "cosine", "steps": 1000, "heads": 2, "order": "legacy"}

@@ -19,6 +19,8 @@ from farfield.checkpoints.load import load_denoiser, model_digest
 from farfield.core.error import FarfieldError
 from farfield.study.model.description import describe
 
+pytestmark = pytest.mark.usefixtures("without_the_page")
+
 F64 = torch.float64
 FLAGS = Flags(channels=4, blocks=3, rows=6)
 WEIGHTS = "transformer/diffusion_pytorch_model.safetensors"

@@ -266,6 +266,7 @@ def test_the_run_says_how_local_each_move_is(place: Path, run: Path):
     assert "Along each direction" in page and "data:image/png" in page
 
 
+@pytest.mark.usefixtures("without_the_page")
 def test_saved_directions_serve_other_images_and_a_mask_may_be_a_picture(place: Path, run: Path):
     done = run_edit(
         place, place / "loaded", "--load", run, "--direction", "1,2", "--strength=-3,3", "--compose", "1:2,2:-1"

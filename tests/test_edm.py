@@ -27,6 +27,8 @@ from farfield.core.error import FarfieldError
 from farfield.networks.build import from_config, network_config
 from farfield.networks.layers import Block
 
+pytestmark = pytest.mark.usefixtures("without_the_page")
+
 SONG = {"width": 8, "multipliers": (1, 2), "blocks": 1, "attention": ()}
 ADM = {**SONG, "width": 64}
 

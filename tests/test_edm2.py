@@ -22,6 +22,8 @@ from farfield.core.error import FarfieldError
 from farfield.networks.build import from_config
 from farfield.networks.magnitude_unet import UnitWeight, beside, blend, swish, unit
 
+pytestmark = pytest.mark.usefixtures("without_the_page")
+
 F64 = torch.float64
 CASES = {
     "as published": Flags(),

@@ -17,6 +17,8 @@ from farfield.diffusion.empirical import FEW, SHARE, PrunedDenoiser, empirical_d
 from farfield.diffusion.exact import EmpiricalDenoiser, GaussianDenoiser, MixtureDenoiser
 from farfield.diffusion.generation import generate
 
+pytestmark = pytest.mark.usefixtures("without_the_page")
+
 F64 = torch.float64
 LEVELS = torch.tensor([0.002, 0.05, 0.3, 1.0, 2.0, 5.0, 20.0, 80.0], dtype=F64)
 

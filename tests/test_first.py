@@ -21,6 +21,8 @@ from farfield.core.progress import Meter, clock_time, metered
 from farfield.core.runtime import progress
 from farfield.diffusion.denoiser import evaluate
 
+pytestmark = pytest.mark.usefixtures("few_views")
+
 BAD = {
     "a path": ("expand cifar10-32 no/such/folder", "no/such/folder: expected an image file"),
     "a pattern": ("describe no/*.png -o out", "no/*.png: expected an image file"),

@@ -33,7 +33,11 @@ from farfield.networks.build import from_config
 from farfield.networks.unet2d import SampleOnly
 from farfield.study.model.check import _configured
 
-pytestmark = pytest.mark.filterwarnings("ignore:__array:DeprecationWarning")  # of diffusers' own use of numpy
+# the warning is of diffusers' own use of numpy
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:__array:DeprecationWarning"),
+    pytest.mark.usefixtures("without_the_page"),
+]
 
 WAYS = [("noise", 1.0), ("noise", 1000.0), ("data", 1.0), ("data", 1000.0)]
 ONE_LEVEL = {

@@ -192,7 +192,7 @@ def root(tmp_path_factory) -> Path:
     return root
 
 
-def test_the_command_ranks_models_of_different_sizes(root):
+def test_the_command_ranks_models_of_different_sizes(root, few_views):
     line = ("gain", root / "images", root / "small", root / "large", "--examples", 8, "-q", "-o", root / "gain")
     done = farfield(*line)
     assert done.code == 0, done.err
@@ -225,7 +225,7 @@ def test_bad_input_is_one_line(root, tmp_path, options, said):
     assert done.code == 2 and done.err.count("\n") == 1 and said in done.err, done.err
 
 
-def test_the_control_is_what_a_run_without_the_network_makes(root):
+def test_the_control_is_what_a_run_without_the_network_makes(root, few_views):
     line = (
         "expand",
         root / "small",

@@ -24,6 +24,8 @@ from farfield.diffusion.solver import Churn, integrate
 from farfield.networks.build import from_config, network_config
 from farfield.study.model import generate as study
 
+pytestmark = pytest.mark.usefixtures("without_the_page")
+
 F64 = torch.float64
 CHURN = Churn(8.0, 0.05, 5.0, 1.1)
 

@@ -22,6 +22,8 @@ from farfield.core.error import FarfieldError, FarfieldNote
 from farfield.networks.build import from_config
 from farfield.networks.guided_unet import GuidedUNet
 
+pytestmark = pytest.mark.usefixtures("without_the_page")
+
 F64 = torch.float64
 
 # What is trained with these flags runs as diffusers' network, or as ours.

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from itertools import islice
 from pathlib import Path
 
 import pytest
@@ -25,12 +26,16 @@ def warm(tmp_path_factory):
     warm_up(sorted(folder.iterdir()))
 
 
-@pytest.fixture(scope="module")
-def outcomes(tmp_path_factory, warm) -> list[tuple[str, int, bool, Seen, Seen]]:
+THIRD = [pytest.param(3, id="a third"), pytest.param(1, id="all", marks=pytest.mark.slow)]
+"""Of the corpus one file in so many: of what stands in four containers each time another one."""
+
+
+@pytest.fixture(scope="module", params=THIRD)
+def outcomes(tmp_path_factory, warm, request) -> list[tuple[str, int, bool, Seen, Seen]]:
     """Of every file: its kind, its size, whether it may open, and what happened when it was opened, and understood."""
     folder = tmp_path_factory.mktemp("hostile")
     found = []
-    for i, file in enumerate(corpus(folder / "mark")):
+    for i, file in enumerate(islice(corpus(folder / "mark"), 0, None, request.param)):
         path = folder / f"{i}.pt"
         path.write_bytes(file.content)
         opened = watched(
@@ -68,7 +73,7 @@ def test_none_takes_more_than_four_times_its_size(outcomes):
 def test_none_takes_more_work_than_its_size(outcomes):
     """Counted of a fourth of those that are not large."""
     assert {kind: seen.lines for kind, size, _, seen, _ in outcomes if seen.lines > LINES + 16 * size} == {}
-    assert sum(seen.lines > 0 for *_, seen, _ in outcomes) > 100
+    assert sum(seen.lines > 0 for *_, seen, _ in outcomes) > 0.15 * len(outcomes) > 30
 
 
 def test_the_guard_notices(warm, tmp_path):
@@ -121,11 +126,12 @@ print(peak() - before)
 """
 
 
-def test_none_takes_more_of_the_machine(tmp_path):
+@pytest.mark.parametrize("share", THIRD)
+def test_none_takes_more_of_the_machine(tmp_path, share):
     """The same of the whole process, as the system counts it, file and torch's memory among it."""
     files = [tmp_path / "good"]
     files[0].write_bytes(valid()["an EDM pickle"])
-    for i, file in enumerate(corpus(tmp_path / "mark")):
+    for i, file in enumerate(islice(corpus(tmp_path / "mark"), 0, None, share)):
         if not file.acts:
             files.append(tmp_path / f"{i}.pt")
             files[-1].write_bytes(file.content)
@@ -137,5 +143,5 @@ def test_none_takes_more_of_the_machine(tmp_path):
 
 def test_good_files_that_were_spoilt(warm, tmp_path):
     """A short fuzz; `make fuzz` is a long one."""
-    report = fuzz(tmp_path, cases=250, seed=0)
-    assert report.cases == 250 and 0 < report.opened < 250
+    report = fuzz(tmp_path, cases=100, seed=0)
+    assert report.cases == 100 and 0 < report.opened < 100

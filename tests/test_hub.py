@@ -14,6 +14,8 @@ from farfield.checkpoints.load import load_denoiser, model_digest, open_network
 from farfield.core.error import FarfieldError, FarfieldNote, FarfieldWarning
 from farfield.networks.build import from_config
 
+pytestmark = pytest.mark.usefixtures("without_the_page")
+
 
 def unet(**choices):
     """A tiny UNet2DModel with random weights, always the same."""

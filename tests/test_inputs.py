@@ -21,6 +21,8 @@ from farfield.data.subset import choose
 from farfield.manifold.edit import Directions
 from farfield.study.bench.run import Run
 
+pytestmark = pytest.mark.usefixtures("without_the_page", "few_views")
+
 MODELS = Path(__file__).parents[1] / "src" / "farfield" / "models"
 COMMANDS: dict[str, str] = {
     "expand": "model examples --examples 8",

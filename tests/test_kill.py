@@ -15,9 +15,9 @@ import pytest
 from fork import needs_fork
 from kill import BESIDE, carried_out, killed
 from test_prompt import make_pipeline
-from tiny import decided, farfield, make_images, make_model
+from tiny import decided, farfield, make_images, make_model, undrawn
 
-pytestmark = needs_fork
+pytestmark = [needs_fork, pytest.mark.usefixtures("few_views")]
 
 DEEP = "--network unet2d --multipliers 1,2 --blocks 1 --attention none"
 NETWORK = f"{DEEP} --width 4 --device cpu"
@@ -25,7 +25,7 @@ TRAIN = f"train --data images {NETWORK} --images 48 --batch-size 8 --warmup 8 --
 CONVERT = "dataset convert images OUT --resize 8"
 
 COMMANDS = {
-    "expand": "expand model images --examples 10 -n 10 --sigma 5 --steps 2 --batch-size 8 --candidates 2 --descriptor pixels",
+    "expand": "expand model images --examples 6 -n 6 --sigma 5 --steps 2 --batch-size 4 --candidates 2 --descriptor pixels",
     "expand fields": "expand model fields --examples 6 -n 3 --sampler patchwork --sigma 5 --steps 2 --batch-size 2 "
     "--no-calibrate --descriptor pixels",
     "analyse": "analyse model images --examples 8 --levels 5 --eta 0 --noise 1 --decoded 2 --down-steps 4 "
@@ -61,6 +61,12 @@ COMMANDS = {
     "transition": f"transition --data images --sizes 4 --widths 4 --heldout-images 8 --samples 4 --threshold 0.9 "
     f"--descriptor pixels --device cpu --images 16 --batch-size 8 {DEEP}",
 }
+LONG = (
+    "expand fields", "analyse", "compare", "reconstruct auto", "invert edit-friendly", "transfer", "generate npz", "prompt",
+    "rank trajectory", "molrg", "edit", "dataset convert folder", "dataset convert npz", "score matrix",
+)  # fmt: skip
+"""Those that take longest, or go the way of another; killed with the slow tests."""
+QUICK = [pytest.param(name, marks=pytest.mark.slow) if name in LONG else name for name in COMMANDS]
 LOGS = ("log.txt", ".lock")
 """Of the jobs of a grid: they are added to, and no result."""
 
@@ -78,7 +84,6 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (root / "fields").mkdir()
     for seed in range(24):
         np.save(root / "fields" / f"field-{seed:02d}.npy", np.random.default_rng(seed).random((16, 16)).cumsum(0))
-    make_pipeline(root / "pipeline").with_name("pipeline-words").rename(root / ".words")
     return root
 
 
@@ -136,6 +141,8 @@ class Killed:
     def __init__(self, root: Path, name: str, place: Path):
         self.line, self.out = words(name), Path("out")
         self.root, self.name, self.place = root, name, place
+        if name == "prompt" and not (root / "pipeline").exists():
+            make_pipeline(root / "pipeline").with_name("pipeline-words").rename(root / ".words")
 
     def whole(self) -> tuple[dict[str, Any], int]:
         """What the unbroken run leaves, and in how many changes."""
@@ -160,12 +167,12 @@ def differing(whole: dict[str, Any], broken: dict[str, Any]) -> list[str]:
 
 @pytest.fixture
 def without_the_page() -> Iterator[None]:
-    """It is drawn from what is compared here, and drawing takes longer than most of these runs."""
-    with patch("farfield.present.report.write_report", lambda folder: folder):
+    """It is drawn from what is compared here."""
+    with undrawn():
         yield
 
 
-@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize("name", QUICK)
 def test_killed_twice_it_ends_as_the_unbroken_run(name: str, root: Path, tmp_path: Path, without_the_page: None):
     command = Killed(root, name, tmp_path)
     whole, changes = command.whole()

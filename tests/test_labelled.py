@@ -13,6 +13,8 @@ from farfield.core.error import FarfieldError
 from farfield.study.bench.domain import Domain
 from farfield.study.bench.labels import Labels
 
+pytestmark = pytest.mark.usefixtures("few_views")
+
 
 def two(n: int, apart: float, seed: int, d: int = 3) -> tuple[torch.Tensor, torch.Tensor]:
     """Two unit Gaussians in turns, their means ``apart`` along the first axis about 0."""

@@ -36,6 +36,8 @@ from farfield.unseen.tuning import Recipe, tune
 pytest.importorskip("transformers", reason="text encoders are in the extra `features`")
 from test_prompt import make_pipeline
 
+pytestmark = pytest.mark.usefixtures("few_views")
+
 F64 = torch.float64
 
 ROUNDING = 5e-5

@@ -20,6 +20,8 @@ from farfield.checkpoints.load import load_denoiser, model_digest
 from farfield.core.error import FarfieldError
 from farfield.diffusion.schedule import scaled_linear_betas
 
+pytestmark = pytest.mark.usefixtures("without_the_page")
+
 pytest.importorskip("transformers", reason="text encoders are in the extra `features`")
 
 F64 = torch.float64

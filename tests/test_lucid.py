@@ -13,6 +13,8 @@ from farfield.checkpoints.load import load_denoiser
 from farfield.checkpoints.lucid import predicted
 from farfield.core.error import FarfieldError
 
+pytestmark = pytest.mark.usefixtures("without_the_page")
+
 PLAIN = Flags()
 THREE = Flags(12, (1, 2, 1), 10, 1, 1, 1, (1, 4, 2), (5, 3, 8), (True, False, False))
 CASES = {

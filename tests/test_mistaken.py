@@ -13,6 +13,8 @@ from farfield.core.score import Score
 from farfield.diffusion.own import own_denoiser
 from farfield.present.headline import headline
 
+pytestmark = pytest.mark.usefixtures("without_the_page")
+
 
 def test_real_images_are_no_generated_ones(tmp_path: Path):
     make_images(tmp_path / "real", 24, 8, 8)

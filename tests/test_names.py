@@ -16,6 +16,8 @@ from farfield.core.state import StateFile
 from farfield.study.bench.carrier import key_seed
 from farfield.study.unseen.ladder import toward_noise
 
+pytestmark = pytest.mark.usefixtures("few_views")
+
 LATIN = os.fsdecode(b"caf\xe9")
 MODELS = Path(__file__).parents[1] / "src" / "farfield" / "models"
 

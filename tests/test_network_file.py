@@ -25,7 +25,10 @@ from farfield.networks import inception, sscd_net
 from farfield.networks.resnet import ResNet
 from farfield.study.bench.run import Run
 
-pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:.*torch.jit"),
+    pytest.mark.usefixtures("without_the_page", "few_views"),
+]
 
 
 def pictures(n=3, channels=3, side=20, width=None):

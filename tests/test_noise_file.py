@@ -16,6 +16,8 @@ from farfield.core.runtime import seeded_noise
 from farfield.data.noise_file import read_noise
 from farfield.data.samples import open_samples
 
+pytestmark = pytest.mark.usefixtures("without_the_page", "few_views")
+
 SHAPE = (3, 16, 16)
 SEEDS = (4, 9, 2)
 DRAWN = torch.randn(4, *SHAPE, generator=torch.Generator().manual_seed(0))

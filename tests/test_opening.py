@@ -13,6 +13,8 @@ from farfield.study.bench.opening import Foreseen, Work
 from farfield.study.unseen.foreseen import trying_calls
 from farfield.unseen.tuning import TRAINING_CALLS
 
+pytestmark = pytest.mark.usefixtures("without_the_page", "few_views")
+
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory):

@@ -15,6 +15,8 @@ from farfield.command.commands import COMMANDS
 from farfield.command.settings import Settings, leaves
 from farfield.core.error import FarfieldError
 
+pytestmark = pytest.mark.usefixtures("without_the_page")
+
 ABSURD = (
     "",
     "-1",

@@ -18,6 +18,8 @@ from farfield.diffusion.own import Called, own_denoiser, own_remedy, own_schedul
 from farfield.diffusion.schedule import DiscreteSchedule, linear_betas
 from tests.tiny import farfield
 
+pytestmark = pytest.mark.usefixtures("without_the_page")
+
 GUIDE = Path(__file__).parents[1] / "docs" / "own-network.md"
 SHAPE, VARIANCE = (1, 4, 4), 0.3
 BETAS = linear_betas(100, 1e-3, 0.2)

@@ -2,13 +2,14 @@
 
 import json
 import re
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
-from tiny import Outcome, farfield, make_images, make_model, read_stretch, summary
+from tiny import Outcome, farfield, make_images, make_model, read_stretch, summary, undrawn
 
 from farfield.command.shared import Reading
 from farfield.core.artifact import Images, Latents, load, read_json
@@ -17,6 +18,8 @@ from farfield.data.picture import channel_law, grey
 from farfield.data.science import Fields, load_fields
 from farfield.data.stretch import Stretch, fit_stretch
 from farfield.study.bench.domain import Domain, Physical, Split, open_domain
+
+pytestmark = pytest.mark.usefixtures("few_views")
 
 fits = pytest.importorskip("astropy.io.fits")
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
@@ -45,15 +48,16 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def finished(root: Path) -> Path:
-    outcome = run(root, "sky", "--examples", 8)
+    outcome = run(root, "sky", "--examples", 8, drawn=True)
     assert outcome.code == 0, outcome
     return root / "run-sky"
 
 
-def run(root: Path, source: object, *options: object, to: str = "") -> Outcome:
+def run(root: Path, source: object, *options: object, to: str = "", drawn: bool = False) -> Outcome:
     name = to or f"run-{Path(str(source)).name}"
     path = root / str(source) if (root / str(source).partition("[")[0]).exists() else source
-    return farfield("expand", root / "model", path, "-o", root / name, *QUICK, *options)
+    with nullcontext() if drawn else undrawn():
+        return farfield("expand", root / "model", path, "-o", root / name, *QUICK, *options)
 
 
 class TestNoise:

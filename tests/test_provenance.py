@@ -21,6 +21,8 @@ from farfield.data.samples import open_samples
 from farfield.data.science import load_fields
 from farfield.data.write import write_dataset
 
+pytestmark = pytest.mark.usefixtures("without_the_page", "few_views")
+
 REQUEST = {"command": "expand", "model": "cifar10-32", "model_digest": "ab" * 32, "seed": 0}
 MADE = Provenance.of(REQUEST)
 

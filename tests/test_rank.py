@@ -2,12 +2,12 @@
 
 import pytest
 import torch
+from tiny import contents, farfield, make_images, make_model, summary, undrawn
 
 from farfield.core.artifact import load
 from farfield.diffusion.schedule import ContinuousSchedule, DiscreteSchedule, linear_betas
 from farfield.study.manifold.rank import levels, over_points
 from farfield.study.manifold.spectra import FACTS, Spectra, unpacked
-from tests.tiny import contents, farfield, make_images, make_model, summary
 
 
 @pytest.fixture(scope="module")
@@ -43,9 +43,10 @@ def test_the_command_writes_spectra_figures_and_goes_on_where_it_stopped(inputs,
 def test_a_spectrum_depends_on_its_point_and_level_alone(inputs, tmp_path):
     """Another batch of levels beside it changes nothing; nor does the order in which processes take them."""
     model, images = inputs
-    command = ("rank", model, "--images", images, "--points", 3, "-q", "-o")
-    assert farfield(*command, tmp_path / "one", "--sigmas", "0.3").code == 0
-    assert farfield(*command, tmp_path / "two", "--sigmas", "0.3,3").code == 0
+    command = ("rank", model, "--images", images, "--points", 2, "-q", "-o")
+    with undrawn():
+        assert farfield(*command, tmp_path / "one", "--sigmas", "0.3").code == 0
+        assert farfield(*command, tmp_path / "two", "--sigmas", "0.3,3").code == 0
     one, two = (load(tmp_path / name / "spectra", Spectra) for name in ("one", "two"))
     assert torch.equal(one.values, two.select(one.keys).values)
 
@@ -80,7 +81,8 @@ def test_a_class_conditional_model(inputs, tmp_path):
     model = make_model(tmp_path / "m", (3, 8, 8), classes=3)
     command = ("rank", model, "--images", inputs[1], "--points", 1, "--sigmas", "1", "-q", "--label")
     for label in (0, 2):
-        assert farfield(*command, label, "-o", tmp_path / str(label)).code == 0
+        with undrawn():
+            assert farfield(*command, label, "-o", tmp_path / str(label)).code == 0
     assert summary(tmp_path / "0")["levels"] != summary(tmp_path / "2")["levels"]
 
 

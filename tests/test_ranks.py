@@ -18,6 +18,8 @@ from tiny import Outcome, decided, farfield, make_images, make_model, numbers, s
 from farfield.core.artifact import Images, Latents, Store, write_json
 from farfield.study.bench.run import Run
 
+pytestmark = pytest.mark.usefixtures("few_views")
+
 OPTIONS = ("-n", 6, "--steps", 3, "--batch-size", 2, "--sigma", 5, "--examples", 6, "--candidates", 2)
 OPTIONS += ("--sampler", "patchwork")
 QUICK = ("--steps", 2, "--no-patches", "--no-control", "--device", "cpu")
@@ -134,6 +136,15 @@ def test_a_second_process_is_not_put_off_by_the_half_written_folder_of_the_first
 
 def test_bad_input_ends_both_processes_and_is_said(runs: Runs, tmp_path: Path):
     """A process that waits for another that has ended would wait for ever."""
+    root = runs.two.parent
+    found = two_processes("expand", root / "model", root / "images", "-o", tmp_path / "run", "--t", "2")
+    assert found.code == 2
+    assert "farfield: --t 2.0: expected" in found.err
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.slow
+def test_bad_input_ends_a_launcher(runs: Runs, tmp_path: Path):
     root = runs.two.parent
     found = launch("expand", root / "model", root / "images", "-o", tmp_path / "run", "--t", "2")
     assert found.returncode != 0

@@ -26,6 +26,8 @@ from farfield.present.report import write_report
 from farfield.present.sheet import difference, grid, pairs
 from farfield.present.table_file import as_csv
 
+pytestmark = pytest.mark.usefixtures("few_views")
+
 PARTS = ("examples", "reconstructions", "samples", "base", "references")
 
 

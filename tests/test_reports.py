@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 from test_prompt import make_pipeline
-from tiny import farfield, make_images, make_model
+from tiny import farfield, make_images, make_model, undrawn
+
+pytestmark = pytest.mark.usefixtures("few_views")
 
 FAST = ("--steps", 2, "--device", "cpu", "-q")
 PIXELS = ("--descriptor", "pixels", "--device", "cpu", "-q")
@@ -60,8 +62,9 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("name", COMMANDS)
 def test_report_makes_the_page_of_every_command(root, tmp_path, name, monkeypatch):
     monkeypatch.chdir(root)
-    done = farfield(*COMMANDS[name], "-o", tmp_path / "run")
-    assert done.code == 0, done.err
+    with undrawn():  # the same page; once is enough
+        done = farfield(*COMMANDS[name], "-o", tmp_path / "run")
+    assert done.code == 0 and not (tmp_path / "run" / "report.html").exists(), done.err
     done = farfield("report", tmp_path / "run")
     assert done.code == 0, done.err
     page, summary = (

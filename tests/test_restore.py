@@ -13,6 +13,8 @@ from farfield.core.artifact import Images, Store
 from farfield.diffusion.operator import Blur, Reduce, Seen, Whole, gaussian_kernel
 from farfield.unseen.restoration import plain, psnr, smooth, spread_over_error
 
+pytestmark = pytest.mark.usefixtures("without_the_page")
+
 QUICK = ("--steps", 3, "--iterations", 2, "--device", "cpu", "-q")
 
 

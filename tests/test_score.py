@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
-from tiny import contents, farfield, make_images, numbers, summary
+from tiny import contents, farfield, make_images, numbers, summary, undrawn
 
 from farfield.core.artifact import Features, Store, read_json, save
 
@@ -31,7 +31,8 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run(*arguments: object, out: Path) -> Path:
-    outcome = farfield("score", *arguments[:1], *PIXELS, *arguments[1:], "-o", out)
+    with undrawn():
+        outcome = farfield("score", *arguments[:1], *PIXELS, *arguments[1:], "-o", out)
     assert outcome.code == 0, outcome.err
     return out
 

@@ -9,6 +9,8 @@ from farfield.checkpoints.foreign import open_checkpoint
 from farfield.checkpoints.load import load_denoiser
 from farfield.core.error import FarfieldError
 
+pytestmark = pytest.mark.usefixtures("without_the_page")
+
 F64 = torch.float64
 VP = {"fourier": False, "shown": "none", "fir": False}
 CASES = {

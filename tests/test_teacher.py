@@ -13,6 +13,8 @@ from farfield.checkpoints.guided import read
 from farfield.checkpoints.load import load_denoiser
 from farfield.core.error import FarfieldError
 
+pytestmark = pytest.mark.usefixtures("without_the_page")
+
 F64 = torch.float64
 PLAIN = Flags(learned=False, order="new", head_channels=32)
 CASES = {

@@ -19,6 +19,8 @@ from farfield.present.verdict import NEGATIVE
 from farfield.unseen.prior import LowRankPrior
 from farfield.unseen.transfer import KINDS, fit_transfer, moved, transport, transport_matrix
 
+pytestmark = pytest.mark.usefixtures("few_views")
+
 
 def latents(seed: int, n: int = 12, shape: tuple[int, ...] = (3, 4, 6)) -> torch.Tensor:
     """Latents with a mean, correlated channels, and a spectrum of their own."""

@@ -14,6 +14,8 @@ from farfield.checkpoints.load import load_denoiser
 from farfield.core.error import FarfieldError
 from farfield.networks.build import from_config, network_config
 
+pytestmark = pytest.mark.usefixtures("without_the_page")
+
 F64 = torch.float64
 DIT = Flags(rows=5)
 DITS = {

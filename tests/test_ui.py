@@ -27,6 +27,8 @@ from farfield.ui.guard import Guard, offline
 from farfield.ui.job import Desk
 from farfield.ui.upload import keep, served
 
+pytestmark = pytest.mark.usefixtures("few_views")
+
 MODEL = "digits-generalizing"
 PAGES = ("expand", "audit", "edit", "inspect")
 

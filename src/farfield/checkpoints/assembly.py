@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from itertools import chain
 
@@ -9,6 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from farfield.core.error import FarfieldError
+
+SMALL = 64**2, 1 << 30
+"""Pixels, and weights times pixels: up to these an answer takes less time than the working out of its shape."""
 
 
 def assemble(build: Callable[[], nn.Module], weights: Mapping[str, Tensor], inside: str = "") -> nn.Module:
@@ -34,7 +38,7 @@ def assemble(build: Callable[[], nn.Module], weights: Mapping[str, Tensor], insi
 
 
 def check_runs(network: nn.Module, shape: tuple[int, ...], classes: int, name: str) -> None:
-    """See that a network answers noisy images of a shape with images: shapes alone are computed, no numbers.
+    """See that a network answers noisy images of a shape with images; of a large one the shapes alone are computed.
 
     Args:
         name: of its configuration, for messages.
@@ -42,22 +46,27 @@ def check_runs(network: nn.Module, shape: tuple[int, ...], classes: int, name: s
     Raises:
         FarfieldError: it stops with whatever error its parts raise, or its answer is of another shape.
     """
-    held = {
-        n: torch.empty_like(t, device="meta") for n, t in chain(network.named_parameters(), network.named_buffers())
-    }
+    parts = dict(chain(network.named_parameters(), network.named_buffers()))
+    pixels = math.prod(shape[1:])
+    small = pixels <= SMALL[0] and pixels * sum(t.numel() for t in parts.values()) <= SMALL[1]
+    device = "cpu" if small else "meta"
+    held = parts if small else {n: torch.empty_like(t, device="meta") for n, t in parts.items()}
     dtype = next((t.dtype for t in network.parameters()), torch.float32)
-    x = torch.empty((2, *shape), dtype=dtype, device="meta")
-    time = torch.ones(2, dtype=torch.promote_types(dtype, torch.float32), device="meta")
-    label = torch.zeros(2, dtype=torch.long, device="meta") if classes else None
+    x = torch.zeros((2, *shape), dtype=dtype, device=device)
+    time = torch.ones(2, dtype=torch.promote_types(dtype, torch.float32), device=device)
+    label = torch.zeros(2, dtype=torch.long, device=device) if classes else None
+    training = network.training
     try:
         with torch.no_grad():
-            answer = torch.func.functional_call(network, held, (x, time, label))
+            answer = torch.func.functional_call(network.eval(), held, (x, time, label))
         sizes = tuple(answer.shape)
     except Exception as error:  # diffusers raises whatever its parts raise
         raise FarfieldError(
             f"{name}: a network that does not run on images of {'×'.join(map(str, shape))} with a time step"
             f"{' and a class' if classes else ''} alone ({first_line(error)}); expected a denoiser of images"
         ) from error
+    finally:
+        network.train(training)
     if sizes not in ((2, *shape), (2, 2 * shape[0], *shape[1:])):
         raise FarfieldError(f"{name}: a network that answers {sizes[1:]} to images of {shape}; expected the same shape")
 

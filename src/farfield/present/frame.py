@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
+from functools import cache
 from typing import Any
 
 from farfield.core.score import Score
 
 
+@cache
 def templates() -> Any:
+    """Once: what is compiled serves every page."""
     from jinja2 import Environment, PackageLoader
 
     environment = Environment(

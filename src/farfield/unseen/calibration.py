@@ -161,7 +161,8 @@ def fit_level(
     }
     taken = {name: _choices(group, doubts, network) for name, group in sets.items()}
     scale = sigma**2 * a**2 / (2 * pairs * math.prod(shape))
-    tried = {choice: left_out_errors(products, choice, count) for choice in taken["all"]}  # the others are among these
+    # those of the other names are among these
+    tried = dict(zip(taken["all"], left_out_errors(products, taken["all"], count), strict=True))
     chosen = {name: choose(torch.stack([tried[one] for one in group]), group) for name, group in taken.items() if group}
     errors |= {name: left * scale for name, (_, left) in chosen.items()}
     weights = solve(products, chosen["all"][0], count)

@@ -69,40 +69,47 @@ class Choice:
     keep: int | None = None
 
 
-def solve(products: Products, choice: Choice, count: int, without: Tensor | None = None) -> Tensor:
+def solve(products: Products, choice: Choice, count: int) -> Tensor:
     """The weights ``[bands, Q, C]``, 0 for guesses that are not chosen.
 
     Args:
         count: R, the number of guesses.
-        without: numbers of the examples that are left out.
     """
-    channels = products.cross.shape[-1]
-    gram, cross = products.gram.sum(0), products.cross.sum(0)
     rows = products.counts * len(products.gram)
-    if without is not None:
-        gram, cross = gram - products.gram[without].sum(0), cross - products.cross[without].sum(0)
-        rows = products.counts * (len(products.gram) - len(without))
+    return _weights(products.gram.sum(0), products.cross.sum(0), rows, choice, count)
+
+
+def left_out_errors(products: Products, choices: Sequence[Choice], count: int) -> Tensor:
+    """Squared error of each example's views, summed, by weights fitted without its fold: ``[choices, n]``."""
+    folds = _folds(products.power)
+    gram, cross = (
+        part.sum(0) - torch.stack([part[fold].sum(0) for fold in folds]) for part in (products.gram, products.cross)
+    )
+    sizes = torch.tensor([len(fold) for fold in folds], device=gram.device)
+    rows = products.counts * (len(products.gram) - sizes)[:, None]
+    of = torch.arange(len(folds), device=gram.device).repeat_interleave(sizes)
+    power, errors = products.power.sum((1, 2)), []
+    for choice in choices:
+        w = _weights(gram, cross, rows, choice, count)[of]
+        explained = 2 * (products.cross * w).sum((1, 2, 3))
+        errors.append(power - explained + (w * (products.gram @ w)).sum((1, 2, 3)))
+    return torch.stack(errors)
+
+
+def _weights(gram: Tensor, cross: Tensor, rows: Tensor, choice: Choice, count: int) -> Tensor:
+    """Of sums ``[..., bands, Q, Q]`` and ``[..., bands, Q, C]`` over so many rows ``[..., bands]``."""
+    channels = cross.shape[-1]
     used = _columns(choice.guesses, count, channels, gram.device)
-    inner = gram[:, used[:, None], used]
+    inner = gram[..., used[:, None], used]
     prior = torch.zeros(len(used), channels, dtype=gram.dtype, device=gram.device)
     if choice.keep is not None:
         place = choice.guesses.index(choice.keep) * channels
         prior[place : place + channels] = torch.eye(channels, dtype=gram.dtype, device=gram.device)
-    ridge = (choice.doubt / rows * inner.diagonal(dim1=1, dim2=2).mean(1))[:, None, None]
+    ridge = (choice.doubt / rows * inner.diagonal(dim1=-2, dim2=-1).mean(-1))[..., None, None]
     eye = torch.eye(len(used), dtype=gram.dtype, device=gram.device)
     weights = torch.zeros_like(cross)
-    weights[:, used] = torch.linalg.solve(inner + ridge * eye, cross[:, used] + ridge * prior)
+    weights[..., used, :] = torch.linalg.solve(inner + ridge * eye, cross[..., used, :] + ridge * prior)
     return weights
-
-
-def left_out_errors(products: Products, choice: Choice, count: int) -> Tensor:
-    """Squared error of each example's views, summed, by weights fitted without its fold: ``[n]``."""
-    errors = products.power.new_zeros(len(products.gram))
-    for fold in _folds(errors):
-        w = solve(products, choice, count, fold)
-        explained = 2 * (products.cross[fold] * w).sum((1, 2, 3))
-        errors[fold] = products.power[fold].sum((1, 2)) - explained + (w * (products.gram[fold] @ w)).sum((1, 2, 3))
-    return errors
 
 
 def choose(errors: Tensor, choices: Sequence[Choice]) -> tuple[Choice, Tensor]:
