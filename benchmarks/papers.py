@@ -16,9 +16,10 @@ from farfield.present.reproduce import chart
 DOCS = Path(__file__).parents[1] / "docs"
 HEAD = """# The papers, reproduced
 
-`farfield reproduce NAME` does a published experiment again, in minutes on two cores, and says what comes out as published and what
-does not; `--full` asks for the published scale, and `--commands` prints what a scheduler would run. Dashed lines and the column
-*published* are read off the papers' figures by us, each value to about 0.02. Ours are small: shapes can be compared, heights hardly.
+`farfield reproduce NAME` does a published experiment again, in minutes on two cores, and says what comes out as published and
+what does not; `--full` asks for the published scale, and `--commands` prints what a scheduler would run. Dashed lines and the
+column *published* are read off the papers' figures by us, each value to about 0.02. Ours are small: shapes can be compared,
+heights hardly.
 Made by `python -m benchmarks.papers runs/reproduce` from `farfield reproduce --all`.
 """
 
@@ -53,7 +54,8 @@ def _section(one: Experiment, charts: Path) -> Iterator[str]:
 
 
 def _row(row: Compared) -> str:
-    return f"| {row.name} | {'' if row.published is None else f'{row.published:g}'} | {shown_score(row.ours) if row.ours else ''} |"
+    published = "" if row.published is None else f"{row.published:g}"
+    return f"| {row.name} | {published} | {shown_score(row.ours)} |"
 
 
 def _told(panel: Panel) -> Iterator[str]:

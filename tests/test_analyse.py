@@ -176,14 +176,10 @@ def test_the_page_shows_every_analysis(whole):
 
 def test_real_images_of_the_training_domain(model, images, tmp_path):
     run, known = tmp_path / "run", make_images(tmp_path / "known", 20, first=500)
-<<<<<<< HEAD
-    assert (
-        farfield("analyse", model, images, "-o", run, "--in-domain", known, "--limit", 9, "--brief", *SMALL).code == 0
-    )
-=======
     least = (*SMALL, "--levels", "2", "--eta", "1", "--decoded", 2, "--steps", 4)
-    assert farfield("analyse", model, images, "-o", run, "--in-domain", known, "--limit", 9, *least).code == 0
->>>>>>> quick
+    assert (
+        farfield("analyse", model, images, "-o", run, "--in-domain", known, "--limit", 9, "--brief", *least).code == 0
+    )
     found = summary(run)
     assert "gain" not in found and found["bandwidth"]["search"] == [] and found["bandwidth"]["searched"] is None
     assert "sigma auto" not in (run / "report.html").read_text()

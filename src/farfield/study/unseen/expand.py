@@ -21,13 +21,8 @@ from farfield.diffusion.denoiser import Denoiser
 from farfield.diffusion.solver import network_calls
 from farfield.study.bench.carrier import Carrier, describe_trip
 from farfield.study.bench.copies import local_copies
-<<<<<<< HEAD
-from farfield.study.bench.domain import MOST_REFERENCES, Split, open_domain
-from farfield.study.bench.grain import deviations_of, separate
-=======
 from farfield.study.bench.domain import MOST_REFERENCES, Domain, Split, open_domain
-from farfield.study.bench.grain import separate
->>>>>>> papers
+from farfield.study.bench.grain import deviations_of, separate
 from farfield.study.bench.labels import Labels
 from farfield.study.bench.measure import SHOWN, descriptions, geometry, identities, measure
 from farfield.study.bench.numerics import model_facts, open_model
