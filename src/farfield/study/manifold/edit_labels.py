@@ -128,7 +128,7 @@ def boundaries(
         return {}
     half = labelled.half(True)
     z = carrier.up(run, "labelled", half.images, "inverting labels").values
-    spaces = {"boundary": z}
+    spaces: dict[Literal["boundary", "mid-boundary"], Tensor] = {"boundary": z}
     if "mid-boundary" in wanted:
         x = from_latent(place(carrier.denoiser, z), torch.tensor(carrier.sigma, dtype=torch.float64))
         h, level = middle(carrier.denoiser), x.new_tensor(carrier.sigma)
