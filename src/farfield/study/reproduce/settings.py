@@ -93,7 +93,7 @@ def read(plan: Plan) -> Outcome:
     ordered = min(fixed) > max(drawn.values())
     findings.say(
         ordered,
-        f"Deterministic samplers of one model agree with Heun's method in 18 steps on {min(fixed):.2f} or more of the seeds; "
+        f"Deterministic samplers of one model agree with Heun's method in 18 steps on at least {min(fixed):.2f} of the seeds; "
         f"those that draw noise on the way on {', '.join(f'{value:.2f} ({name})' for name, value in drawn.items())}.",
     )
     panel = Panel(
