@@ -33,9 +33,9 @@ from farfield.data.dataset import Dataset, open_dataset
 from farfield.data.samples import open_samples
 from farfield.diffusion.generation import generate
 from farfield.diffusion.objective import heldout_loss
-from farfield.study.audit.grid import Cell, Job, cells_of, environment, pairs, run_jobs
+from farfield.study.audit.grid import Cell, Job, Step, cells_of, environment, pairs, run_jobs
 from farfield.study.audit.grid_scores import crossing, regime
-from farfield.study.audit.transition import split
+from farfield.study.audit.grid_sets import split
 
 SIZES, WIDTHS = (4, 16), (2, 4)
 GRID = ("--sizes", "4,16", "--widths", "2,4", "--heldout-images", 24, "--samples", 12, "--rate", 0.1)
@@ -191,7 +191,9 @@ def test_other_data_than_the_default_need_sizes(data: Path, tmp_path: Path):
 
 
 def job(folder: Path, *commands: tuple[str, ...], result: str = "log.txt") -> Job:
-    return Job(folder, commands, folder / result)
+    return Job(
+        folder, tuple(Step(command, folder / (result if command == commands[-1] else "none")) for command in commands)
+    )
 
 
 def test_a_failing_job_is_named_and_the_others_go_on(tmp_path: Path):
@@ -266,15 +268,17 @@ def test_a_split_depends_on_the_images_alone():
     whole = Dataset(tuple(f"k{i:02d}" for i in range(40)), images)
     shuffled = torch.randperm(40, generator=g)
     other = Dataset(tuple(whole.keys[i] for i in shuffled.tolist()), images[shuffled])
-    for a, b in zip(split(whole, "x", 20), split(other, "x", 20), strict=True):
-        assert a == b if isinstance(a, int) else a.keys == b.keys and torch.equal(a.images, b.images)
+    one, again = (split(data, "x", 10, halves=True) for data in (whole, other))
+    for a, b in zip((*one.halves, one.held), (*again.halves, again.held), strict=True):
+        assert a.keys == b.keys and torch.equal(a.images, b.images)
     with pytest.raises(FarfieldError, match="of which 10 are held out"):
         split(whole, "x", 31)
 
 
 @pytest.mark.parametrize(("name", "size"), [("digits-memorizing", 16), ("digits-generalizing", 1024)])
 def test_the_bundled_pair_memorizes_and_generalizes(name: str, size: int):
-    training, held, _ = split(open_dataset("digits"), "digits", 1024)
+    sets = split(open_dataset("digits"), "digits", 1024)
+    training, held = sets.largest, sets.held
     denoiser = load_denoiser(name)
     with torch.no_grad():
         samples = generate(denoiser, range(64), denoiser.schedule.sigmas(12), "heun").float()

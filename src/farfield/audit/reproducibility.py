@@ -84,6 +84,28 @@ def pfd(first: A, second: A, common: bool = False, resamples: int = 1000, seed: 
     return Score(math.sqrt(float(squares.mean())), n, *ends)
 
 
+def agreement(first: Tensor, second: Tensor, clean: Tensor, resamples: int = 1000, seed: int = 0) -> Score:
+    r"""How far two denoisers agree on the same noisy images, in units of their own errors.
+
+    .. math:: a = 1 - \frac{E\|D_1 - D_2\|^2}{\frac12 (E\|D_1 - x_0\|^2 + E\|D_2 - x_0\|^2)}
+
+    1 for one denoiser, 0 for two whose errors are independent, -1 for errors that cancel. Two networks trained on disjoint
+    halves of enough images have learned one denoiser (Kadkhodaie et al. 2024, arXiv 2310.02557). The interval resamples images.
+
+    Args:
+        first, second: what each answers, ``[n, *shape]``.
+        clean: the images that were noised, which neither was trained on.
+    """
+    x, y, z = (v.detach().double().cpu().flatten(1) for v in (first, second, clean))
+    apart = (x - y).square().sum(1)
+    errors = ((x - z).square().sum(1) + (y - z).square().sum(1)) / 2
+
+    def share(rows: Tensor | slice) -> float:
+        return 1 - float(apart[rows].sum() / errors[rows].sum())
+
+    return Score(share(slice(None)), len(x), *bootstrap(share, len(x), resamples=resamples, seed=seed))
+
+
 def _pairwise(first: A, second: A, common: bool, work: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
     """A number for each same-seed pair: of so many pairs at a time, in float64."""
     x, y = paired(first, second, common)

@@ -134,12 +134,22 @@ def newest_snapshot(run: Path) -> Path:
     Raises:
         FarfieldError: it has none yet.
     """
-    snapshots = [path for path in (run / "snapshots").iterdir() if path.name.isdigit() and path.is_dir()]
-    if not snapshots:
+    return snapshots_of(run)[-1]
+
+
+def snapshots_of(run: Path) -> list[Path]:
+    """All of them, of its first average, in the order of images seen; a folder each, named by these.
+
+    Raises:
+        FarfieldError: no run of `farfield train`, or none yet.
+    """
+    inside = run / "snapshots"
+    found = [path for path in inside.iterdir() if path.name.isdigit() and path.is_dir()] if inside.is_dir() else []
+    if not found:
         raise FarfieldError(
             f"{run}: expected a training with a snapshot, found none yet; give its `farfield train` command again"
         )
-    return max(snapshots, key=lambda path: int(path.name))
+    return sorted(found, key=lambda path: int(path.name))
 
 
 def is_empirical(name: str) -> bool:

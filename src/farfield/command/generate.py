@@ -115,6 +115,14 @@ class Generate(Settings):
         ),
     ] = None
     sampling: Sampling = Sampling()
+    each: Annotated[
+        Literal["snapshot", "label"] | None,
+        Option(
+            "Make the images of all seeds with each snapshot of a training (MODEL is its folder), or under each class of"
+            " --labels: each/NAME/ for every one, as shards.",
+            key=None,  # but where it is given: requests are as they were before there was such an option
+        ),
+    ] = None
     noise: Annotated[
         str | None,
         Option(
@@ -126,6 +134,10 @@ class Generate(Settings):
     ] = None
 
     def check(self) -> None:
+        if self.each is not None and self.sampling.form != "shards":
+            raise FarfieldError(f"--each {self.each}: expected --format shards with it")
+        if self.each == "label" and not self.sampling.labels:
+            raise FarfieldError("--each label: expected --labels, such as --labels 0-9")
         if self.seeds is None:
             return
         if not self.seeds or len(set(self.seeds)) < len(self.seeds):
@@ -152,6 +164,7 @@ class GenerateResult(Result):
     model: ModelFacts
     seeds: str
     n: Annotated[int, "images"]
+    each: Annotated[list[str] | None, "the folders in each/, of so many images too; null for samples/ alone"] = None
     solver: str
     steps: int
     sigma: Annotated[tuple[float, float], "the highest and the lowest level"]

@@ -51,6 +51,11 @@ def as_count(text: str, name: str) -> int:
     return number
 
 
+def as_counts(text: str, name: str) -> tuple[int, ...]:
+    """Several, with commas between; ``none`` is none of them."""
+    return () if text.strip() == "none" else tuple(as_count(part, name) for part in text.split(","))
+
+
 def as_decibels(text: str, name: str) -> float:
     """A PSNR: ``40dB``, ``40``."""
     match = re.fullmatch(r"\s*([0-9]*\.?[0-9]+)\s*(dB)?\s*", text, re.IGNORECASE)

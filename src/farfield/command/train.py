@@ -9,6 +9,7 @@ from farfield.command.option import Option
 from farfield.command.result import Result
 from farfield.command.settings import Settings
 from farfield.command.shared import DeviceName, Seed, amount
+from farfield.command.text import MOST_IMAGES, as_counts
 from farfield.core.error import FarfieldError
 
 
@@ -119,6 +120,17 @@ class Watch(Settings):
     snapshots: Annotated[
         int | None, amount("Save a snapshot of the model after this many images.", default="a quarter")
     ] = None
+    at: Annotated[
+        tuple[int, ...],
+        Option(
+            "Save a snapshot after so many images too: 1k,2k,5k.",
+            least=1,
+            most=MOST_IMAGES,
+            read=as_counts,
+            metavar="IMAGES",
+            key=None,  # but where it is given: requests are as they were before there was such an option
+        ),
+    ] = ()
     samples: Annotated[int, Option("How many samples to draw for each row of the log.", least=0)] = 16
     log: Annotated[
         Literal["tensorboard"] | None,
@@ -139,6 +151,7 @@ class Train(Settings):
     epilog: ClassVar[tuple[str, ...]] = (
         "farfield train --data photos/ --length 2M -o runs/model",
         "farfield train --data photos/ --from cifar10-32 --length 200k",
+        "farfield train --data photos/ --from cifar10-32 --layers '*mid_block*' --length 200k",
     )
 
     data: Annotated[
@@ -150,6 +163,15 @@ class Train(Settings):
         str | None,
         Option("Train this model further (fine-tuning) instead of a new network.", "--from", key="from", names="model"),
     ] = None
+    layers: Annotated[
+        tuple[str, ...],
+        Option(
+            "With --from: train these layers alone, by their names or patterns such as '*mid_block*', and leave the others as"
+            " they are; may be repeated.",
+            metavar="PATTERN",
+            key=None,  # but where it is given
+        ),
+    ] = ()
     max_images: Annotated[
         int | None, Option("Train on this many images, drawn at random; the subset of N holds that of N/2.", key=None)
     ] = None
@@ -166,6 +188,10 @@ class Train(Settings):
     def check(self) -> None:
         if self.start is not None and (self.architecture.labels or self.architecture.augment):
             raise FarfieldError("--labels and --augment decide the network; --from has its own: leave them out")
+        if self.layers and self.start is None:
+            raise FarfieldError(
+                "--layers without --from: the others would stay at random; give the model to begin with"
+            )
 
 
 class LogRow(Result):
@@ -184,6 +210,7 @@ class TrainedModel(Result):
     name: Annotated[str, "its folder"]
     shape: Annotated[list[int], "of its images, [C, H, W]"]
     parameters: Annotated[int, "of the network"]
+    trained: Annotated[int | None, "of these, weights that were trained; null for all"] = None
 
 
 class TrainResult(Result):

@@ -134,6 +134,7 @@ class Training:
         rows: the training set.
         recipe: how.
         augment: gives augmented images and what the network is told of them.
+        layers: names of the parameters that are trained, as the network has them; all if not given. Others stay as they are.
         ranks: the processes that share each batch; all of them if not given.
 
     Raises:
@@ -148,6 +149,7 @@ class Training:
         *,
         augment: Augmentation | None = None,
         conditional: bool = False,
+        layers: Sequence[str] = (),
         device: torch.device | None = None,
         ranks: Ranks | None = None,
     ):
@@ -175,7 +177,10 @@ class Training:
         quicker = self.device.type != "cpu" or recipe.precision == "float32"
         self.layout = torch.channels_last if quicker else torch.contiguous_format
         self.denoiser.network.to(memory_format=self.layout)  # type: ignore[call-overload]
-        self.weights: dict[str, nn.Parameter] = dict(self.denoiser.named_parameters())
+        trained = {f"network.{name}" for name in layers}
+        for name, p in self.denoiser.named_parameters() if layers else ():
+            p.requires_grad_(name in trained)
+        self.weights: dict[str, nn.Parameter] = {k: p for k, p in self.denoiser.named_parameters() if p.requires_grad}
         self.buffers: dict[str, Tensor] = dict(self.denoiser.named_buffers())
         self.engine = Engine(
             self.weights,

@@ -176,7 +176,7 @@ class UnitWeight(nn.Module):
         self.weight = nn.Parameter(_drawn(after, before, *((kernel, kernel) if kernel else ())))
 
     def forward(self, x: Tensor, gain: Tensor | float = 1.0) -> Tensor:
-        if self.training:
+        if self.training and self.weight.requires_grad:
             with torch.no_grad():
                 self.weight.copy_(unit(self.weight))
         weight = self.weight.to(at_least_float32(self.weight.dtype))

@@ -16,6 +16,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from itertools import combinations, product
 from pathlib import Path
+from typing import Literal, get_args
 
 import torch
 
@@ -40,46 +41,81 @@ LAUNCHER = (
 
 @dataclass(frozen=True, order=True)
 class Cell:
-    """One model of the grid."""
+    """One model of the grid; of ``half`` 1 on as many other images, with ``labels`` told the classes."""
 
     size: int
     width: int
     seed: int
+    half: int = 0
+    labels: bool = False
 
     @property
     def name(self) -> str:
-        return f"n{self.size:05d}-w{self.width}-s{self.seed}"
+        return f"n{self.size:05d}-{self.line}"
+
+    @property
+    def line(self) -> str:
+        """What it shares with cells of other sizes."""
+        return f"w{self.width}-s{self.seed}{'-other' * self.half}{'-labels' * self.labels}"
+
+    @property
+    def data(self) -> str:
+        """Its training set."""
+        return data_name(self.size, self.half)
+
+
+def data_name(size: int, half: int = 0) -> str:
+    return f"n{size:05d}{'-other' * half}"
 
 
 def cells_of(grid: Grid) -> list[Cell]:
-    return [Cell(*place) for place in product(grid.sizes, grid.widths, grid.seeds)]
+    ways = range(1 + grid.halves), (False, True)[: 1 + grid.labels]
+    return [Cell(*place) for place in product(grid.sizes, grid.widths, grid.seeds, *ways)]
+
+
+Thing = Literal["width", "seed", "half", "labels"]
+
+
+def differ(a: Cell, b: Cell) -> Thing | None:
+    """In what two cells of one size differ alone; None where they differ in more."""
+    apart = [thing for thing in get_args(Thing) if getattr(a, thing) != getattr(b, thing)]
+    return apart[0] if a.size == b.size and len(apart) == 1 else None
 
 
 def pairs(cells: Sequence[Cell]) -> list[tuple[Cell, Cell]]:
-    """Cells of one size that differ in the width alone or in the seed alone."""
-    return [
-        (a, b) for a, b in combinations(cells, 2) if a.size == b.size and (a.width == b.width) != (a.seed == b.seed)
-    ]
+    """Cells of one size that differ in one thing alone."""
+    return [(a, b) for a, b in combinations(cells, 2) if differ(a, b)]
 
 
 @dataclass(frozen=True)
-class Job:
-    """``commands`` (without ``farfield``), one after the other, fill ``folder``; the last leaves ``result``."""
+class Step:
+    """A command (without ``farfield``) and the file that it ends with."""
 
-    folder: Path
-    commands: tuple[tuple[str, ...], ...]
+    words: tuple[str, ...]
     result: Path
 
     @property
     def done(self) -> bool:
         return self.result.is_file()
 
+
+@dataclass(frozen=True)
+class Job:
+    """``steps``, one after the other, fill ``folder``."""
+
+    folder: Path
+    steps: tuple[Step, ...]
+
+    @property
+    def done(self) -> bool:
+        return all(step.done for step in self.steps)
+
     def line(self) -> str:
-        """As it is typed into a shell."""
-        return " && ".join(shlex.join(["farfield", *command]) for command in self.commands)
+        """What is left of it, as it is typed into a shell."""
+        return " && ".join(shlex.join(["farfield", *step.words]) for step in self.steps if not step.done)
 
     def run(self, environment: Mapping[str, str]) -> None:
-        """Run it, up to the first command that fails. What the commands say is added to ``log.txt``.
+        """Take the steps that are left, up to the first that fails. What the commands say is added to ``log.txt``.
 
         One process at a time works on a folder. The commands hold its lock too, so that those of a session that was
         killed are waited for.
@@ -87,9 +123,11 @@ class Job:
         self.folder.mkdir(parents=True, exist_ok=True)
         with open(self.folder / ".lock", "w") as lock, open(self.folder / "log.txt", "a") as log:
             wait_for_lock(lock.fileno())
-            for command in () if self.done else self.commands:
+            for step in self.steps:
+                if step.done:
+                    continue
                 ended = subprocess.run(
-                    [sys.executable, "-m", "farfield", *command],
+                    [sys.executable, "-m", "farfield", *step.words],
                     env=environment,
                     stdin=subprocess.DEVNULL,
                     stdout=log,

@@ -6,37 +6,36 @@ are split off first and never trained on: they set the thresholds, and are the f
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
+from typing import Any
 
 import torch
 
-from farfield.audit.named import open_descriptor
-from farfield.command.transition import GridData, Transition, TransitionResult
+from farfield.audit.descriptor import Descriptor
+from farfield.audit.named import identity, open_descriptor
+from farfield.checkpoints.load import model_digest
+from farfield.command.settings import LEFT_OUT
+from farfield.command.shared import Loading
+from farfield.command.transition import TAUGHT, GridData, Transition, TransitionResult
 from farfield.core.error import FarfieldError
 from farfield.core.runtime import resolve_device
 from farfield.data.dataset import Dataset, open_dataset
-from farfield.data.subset import shuffled
 from farfield.data.write import write_dataset
-from farfield.study.audit.grid import Job, cells_of, run_jobs
+from farfield.study.audit.grid import Job, Step, cells_of, run_jobs
 from farfield.study.audit.grid_scores import Scores
+from farfield.study.audit.grid_sets import BLOCK, SEED, SOLVER, STEPS, Sets, split, taught
 from farfield.study.bench.likeness import WHITENED, find_thresholds
+from farfield.study.bench.numerics import load_model
 from farfield.study.bench.run import Run
-
-LARGEST = 2000
-"""Images that are held out, at most, where their number is not given."""
-SOLVER, STEPS = "heun", 18
-"""That make the samples."""
-SEED = 0
-"""Of the split and of the subsets."""
 
 
 def transition(settings: Transition, out: Path, *, quiet: bool = False) -> TransitionResult | list[str]:
     """Train the grid and score it. A finished grid may be given more cells.
 
-    Each cell is a folder in ``cells/`` with a run of `farfield train` (``model``) and one of `farfield generate`
-    (``samples``); ``theory/`` has the samples of the empirical denoiser of each subset, ``data/`` the subsets. Of images that
-    occur more than once, one is kept.
+    Each cell is a folder in ``cells/`` with a run of `farfield train` (``model``) and runs of `farfield generate`
+    (``samples``; of its snapshots ``moments``; of each class ``classes``); ``theory/`` has the samples of the empirical
+    denoiser of each subset, ``data/`` the subsets. Of images that occur more than once, one is kept. A teacher's images are
+    in ``taught/``, and its samples of the seeds that are compared in ``teacher/``.
 
     Returns:
         where commands alone are asked for, the lines of what is not done yet; the subsets are written then.
@@ -44,64 +43,49 @@ def transition(settings: Transition, out: Path, *, quiet: bool = False) -> Trans
     Raises:
         FarfieldError: too few images for the largest subset, too few samples, or a cell that failed.
     """
-    source, grid = settings.data, settings.grid
-    whole = open_dataset(source)
-    training, held, repeated = split(whole, source, grid.sizes[-1], settings.heldout_images)
-    place = resolve_device(settings.device)
-    descriptor = open_descriptor(settings.alike.spec, references=training.values(slice(WHITENED)), device=place)
-    # refuses too few held-out images now
-    find_thresholds(settings.alike, descriptor.default_threshold, torch.zeros(len(held)), [])
-    run = Run.of(
-        out,
-        settings,
-        {"data": whole},
-        quiet,
-        options=settings.options,
-        solver=SOLVER,
-        steps=STEPS,
-        seed=SEED,
-        held_out=len(held),
-        descriptor=descriptor.name,
-        mae_limit=settings.mae_limit / 255,
-    )
+    grid, place = settings.grid, resolve_device(settings.device)
+    resolved: dict[str, Any] = {
+        "options": settings.options,
+        "solver": SOLVER,
+        "steps": STEPS,
+        "seed": SEED,
+        "mae_limit": settings.mae_limit / 255,
+    }
+    if settings.teacher is None:
+        whole = open_dataset(settings.data)
+        if settings.labels and whole.labels is None:
+            raise FarfieldError(f"{settings.data}: --labels, but its images have no classes; leave it out")
+        sets = split(whole, settings.data, grid.sizes[-1], settings.heldout_images, settings.halves)
+        descriptor = _descriptor(settings, sets, place)
+        resolved |= {"held_out": len(sets.held), "descriptor": descriptor.name}
+        run = Run.of(out, settings, {"data": whole}, quiet, **resolved)
+    else:
+        held = settings.heldout_images or TAUGHT
+        teacher = load_model(settings.teacher, Loading(device=settings.device))
+        resolved |= {"data": LEFT_OUT, "teacher": settings.teacher, "held_out": held}
+        resolved["descriptor"] = identity(settings.alike.spec)
+        run = Run.of(out, settings, {"teacher": model_digest(settings.teacher)}, quiet, **resolved)
+        sets = taught(run, teacher, grid, held)
+        descriptor = _descriptor(settings, sets, place)
     if run.ranks.main:
-        for name, part in {"heldout": held, **{f"n{n:05d}": training.subset(n) for n in grid.sizes}}.items():
+        for name, part in sets.files(grid).items():
             _write(out / "data" / f"{name}.npz", part)
     run.ranks.wait()
-    work = _jobs(out, settings)
+    work = _jobs(out, settings, sets.largest.classes)
     if settings.commands:
         return [job.line() for job in work if not job.done]
     with run.stage("grid"):
         run_jobs(work, settings.jobs, quiet)
-    data = GridData(source=source, shape=list(whole.shape), n=len(whole), repeated=repeated, held_out=len(held))
-    return run.finish_on_main(TransitionResult, lambda: Scores(run, settings, training, held, descriptor).result(data))
+    shape = list(sets.held.shape)
+    data = GridData(source=settings.source, shape=shape, n=sets.n, repeated=sets.repeated, held_out=len(sets.held))
+    return run.finish_on_main(TransitionResult, lambda: Scores(run, settings, sets, descriptor).result(data))
 
 
-def split(whole: Dataset, source: str, largest: int, held_out: int | None = None) -> tuple[Dataset, Dataset, int]:
-    """The largest training set, of which smaller ones are the beginning; the held-out images; how many were repetitions.
-
-    Args:
-        held_out: how many [default: a quarter, at most LARGEST].
-    """
-    place = {key: i for i, key in enumerate(whole.keys)}
-    different: dict[bytes, int] = {}
-    for row in (place[key] for key in shuffled(whole.keys, SEED)):
-        different.setdefault(hashlib.blake2b(whole.images[row].numpy().tobytes(), digest_size=16).digest(), row)
-    rows = list(different.values())
-    count = min(len(rows) // 4, LARGEST) if held_out is None else held_out
-    if not 1 <= count <= len(rows) - largest:
-        raise FarfieldError(
-            f"{source}: {len(rows)} different images, of which {count} are held out; expected at least 1 held-out one "
-            f"and {largest} others for the largest training set; give smaller sizes"
-        )
-    return _rows(whole, rows[count : count + largest]), _rows(whole, rows[:count]), len(whole) - len(rows)
-
-
-def _rows(whole: Dataset, rows: list[int]) -> Dataset:
-    """These rows, in this order, with keys that sort in it."""
-    keys = tuple(f"{i:06d}-{whole.keys[row]}" for i, row in enumerate(rows))
-    index = torch.tensor(rows)
-    return Dataset(keys, whole.images[index], None if whole.labels is None else whole.labels[index])
+def _descriptor(settings: Transition, sets: Sets, place: torch.device) -> Descriptor:
+    """It, and a refusal now of too few held-out images."""
+    descriptor = open_descriptor(settings.alike.spec, references=sets.largest.values(slice(WHITENED)), device=place)
+    find_thresholds(settings.alike, descriptor.default_threshold, torch.zeros(len(sets.held)), [])
+    return descriptor
 
 
 def _write(path: Path, data: Dataset) -> None:
@@ -109,22 +93,39 @@ def _write(path: Path, data: Dataset) -> None:
     write_dataset(path, zip(data.keys, data.images, strict=True), labels, "npz")
 
 
-def _jobs(out: Path, settings: Transition) -> list[Job]:
-    """The cells, wide ones first because they take longest, and the empirical denoisers."""
-    seeds = f"0-{settings.samples - 1}"
+def _jobs(out: Path, settings: Transition, classes: int) -> list[Job]:
+    """The cells, wide ones first because they take longest, the empirical denoisers, and the teacher's samples."""
+    first = 0 if settings.teacher is None else 3 * BLOCK
     where = ("--device", settings.device, "-q")
-    how = ("--seeds", seeds, "--solver", SOLVER, "--steps", str(STEPS), "--format", "shards", *where)
+    how = ("--seeds", f"{first}-{first + settings.samples - 1}", "--solver", SOLVER, "--steps", str(STEPS))
+    how += ("--format", "shards", *where)
     heldout = str(out / "data" / "heldout.npz")
+
+    def made(folder: Path, model: str, name: str = "samples", *more: str) -> Step:
+        return Step(("generate", model, *how, *more, "-o", str(folder / name)), folder / name / "summary.json")
+
     jobs = []
     for cell in sorted(cells_of(settings.grid), key=lambda cell: (-cell.width, cell)):
-        folder, data = out / "cells" / cell.name, str(out / "data" / f"n{cell.size:05d}.npz")
+        folder, data = out / "cells" / cell.name, str(out / "data" / f"{cell.data}.npz")
         model = str(folder / "model")
-        own = ("--width", str(cell.width), "--seed", str(cell.seed), "--heldout", heldout, "--samples", "0", *where)
-        train = ("train", "--data", data, *settings.options, *own, "-o", model)
-        generate = ("generate", model, *how, "-o", str(folder / "samples"))
-        jobs.append(Job(folder, (train, generate), folder / "samples" / "summary.json"))
-    for size in settings.grid.sizes:
-        folder, data = out / "theory" / f"n{size:05d}", str(out / "data" / f"n{size:05d}.npz")
-        generate = ("generate", f"empirical:{data}", *how, "-o", str(folder / "samples"))
-        jobs.append(Job(folder, (generate,), folder / "samples" / "summary.json"))
+        own: list[str] = [] if settings.tuned else ["--width", str(cell.width)]
+        own += ["--seed", str(cell.seed), "--heldout", heldout, "--samples", "0", *where]
+        own += ["--labels"] * cell.labels
+        if settings.times is not None:
+            own += ["--at", ",".join(map(str, settings.moments))]
+        told = ("--labels", f"0-{classes - 1}" if classes > 1 else "0") if cell.labels else ()
+        steps = [
+            Step(("train", "--data", data, *settings.options, *own, "-o", model), folder / "model" / "summary.json")
+        ]
+        steps.append(made(folder, model, "samples", *told))
+        if settings.times is not None:
+            steps.append(made(folder, model, "moments", *told, "--each", "snapshot"))
+        if cell.labels:
+            steps.append(made(folder, model, "classes", *told, "--each", "label"))
+        jobs.append(Job(folder, tuple(steps)))
+    for name in dict.fromkeys(cell.data for cell in cells_of(settings.grid)):
+        folder = out / "theory" / name
+        jobs.append(Job(folder, (made(folder, f"empirical:{out / 'data' / f'{name}.npz'}"),)))
+    if settings.teacher is not None:
+        jobs.append(Job(out / "teacher", (made(out / "teacher", settings.teacher),)))
     return jobs

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
@@ -12,7 +13,9 @@ import numpy as np
 import torch
 
 from farfield.checkpoints.load import model_digest
+from farfield.checkpoints.place import snapshots_of
 from farfield.command.generate import ChurnFacts, Generate, GenerateResult, SampleCalls, Sampling
+from farfield.command.settings import LEFT_OUT
 from farfield.command.shared import Loading
 from farfield.core.artifact import Images, Store, chunks, file_digest, write_bytes
 from farfield.core.checksum import sums_hold, write_sums
@@ -34,8 +37,10 @@ from farfield.study.bench.opening import Work
 from farfield.study.bench.run import Run
 from farfield.unseen.method import Method
 
-SHOWN = 64
-"""Images on the contact sheet."""
+SHOWN, COLUMNS = 64, 8
+"""Images on the contact sheet; and of each set, where there are several."""
+EACH = "each"
+"""The folder of several sets."""
 
 
 def generate(settings: Generate, out: Path, *, quiet: bool = False) -> GenerateResult:
@@ -53,6 +58,10 @@ def generate(settings: Generate, out: Path, *, quiet: bool = False) -> GenerateR
     churn = Churn(sampling.churn, sampling.churn_min, sampling.churn_max, sampling.churn_noise)
     check_noise(solver, sampling.eta, churn)
     denoiser = _open(model, sampling)
+    snapshots = snapshots_of(Path(model).expanduser()) if settings.each == "snapshot" else []
+    places = [f"{EACH}/{path.name}" for path in snapshots] or [SAMPLES]
+    if settings.each == "label":
+        places = [f"{EACH}/{label}" for label in sampling.labels]
     if sampling.form == "png" and denoiser.image_shape[0] not in (1, 3):
         raise FarfieldError(
             f"{model}: png files have 1 or 3 channels, its images {denoiser.image_shape[0]}; use --format shards or npz"
@@ -62,27 +71,40 @@ def generate(settings: Generate, out: Path, *, quiet: bool = False) -> GenerateR
     sigmas = denoiser.schedule.sigmas(sampling.steps, sampling.sigma_max, sampling.sigma_min)
     shown = show_numbers(seeds)
     calls = solver.calls(sampling.steps) + 1
-    work = Work(denoiser, sampling.loading.batch_size, {"generating": calls * len(seeds)}, len(seeds))
+    images = len(seeds) * len(places)
+    work = Work(denoiser, sampling.loading.batch_size, {"generating": calls * images}, images)
     inputs = {"model": model_digest(model)}
+    if snapshots:
+        contents = "".join(model_digest(str(path)) for path in snapshots)
+        inputs["snapshots"] = hashlib.sha256(contents.encode()).hexdigest()
     if settings.noise:
         inputs["noise"] = file_digest([Path(settings.noise).expanduser()])
-    run = Run.of(out, settings, inputs, quiet, work, seeds=shown, **sampling.asked())
-    keys, carrier = [str(s) for s in seeds], Carrier(denoiser, sigmas, Method(solver=solver.name))
-    sample = partial(carrier.sample, eta=sampling.eta, churn=churn, labels=sampling.labels, noise=noise)
-    if sampling.form == "png":
-        _fill_pngs(run, keys, sampling, sample)
-    else:
-        run.compute(SAMPLES, Images, keys, sampling.loading.batch_size, sample, "generating", sampling.steps)
+    asked = sampling.asked() | {"each": settings.each or LEFT_OUT}
+    run = Run.of(out, settings, inputs, quiet, work, seeds=shown, **asked)
+    keys = [str(s) for s in seeds]
+    for i, place in enumerate(places):
+        one = load_model(str(snapshots[i]), _loading(sampling)) if snapshots else denoiser
+        labels = (sampling.labels[i],) * 2 if settings.each == "label" else sampling.labels
+        carrier = Carrier(one, sigmas, Method(solver=solver.name))
+        label = f"generating {place}" if settings.each else "generating"
+        sample = partial(carrier.sample, eta=sampling.eta, churn=churn, labels=labels, noise=noise)
+        if sampling.form == "png":
+            _fill_pngs(run, keys, sampling, sample)
+        else:
+            run.compute(place, Images, keys, sampling.loading.batch_size, sample, label, sampling.steps)
     if run.ranks.main:
         if sampling.form == "npz":
             _write_npz(run.store(SAMPLES, Images), out / "images.npz", run.provenance)
-        sheet = grid(open_samples(out, limit=min(SHOWN, len(seeds))))
+        folders, most = ([out / place for place in places], COLUMNS) if settings.each else ([out], SHOWN)
+        first = [open_samples(folder, limit=min(most, len(seeds))).values for folder in folders]
+        sheet = grid(torch.cat(first), min(COLUMNS, len(seeds)) if settings.each else COLUMNS)
         write_bytes(out / "sheet.png", png(sheet, run.provenance.record()))
     return run.finish(
         GenerateResult(
             model=model_facts(run.request, denoiser),
             seeds=shown,
-            n=len(seeds),
+            n=images,
+            each=[Path(place).name for place in places] if settings.each else None,
             solver=solver.name,
             steps=sampling.steps,
             sigma=(float(sigmas[0]), float(sigmas[-1])),
@@ -91,7 +113,7 @@ def generate(settings: Generate, out: Path, *, quiet: bool = False) -> GenerateR
             labels=list(sampling.labels),
             noise=settings.noise,
             format=sampling.form,
-            network_calls=SampleCalls(per_image=calls, total=calls * len(seeds)),
+            network_calls=SampleCalls(per_image=calls, total=calls * images),
         )
     )
 
@@ -110,12 +132,15 @@ def _seeds(settings: Generate, noise: Noise | None) -> tuple[int, ...]:
 
 def _open(model: str, sampling: Sampling) -> Denoiser:
     """The frozen denoiser, on its device; every label is one of its classes."""
-    compute = sampling.loading
-    loading = Loading(compute.batch_size, compute.device, compute.dtype, max(sampling.labels, default=None))
-    denoiser = load_model(model, loading)
+    denoiser = load_model(model, _loading(sampling))
     if len(sampling.labels) > 1:
         Labelled(denoiser, torch.tensor(sampling.labels))  # or it says why not, before the run is begun
     return denoiser
+
+
+def _loading(sampling: Sampling) -> Loading:
+    compute = sampling.loading
+    return Loading(compute.batch_size, compute.device, compute.dtype, max(sampling.labels, default=None))
 
 
 def _fill_pngs(

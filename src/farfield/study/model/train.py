@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, fields
 from functools import partial
 from pathlib import Path
@@ -18,9 +18,11 @@ from farfield.checkpoints.load import model_digest, open_network
 from farfield.checkpoints.native import Blueprint, save_model, told_classes
 from farfield.checkpoints.place import locate, split_name
 from farfield.command.result import from_json, to_json
+from farfield.command.settings import LEFT_OUT
 from farfield.command.train import Architecture, LogRow, Optimization, Train, TrainedModel, TrainResult, Watch
 from farfield.core.artifact import made_again, read_json, write_bytes, write_json
 from farfield.core.error import FarfieldError
+from farfield.core.note import say
 from farfield.core.runtime import generator, progress, resolve_device
 from farfield.core.state import StateFile
 from farfield.data.apart import apart
@@ -28,6 +30,7 @@ from farfield.data.dataset import Dataset, open_dataset
 from farfield.data.picture import png
 from farfield.diffusion.denoiser import NetworkDenoiser
 from farfield.diffusion.generation import generate
+from farfield.diffusion.layers import chosen
 from farfield.diffusion.objective import heldout_loss
 from farfield.diffusion.training import Recipe, Training
 from farfield.study.bench.opening import Work
@@ -86,7 +89,10 @@ def train(settings: Train, out: Path, *, quiet: bool = False) -> TrainResult:
         from farfield.diffusion.augment import Augment
 
         augment = Augment(architecture.augment)
-    training = Training(denoiser, data, recipe, augment=augment, conditional=bool(plan.classes), device=place)
+    layers = _layers(network, settings.layers)
+    training = Training(
+        denoiser, data, recipe, augment=augment, conditional=bool(plan.classes), layers=layers, device=place
+    )
     run = Run.of(
         out,
         settings,
@@ -99,6 +105,8 @@ def train(settings: Train, out: Path, *, quiet: bool = False) -> TrainResult:
         augment=architecture.augment,
         recipe=recipe.request(),
         samples=[watch.samples, STEPS],
+        layers=settings.layers or LEFT_OUT,
+        at=watch.at or LEFT_OUT,
     )
     if settings.compiled:
         denoiser.network.compile()
@@ -106,6 +114,20 @@ def train(settings: Train, out: Path, *, quiet: bool = False) -> TrainResult:
     with session.watched():
         session.go()
     return run.finish(session.result(source, len(data)))
+
+
+def _layers(network: torch.nn.Module, patterns: Sequence[str]) -> list[str]:
+    """The parameters that are trained, which is said; none where all are."""
+    if not patterns:
+        return []
+    sizes = {name: p.numel() for name, p in network.named_parameters()}
+    names = chosen(list(sizes), patterns)
+    total, some = sum(sizes.values()), sum(sizes[name] for name in names)
+    say(
+        f"--layers {' '.join(patterns)}: {some:,} of {total:,} weights are trained, in {len(names)} of {len(sizes)} parameters; "
+        f"the other {total - some:,} stay as they are"
+    )
+    return names
 
 
 def _works(training: Training, watch: Watch, held: Dataset | None) -> list[Work]:
@@ -191,6 +213,7 @@ class _Session:
         batch, images = training.recipe.batch_size, training.recipe.images
         self.every = _every(watch, training.recipe)
         self.snapshots = _steps(watch.snapshots or math.ceil(images / 4), batch)
+        self.places = {_steps(place, batch) for place in watch.at}
         self.held = held
         self.log: list[LogRow] = []
         self.board: Board | None = None
@@ -247,10 +270,11 @@ class _Session:
                     seconds = time.monotonic() - logged
                     logged = time.monotonic()
                     self._row(seconds)
-                if count % self.snapshots == 0 or training.done:
+                kept = count % self.snapshots == 0 or count in self.places or training.done
+                if kept:
                     self._snapshot()
                 late = time.monotonic() - saved >= 60 * self.watch.minutes
-                if run.ranks.main and (late or count % self.snapshots == 0 or training.done):
+                if run.ranks.main and (late or kept):
                     training.save(self.state, self.settings, {"recent": self.recent, "log": _timeless(self.log)})
                     saved = time.monotonic()
         run.ranks.wait()
@@ -265,7 +289,8 @@ class _Session:
             model=TrainedModel(
                 name=str(self._folder()),
                 shape=list(self.plan.shape),
-                parameters=sum(p.numel() for p in training.weights.values()),
+                parameters=(whole := sum(p.numel() for p in training.denoiser.parameters())),
+                trained=None if (some := sum(p.numel() for p in training.weights.values())) == whole else some,
             ),
             images=training.seen,
             epochs=training.seen / n,
