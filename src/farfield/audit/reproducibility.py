@@ -89,7 +89,7 @@ def agreement(first: Tensor, second: Tensor, clean: Tensor, resamples: int = 100
 
     .. math:: a = 1 - \frac{E\|D_1 - D_2\|^2}{\frac12 (E\|D_1 - x_0\|^2 + E\|D_2 - x_0\|^2)}
 
-    1 for one denoiser, 0 for two whose errors are independent, -1 for errors that cancel. Two networks trained on disjoint
+    1 for one denoiser, -1 for two whose errors have nothing in common. Two networks trained on disjoint
     halves of enough images have learned one denoiser (Kadkhodaie et al. 2024, arXiv 2310.02557). The interval resamples images.
 
     Args:

@@ -254,7 +254,9 @@ class TwoModels(Result):
 
 class AtLevel(Result):
     sigma: float
-    agreement: Annotated[Score, "1 for one denoiser, 0 for independent errors; `audit.reproducibility.agreement`"]
+    agreement: Annotated[
+        Score, "1 for one denoiser, −1 for errors that have nothing in common; `audit.reproducibility.agreement`"
+    ]
 
 
 class Halves(Result):

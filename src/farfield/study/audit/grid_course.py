@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 from farfield.audit.onset import growth, onset
-from farfield.command.transition import CellScores, Course, Law, Moment
+from farfield.command.transition import Course, Law, Moment
 from farfield.core.score import Score
 
 
@@ -29,13 +29,13 @@ def course(moments: Sequence[Moment]) -> Course:
     )
 
 
-def law(cells: Sequence[CellScores]) -> Law:
-    """How the times of a line of cells grow with their sizes; of those that came after the first snapshot."""
+def law(courses: Mapping[int, Course]) -> Law:
+    """How times grow with the sizes that they are given by; of those that came after the first snapshot."""
 
     def of(thing: Literal["best", "copies", "apart"]) -> Score | None:
-        known = [(c.size, getattr(c.course, thing), c.course.moments[0].images) for c in cells if c.course]
-        later = [(size, float(time)) for size, time, first in known if time is not None and time > first]
-        return growth([size for size, _ in later], [time for _, time in later])
+        known = {size: (getattr(one, thing), one.moments[0].images) for size, one in courses.items()}
+        later = {size: float(time) for size, (time, first) in known.items() if time is not None and time > first}
+        return growth(list(later), list(later.values()))
 
     return Law(best=of("best"), copies=of("copies"), apart=of("apart"))
 

@@ -166,7 +166,9 @@ class Scores:
                 line: crossing(self.grid.sizes, [cell.gl[kind].score.value for cell in row])
                 for line, row in lines.items()
             },
-            laws={line: law(row) for line, row in lines.items()} if self.settings.times is not None else None,
+            laws=None
+            if self.settings.times is None
+            else {line: law({cell.size: cell.course for cell in row if cell.course}) for line, row in lines.items()},
             notes=self.notes,
         )
 
