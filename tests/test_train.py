@@ -15,13 +15,16 @@ from fork import needs_fork
 from test_ranks import two_processes
 from tiny import Outcome, decided, farfield, make_images, make_model
 
-from farfield.checkpoints.load import load_denoiser, model_digest
+from farfield.checkpoints.load import load_denoiser, model_digest, open_network
 from farfield.checkpoints.native import Blueprint, read_blueprint, save_model
 from farfield.command.train import Train
 from farfield.core.error import FarfieldError
+from farfield.data.samples import open_samples
+from farfield.diffusion.layers import chosen, layers
 from farfield.diffusion.precondition import FAMILIES
 from farfield.diffusion.training import Training
 from farfield.networks.build import KINDS, from_config, network_config
+from farfield.networks.magnitude_unet import UnitWeight
 from farfield.present.report import draw
 
 SMALL: dict[str, object] = {"width": 4, "multipliers": (1, 2), "blocks": 1, "attention": ()}
@@ -346,3 +349,84 @@ def test_words_are_the_settings_that_give_them_and_old_spellings_are_understood(
             Train.parse(wrong)
     with pytest.raises(FarfieldError, match="--length: missing"):
         Train.of(data="x")
+
+
+def test_layers_that_are_not_trained_stay_to_the_bit(data: Path, unbroken: Path, tmp_path: Path):
+    run = tmp_path / "run"
+    options = ("--from", unbroken, "--layers", "*dec*", "--layers", "map_layer0.weight")
+    step = Training.step
+    with patch.object(Training, "step", lambda self: step(self) if self.seen < 56 else _killed()):
+        assert train(data, run, *options, "--snapshots", 48).code == 130  # and continued
+    done = train(data, run, *options, "--snapshots", 48)
+    assert done.code == 0, done.err
+    before, after = (open_network(str(place))[1].state_dict() for place in (unbroken, run))
+    trained = {name for name in before if "dec" in name or name == "map_layer0.weight"}
+    assert 0 < len(trained) < len(before)
+    for name, value in before.items():
+        assert torch.equal(value, after[name]) is (name not in trained), name
+    told = json.loads((run / "summary.json").read_text())
+    some, whole = (sum(before[name].numel() for name in names) for names in (trained, before))
+    assert (told["model"]["trained"], told["model"]["parameters"]) == (some, whole)
+    assert f"{some:,} of {whole:,} weights are trained" in " ".join(told["reading"])
+    assert "trained" not in json.loads((unbroken / "summary.json").read_text())["model"]
+
+
+def test_a_pattern_that_names_no_layer_lists_them(data: Path, unbroken: Path, tmp_path: Path):
+    refused = train(data, tmp_path / "run", "--from", unbroken, "--layers", "decoder")
+    assert refused.code == 2 and "--layers decoder" in refused.err and "map_layer0" in refused.err
+    assert not (tmp_path / "run").exists()
+    alone = train(data, tmp_path / "run", "--layers", "*dec*")
+    assert alone.code == 2 and "--layers without --from" in alone.err
+
+
+def test_names_are_listed_as_deep_as_there_is_room():
+    names = [f"unet.{part}.{i}.{kind}" for part in ("down", "up") for i in range(20) for kind in ("weight", "bias")]
+    assert layers(names) == ["unet.down", "unet.up"]
+    assert layers(names[:20]) == [f"unet.down.{i}" for i in range(10)]
+    assert chosen(names, ["unet.down.1", "*.1?.bias"])[:3] == [
+        "unet.down.1.weight",
+        "unet.down.1.bias",
+        "unet.down.10.bias",
+    ]
+    assert chosen(names, ["unet.up"]) == names[40:]
+
+
+def test_a_unit_weight_that_is_not_trained_stays_to_the_bit():
+    layer = UnitWeight(5, 3).train().requires_grad_(False)
+    before = layer.weight.clone()
+    layer(torch.ones(2, 5))
+    assert torch.equal(layer.weight, before)
+    layer.requires_grad_(True)(torch.ones(2, 5))
+    assert not torch.equal(layer.weight, before) or torch.allclose(before.norm(dim=1), torch.ones(3) * 5**0.5)
+
+
+def test_snapshots_are_kept_after_the_images_that_are_named(data: Path, unbroken: Path, tmp_path: Path):
+    named = ("--heldout", data / "heldout", *LOOKED, "--at", "8,20,90")
+    trained(data, tmp_path / "run", *named)
+    kept = sorted(int(path.name) for path in (tmp_path / "run" / "snapshots").iterdir())
+    assert kept == [8, 16, 48, 88, 96]  # in whole steps of 8
+    assert left(tmp_path / "run")["log.json"] == left(unbroken)["log.json"]  # it is the same training
+    request = json.loads((unbroken / "config.json").read_text())["request"]
+    assert not {"at", "layers"} & set(request)  # as it was before there were these options
+
+
+def test_each_snapshot_and_each_class_make_the_images_of_all_seeds(data: Path, unbroken: Path, tmp_path: Path):
+    how = ("--seeds", "0-2", "--steps", 2, "--format", "shards", "--device", "cpu")
+    made = farfield("generate", unbroken, *how, "--each", "snapshot", "-o", tmp_path / "times")
+    assert made.code == 0, made.err
+    for name in ("0000000048", "0000000096"):
+        alone = farfield("generate", unbroken / "snapshots" / name, *how, "-o", tmp_path / name)
+        assert alone.code == 0, alone.err
+        a, b = (open_samples(place) for place in (tmp_path / "times" / "each" / name, tmp_path / name))
+        assert a.keys == b.keys == ("0", "1", "2") and torch.equal(a.values, b.values)
+    assert json.loads((tmp_path / "times" / "summary.json").read_text())["n"] == 6
+    for options, message in (
+        (("--each", "label"), "expected --labels"),
+        (("--each", "snapshot", "--format", "png"), "expected --format shards"),
+    ):
+        refused = farfield("generate", unbroken, *how, *options, "-o", tmp_path / "none")
+        assert refused.code == 2 and message in refused.err
+    alone = farfield(
+        "generate", unbroken / "snapshots" / "0000000096", *how, "--each", "snapshot", "-o", tmp_path / "none"
+    )
+    assert alone.code == 2 and "expected a training with a snapshot" in alone.err

@@ -12,11 +12,16 @@ from farfield.command.shared import DeviceName
 from farfield.core.error import FarfieldError
 from farfield.core.score import Score
 
-Name = Literal["regimes", "theory", "settings"]
+Name = Literal["regimes", "theory", "settings", "conditional", "finetune", "teacher", "halves", "time"]
 PUBLISHED: Final[dict[Name, str]] = {
     "regimes": "2310.05264, Fig 2: from memorizing to generalizing over the number of training images",
     "theory": "2310.05264, Fig 4: agreement of networks with the optimal denoiser of their training set",
     "settings": "2310.05264, Fig 6 and 12: agreement of parameterizations, networks and samplers",
+    "conditional": "2310.05264, on conditional models: agreement of these, and with unconditional ones by the best class",
+    "finetune": "2310.05264, appendix: fine-tuning of all and of some layers on few images",
+    "teacher": "2505.20123: students of a teacher, from memorizing to generalizing by distances of flows",
+    "halves": "2310.02557 and 2503.23127: networks trained on disjoint halves of the images",
+    "time": "2505.17638: when samples are best and when copies begin, over the training",
 }
 """The experiments, each with where it was published (arXiv)."""
 

@@ -151,9 +151,9 @@ class Transition(Settings):
     def check(self) -> None:
         if self.teacher is not None and (self.data != DEFAULT or self.labels):
             raise FarfieldError("--teacher makes the images, which have no classes; leave --data and --labels out")
-        if self.tuned and (self.widths is not None or self.labels):
+        if self.begun and (self.widths is not None or self.labels):
             raise FarfieldError("--from: its network has its own width and classes; leave --widths and --labels out")
-        if not self.stock and (self.sizes is None or (self.widths is None and not self.tuned)):
+        if not self.stock and (self.sizes is None or (self.widths is None and not self.begun)):
             raise FarfieldError(f"{self.source}: expected --sizes and --widths, such as 64,256,1024 and 32,64")
         for name in ("sizes", "widths", "seeds"):
             values = getattr(self, name)
@@ -172,9 +172,10 @@ class Transition(Settings):
         return self.data if self.teacher is None else self.teacher
 
     @property
-    def tuned(self) -> bool:
-        """Whether a trained model is trained further (--from), in place of new ones of several widths."""
-        return "start" in Train.parse(self.train)
+    def begun(self) -> str | None:
+        """The model that is trained further (--from), in place of new ones of several widths."""
+        start: str | None = Train.parse(self.train).get("start")
+        return start
 
     @property
     def stock(self) -> bool:
@@ -184,7 +185,10 @@ class Transition(Settings):
     @property
     def options(self) -> tuple[str, ...]:
         """Of `farfield train`, for every cell."""
-        return (*(TRAIN if self.stock else ()), *self.train)
+        if not self.stock:
+            return self.train
+        # a length by the name that the default has for it
+        return (*TRAIN, *(f"--images{word[8:]}" if word.startswith("--length") else word for word in self.train))
 
     @property
     def moments(self) -> list[int]:
@@ -200,7 +204,7 @@ class Transition(Settings):
         usual = (*SIZES[:-1], HALF) if self.halves and self.teacher is None else SIZES
         return Grid(
             sizes=sorted(self.sizes or usual),
-            widths=[0] if self.tuned else sorted(self.widths or WIDTHS),
+            widths=[0] if self.begun else sorted(self.widths or WIDTHS),
             seeds=sorted(self.seeds),
             halves=self.halves,
             labels=self.labels,

@@ -40,8 +40,9 @@ def chosen(names: Sequence[str], patterns: Sequence[str]) -> list[str]:
 def layers(names: Sequence[str]) -> list[str]:
     """The layers that parameters belong to, as deep in their names as `LISTED` of them allow."""
     cut: list[str] = []
-    for depth in range(1, max(name.count(".") for name in names) + 2):
-        deeper = list(dict.fromkeys(".".join(name.split(".")[:depth]) for name in names))
+    parents = [name.rpartition(".")[0] or name for name in names]
+    for depth in range(1, max(name.count(".") for name in parents) + 2):
+        deeper = list(dict.fromkeys(".".join(name.split(".")[:depth]) for name in parents))
         if cut and len(deeper) > LISTED:
             break
         cut = deeper

@@ -14,14 +14,12 @@ from farfield.present.curve import line
 from farfield.present.page import Chart, Content, Picture, Section, Table
 from farfield.present.plot import PAINT, styled, subplots, ticks
 from farfield.present.sheet import pairs
+from farfield.present.transition_rows import COLOURS, advice, label, lines, sections
 from farfield.present.words import count, descriptor, number, score, score_parts, share, short
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-COLOURS = (PAINT.real, PAINT.ours, "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
-"""Okabe and Ito's, one a width."""
 
 KINDS = {
     "given": "the threshold given",
@@ -42,16 +40,16 @@ def content(folder: Path, summary: TransitionResult) -> Content:
         f"{count(summary.cells[0].images, 'image')} seen by each",
         f"descriptor {descriptor(summary.descriptor)}",
     ]
-    sections = [_figures(summary), *_sheets(folder, summary), _tables(summary)]
+    parts = [_figures(summary), *sections(summary), *_sheets(folder, summary), _tables(summary)]
     widths = " and ".join(map(str, grid.widths))
     return Content(
         f"{grid.sizes[0]} to {grid.sizes[-1]} training images",
-        f"{short(data.source)}, width {widths}",
+        f"{short(data.source)}, {f'width {widths}' if grid.widths[0] else 'fine-tuned'}",
         facts,
         _verdict(summary),
         [*_caveats(summary), *summary.notes],
         _key_numbers(summary),
-        sections,
+        parts,
     )
 
 
@@ -88,7 +86,7 @@ def _verdict(summary: TransitionResult) -> list[str]:
         said.insert(
             0, f"Half of the samples are new from about {span} training images on, interpolated between the sizes."
         )
-    return said
+    return said + advice(summary)
 
 
 def _caveats(summary: TransitionResult) -> list[str]:
@@ -115,7 +113,7 @@ def _key_numbers(summary: TransitionResult) -> list[tuple[str, str, str, str]]:
     tiles = []
     for size in dict.fromkeys((sizes[0], sizes[-1])):
         for cell in _at(summary, size)[:2]:
-            note = f"width {cell.width}: {cell.regime}"
+            note = f"{label(summary, cell)}: {cell.regime}"
             tiles.append((f"new, of {number(size)}", *score_parts(cell.gl[kind].score), note))
     return tiles
 
@@ -159,15 +157,15 @@ def figure(summary: TransitionResult, kind: str) -> Figure:
     drawn, axes = subplots(3, 3, 2.9)
     colours = dict(zip(summary.grid.widths, COLOURS * 9, strict=False))
     gl, between, theory = axes
-    for (width, seed), cells in _lines(summary).items():
-        label = _label(summary, width, seed)
-        line(gl, [(c.size, c.gl[kind].score) for c in cells], colours[width], label, **SOLID)
-        line(theory, [(c.size, c.theory.rp[kind].score) for c in cells], colours[width], label, **SOLID)
-        line(theory, [(c.size, c.theory.rp[kind].chance) for c in cells], colours[width], **DASHED)
+    for name, cells in lines(summary).items():
+        colour = colours[cells[0].width]
+        line(gl, [(c.size, c.gl[kind].score) for c in cells], colour, name, **SOLID)
+        line(theory, [(c.size, c.theory.rp[kind].score) for c in cells], colour, name, **SOLID)
+        line(theory, [(c.size, c.theory.rp[kind].chance) for c in cells], colour, **DASHED)
     held = summary.held_out_exceed
     line(gl, [(n, 1 - held[str(n)][kind].value) for n in summary.grid.sizes], PAINT.muted, **DASHED)
-    for i, (label, points) in enumerate(_pairs(summary).items()):
-        line(between, [(b.size, b.rp[kind].score) for b in points], COLOURS[i % len(COLOURS)], label, **SOLID)
+    for i, (name, points) in enumerate(_pairs(summary).items()):
+        line(between, [(b.size, b.rp[kind].score) for b in points], COLOURS[i % len(COLOURS)], name, **SOLID)
         line(between, [(b.size, b.rp[kind].chance) for b in points], COLOURS[i % len(COLOURS)], **DASHED)
     titles = ("new samples (GL)", "agreement of two models (RP)", "agreement with the optimal denoiser (RP)")
     for ax, title in zip(axes, titles, strict=True):
@@ -184,10 +182,10 @@ def figure(summary: TransitionResult, kind: str) -> Figure:
 def _losses(summary: TransitionResult) -> Figure:
     drawn, axes = subplots(1, 1, 2.6)
     colours = dict(zip(summary.grid.widths, COLOURS * 9, strict=False))
-    for (width, seed), cells in _lines(summary).items():
-        label = _label(summary, width, seed)
-        line(axes[0], [(c.size, c.loss.held_out) for c in cells], colours[width], f"held out, {label}", **SOLID)
-        line(axes[0], [(c.size, c.loss.training) for c in cells], colours[width], f"training, {label}", **DASHED)
+    for name, cells in lines(summary).items():
+        colour = colours[cells[0].width]
+        line(axes[0], [(c.size, c.loss.held_out) for c in cells], colour, f"held out, {name}", **SOLID)
+        line(axes[0], [(c.size, c.loss.training) for c in cells], colour, f"training, {name}", **DASHED)
     _size_axis(axes[0], summary.grid.sizes)
     axes[0].set_yscale("log")
     axes[0].set_title("denoising loss (dashed: of training images)")
@@ -195,21 +193,9 @@ def _losses(summary: TransitionResult) -> Figure:
     return drawn
 
 
-def _lines(summary: TransitionResult) -> dict[tuple[int, int], list[CellScores]]:
-    """The cells of each width and seed, by size."""
-    lines: dict[tuple[int, int], list[CellScores]] = {}
-    for cell in summary.cells:
-        lines.setdefault((cell.width, cell.seed), []).append(cell)
-    return lines
-
-
-def _label(summary: TransitionResult, width: int, seed: int) -> str:
-    return f"width {width}" + (f", seed {seed}" if len(summary.grid.seeds) > 1 else "")
-
-
 def _pairs(summary: TransitionResult) -> dict[str, list[Between]]:
     """What was compared at every size, by what the two models are."""
-    labels = {cell.name: _label(summary, cell.width, cell.seed) for cell in summary.cells}
+    labels = {cell.name: label(summary, cell) for cell in summary.cells}
     compared: dict[str, list[Between]] = {}
     for between in summary.between:
         compared.setdefault(f"{labels[between.first]} and {labels[between.second]}", []).append(between)
@@ -244,7 +230,7 @@ def _sheets(folder: Path, summary: TransitionResult) -> list[Section]:
             continue
         samples, nearest = (Store(where / name, Images).read() for name in ("samples", "nearest"))
         sheet = pairs(samples.values, nearest.select(samples.keys).values, columns=6)
-        title = f"{number(size)} training images, width {cell.width}"
+        title = f"{number(size)} training images, {label(summary, cell)}"
         note = f"the first {len(samples)} seeds; in each pair the sample, then its nearest training image"
         pictures.append(Picture(cell.name, sheet, title, note, f"samples and nearest training images, {title}"))
     lead = "Not chosen: the first seeds of a model of the smallest and of one of the largest training set."
@@ -284,7 +270,7 @@ def _tables(summary: TransitionResult) -> Section:
     heads += [f"pixels within {number(255 * summary.mae_limit, 2)}/255", "chance"]
     tables = [
         Table(columns, cells, "Models"),
-        Table(["", *heads], between, "Agreement between models of one training set"),
+        Table(["", *heads], between, "Agreement between models of one size"),
         Table(["model", *heads], theory, "Agreement with the optimal denoiser of its training set"),
     ]
     details = []

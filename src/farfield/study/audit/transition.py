@@ -52,7 +52,9 @@ def transition(settings: Transition, out: Path, *, quiet: bool = False) -> Trans
         "mae_limit": settings.mae_limit / 255,
     }
     if settings.teacher is None:
-        whole = open_dataset(settings.data)
+        begun = settings.begun
+        shape = None if begun is None else load_model(begun, Loading(device="cpu")).image_shape
+        whole = open_dataset(settings.data, shape=shape)
         if settings.labels and whole.labels is None:
             raise FarfieldError(f"{settings.data}: --labels, but its images have no classes; leave it out")
         sets = split(whole, settings.data, grid.sizes[-1], settings.heldout_images, settings.halves)
@@ -76,8 +78,9 @@ def transition(settings: Transition, out: Path, *, quiet: bool = False) -> Trans
         return [job.line() for job in work if not job.done]
     with run.stage("grid"):
         run_jobs(work, settings.jobs, quiet)
-    shape = list(sets.held.shape)
-    data = GridData(source=settings.source, shape=shape, n=sets.n, repeated=sets.repeated, held_out=len(sets.held))
+    data = GridData(
+        source=settings.source, shape=list(sets.held.shape), n=sets.n, repeated=sets.repeated, held_out=len(sets.held)
+    )
     return run.finish_on_main(TransitionResult, lambda: Scores(run, settings, sets, descriptor).result(data))
 
 
@@ -108,7 +111,7 @@ def _jobs(out: Path, settings: Transition, classes: int) -> list[Job]:
     for cell in sorted(cells_of(settings.grid), key=lambda cell: (-cell.width, cell)):
         folder, data = out / "cells" / cell.name, str(out / "data" / f"{cell.data}.npz")
         model = str(folder / "model")
-        own: list[str] = [] if settings.tuned else ["--width", str(cell.width)]
+        own: list[str] = [] if settings.begun else ["--width", str(cell.width)]
         own += ["--seed", str(cell.seed), "--heldout", heldout, "--samples", "0", *where]
         own += ["--labels"] * cell.labels
         if settings.times is not None:
