@@ -47,6 +47,10 @@ COMMANDS: dict[str, str] = {
     "train-descriptor": "examples --images 256 --batch-size 8",
     "transition": "--data examples --sizes 2,4 --widths 8 --descriptor pixels --samples 4 --heldout-images 8 --rate 0.2 "
     "--images 64 --batch-size 4",
+    "transition teacher": "--teacher model --sizes 2,4 --widths 8 --descriptor pixels --samples 4 --heldout-images 8 --rate 0.2 "
+    "--images 64 --batch-size 4",
+    "transition from": "--data examples --from model --sizes 2,4 --descriptor pixels --samples 4 --heldout-images 8 --rate 0.2 "
+    "--images 64 --batch-size 4",
     "reproduce": "regimes --data examples",
     "distances": "held style --descriptor pixels",
     "describe": "examples --descriptor pixels --references held",
@@ -62,13 +66,13 @@ COMMANDS: dict[str, str] = {
 
 NO_SOURCE = {
     "symmetry", "solver", "stretch", "hdu", "ivar", "field_mask", "device", "dtype", "methods", "answers", "compose", "ema",
-    "prompts", "descriptor", "descriptors", "trust",
+    "prompts", "descriptor", "descriptors", "trust", "layers",
 }  # fmt: skip
 """Options of text that name no source. What a descriptor's file holds is in the name of its features, see `test_descriptor`."""
 OF_SOURCES = {
     "analyse": 3, "audit": 4, "blind": 1, "compare": 4, "describe": 3, "distances": 2, "train-descriptor": 1, "rank": 2,
     "dimension": 2, "edit": 4, "expand": 3, "gain": 2, "generate": 2, "molrg": 0, "prompt": 3, "reconstruct": 2, "invert": 2,
-    "reproduce": 1, "restore": 5, "train": 3, "transfer": 4, "transition": 1, "score rp": 3, "score gl": 3, "score matrix": 1,
+    "reproduce": 1, "restore": 5, "train": 3, "transfer": 4, "transition": 2, "score rp": 3, "score gl": 3, "score matrix": 1,
 }  # fmt: skip
 """How many options of each command may name one."""
 

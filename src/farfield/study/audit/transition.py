@@ -60,7 +60,8 @@ def transition(settings: Transition, out: Path, *, quiet: bool = False) -> Trans
         sets = split(whole, settings.data, grid.sizes[-1], settings.heldout_images, settings.halves)
         descriptor = _descriptor(settings, sets, place)
         resolved |= {"held_out": len(sets.held), "descriptor": descriptor.name}
-        run = Run.of(out, settings, {"data": whole}, quiet, **resolved)
+        inputs = {"data": whole} | ({} if begun is None else {"from": model_digest(begun)})
+        run = Run.of(out, settings, inputs, quiet, **resolved)
     else:
         held = settings.heldout_images or TAUGHT
         teacher = load_model(settings.teacher, Loading(device=settings.device))

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
 
-from farfield.command.reproduce import Curve, Outcome
-from farfield.command.transition import CellScores, TransitionResult
+from farfield.command.reproduce import Compared, Curve, Outcome, Panel
+from farfield.command.transition import TransitionResult
 from farfield.core.score import Score
-from farfield.study.reproduce.plan import Plan, Step
+from farfield.study.reproduce.plan import Findings, Plan, Step
 from farfield.study.reproduce.regimes import kind
 
 DIGITS = ("--widths", "12", "--samples", "128")
@@ -16,7 +15,7 @@ PICTURES = ("--widths", "32", "--samples", "128", "--length", "200k")
 FULL = ("--widths", "128", "--samples", "10000", "--descriptor", "sscd", "--network", "ddpmpp", "--length", "50M")
 
 
-def step(plan: Plan, name: str, small: tuple[str, ...], full: tuple[str, ...]) -> Step:
+def step(plan: Plan, name: str, small: Sequence[str], full: Sequence[str]) -> Step:
     """A grid on digits, or on the images that were given: a few narrow networks of these, or the published scale."""
     if plan.data is None:
         return plan.step(f"{name}/grid", "transition", *DIGITS, *small)
@@ -24,20 +23,22 @@ def step(plan: Plan, name: str, small: tuple[str, ...], full: tuple[str, ...]) -
     return plan.step(f"{name}/grid", "transition", "--data", plan.data, *how)
 
 
-def curve(name: str, cells: Iterable[CellScores], y: Callable[[CellScores], Score | float]) -> Curve:
-    """A number of each cell over its size."""
-    points = [(float(cell.size), y(cell)) for cell in cells]
-    return Curve(name=name, x=[x for x, _ in points], y=[v if isinstance(v, Score) else Score(v, 0) for _, v in points])
+def panel(title: str, along: str, lines: Mapping[str, Iterable[tuple[float, Score | float | None]]]) -> Panel:
+    """Our lines by name, without the points that did not come; no published ones were read."""
+    ours = []
+    for name, points in lines.items():
+        known = [(float(x), y if isinstance(y, Score) else Score(y, 0)) for x, y in points if y is not None]
+        ours.append(Curve(name=name, x=[x for x, _ in known], y=[y for _, y in known]))
+    return Panel(title=title, along=along, published=[], ours=ours)
 
 
-def outcome(found: TransitionResult, published: str, findings: Iterable[tuple[bool, str]], **parts: Any) -> Outcome:
-    """Sentences by whether they come out as published."""
-    told = list(findings)
+def outcome(
+    found: TransitionResult, paper: str, findings: Findings, panels: Sequence[Panel], rows: Sequence[Compared] = ()
+) -> Outcome:
+    """With what ours is made of, and the published (``paper``)."""
     side, cell = " × ".join(map(str, found.data.shape)), found.cells[0]
-    return Outcome(
-        scale=f"Ours: {found.data.source}, images of {side}, {cell.parameters:,} weights, {cell.images:,} images seen in "
-        f"training, {cell.gl[kind(found)].score.n} samples, descriptor {found.descriptor}. Published: {published}.",
-        agrees=[line for agrees, line in told if agrees],
-        differs=[line for agrees, line in told if not agrees],
-        **parts,
+    scale = (
+        f"Ours: {found.data.source}, images of {side}, {cell.parameters:,} weights, {cell.images:,} images seen in training, "
+        f"{cell.gl[kind(found)].score.n} samples, descriptor {found.descriptor}. Published: {paper}."
     )
+    return Outcome(scale=scale, panels=list(panels), rows=list(rows), **vars(findings))
