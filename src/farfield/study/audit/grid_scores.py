@@ -53,7 +53,7 @@ from farfield.diffusion.objective import heldout_loss
 from farfield.diffusion.sanity import levels
 from farfield.study.audit.grid import Cell, cells_of, data_name, differ, pairs
 from farfield.study.audit.grid_course import course, law
-from farfield.study.audit.grid_sets import Sets
+from farfield.study.audit.grid_sets import MOMENT, Sets
 from farfield.study.bench.likeness import find_thresholds
 from farfield.study.bench.numerics import load_model
 from farfield.study.bench.run import Run
@@ -174,7 +174,7 @@ class Scores:
 
     def _cell(self, cell: Cell) -> CellScores:
         folder = self.run.folder / "cells" / cell.name
-        row, near = self._row(cell, self.features[cell.name], str(folder / "model"), folder / "loss.json")
+        row, near = self._row(cell, self.features[cell.name], str(folder / "model"), folder / "loss.json", LOSSES)
         if cell.size in (self.grid.sizes[0], self.grid.sizes[-1]):
             self._show(cell, near)
         summary = read_json(folder / "model" / "summary.json")
@@ -193,13 +193,13 @@ class Scores:
             course=None if self.settings.times is None else self._course(cell),
         )
 
-    def _row(self, cell: Cell, features: Features, model: str, kept: Path) -> tuple[Row, Neighbours]:
-        """A cell at one moment, by its samples and by its model."""
+    def _row(self, cell: Cell, features: Features, model: str, kept: Path, images: int) -> tuple[Row, Neighbours]:
+        """A cell at one moment, by its samples and by its model, whose loss is taken of so many images."""
         gl, near = self._gl(features, cell.data)
         real = self.features["held out"]
         held = float(self.held_near[cell.data].similarity.median())
         return Row(
-            loss=self._losses(cell, model, kept),
+            loss=self._losses(cell, model, kept, images),
             gl=gl,
             nearest=Nearest(samples=float(near.similarity.median()), held_out=held),
             distance=kernel_distance(real=real, generated=features) if min(len(real), len(features)) > 2 else None,
@@ -211,7 +211,7 @@ class Scores:
         for model in snapshots_of(folder / "model"):
             samples = self._samples("cells", cell.name, "moments", EACH, model.name)
             kept = folder / "losses" / f"{model.name}.json"
-            row, _ = self._row(cell, describe(self.descriptor, samples), str(model), kept)
+            row, _ = self._row(cell, describe(self.descriptor, samples), str(model), kept, MOMENT // 2)
             moments.append(Moment(images=int(model.name), **vars(row)))
         return course(moments)
 
@@ -233,22 +233,19 @@ class Scores:
         Of several first ones, the sample of each seed that is most alike, by chance too.
         """
         b, y = self.features[second], self.images[second]
-
-        def cosines(other: Features) -> Tensor:
-            return torch.stack([similarity(self.features[name], other) for name in firsts]).amax(0)
-
-        def apart(other: Images) -> Tensor:
-            return torch.stack([mean_absolute_differences(self.images[name], other) for name in firsts]).amin(0)
-
-        def paired(work: Callable[[Any], Tensor], of: Features | Images) -> Paired:
-            score, chance = (proportion(int(work(part).sum()), len(part)) for part in (of, repaired(of)))
-            return Paired(score=score, chance=chance)
-
+        other = repaired(b), repaired(y)
+        cosines = [
+            torch.stack([similarity(self.features[name], of) for name in firsts]).amax(0) for of in (b, other[0])
+        ]
+        apart = [
+            torch.stack([mean_absolute_differences(self.images[name], of) for name in firsts]).amin(0)
+            for of in (y, other[1])
+        ]
         x = self.images[firsts[0]]
         return Agreement(
-            rp={kind: paired(lambda of, t=t: cosines(of) > t, b) for kind, t in self.pairs.items()},
-            mae=paired(lambda of: apart(of) <= self.mae_limit, y),
-            pfd=Paired(score=pfd(x, y), chance=pfd(x, repaired(y))) if len(firsts) == 1 else None,
+            rp={kind: _paired(*(found > t for found in cosines)) for kind, t in self.pairs.items()},
+            mae=_paired(*(found <= self.mae_limit for found in apart)),
+            pfd=Paired(score=pfd(x, y), chance=pfd(x, other[1])) if len(firsts) == 1 else None,
         )
 
     def _halves(self, a: Cell, b: Cell) -> Halves:
@@ -268,28 +265,24 @@ class Scores:
         """How far two denoisers agree on held-out images, at levels that both know, of the same noise."""
         first, second = (self._model(cell, str(self.run.folder / "cells" / cell.name / "model")) for cell in cells)
         clean = self.sets.held.values(slice(LOSSES)).to(first.device)
-        told = (
-            {"label": labels[:LOSSES].to(first.device)}
-            if (labels := self._told(cells[0], self.sets.held)) is not None
-            else {}
-        )
+        labels = self._told(cells[0], self.sets.held, LOSSES)
+        told = {} if labels is None else {"label": labels.to(first.device)}
         noise = seeded_noise(range(len(clean)), clean.shape[1:], "agreement").to(first.device)
         found = []
         for sigma in levels(first.schedule, LEVELS):
             with torch.no_grad():
-                answers = [one(clean + float(sigma) * noise, sigma.to(clean), **told) for one in (first, second)]
-            found.append(AtLevel(sigma=float(sigma), agreement=agreement(*answers, clean)))
+                x, y = (one(clean + float(sigma) * noise, sigma.to(clean), **told) for one in (first, second))
+            found.append(AtLevel(sigma=float(sigma), agreement=agreement(x, y, clean)))
         return found
 
-    def _losses(self, cell: Cell, model: str, kept: Path) -> Losses:
+    def _losses(self, cell: Cell, model: str, kept: Path, n: int) -> Losses:
         """The denoising loss of training images and of held-out ones, over the same levels and noises."""
 
         def work() -> Losses:
             denoiser, found = self._model(cell, model), []
             for part in (self.data[cell.data], self.sets.held):
-                images, labels = part.values(slice(LOSSES)).to(denoiser.device), self._told(cell, part)
-                loss = heldout_loss(denoiser, images, draws=DRAWS, labels=None if labels is None else labels[:LOSSES])
-                found.append(mean_score(loss, least=0.0))
+                images, labels = part.values(slice(n)).to(denoiser.device), self._told(cell, part, n)
+                found.append(mean_score(heldout_loss(denoiser, images, draws=DRAWS, labels=labels), least=0.0))
             return Losses(training=found[0], held_out=found[1], gap=found[1].value - found[0].value)
 
         return self._kept(kept, Losses, work)
@@ -297,9 +290,9 @@ class Scores:
     def _model(self, cell: Cell, model: str) -> Denoiser:
         return load_model(model, Loading(device=self.settings.device, label=0 if cell.labels else None))
 
-    def _told(self, cell: Cell, data: Dataset) -> Tensor | None:
-        """The classes of images, for a model that is told them."""
-        return data.labels if cell.labels else None
+    def _told(self, cell: Cell, data: Dataset, n: int) -> Tensor | None:
+        """The classes of the first images, for a model that is told them."""
+        return data.labels[:n] if cell.labels and data.labels is not None else None
 
     def _kept(self, path: Path, kind: Any, work: Callable[[], R]) -> R:
         """What takes the models, once."""
@@ -321,7 +314,12 @@ class Scores:
 
     def _classes(self, cell: Cell) -> list[str]:
         """The sets of samples of a class each, of a cell that is told classes."""
-        return [f"{cell.name}/{c}" for c in range(self.sets.largest.classes)] if cell.labels else []
+        return [f"{cell.name}/{c}" for c in range(len(self.sets.classes))] if cell.labels else []
 
     def _samples(self, *place: str) -> Images:
         return open_samples(str(self.run.folder.joinpath(*place)))
+
+
+def _paired(score: Tensor, chance: Tensor) -> Paired:
+    """Shares of pairs that agree, of one seed and of different ones."""
+    return Paired(score=proportion(int(score.sum()), len(score)), chance=proportion(int(chance.sum()), len(chance)))

@@ -23,6 +23,8 @@ LARGEST = 2000
 """Images that are held out, at most, where their number is not given."""
 SOLVER, STEPS = "heun", 18
 """That make the samples."""
+MOMENT = 128
+"""Samples of a snapshot, at most, and twice as many images as its losses are taken of: it has many."""
 SEED = 0
 """Of the split and of the subsets."""
 BLOCK = 1_000_000
@@ -33,13 +35,14 @@ BLOCK = 1_000_000
 class Sets:
     """The largest training set, of which smaller ones are the beginning, and perhaps another of other images; held-out ones.
 
-    ``n`` images there were, ``repeated`` of them more than once.
+    ``n`` images there were, ``repeated`` of them more than once, of these ``classes``: a small set may lack some.
     """
 
     halves: tuple[Dataset, ...]
     held: Dataset
     n: int
     repeated: int = 0
+    classes: tuple[str, ...] = ()
 
     @property
     def largest(self) -> Dataset:
@@ -71,7 +74,8 @@ def split(whole: Dataset, source: str, largest: int, held_out: int | None = None
         )
     chosen = [rows[count : count + largest], *([rows[::-1][:largest]] if halves else [])]
     parts = tuple(_rows(whole, part) for part in chosen)
-    return Sets(parts, _rows(whole, rows[:count]), len(whole), len(whole) - len(rows))
+    classes = whole.class_names or tuple(map(str, range(whole.classes)))
+    return Sets(parts, _rows(whole, rows[:count]), len(whole), len(whole) - len(rows), classes)
 
 
 def taught(run: Run, teacher: Denoiser, grid: Grid, held: int) -> Sets:

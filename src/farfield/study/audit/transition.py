@@ -6,6 +6,7 @@ are split off first and never trained on: they set the thresholds, and are the f
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from farfield.data.dataset import Dataset, open_dataset
 from farfield.data.write import write_dataset
 from farfield.study.audit.grid import Job, Step, cells_of, run_jobs
 from farfield.study.audit.grid_scores import Scores
-from farfield.study.audit.grid_sets import BLOCK, SEED, SOLVER, STEPS, Sets, split, taught
+from farfield.study.audit.grid_sets import BLOCK, MOMENT, SEED, SOLVER, STEPS, Sets, split, taught
 from farfield.study.bench.likeness import WHITENED, find_thresholds
 from farfield.study.bench.numerics import load_model
 from farfield.study.bench.run import Run
@@ -73,8 +74,10 @@ def transition(settings: Transition, out: Path, *, quiet: bool = False) -> Trans
     if run.ranks.main:
         for name, part in sets.files(grid).items():
             _write(out / "data" / f"{name}.npz", part)
+            if settings.labels:
+                _write(out / "data" / f"{name}-labels.npz", part, sets.classes)
     run.ranks.wait()
-    work = _jobs(out, settings, sets.largest.classes)
+    work = _jobs(out, settings, len(sets.classes))
     if settings.commands:
         return [job.line() for job in work if not job.done]
     with run.stage("grid"):
@@ -92,38 +95,46 @@ def _descriptor(settings: Transition, sets: Sets, place: torch.device) -> Descri
     return descriptor
 
 
-def _write(path: Path, data: Dataset) -> None:
+def _write(path: Path, data: Dataset, classes: Sequence[str] = ()) -> None:
     labels = {} if data.labels is None else dict(zip(data.keys, data.labels.tolist(), strict=True))
-    write_dataset(path, zip(data.keys, data.images, strict=True), labels, "npz")
+    write_dataset(path, zip(data.keys, data.images, strict=True), labels, "npz", classes)
 
 
 def _jobs(out: Path, settings: Transition, classes: int) -> list[Job]:
     """The cells, wide ones first because they take longest, the empirical denoisers, and the teacher's samples."""
     first = 0 if settings.teacher is None else 3 * BLOCK
     where = ("--device", settings.device, "-q")
-    how = ("--seeds", f"{first}-{first + settings.samples - 1}", "--solver", SOLVER, "--steps", str(STEPS))
+    how: tuple[str, ...] = (
+        "--seeds",
+        f"{first}-{first + settings.samples - 1}",
+        "--solver",
+        SOLVER,
+        "--steps",
+        str(STEPS),
+    )
     how += ("--format", "shards", *where)
-    heldout = str(out / "data" / "heldout.npz")
 
-    def made(folder: Path, model: str, name: str = "samples", *more: str) -> Step:
-        return Step(("generate", model, *how, *more, "-o", str(folder / name)), folder / name / "summary.json")
+    def made(folder: Path, model: str, name: str = "samples", *more: str, n: int = settings.samples) -> Step:
+        words = ("generate", model, "--seeds", f"{first}-{first + n - 1}", *how, *more, "-o", str(folder / name))
+        return Step(words, folder / name / "summary.json")
 
     jobs = []
     for cell in sorted(cells_of(settings.grid), key=lambda cell: (-cell.width, cell)):
-        folder, data = out / "cells" / cell.name, str(out / "data" / f"{cell.data}.npz")
+        folder = out / "cells" / cell.name
+        data, heldout = (str(out / "data" / f"{name}{'-labels' * cell.labels}.npz") for name in (cell.data, "heldout"))
         model = str(folder / "model")
         own: list[str] = [] if settings.begun else ["--width", str(cell.width)]
         own += ["--seed", str(cell.seed), "--heldout", heldout, "--samples", "0", *where]
         own += ["--labels"] * cell.labels
         if settings.times is not None:
-            own += ["--at", ",".join(map(str, settings.moments))]
+            own += ["--at", ",".join(map(str, settings.moments[:-1])), "--snapshots", str(settings.moments[-1])]
         told = ("--labels", f"0-{classes - 1}" if classes > 1 else "0") if cell.labels else ()
         steps = [
             Step(("train", "--data", data, *settings.options, *own, "-o", model), folder / "model" / "summary.json")
         ]
         steps.append(made(folder, model, "samples", *told))
         if settings.times is not None:
-            steps.append(made(folder, model, "moments", *told, "--each", "snapshot"))
+            steps.append(made(folder, model, "moments", *told, "--each", "snapshot", n=min(settings.samples, MOMENT)))
         if cell.labels:
             steps.append(made(folder, model, "classes", *told, "--each", "label"))
         jobs.append(Job(folder, tuple(steps)))

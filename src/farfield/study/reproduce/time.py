@@ -7,7 +7,7 @@ from farfield.command.transition import TransitionResult
 from farfield.study.reproduce.grids import outcome, panel, step
 from farfield.study.reproduce.plan import Findings, Plan, Step, published_values
 
-SMALL = ("--sizes", "16,32,64,128", "--times", "12", "--decay", "constant")
+SMALL = ("--sizes", "16,32,64,128", "--times", "8", "--decay", "constant")
 FULL = ("--sizes", "128,256,512,1024,2048,4096", "--times", "24", "--decay", "constant")
 PAPER = "grey images of 32 × 32, 128 to 32,768 of them, U-Nets of base width 8 to 64 (exponents as it says in words)"
 
@@ -34,7 +34,7 @@ def read(plan: Plan) -> Outcome:
         f"Samples are best before copies begin (published: always): with {', '.join(map(str, before)) or 'no number of'} images. "
         f"The time of the best grows with the exponent {law.best or 'unknown'} (published: 0).",
     )
-    lines = {
+    lines: dict[str, list[tuple[float, float | None]]] = {
         "copies begin (τ_mem)": [(n, one.copies) for n, one in known.items()],
         "losses part": [(n, one.apart) for n, one in known.items()],
         "best (τ_gen)": [(n, float(one.best)) for n, one in known.items()],
