@@ -162,7 +162,8 @@ class Transition(Settings):
                     f"--{name} {','.join(map(str, values)) or 'none'}: expected different whole numbers"
                 )
         given = Train.parse(self.options)
-        if own := [leaf.said for leaf in leaves(Train) if leaf.name in DECIDED & set(given)]:
+        decided = DECIDED | ({"snapshots"} if self.times else set())
+        if own := [leaf.said for leaf in leaves(Train) if leaf.name in decided & set(given)]:
             raise FarfieldError(f"{own[0]}: the grid decides it; leave it out")
         Train.of(data=self.data, **given)
 
