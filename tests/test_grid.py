@@ -233,8 +233,9 @@ def test_halves_are_read_beside_the_published_findings(run: Path, tmp_path: Path
     def plant(found: TransitionResult) -> TransitionResult:
         pair = next(pair for pair in found.between if pair.halves)
         few, many = (pair.halves.but(same_seed=same, nearest=[near, near]) for same, near in ((0.2, 0.95), (0.9, 0.6)))
-        levels = [level.but(agreement=Score(0.9, 12)) for level in many.levels]
-        return found.but(between=[pair.but(size=16, halves=few), pair.but(size=512, halves=many.but(levels=levels))])
+        low, high = ([level.but(agreement=Score(a, 12)) for level in few.levels] for a in (0.1, 0.9))
+        pairs = [pair.but(size=16, halves=few.but(levels=low)), pair.but(size=512, halves=many.but(levels=high))]
+        return found.but(between=pairs)
 
     found, outcome = told(run, "halves", Plan(tmp_path), plant)
     assert len(outcome.agrees) == 3 and "0.20" in outcome.agrees[0] and "0.90 beside 0.60" in outcome.agrees[1]
