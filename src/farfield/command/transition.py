@@ -62,10 +62,8 @@ class Transition(Settings):
 
     wing: ClassVar[str] = "Audit"
     epilog: ClassVar[tuple[str, ...]] = (
-        "farfield transition",
+        "farfield transition --times 8",
         "farfield transition --data photos.zip --sizes 64,512,4096 --widths 64,128 --length 20M",
-        "farfield transition --times 8 --halves --labels",
-        "farfield transition --teacher digits-generalizing --sizes 16,256,4096",
     )
 
     data: Annotated[
