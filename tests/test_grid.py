@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import importlib
 import shlex
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
 import pytest
 import torch
+from test_onset import planted
 from tiny import Outcome, farfield, make_images, summary
 
 from farfield.audit.descriptor import describe
@@ -18,14 +20,20 @@ from farfield.audit.pixels import Pixels
 from farfield.audit.reproducibility import agreement, pfd
 from farfield.audit.similarity import similarity
 from farfield.checkpoints.load import load_denoiser
-from farfield.command.transition import Transition
+from farfield.command.result import from_json, to_json
+from farfield.command.transition import Transition, TransitionResult
+from farfield.core.artifact import write_json
 from farfield.core.error import FarfieldError
 from farfield.core.runtime import seeded_noise
+from farfield.core.score import Score
 from farfield.data.dataset import open_dataset
 from farfield.data.samples import open_samples
 from farfield.diffusion.generation import generate
 from farfield.diffusion.objective import heldout_loss
 from farfield.study.audit.grid import Cell, differ
+from farfield.study.audit.grid_course import course, law
+from farfield.study.audit.transition import _jobs
+from farfield.study.reproduce.plan import Plan
 
 SMALL = (
     "--widths",
@@ -193,6 +201,61 @@ def test_its_page_shows_courses_halves_and_classes(run: Path):
         assert words in page, words
 
 
+def told(found: Path, name: str, plan: Plan, change: Callable[[TransitionResult], TransitionResult] = lambda one: one):
+    """What an experiment of `farfield reproduce` reads of a grid that is done."""
+    experiment = importlib.import_module(f"farfield.study.reproduce.{name}")
+    result = change(from_json(TransitionResult, summary(found)))
+    for step in experiment.steps(plan):
+        step.folder.mkdir(parents=True)
+        write_json(step.folder / "summary.json", to_json(result))
+    return result, experiment.read(plan)
+
+
+def test_the_time_of_copies_is_read_beside_the_published_law(run: Path, tmp_path: Path):
+    courses = {n: course([planted(round(250 * 2 ** (k / 2)), n) for k in range(24)]) for n in (16, 32, 64)}
+
+    def plant(found: TransitionResult) -> TransitionResult:
+        cells = [found.cells[0].but(size=n, course=one) for n, one in courses.items()]
+        return found.but(cells=cells, laws={"w2-s0": law(courses)})
+
+    found, outcome = told(run, "time", Plan(tmp_path), plant)
+    assert len(outcome.agrees) == 2 and not outcome.differs
+    rows = {row.name: row for row in outcome.rows}
+    assert rows["exponent of τ_mem"].published == 1 and rows["exponent of τ_mem"].ours == found.laws["w2-s0"].copies
+    line = outcome.panels[0].ours[0]
+    assert line.x == [16, 32, 64] and [y.value for y in line.y] == [courses[n].copies for n in courses]
+    # hardly trained, its own grid has no copies: that is said, and no number is made up
+    _, outcome = told(run, "time", Plan(tmp_path / "own"))
+    assert "none" in outcome.differs[0] and outcome.rows[0].ours is None and outcome.panels[0].ours[0].x == []
+
+
+def test_halves_are_read_beside_the_published_findings(run: Path, tmp_path: Path):
+    def plant(found: TransitionResult) -> TransitionResult:
+        pair = next(pair for pair in found.between if pair.halves)
+        few, many = (pair.halves.but(same_seed=same, nearest=[near, near]) for same, near in ((0.2, 0.95), (0.9, 0.6)))
+        low, high = ([level.but(agreement=Score(a, 12)) for level in few.levels] for a in (0.1, 0.9))
+        pairs = [pair.but(size=16, halves=few.but(levels=low)), pair.but(size=512, halves=many.but(levels=high))]
+        return found.but(between=pairs)
+
+    found, outcome = told(run, "halves", Plan(tmp_path), plant)
+    assert len(outcome.agrees) == 3 and "0.20" in outcome.agrees[0] and "0.90 beside 0.60" in outcome.agrees[1]
+    assert outcome.panels[1].ours[0].y == [level.agreement for level in found.between[0].halves.levels]
+
+
+def test_conditional_and_tuned_models_are_read(run: Path, tmp_path: Path):
+    def seeds(found: TransitionResult) -> TransitionResult:
+        return found.but(between=[pair.but(differ="seed" if pair.halves else pair.differ) for pair in found.between])
+
+    found, outcome = told(run, "conditional", Plan(tmp_path), seeds)
+    best = next(pair for pair in found.between if pair.differ == "labels")
+    rows = {row.name: row.ours for row in outcome.rows}
+    assert rows["a conditional model's best class and an unconditional one: RP, score"] == best.rp["calibrated"].score
+    assert len(outcome.agrees) + len(outcome.differs) == 2
+    found, outcome = told(run, "finetune", Plan(tmp_path))
+    assert [line.name for line in outcome.panels[0].ours] == ["all layers", "the layers on the way up"]
+    assert outcome.differs and not outcome.agrees  # with one size nothing rises
+
+
 def test_a_teacher_is_what_its_students_are_held_against(tmp_path: Path):
     out = tmp_path / "run"
     options = ("--teacher", "digits-generalizing", "--sizes", 4, *SMALL, "--halves", *TRAIN)
@@ -212,6 +275,10 @@ def test_a_teacher_is_what_its_students_are_held_against(tmp_path: Path):
         pfd(open_samples(out / "cells" / "n00004-w2-s0" / "samples"), samples).value
     )
     assert summary(out)["data"]["source"] == "digits-generalizing" and "E_gen" in (out / "report.html").read_text()
+    found, outcome = told(out, "teacher", Plan(tmp_path))
+    assert [line.y[-1] for line in outcome.panels[0].ours] == [
+        found.cells[-1].teacher.pfd.score, found.cells[-1].theory.pfd.score
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -223,6 +290,7 @@ def test_a_teacher_is_what_its_students_are_held_against(tmp_path: Path):
         ({"train": ("--from", "digits-generalizing"), "widths": (8,)}, "--from: its network has its own width"),
         ({"train": ("--at", "1k")}, "--at: the grid decides it"),
         ({"times": 1}, "at least 2"),
+        ({"times": 3, "train": ("--snapshots", "1k")}, "--snapshots: the grid decides it"),
     ],
 )
 def test_what_does_not_go_together_is_refused(given: dict[str, Any], message: str):
@@ -233,6 +301,9 @@ def test_what_does_not_go_together_is_refused(given: dict[str, Any], message: st
 def test_the_default_says_what_its_halves_have_images_for():
     assert Transition(halves=True).grid.sizes == [16, 32, 64, 128, 256, 512]
     assert Transition().grid.sizes[-1] == Transition(halves=True, teacher="digits-generalizing").grid.sizes[-1] == 1024
+    jobs = _jobs(Path("out"), Transition(times=3, samples=200), 0)
+    seeds = [step.words[step.words.index("--seeds") + 1] for step in jobs[0].steps[1:]]
+    assert seeds == ["0-199", "0-127"] and all(step.words.count("--seeds") == 1 for step in jobs[0].steps[1:])
     assert Transition(times=3).moments == [1000, 10000, 100000]
     assert Transition(times=2, train=("--length", "20k")).moments == [200, 20000]
     assert Transition(train=("--from", "digits-generalizing")).grid.widths == [0]

@@ -62,7 +62,7 @@ class Transition(Settings):
 
     wing: ClassVar[str] = "Audit"
     epilog: ClassVar[tuple[str, ...]] = (
-        "farfield transition",
+        "farfield transition --times 8",
         "farfield transition --data photos.zip --sizes 64,512,4096 --widths 64,128 --length 20M",
         "farfield transition --times 8 --halves --labels",
         "farfield transition --teacher digits-generalizing --sizes 16,256,4096",
@@ -162,7 +162,8 @@ class Transition(Settings):
                     f"--{name} {','.join(map(str, values)) or 'none'}: expected different whole numbers"
                 )
         given = Train.parse(self.options)
-        if own := [leaf.said for leaf in leaves(Train) if leaf.name in DECIDED & set(given)]:
+        decided = DECIDED | ({"snapshots"} if self.times else set())
+        if own := [leaf.said for leaf in leaves(Train) if leaf.name in decided & set(given)]:
             raise FarfieldError(f"{own[0]}: the grid decides it; leave it out")
         Train.of(data=self.data, **given)
 

@@ -104,15 +104,7 @@ def _jobs(out: Path, settings: Transition, classes: int) -> list[Job]:
     """The cells, wide ones first because they take longest, the empirical denoisers, and the teacher's samples."""
     first = 0 if settings.teacher is None else 3 * BLOCK
     where = ("--device", settings.device, "-q")
-    how: tuple[str, ...] = (
-        "--seeds",
-        f"{first}-{first + settings.samples - 1}",
-        "--solver",
-        SOLVER,
-        "--steps",
-        str(STEPS),
-    )
-    how += ("--format", "shards", *where)
+    how = ("--solver", SOLVER, "--steps", str(STEPS), "--format", "shards", *where)
 
     def made(folder: Path, model: str, name: str = "samples", *more: str, n: int = settings.samples) -> Step:
         words = ("generate", model, "--seeds", f"{first}-{first + n - 1}", *how, *more, "-o", str(folder / name))
@@ -123,16 +115,13 @@ def _jobs(out: Path, settings: Transition, classes: int) -> list[Job]:
         folder = out / "cells" / cell.name
         data, heldout = (str(out / "data" / f"{name}{'-labels' * cell.labels}.npz") for name in (cell.data, "heldout"))
         model = str(folder / "model")
-        own: list[str] = [] if settings.begun else ["--width", str(cell.width)]
-        own += ["--seed", str(cell.seed), "--heldout", heldout, "--samples", "0", *where]
-        own += ["--labels"] * cell.labels
+        own = ["--seed", str(cell.seed), "--heldout", heldout, "--samples", "0", *where]
+        own = [*([] if settings.begun else ["--width", str(cell.width)]), *own, *["--labels"] * cell.labels]
         if settings.times is not None:
             own += ["--at", ",".join(map(str, settings.moments[:-1])), "--snapshots", str(settings.moments[-1])]
         told = ("--labels", f"0-{classes - 1}" if classes > 1 else "0") if cell.labels else ()
-        steps = [
-            Step(("train", "--data", data, *settings.options, *own, "-o", model), folder / "model" / "summary.json")
-        ]
-        steps.append(made(folder, model, "samples", *told))
+        train = ("train", "--data", data, *settings.options, *own, "-o", model)
+        steps = [Step(train, folder / "model" / "summary.json"), made(folder, model, "samples", *told)]
         if settings.times is not None:
             steps.append(made(folder, model, "moments", *told, "--each", "snapshot", n=min(settings.samples, MOMENT)))
         if cell.labels:
