@@ -66,7 +66,16 @@ def _sources(plan: Plan) -> Sequence[str]:
 
 def read(plan: Plan) -> Outcome:
     done = {step.folder.relative_to(plan.out / "unseen").as_posix(): step for step in steps(plan)}
-    found = {name: done[f"domains/{name}"].result(AnalyseResult) for name in _sources(plan)}
+    outcome = of_domains({name: done[f"domains/{name}"].result(AnalyseResult) for name in _sources(plan)})
+    findings = Findings()
+    _returned(findings, {n: done[f"returned/{n}"].result(ReconstructResult) for n in ("near", *RETURNED)})
+    _sketch(findings, done["sketch"].result(TransferResult))
+    _sampled(findings, done["sampled"].result(CompareResult))
+    return outcome.but(agrees=outcome.agrees + findings.agrees, differs=outcome.differs + findings.differs)
+
+
+def of_domains(found: Domains) -> Outcome:
+    """What the analyses say together: bands over gaps, latents and walks."""
     gaps = {name: one.interference.gap or Score(nan, 0) for name, one in found.items()}
     order = sorted(gaps, key=lambda name: gaps[name].value)
     domains = {name: found[name] for name in order}
@@ -76,9 +85,6 @@ def read(plan: Plan) -> Outcome:
     findings = Findings()
     _bandwidth(findings, apart, [score.value for score in kept])
     _latents(findings, domains)
-    _returned(findings, {n: done[f"returned/{n}"].result(ReconstructResult) for n in ("near", *RETURNED)})
-    _sketch(findings, done["sketch"].result(TransferResult))
-    _sampled(findings, done["sampled"].result(CompareResult))
     lines = [
         Curve(name=f"{n}, gap {gaps[n].value:.2g}", x=[k.sigma for k in one.levels], y=[k.kept for k in one.levels])
         for n, one in bands.items()
