@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from tiny import farfield, make_images, make_model
+from tiny import farfield, make_images, make_model, undrawn
 
 from farfield.core.error import FarfieldError, missing
 from farfield.data.source import open_collection
 
-pytestmark = pytest.mark.usefixtures("without_the_page", "few_views")
+pytestmark = pytest.mark.usefixtures("few_views")
 
 CPU = ("--device", "cpu", "-q")
 FAST = ("--steps", 2, *CPU)
@@ -266,7 +266,8 @@ def test_advice_is_followed(root, tmp_path, monkeypatch, name):
     if name in BEGUN:
         (tmp_path / "run").rename(tmp_path / "begun")
     for command in right:
-        done = farfield(*placed(command))
+        with undrawn():
+            done = farfield(*placed(command))
         assert done.code == 0, done.err
 
 

@@ -26,7 +26,7 @@ from farfield.study.unseen.start import CANDIDATES
 
 pytestmark = pytest.mark.usefixtures("few_views")
 
-QUICK = ("-n", 6, "--steps", 4, "--tuning-budget", 0.6, "--epochs", 1, "-q")
+QUICK = ("-n", 6, "--steps", 2, "--tuning-budget", 0.7, "--epochs", 1, "-q")
 METHODS = ("ours", "published", "geometric", "full", "lora", "release")
 
 
@@ -104,11 +104,11 @@ def test_every_method_is_measured_the_same_way(run):
 def test_the_budget_holds_and_the_published_tuning_is_its_epochs(run):
     for row in summary(run)["domains"][0]["counts"]:
         dearest = Sampler("patchwork", candidates=CANDIDATES)
-        most = sum(sampler_calls(dearest, row["count"], 6, Solving(steps=4)).values())
+        most = sum(sampler_calls(dearest, row["count"], 6, Solving(steps=2)).values())
         ours = row["methods"]["ours"]["calls"]
         assert ours["total"] - ours.get("search", 0) <= most  # less where the network is not asked
         for name in ("full", "lora"):
-            assert row["methods"][name]["calls"]["total"] <= 0.6 * most
+            assert row["methods"][name]["calls"]["total"] <= 0.7 * most
         release = row["methods"]["release"]
         assert release["calls"]["training"] == 3 * row["count"] and release["tuning"]["stopped"] == "epochs"
     assert row["methods"]["full"]["calls"]["training"] > 100  # and it is made use of
@@ -125,7 +125,7 @@ def test_smaller_sets_are_part_of_larger_ones_and_nothing_held_out_is_seen(root,
 def test_ours_is_what_expand_makes(root, run):
     out = root / "expand"
     outcome = farfield(
-        "expand", root / "model", root / "images", "-o", out, "-n", 6, "--steps", 4, "--examples", 8, "-q"
+        "expand", root / "model", root / "images", "-o", out, "-n", 6, "--steps", 2, "--examples", 8, "-q"
     )
     assert outcome.code == 0, outcome.err
     assert torch.equal(images(out / "samples").values, images(run / "1-images" / "0008-ours" / "samples").values)
@@ -159,7 +159,7 @@ def test_calls_are_those_that_the_network_had(root, tmp_path, method):
         outcome = compare(root, tmp_path / "run", "--counts", 8, "--methods", method, "--descriptor", "pixels")
     assert outcome.code == 0, outcome.err
     [domain] = summary(tmp_path / "run")["domains"]
-    base = 6 * 5 + 6  # four steps of the multistep solver are five calls, and one cleans up
+    base = 6 * 3 + 6  # two steps of the multistep solver are three calls, and one cleans up
     [made] = domain["counts"][0]["methods"].values()
     tried = [read_kept(kept) for kept in (tmp_path / "run").glob("*/*/search.json")]
     judged = sum("discrepancy" in row for found in tried for row in found or [])

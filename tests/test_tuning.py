@@ -32,7 +32,7 @@ def one_thread_only():
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
-    return load_denoiser(str(make_model(tmp_path_factory.mktemp("model"))))
+    return load_denoiser(str(make_model(tmp_path_factory.mktemp("model"), channels=(8, 16))))
 
 
 @pytest.fixture(scope="module")

@@ -48,10 +48,11 @@ def check_runs(network: nn.Module, shape: tuple[int, ...], classes: int, name: s
     """
     parts = dict(chain(network.named_parameters(), network.named_buffers()))
     pixels = math.prod(shape[1:])
+    dtype = next((t.dtype for t in network.parameters()), torch.float32)
     small = pixels <= SMALL[0] and pixels * sum(t.numel() for t in parts.values()) <= SMALL[1]
+    small &= dtype in (torch.float32, torch.float64)  # a CPU has not every operation in half precision
     device = "cpu" if small else "meta"
     held = parts if small else {n: torch.empty_like(t, device="meta") for n, t in parts.items()}
-    dtype = next((t.dtype for t in network.parameters()), torch.float32)
     x = torch.zeros((2, *shape), dtype=dtype, device=device)
     time = torch.ones(2, dtype=torch.promote_types(dtype, torch.float32), device=device)
     label = torch.zeros(2, dtype=torch.long, device=device) if classes else None
