@@ -14,7 +14,7 @@ import numpy as np
 from farfield.core.error import FarfieldError
 from farfield.data.collection import Collection
 from farfield.data.picture import LUMINANCE
-from farfield.data.place import SKETCH as PREFIX
+from farfield.data.place import SKETCH
 
 WIDTH: Final = 1 / 16
 """Standard deviation of the blur, of a picture's shorter side: 2 pixels of 32."""
@@ -27,14 +27,14 @@ def drawn(collection: Collection) -> Collection:
         pixels = collection.picture(key)
         if pixels.shape[2] not in (1, 3):
             raise FarfieldError(
-                f"{PREFIX}{collection.label(key)}: grey or colour pictures can be drawn, found {pixels.shape[2]} channels"
+                f"{SKETCH}{collection.label(key)}: grey or colour pictures can be drawn, found {pixels.shape[2]} channels"
             )
         return sketch(pixels)
 
     def shape(key: str) -> tuple[int, int, int]:
         return (1, *collection.shape(key)[1:])
 
-    return replace(collection, name=f"{PREFIX}{collection.name}", picture=picture, shape=shape)
+    return replace(collection, name=f"{SKETCH}{collection.name}", picture=picture, shape=shape)
 
 
 def sketch(picture: np.ndarray) -> np.ndarray:

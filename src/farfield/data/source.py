@@ -24,6 +24,7 @@ from farfield.data.kind import kind_of
 from farfield.data.labels import Classes, read_classes
 from farfield.data.listing import PICTURES, Listing, existing, is_container, one_file, run_command, survey, take
 from farfield.data.picture import some
+from farfield.data.place import SKETCH
 
 SAMPLES = "samples"
 """Where a run keeps what it made: shards, or a file per image."""
@@ -47,8 +48,8 @@ def open_collection(source: str | Path, *, labels: bool = True) -> Iterator[Coll
     Raises:
         FarfieldError: nothing there, a format that is not known, physical fields, or wrong labels.
     """
-    if isinstance(source, str) and source.startswith(sketch.PREFIX):
-        with open_collection(source.removeprefix(sketch.PREFIX), labels=labels) as collection:
+    if isinstance(source, str) and source.startswith(SKETCH):
+        with open_collection(source.removeprefix(SKETCH), labels=labels) as collection:
             yield sketch.drawn(collection)
         return
     if isinstance(source, str) and source.startswith(hub_dataset.PREFIX):

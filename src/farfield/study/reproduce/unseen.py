@@ -50,7 +50,7 @@ def steps(plan: Plan) -> list[Step]:
     near = plan.step("unseen/near", "generate", MODEL, *how["near"])
     made = [near]
     for source in _sources(plan):
-        words = ("analyse", MODEL, source, "--brief", "--in-domain", near.folder, "--eta", ETA, *how["analyse"])
+        words = ("analyse", MODEL, source, "--brief", "--in-domain", str(near.folder), "--eta", ETA, *how["analyse"])
         made.append(plan.step(f"unseen/domains/{source}", *words))
     for name, source in {"near": str(near.folder), **{s: s for s in RETURNED}}.items():
         made.append(plan.step(f"unseen/returned/{name}", "reconstruct", MODEL, source, *how["reconstruct"]))
