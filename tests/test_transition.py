@@ -26,13 +26,15 @@ from farfield.audit.search import neighbours
 from farfield.audit.similarity import unit
 from farfield.audit.threshold import calibrate
 from farfield.checkpoints.load import load_denoiser
-from farfield.command.transition import Grid, Transition
+from farfield.command.result import from_json
+from farfield.command.transition import Grid, Transition, TransitionResult
 from farfield.core.artifact import Images, Score
 from farfield.core.error import FarfieldError
 from farfield.data.dataset import Dataset, open_dataset
 from farfield.data.samples import open_samples
 from farfield.diffusion.generation import generate
 from farfield.diffusion.objective import heldout_loss
+from farfield.present.transition import content
 from farfield.study.audit.grid import Cell, Job, Step, cells_of, environment, pairs, run_jobs
 from farfield.study.audit.grid_scores import crossing, regime
 from farfield.study.audit.grid_sets import split
@@ -142,6 +144,19 @@ def test_a_summary_has_every_cell_and_pair_with_its_interval(run: Path):
         )
         assert cell["images"] == 64
         assert set(cell["nearest"]) == {"samples", "held_out"}
+
+
+def test_its_request_and_its_summary_are_read_as_before_there_were_courses(run: Path):
+    request = json.loads((run / "config.json").read_text())["request"]
+    known = "command data options samples heldout descriptor threshold rate mae_limit solver steps seed held_out data_digest"
+    assert set(request) == set(known.split())
+    old = json.loads(json.dumps(summary(run)))
+    for row in (*old["cells"], *old["between"], *(cell["theory"] for cell in old["cells"])):
+        for key in ("pfd", "distance", "differ"):
+            row.pop(key, None)
+    found = from_json(TransitionResult, old)
+    assert found.cells[0].course is None and found.between[0].differ is None and found.laws is None
+    assert [section.anchor for section in content(run, found).sections] == ["transition", "samples", "numbers"]
 
 
 def test_the_page_shows_figures_sheets_and_tables(run: Path):

@@ -118,7 +118,12 @@ def _jobs(out: Path, settings: Transition, classes: int) -> list[Job]:
         own = ["--seed", str(cell.seed), "--heldout", heldout, "--samples", "0", *where]
         own = [*([] if settings.begun else ["--width", str(cell.width)]), *own, *["--labels"] * cell.labels]
         if settings.times is not None:
-            own += ["--at", ",".join(map(str, settings.moments[:-1])), "--snapshots", str(settings.moments[-1])]
+            own += [
+                "--at",
+                ",".join(map(str, settings.moments[:-1])),
+                "--snapshots",
+                str(2 * settings.moments[-1]),
+            ]  # the end alone
         told = ("--labels", f"0-{classes - 1}" if classes > 1 else "0") if cell.labels else ()
         train = ("train", "--data", data, *settings.options, *own, "-o", model)
         steps = [Step(train, folder / "model" / "summary.json"), made(folder, model, "samples", *told)]
