@@ -17,6 +17,7 @@ class Schooling(Result):
     """How the networks are trained and asked."""
 
     kind: Annotated[str, "mlp, for samples of any dimension, or unet, for those that are a square picture"]
+    precond: Annotated[str, "sample, where the network answers the sample itself, or edm"]
     images: Annotated[int, "seen in training, with repetition; equally many whatever the number of samples"]
     batch_size: int
     learning_rate: float
@@ -79,6 +80,13 @@ class Molrg(Settings):
         Literal["mlp", "unet", "none"],
         Option("Train this network on the samples too; unet takes n = 48 as a picture of 3×4×4, and so on."),
     ] = "mlp"
+    precond: Annotated[
+        Literal["sample", "edm"],
+        Option(
+            "Let the network answer the sample itself, or scale it as EDM does, whose levels it is then trained on.",
+            key=None,
+        ),
+    ] = "sample"
     network_counts: Annotated[
         tuple[int, ...], Option("Train networks on this many samples per class too, beside --per-class.", least=1)
     ] = (7, 14, 28, 56, 112)
@@ -106,7 +114,15 @@ class Molrg(Settings):
     def schooling(self) -> Schooling | None:
         if self.network == "none":
             return None
-        return Schooling(kind=self.network, images=self.length, batch_size=512, learning_rate=3e-3, made=500, rate=0.01)
+        return Schooling(
+            kind=self.network,
+            precond=self.precond,
+            images=self.length,
+            batch_size=512,
+            learning_rate=3e-3,
+            made=500,
+            rate=0.01,
+        )
 
 
 class Setting(Result):

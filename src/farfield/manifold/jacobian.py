@@ -26,7 +26,7 @@ BATCH = 32
 
 
 class Jacobian:
-    r"""J at one point, a square matrix of ``dimension`` rows that is only ever multiplied.
+    r"""J at one point, a matrix ``[height, dimension]`` that is only ever multiplied, square unless ``of`` says otherwise.
 
     Args:
         denoiser: frozen or not; only gradients of its input are computed.
@@ -34,9 +34,10 @@ class Jacobian:
         sigma: the level.
         label: class for a class-conditional network, in place of its own.
         batch: copies of the point, the most vectors of one pass.
+        of: what is differentiated in place of D, such as a layer inside: points and level to ``[k, ...]``.
 
     Attributes:
-        value: D(x), ``[d]``.
+        value: D(x), or what ``of`` makes of x, ``[height]``.
         calls: images that went through the network so far, forwards or backwards.
         columns_by: how columns are made, ``second derivative`` or ``central differences``; None before the first.
 
@@ -45,7 +46,16 @@ class Jacobian:
             or with no gradient, or a product that is not finite.
     """
 
-    def __init__(self, denoiser: Denoiser, x: Tensor, sigma: float, *, label: int | None = None, batch: int = BATCH):
+    def __init__(
+        self,
+        denoiser: Denoiser,
+        x: Tensor,
+        sigma: float,
+        *,
+        label: int | None = None,
+        batch: int = BATCH,
+        of: Callable[[Tensor, Tensor], Tensor] | None = None,
+    ):
         shape = tuple(denoiser.shape)
         if tuple(x.shape) not in (shape, (1, *shape)):
             raise FarfieldError(f"point of shape {tuple(x.shape)}: expected {shape}, one point of this model")
@@ -53,13 +63,14 @@ class Jacobian:
             raise FarfieldError(f"batch of {batch}: expected at least 1")
         if label is not None and getattr(denoiser, "label", None) is None:
             raise FarfieldError(f"label {label}: {type(denoiser).__name__} knows no classes; leave it out")
-        self.denoiser, self.label, self.batch = denoiser, label, batch
+        self.denoiser, self.label, self.batch, self.of = denoiser, label, batch, of
         self.sigma = denoiser.schedule.check(float(sigma))
         self.x = x.detach().reshape(shape)
         self.dimension = self.x.numel()
         self.calls = 0
         self.columns_by: str | None = None
         self.value = self.answers(self.x.flatten()[None])[0]
+        self.height = len(self.value)
         self._backward: tuple[Tensor, Tensor] | None = None
         self._second: tuple[Tensor, Tensor] | None = None
 
@@ -70,7 +81,7 @@ class Jacobian:
         return torch.cat(parts).flatten(1)
 
     def rows(self, vectors: Tensor) -> Tensor:
-        r""":math:`u_i^\top J` for each row of ``vectors [k, d]``, ``[k, d]``."""
+        r""":math:`u_i^\top J` for each row of ``vectors [k, height]``, ``[k, d]``."""
 
         def product(some: Tensor) -> Tensor:
             if self._backward is None or len(self._backward[0]) != len(some):
@@ -79,13 +90,14 @@ class Jacobian:
             self.calls += len(some)
             return self._grad(answers, points, some)
 
-        return self._blocks(vectors, product)
+        return self._blocks(vectors, product, self.height, self.dimension)
 
     def columns(self, vectors: Tensor) -> Tensor:
-        r""":math:`J v_i` for each row of ``vectors [k, d]``, ``[k, d]``."""
+        r""":math:`J v_i` for each row of ``vectors [k, d]``, ``[k, height]``."""
+        sizes = self.dimension, self.height
         if self.columns_by != "central differences":
             try:
-                products = self._blocks(vectors, self._by_second_derivative)
+                products = self._blocks(vectors, self._by_second_derivative, *sizes)
                 self.columns_by = "second derivative"
                 return products
             except RuntimeError as error:
@@ -93,11 +105,11 @@ class Jacobian:
                     raise
                 self._second = None
         self.columns_by = "central differences"
-        return self._blocks(vectors, self._by_differences)
+        return self._blocks(vectors, self._by_differences, *sizes)
 
     def dense(self) -> Tensor:
-        """J itself, ``[d, d]``, by all its rows: d backward passes."""
-        return self.rows(torch.eye(self.dimension, dtype=self.x.dtype, device=self.x.device))
+        """J itself, ``[height, d]``, by all its rows: as many backward passes."""
+        return self.rows(torch.eye(self.height, dtype=self.x.dtype, device=self.x.device))
 
     def _by_second_derivative(self, some: Tensor) -> Tensor:
         if self._second is None or len(self._second[0]) != len(some):
@@ -142,6 +154,8 @@ class Jacobian:
         if points.ndim == 4 and points.device.type == "cpu":
             points = points.contiguous(memory_format=torch.channels_last)  # convolutions are a tenth faster
         level = torch.tensor(self.sigma, dtype=points.dtype, device=points.device)
+        if self.of is not None:
+            return self.of(points, level).to(points)
         labels = {} if self.label is None else {"label": torch.full((len(points),), self.label, device=points.device)}
         answers: Tensor = self.denoiser(points, level, **labels)
         if answers.shape != points.shape:
@@ -155,18 +169,18 @@ class Jacobian:
         (grad,) = torch.autograd.grad(of, by, weights.reshape(of.shape), retain_graph=True, create_graph=create_graph)
         return grad if create_graph else grad.flatten(1)
 
-    def _blocks(self, vectors: Tensor, product: Callable[[Tensor], Tensor]) -> Tensor:
+    def _blocks(self, vectors: Tensor, product: Callable[[Tensor], Tensor], wide: int, made: int) -> Tensor:
         """A product in equal blocks of at most a batch; the last one is filled up with zeros."""
-        if vectors.ndim != 2 or vectors.shape[1] != self.dimension:
-            raise FarfieldError(f"vectors of shape {tuple(vectors.shape)}: expected [k, {self.dimension}]")
+        if vectors.ndim != 2 or vectors.shape[1] != wide:
+            raise FarfieldError(f"vectors of shape {tuple(vectors.shape)}: expected [k, {wide}]")
         if len(vectors) == 0:
-            return vectors.to(self.x)
+            return self.x.new_zeros(0, made)
         batch_size = math.ceil(len(vectors) / math.ceil(len(vectors) / self.batch))
-        products = torch.empty((len(vectors), self.dimension), dtype=self.x.dtype, device=self.x.device)
+        products = torch.empty((len(vectors), made), dtype=self.x.dtype, device=self.x.device)
         with exact_matmul():
             for start in range(0, len(vectors), batch_size):
                 some = vectors[start : start + batch_size].to(self.x)
-                padded = torch.cat([some, some.new_zeros((batch_size - len(some), self.dimension))])
+                padded = torch.cat([some, some.new_zeros((batch_size - len(some), wide))])
                 products[start : start + batch_size] = product(padded)[: len(some)]
         if not bool(torch.isfinite(products).all()):
             raise NonFiniteError(

@@ -36,6 +36,12 @@ class Law:
     def n(self) -> int:
         return len(self.bases[0])
 
+    @property
+    def spread(self) -> float:
+        """The standard deviation of a coordinate over all n: what EDM calls that of the data."""
+        mean = sum(float(w) * u.shape[1] for w, u in zip(self.weights, self.bases, strict=True)) / self.n
+        return float((mean + self.noise**2) ** 0.5)
+
     def denoiser(self, schedule: Schedule | None = None) -> MixtureDenoiser:
         """Its exact denoiser, of points ``[n]``."""
         inside, outside = 1 + self.noise**2, self.noise**2

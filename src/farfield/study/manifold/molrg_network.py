@@ -20,7 +20,7 @@ from farfield.core.error import FarfieldError
 from farfield.core.interval import mean_score
 from farfield.core.runtime import Ranks, exact_matmul, generator
 from farfield.core.state import StateFile
-from farfield.diffusion.denoiser import Denoiser, NetworkDenoiser
+from farfield.diffusion.denoiser import Denoiser, NetworkDenoiser, Prediction
 from farfield.diffusion.generation import generate
 from farfield.diffusion.schedule import ContinuousSchedule
 from farfield.diffusion.training import Recipe, Training
@@ -30,6 +30,8 @@ from farfield.networks.build import build_network
 
 HELD_OUT = 1000
 """Samples of the law that set the threshold of what is new."""
+LAWS = {"sample": (-0.5, 1.2), "edm": (-1.2, 1.2)}
+"""Mean and standard deviation of the logarithm of the levels of training; of ``edm`` those of arXiv 2206.00364, table 1."""
 STEPS = 18
 """Of Heun's solver, from the noise to a sample."""
 COLUMNS = ("new", "new_low", "new_high", "inside", "inside_low", "inside_high", "held_out_inside", "threshold", "loss")
@@ -65,10 +67,10 @@ def picture_shape(kind: str, n: int) -> tuple[int, int, int]:
 
 
 def new_denoiser(law: Law, schooling: Schooling, seed: int) -> NetworkDenoiser:
-    """An untrained network whose output is the denoiser itself, as that of the low-rank model is.
+    """An untrained network whose output is the denoiser itself, as that of the low-rank model is, or one under EDM's scaling.
 
-    With EDM's preconditioning the network would have to cancel the skip connection in all n dimensions but a few: at the
-    same length of training its rank is about twice as high.
+    Under the latter it must cancel the skip connection in all n dimensions but a few: at the same length of training its
+    rank is higher.
     """
     shape = picture_shape(schooling.kind, law.n)
     with torch.random.fork_rng(devices=[]):
@@ -79,7 +81,8 @@ def new_denoiser(law: Law, schooling: Schooling, seed: int) -> NetworkDenoiser:
         else:
             halves = (1, 2) if shape[1] % 2 == 0 else (1,)
             network = build_network("unet2d", shape, width=32, multipliers=halves, blocks=1, attention=())
-    return NetworkDenoiser(network, ContinuousSchedule(), shape, "sample")
+    prediction: Prediction = "edm" if schooling.precond == "edm" else "sample"
+    return NetworkDenoiser(network, ContinuousSchedule(), shape, prediction, sigma_data=law.spread)
 
 
 def train_network(
@@ -94,7 +97,7 @@ def train_network(
         warmup=schooling.images // 20,
         decay="cosine",
         averages=(str(max(1, schooling.images // 20)),),
-        law=(-0.5, 1.2),
+        law=LAWS[schooling.precond],
         seed=seed,
     )
     rows = _Rows(samples.float().reshape(-1, *denoiser.shape))
