@@ -160,15 +160,18 @@ def test_moves_have_a_key_each_and_the_first_moves_nothing():
     basis = Directions(("direction-1", "direction-2"), torch.eye(4, dtype=F64)[:2].reshape(2, 1, 2, 2), sigma=1.0)
     latents = Latents(("a", "b"), torch.randn(2, 1, 2, 2, dtype=F64), sigma=1.0)
     settings = Edit("", "", mask="", direction=(2,), strength=(-1.0, 0.0, 3.0), compose=("1:2,2:-1",))
-    names, there = move(latents, basis, settings)
-    assert [n for n, _ in names] == ["as it came back", "direction 2", "direction 2", "+2 of 1 and -1 of 2"] + [
-        "random"
-    ] * 2
+    shifts, there = move(latents, basis, settings, rivals={"random": torch.full((1, 1, 2, 2), 0.5, dtype=F64)})
+    assert [s.name for s in shifts] == ["as it came back", "direction 2", "direction 2", "direction 1"] + [
+        "+2 of 1 and -1 of 2",
+        "random",
+        "random",
+    ]
     assert torch.equal(there.select(["b/000"]).values[0], latents.values[1])
     assert torch.allclose(there.select(["a/002"]).values - latents.values[:1], 3 * basis.values[1:])
-    both = there.select(["a/003"]).values[0] - latents.values[0]
+    both = there.select(["a/004"]).values[0] - latents.values[0]
     assert torch.allclose(both, 2 * basis.values[0] - basis.values[1])
-    assert float((there.select(["a/005"]).values[0] - latents.values[0]).norm()) == pytest.approx(3.0)
+    assert shifts[4].parts == (3, 1), "what it is the sum of: direction 1 at 2, made for it, and direction 2 at -1"
+    assert float((there.select(["a/006"]).values[0] - latents.values[0]).norm()) == pytest.approx(3.0)
 
 
 class Constant(GaussianDenoiser):
@@ -247,6 +250,8 @@ def test_the_run_says_how_local_each_move_is(place: Path, run: Path):
     found = summary(run)
     assert found["mask"] == {"given": "1,2,4,6", "pixels": 12, "of": 64}
     assert [m["name"] for m in found["moves"][1:]] == ["direction 1"] * 2 + ["direction 2"] * 2 + [
+        "direction 1",
+        "direction 2",
         "+2 of 1 and -1 of 2",
         "random",
         "random",

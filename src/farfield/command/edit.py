@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, ClassVar, Final
+from typing import Annotated, ClassVar, Final, Literal
 
 from farfield.command.facts import ModelFacts, Spread
 from farfield.command.option import Option
@@ -15,8 +15,11 @@ from farfield.core.score import Score
 
 ORIGIN: Final = "as it came back"
 """The image that is decoded without a move."""
+RivalName = Literal["random", "noise", "pullback", "boundary", "mid-boundary"]
 RANDOM: Final = "random"
 """The direction that is drawn at random."""
+LABELLED: Final = ("boundary", "mid-boundary")
+"""Rivals that need labels."""
 
 
 @dataclass(frozen=True)
@@ -32,13 +35,15 @@ class Moving(Numerics):
 class Edit(Settings):
     """Change one part of an image: move its latent along what the model itself would change there.
 
-    The directions are those of the first image; further ones are moved along the same.
+    The directions are those of the first image, or of each; further ones are moved along the same. With labels the attribute's
+    change is measured too, and images are moved across the boundary between its classes.
     """
 
     wing: ClassVar[str] = "Geometry"
     epilog: ClassVar[tuple[str, ...]] = (
         "farfield edit galaxies-64 galaxy.png --mask 24,24,40,40",
         "farfield edit cifar10-32 photos/ --load runs/edit --strength -4,4",
+        "farfield edit digits-generalizing digits --limit 20 --mask 0,0,4,8 --labels digits --attribute 8:3 --rival boundary",
     )
 
     model: Model
@@ -76,7 +81,29 @@ class Edit(Settings):
         str | None,
         Option("Use the directions of another edit of this model again, from its folder.", metavar="PATH"),
     ] = None
-    control: Annotated[bool, Option("Move along a random direction too, for comparison.")] = True
+    each: Annotated[
+        bool,
+        Option("Find the directions of each image, and move along those of the first too: do they serve other images?"),
+    ] = False
+    rival: Annotated[
+        tuple[RivalName, ...],
+        Option(
+            "Move along another method's direction too: random; noise, what moves the predicted noise inside the mask; pullback, "
+            "what moves the middle of the network (Park et al.); boundary, to a signed distance from the boundary of --labels, "
+            "of strength; mid-boundary, across one in the middle of the network; may be repeated.",
+            key="rivals",
+        ),
+    ] = (RANDOM,)
+    labels: Annotated[
+        str | None,
+        Option("Images with classes: half of them find the boundary, the other half teach a judge.", names="source"),
+    ] = None
+    attribute: Annotated[
+        str | None,
+        Option(
+            "The class of --labels to move towards, or CLASS:OTHER, from one other alone.", default="its second of two"
+        ),
+    ] = None
     seed: Seed = 0
     limit: Annotated[int | None, Option("Take only this many images, the first.", least=1, key=None)] = None
     numerics: Moving = Moving()
@@ -89,6 +116,12 @@ class Edit(Settings):
             raise FarfieldError("--strength none: expected at least one number")
         if self.mask is None and self.load is None:
             raise FarfieldError("mask: expected a box x0,y0,x1,y1 or a picture of the model's size; give --mask")
+        if self.labels is None and (self.attribute is not None or set(self.rival) & set(LABELLED)):
+            raise FarfieldError(
+                f"--labels: expected labelled images for {self.attribute or 'a boundary'}; give --labels"
+            )
+        if self.each and self.load is not None:
+            raise FarfieldError(f"--load {self.load}: its directions are one image's; leave out --each, or this")
 
     @property
     def composed(self) -> list[list[tuple[int, float]]]:
@@ -129,15 +162,45 @@ class Direction(Result):
     leak: Annotated[float, "outside"]
 
 
+class AttributeFacts(Result):
+    """What labels say, and who judges it: a classifier of the half of them that no boundary has seen, by copy features."""
+
+    toward: Annotated[str, "the class that is moved towards"]
+    other: Annotated[str | None, "the class that it is held against; null of all others"]
+    n: Annotated[int, "labelled images that the boundaries are from"]
+    accuracy: Annotated[Score, "of the judge, on those; `audit.labelled.Classifier`"]
+    commonest: Annotated[float, "the share of the larger class among them"]
+
+
+class BoundaryFacts(Result):
+    """How well a linear boundary tells the classes apart on images left out; `unseen.separability.separability`."""
+
+    space: Annotated[Literal["boundary", "mid-boundary"], "latents, or the middle of the network"]
+    accuracy: Annotated[Score, "balanced, by five folds"]
+    null: Annotated[float, "its mean over shuffled labels"]
+    null_high: Annotated[float, "the 95 % quantile of those"]
+    p_value: Annotated[float, "share of shuffled labels at least as accurate"]
+
+
 class Move(Result):
     """One move, and its mean absolute change over pixels and images, in units of the range; `manifold.edit.change`."""
 
     name: str
-    strength: Annotated[float, "in standard deviations of the latents"]
+    strength: Annotated[float, "in standard deviations of the latents; to a boundary the distance beyond it"]
+    length: Annotated[Score | None, "how far latents were moved; to a boundary each as far as it must"] = None
     index: Annotated[int, "in the keys of edits/"]
     inside: Annotated[Score, "of the mask"]
     outside: Annotated[Score | None, "absent where the mask is everything"] = None
     ratio: Annotated[Score | None, "inside over outside; absent where nothing changes outside"] = None
+    ssim: Annotated[Score | None, "to the image as it came back; `unseen.inversion.round_trip`"] = None
+    perceived: Annotated[Score | None, "1 − cosine in copy features; absent where they do not serve"] = None
+    flipped: Annotated[Score | None, "share of images whose class the judge calls otherwise; absent without labels"] = (
+        None
+    )
+    toward: Annotated[Score | None, "change of the judge's probability of the attribute; absent without labels"] = None
+    departure: Annotated[
+        Score | None, "of several directions at once from the sum of each, relative; `manifold.edit.departure`"
+    ] = None
 
 
 class EditResult(Result):
@@ -152,5 +215,11 @@ class EditResult(Result):
     found_at: Annotated[str, "the image whose directions these are"]
     kept: Annotated[int, "directions of the outside that were left alone"]
     directions: list[Direction]
+    agreement: Annotated[
+        list[Score] | None,
+        "|cosine| of each direction of other images with the first's; absent unless each has its own",
+    ] = None
+    attribute: Annotated[AttributeFacts | None, "absent without labels"] = None
+    boundaries: Annotated[list[BoundaryFacts] | None, "of the labels, as far as rivals need them"] = None
     round_trip_psnr: Annotated[Spread, "of the images as they came back, dB; `unseen.inversion.round_trip`"]
     moves: list[Move]

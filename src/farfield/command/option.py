@@ -105,7 +105,7 @@ class Leaf:
     def choices(self) -> tuple[str, ...]:
         """The words that it may be."""
         return tuple(
-            word for part in _parts(self.kind) if typing.get_origin(part) is Literal for word in typing.get_args(part)
+            word for part in _parts(self.item or self.kind) if typing.get_origin(part) is Literal for word in typing.get_args(part)
         )
 
     @property

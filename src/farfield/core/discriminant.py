@@ -56,25 +56,33 @@ def relabel(labels: Tensor, fold: Tensor, count: int, seed: int) -> Tensor:
 def classify(gram: Tensor, train: Tensor, test: Tensor, labels: Tensor, d: int) -> Tensor:
     """Which test points are called +1, by every column of labels ``[n, L]``: ``[test, L]``."""
     scores, left_out = projections(gram, train, test, labels, d)
-    positive = labels[train] > 0
-    middle = ((left_out * positive).sum(0) / positive.sum(0) + (left_out * ~positive).sum(0) / (~positive).sum(0)) / 2
-    return scores > middle
+    return scores > midpoint(left_out, labels[train])
+
+
+def midpoint(left_out: Tensor, labels: Tensor) -> Tensor:
+    """Half-way between the two sets' mean projections, of each labelling: ``[L]``."""
+    positive = labels > 0
+    return ((left_out * positive).sum(0) / positive.sum(0) + (left_out * ~positive).sum(0) / (~positive).sum(0)) / 2
 
 
 def projections(gram: Tensor, train: Tensor, test: Tensor, labels: Tensor, d: int) -> tuple[Tensor, Tensor]:
     """Projections on the direction, of test points and, each left out of the fit, of training points."""
-    n, y = len(train), labels[train]
     inner, cross = gram[train][:, train], gram[test][:, train]
     means = inner.mean(0)
-    centred = inner - means - means[:, None] + means.mean()
     cross = cross - cross.mean(1, keepdim=True) - means + means.mean()
-    ridge = shrinkage(centred, d)
+    weights, left_out = dual(inner - means - means[:, None] + means.mean(), labels[train], d)
+    return cross @ weights, left_out
+
+
+def dual(centred: Tensor, y: Tensor, d: int) -> tuple[Tensor, Tensor]:
+    """How much of each centred point the direction holds, ``[n, L]``, and the points' projections, each left out of the fit."""
+    n, ridge = len(centred), shrinkage(centred, d)
     inverse = torch.cholesky_inverse(torch.linalg.cholesky(centred + ridge * torch.eye(n, dtype=torch.float64)))
     weights = inverse @ (y - y.mean(0))
     # Ridge residuals are ridge · weights; dividing by 1 − hat leaves a point out. The intercept, the mean label without
     # it, would tell the label: it is taken off again.
     residuals = ridge * weights / (ridge * inverse.diagonal() - 1 / n)[:, None]
-    return cross @ weights, y - residuals - (y.sum(0) - y) / (n - 1)
+    return weights, y - residuals - (y.sum(0) - y) / (n - 1)
 
 
 def shrinkage(gram: Tensor, d: int) -> float:

@@ -118,7 +118,7 @@ def right_singular(
     runs until the singular values move by less than ``tolerance`` of the largest in a round.
 
     Args:
-        rows: ``[d]`` bool, those of J that count.
+        rows: ``[height]`` bool, those of J that count.
         without: orthonormal ``[r, d]``, directions that the vectors must be orthogonal to.
     """
     x, d, size = jacobian.x, jacobian.dimension, min(count + SPARE, jacobian.dimension)
@@ -132,7 +132,7 @@ def right_singular(
         return vectors - (vectors @ without.T) @ without
 
     if int(mask.sum()) <= 4 * size:
-        units = torch.zeros(int(mask.sum()), d).to(x)
+        units = torch.zeros(int(mask.sum()), jacobian.height).to(x)
         units[torch.arange(len(units), device=x.device), mask.nonzero()[:, 0]] = 1
         _, values, vectors = torch.linalg.svd(allowed(jacobian.rows(units)), full_matrices=False)
         return _signed(vectors[:count]), values[:count]
@@ -175,6 +175,16 @@ def change(edited: Tensor, before: Tensor, mask: Tensor) -> Change:
     """How much images ``[n, C, H, W]`` were changed on either side of a mask ``[H, W]``."""
     moved = (edited.double() - before.double()).abs().mean(1).flatten(1)
     return Change(moved[:, mask.flatten()].mean(1), moved[:, ~mask.flatten()].mean(1))
+
+
+def departure(together: Tensor, parts: Sequence[Tensor], before: Tensor) -> Tensor:
+    r"""How far several edits at once are from the sum of each alone, ``[n]``: 0 where edits add, as for Gaussian data.
+
+    :math:`\|\Delta - \sum_i \Delta_i\| / \|\sum_i \Delta_i\|` of the changes against ``before``, images ``[n, C, H, W]`` all.
+    """
+    total = sum((part.double() - before.double() for part in parts), torch.zeros_like(before, dtype=torch.float64))
+    apart = together.double() - before.double() - total
+    return apart.flatten(1).norm(dim=1) / total.flatten(1).norm(dim=1)
 
 
 def _signed(vectors: Tensor) -> Tensor:

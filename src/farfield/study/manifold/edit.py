@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,14 +10,16 @@ import torch
 from torch import Tensor
 
 from farfield.checkpoints.load import model_digest
-from farfield.command.edit import ORIGIN, RANDOM, Direction, Edit, EditResult, MaskFacts, Move
+from farfield.command.edit import LABELLED, ORIGIN, RANDOM, Direction, Edit, EditResult, MaskFacts
 from farfield.command.shared import Reading
 from farfield.core.artifact import Images, Latents, Score, load, save
 from farfield.core.error import FarfieldError
-from farfield.core.interval import bootstrap, mean_score
+from farfield.core.interval import mean_score
 from farfield.core.runtime import Advance, generator, seeded_noise
 from farfield.diffusion.denoiser import Denoiser
-from farfield.manifold.edit import ROUNDS, SPARE, Directions, change, compose, find_directions
+from farfield.manifold import rival
+from farfield.manifold.boundary import Boundary
+from farfield.manifold.edit import ROUNDS, SPARE, Directions, Found, find_directions
 from farfield.manifold.jacobian import Jacobian
 from farfield.study.bench.carrier import Carrier, place
 from farfield.study.bench.domain import open_source
@@ -26,6 +29,8 @@ from farfield.study.bench.numerics import model_facts, open_model
 from farfield.study.bench.opening import Work
 from farfield.study.bench.run import Run
 from farfield.study.bench.units import units_of
+from farfield.study.manifold.edit_labels import Judge, Labelled, boundaries
+from farfield.study.manifold.edit_scores import Scores, Shift, key
 from farfield.unseen.inversion import from_latent, round_trip
 
 LEVEL = 3.0
@@ -37,8 +42,8 @@ KEEP = 16
 def edit(settings: Edit, out: Path, *, quiet: bool = False) -> EditResult:
     """Invert images, move their latents along the directions of the first one, decode them, and measure the change.
 
-    Writes ``directions/``, ``latents/``, ``edits/``, ``images/`` and ``mask/``; the keys of the edits are those of the
-    images and the moves' numbers.
+    Writes ``directions/``, ``latents/``, ``edits/``, ``images/`` and ``mask/``, and of what is asked for ``own/`` (directions of
+    each image), ``rivals/`` and ``labelled/`` (latents); the keys of the edits are those of the images and the moves' numbers.
 
     Raises:
         FarfieldError: bad input, before the run's folder is begun; later, directions that move nothing inside the mask.
@@ -65,27 +70,34 @@ def edit(settings: Edit, out: Path, *, quiet: bool = False) -> EditResult:
     reading = Reading(strict=settings.strict)
     units = units_of(denoiser)
     images = open_source(settings.images, denoiser.image_shape, reading, limit=settings.limit, units=units).examples
+    labelled = Labelled.open(settings, denoiser, images)
     carrier = Carrier.of(replace(numerics, sigma=wanted), denoiser)
     masked = Images(("mask",), inside[None, None].float())
+    points = images.keys if settings.each else images.keys[:1]
     run = Run.of(
         out,
         settings,
-        {"model": digest, "images": images, "mask": masked, "load": given},
+        {"model": digest, "images": images, "mask": masked, "load": given, "labels": labelled},
         quiet,
-        _works(settings, carrier, len(images), entries if given is None else None, kept),
+        _works(settings, carrier, images, labelled, entries, kept),
         sigma=wanted,
         composed=settings.composed,
         keep=kept if given is None else given.kept,
     )
     latents = carrier.up(run, "latents", images, "inverting")
 
+    def point(name: str) -> Tensor:
+        z = latents.select([name]).values[0].to(denoiser.device)
+        return from_latent(z, torch.tensor(carrier.sigma, dtype=z.dtype))
+
+    def found_at(name: str) -> Found:
+        jacobian = Jacobian(denoiser, x := point(name), carrier.sigma)
+        return find_directions(jacobian, entries.to(x.device), settings.count, keep=kept, seed=seed)
+
     def directions(keys: tuple[str, ...], advance: Advance) -> Directions:
         if given is not None:
             return given
-        z = latents.values[0].to(denoiser.device)
-        x = from_latent(z, torch.tensor(carrier.sigma, dtype=z.dtype))
-        jacobian = Jacobian(denoiser, x, carrier.sigma)
-        first = find_directions(jacobian, entries.to(x.device), len(keys), keep=kept, seed=seed)
+        first = found_at(images.keys[0])
         advance(len(keys))
         return Directions(
             keys,
@@ -100,12 +112,53 @@ def edit(settings: Edit, out: Path, *, quiet: bool = False) -> EditResult:
 
     names = tuple(f"direction-{i + 1}" for i in range(len(given) if given is not None else settings.count))
     basis = run.compute("directions", Directions, names, len(names), directions, "finding directions").read()
-    moves, there = move(latents, basis, settings)
-    edits = carrier.down(run, "edits", there, "decoding")
+
+    def own(keys: tuple[str, ...], advance: Advance) -> Latents:
+        vectors = found_at(keys[0].rpartition("/")[0]).vectors.reshape(-1, *denoiser.shape).cpu()
+        advance(len(keys))
+        return Latents(keys, vectors, sigma=carrier.sigma)
+
+    each: list[Tensor] = []
+    if settings.each:
+        every = [f"{image}/{name}" for image in points for name in names]
+        rows = run.compute("own", Latents, every, len(names), own, "finding directions of each").read().values
+        # singular vectors have no sign of their own: each has the first's
+        rows = rows.unflatten(0, (len(points), len(names)))
+        cosines = (rows * basis.values).flatten(2).sum(2)
+        rows = rows * torch.where(cosines < 0, -1.0, 1.0).reshape(*cosines.shape, *(1,) * len(denoiser.shape))
+        each = list(rows.unbind(1))
+
+    walls = {} if labelled is None else boundaries(run, carrier, labelled, set(settings.rival))
+    mid = walls["mid-boundary"][0].normal if "mid-boundary" in walls else torch.zeros(0)
+    seek = {
+        "noise": lambda x: rival.noise(denoiser, x, carrier.sigma, entries.to(x.device), seed),
+        "pullback": lambda x: rival.pullback(denoiser, x, carrier.sigma, seed),
+        "mid-boundary": lambda x: rival.gradient(denoiser, x, carrier.sigma, mid),
+    }
+    sought = [name for name in settings.rival if name in seek]
+
+    def rivals(keys: tuple[str, ...], advance: Advance) -> Latents:
+        x = point(keys[0].rpartition("/")[0])
+        vectors = torch.stack([seek[name](x).cpu() for name in sought])
+        advance(len(keys))
+        return Latents(keys, vectors.reshape(-1, *denoiser.shape), sigma=carrier.sigma)
+
+    there: dict[str, Tensor] = {}
+    if RANDOM in settings.rival:
+        drawn = seeded_noise([seed], denoiser.shape, "edit-control")
+        there[RANDOM] = drawn / drawn.norm()
+    if sought:
+        every = [f"{image}/{name}" for image in points for name in sought]
+        rows = run.compute("rivals", Latents, every, len(sought), rivals, "finding rivals").read().values
+        there |= dict(zip(sought, rows.unflatten(0, (len(points), len(sought))).unbind(1), strict=True))
+    shifts, moved = move(latents, basis, settings, each, there, walls["boundary"][0] if "boundary" in walls else None)
+    edits = carrier.down(run, "edits", moved, "decoding")
     if run.ranks.main:
         save(images, out / "images")
         save(masked, out / "mask")
-    base = edits.select([_key(key, 0) for key in images.keys])
+    base = edits.select([key(name, 0) for name in images.keys])
+    judge = None if labelled is None else Judge.of(labelled)
+    scores = Scores(edits, base, inside, judge)
     return run.finish(
         EditResult(
             model=model_facts(run.request, denoiser),
@@ -119,24 +172,31 @@ def edit(settings: Edit, out: Path, *, quiet: bool = False) -> EditResult:
                 Direction(name=name, gain=gain, leak=leak)
                 for name, gain, leak in zip(basis.keys, basis.gains, basis.leaks, strict=True)
             ],
+            agreement=_agreement(each, basis) if settings.each and len(images) > 1 else None,
+            attribute=judge.facts if judge else None,
+            boundaries=[facts for _, facts in walls.values()] if walls else None,
             round_trip_psnr=spread(round_trip(images.values, base.values).psnr),
-            moves=[
-                _locality(edits, base, inside, index=i, name=name, strength=strength)
-                for i, (name, strength) in enumerate(moves)
-            ],
+            moves=[scores.move(shift, i) for i, shift in enumerate(shifts)],
         )
     )
 
 
-def _works(settings: Edit, carrier: Carrier, n: int, entries: Tensor | None, kept: int) -> list[Work]:
+def _agreement(each: Sequence[Tensor], basis: Directions) -> list[Score]:
+    """|cosine| of each direction of the images beyond the first with the first's."""
+    pairs = zip(each, basis.values, strict=True)
+    return [mean_score((rows[1:] * first).flatten(1).sum(1).abs().double(), 0.0, 1.0) for rows, first in pairs]
+
+
+def _works(
+    settings: Edit, carrier: Carrier, images: Images, labelled: Labelled | None, entries: Tensor, kept: int
+) -> list[Work]:
     """Up and down, and between them the directions, unless they are there: as many rounds as finding them takes at most."""
     denoiser, (up, down) = carrier.denoiser, carrier.method.calls(carrier.steps)
-    strengths = len([s for s in settings.strength if s])
-    moves = 1 + strengths * (len(settings.direction) + settings.control) + len(settings.composed)
-    solving = {"inverting": float(n * up)}, {"decoding": float(n * moves * down)}
-    lift, land = (Work(denoiser, carrier.batch_size, plan) for plan in solving)
-    if entries is None:
-        return [lift, land]
+    n, walls = len(images), set(settings.rival) & set(LABELLED)
+    plans = [{"inverting": float(n * up)}, {"decoding": float(n * len(plan(settings)) * down)}]
+    if labelled is not None and walls:
+        plans.append({"inverting labels": float(int(labelled.first.sum()) * up)})
+    works = [Work(denoiser, carrier.batch_size, part) for part in plans]
     x = place(denoiser, torch.zeros(denoiser.shape))
 
     def once(rows: int) -> None:
@@ -145,12 +205,24 @@ def _works(settings: Edit, carrier: Carrier, n: int, entries: Tensor | None, kep
         jacobian.columns(vectors)
         jacobian.rows(vectors)
 
-    sides = [(settings.count, entries)] + ([(kept, ~entries)] if kept else [])
-    blocks = [(count + SPARE, int(side.sum())) for count, side in sides]
     # of few pixels each is a row, and that is all
-    rows = sum(pixels / 2 if pixels <= 4 * size else ROUNDS * size for size, pixels in blocks)
-    size = max(size for size, _ in blocks)
-    return [lift, Work(denoiser, size, {"finding directions": rows}, once=once, most=True), land]
+    def rows(count: int, pixels: int) -> float:
+        size = count + SPARE
+        return pixels / 2 if pixels <= 4 * size else ROUNDS * size
+
+    finding: dict[str, float] = {}
+    if settings.load is None:
+        one = rows(settings.count, int(entries.sum())) + (rows(kept, int((~entries).sum())) if kept else 0)
+        finding["finding directions"] = one
+        if settings.each:
+            finding["finding directions of each"] = one * n
+    ways = {"noise": rows(1, int(entries.sum())), "pullback": rows(1, x.numel()), "mid-boundary": 1.0}
+    if sought := [ways[name] for name in settings.rival if name in ways]:
+        finding["finding rivals"] = sum(sought) * (n if settings.each else 1)
+    if finding:
+        size = max(settings.count, kept) + SPARE
+        works.append(Work(denoiser, size, finding, once=once, most=True))
+    return works
 
 
 def _check_count(count: int, kept: int, entries: Tensor) -> None:
@@ -181,48 +253,53 @@ def _loaded(folder: Path, denoiser: Denoiser, digest: str, settings: Edit) -> Di
     return directions
 
 
-def move(latents: Latents, basis: Directions, settings: Edit) -> tuple[list[tuple[str, float]], Latents]:
-    """Every image's latent after every move, the first of which moves nothing; and the moves' names and strengths."""
+def plan(settings: Edit) -> list[tuple[str, float, tuple[tuple[int, float], ...], tuple[int, ...]]]:
+    """The moves in their order: name, strength, the directions that are added up with their strengths, and the moves that each
+    of several alone is, by index. The first moves nothing."""
     strengths = [s for s in settings.strength if s]
-    wanted = [(f"direction {i}", s, [(i, s)]) for i in settings.direction for s in strengths]
-    wanted += [(" and ".join(f"{s:+g} of {i}" for i, s in pairs), 1.0, pairs) for pairs in settings.composed]
-    moves = [(ORIGIN, 0.0, torch.zeros_like(basis.values[0]))]
-    for name, strength, pairs in wanted:
-        weights = [sum(s for i, s in pairs if i == k) for k in range(1, max(i for i, _ in pairs) + 1)]
-        moves.append((name, strength, compose(basis, weights)))
-    if settings.control:
-        drawn = seeded_noise([settings.seed], basis.values.shape[1:], "edit-control")[0].to(basis.values)
-        moves += [(RANDOM, s, s * drawn / drawn.norm()) for s in strengths]
-    z = latents.values[:, None] + torch.stack([shift for _, _, shift in moves])[None].to(latents.values)
-    keys = tuple(_key(key, i) for key in latents.keys for i in range(len(moves)))
-    return [(name, s) for name, s, _ in moves], Latents(keys, z.flatten(0, 1), sigma=latents.sigma)
+    wanted: list[tuple[str, float, tuple[tuple[int, float], ...], tuple[int, ...]]] = [(ORIGIN, 0.0, (), ())]
+    wanted += [(f"direction {i}", s, ((i, s),), ()) for i in settings.direction for s in strengths]
+    for pairs in settings.composed:
+        parts = []
+        for i, s in pairs:
+            alone = f"direction {i}", s, ((i, s),), ()
+            if alone not in wanted:
+                wanted.append(alone)
+            parts.append(wanted.index(alone))
+        wanted.append((" and ".join(f"{s:+g} of {i}" for i, s in pairs), 1.0, tuple(pairs), tuple(parts)))
+    if settings.each:
+        wanted += [(f"direction {i} of the first", s, ((i, s),), ()) for i in settings.direction for s in strengths]
+    return wanted + [(name, s, (), ()) for name in dict.fromkeys(settings.rival) for s in strengths]
 
 
-def _key(image: str, move: int) -> str:
-    return f"{image}/{move:03d}"
+def move(
+    latents: Latents,
+    basis: Directions,
+    settings: Edit,
+    each: Sequence[Tensor] = (),
+    rivals: Mapping[str, Tensor] = {},
+    wall: Boundary | None = None,
+) -> tuple[list[Shift], Latents]:
+    """All moves, and every image's latent after each of them.
 
-
-def _locality(edits: Images, base: Images, mask: Tensor, *, index: int, name: str, strength: float) -> Move:
-    """Mean absolute change on either side of the mask, in units of the image's range of 2, and their ratio."""
-    keys = [_key(key.rpartition("/")[0], index) for key in base.keys]
-    apart = change(edits.select(keys).values, base.values, mask)
-    inside, outside = apart.inside / 2, apart.outside / 2
-    around = not bool(mask.all())
-    return Move(
-        name=name,
-        strength=strength,
-        index=index,
-        inside=mean_score(inside, least=0.0),
-        outside=mean_score(outside, least=0.0) if around else None,
-        ratio=_ratio(inside, outside) if around and float(outside.mean()) > 0 else None,
-    )
-
-
-def _ratio(values: Tensor, over: Tensor) -> Score:
-    """The ratio of two means over the same images, with its bootstrap interval where there are several."""
-
-    def statistic(rows: Tensor) -> float:
-        return float(values[rows].mean() / over[rows].mean())
-
-    n = len(values)
-    return Score(statistic(torch.arange(n)), n, *bootstrap(statistic, n))
+    Args:
+        each: of every direction the images' own, ``[n, *shape]``; the first image's serve all, if empty.
+        rivals: unit vectors of other methods, ``[n or 1, *shape]``.
+        wall: the rival ``boundary``; each latent goes as far as brings it to the signed distance that the strength is.
+    """
+    z = latents.values
+    shifts = []
+    for name, strength, pairs, parts in plan(settings):
+        if name in rivals:
+            added = strength * rivals[name].to(z)
+        elif wall is not None and name == "boundary":
+            lengths = (strength - wall.distance(z)).to(z)
+            added = lengths.reshape(-1, *(1,) * (z.ndim - 1)) * wall.normal.to(z)
+        else:
+            first = name.endswith("of the first") or not each
+            ways = [(basis.values[i - 1 : i] if first else each[i - 1], s) for i, s in pairs]
+            added = sum((s * vectors.to(z) for vectors, s in ways), torch.zeros_like(z))
+        shifts.append(Shift(name, strength, added.expand_as(z), parts))
+    there = z[:, None] + torch.stack([shift.values for shift in shifts], 1)
+    keys = tuple(key(image, i) for image in latents.keys for i in range(len(shifts)))
+    return shifts, Latents(keys, there.flatten(0, 1), sigma=latents.sigma)
