@@ -161,11 +161,8 @@ def test_moves_have_a_key_each_and_the_first_moves_nothing():
     latents = Latents(("a", "b"), torch.randn(2, 1, 2, 2, dtype=F64), sigma=1.0)
     settings = Edit("", "", mask="", direction=(2,), strength=(-1.0, 0.0, 3.0), compose=("1:2,2:-1",))
     shifts, there = move(latents, basis, settings, rivals={"random": torch.full((1, 1, 2, 2), 0.5, dtype=F64)})
-    assert [s.name for s in shifts] == ["as it came back", "direction 2", "direction 2", "direction 1"] + [
-        "+2 of 1 and -1 of 2",
-        "random",
-        "random",
-    ]
+    alone, both = ["direction 2", "direction 2", "direction 1"], "+2 of 1 and -1 of 2"
+    assert [s.name for s in shifts] == ["as it came back", *alone, both, "random", "random"]
     assert torch.equal(there.select(["b/000"]).values[0], latents.values[1])
     assert torch.allclose(there.select(["a/002"]).values - latents.values[:1], 3 * basis.values[1:])
     both = there.select(["a/004"]).values[0] - latents.values[0]

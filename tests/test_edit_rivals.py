@@ -11,6 +11,8 @@ from tiny import farfield, summary
 from torch import nn
 
 from farfield.audit.labelled import Classifier
+from farfield.checkpoints.load import load_denoiser
+from farfield.command.edit import Edit
 from farfield.core.artifact import Images, Latents, load
 from farfield.diffusion.activation import middle
 from farfield.diffusion.denoiser import NetworkDenoiser
@@ -22,6 +24,7 @@ from farfield.manifold.edit import departure
 from farfield.manifold.jacobian import Jacobian
 from farfield.manifold.molrg import random_basis
 from farfield.study.manifold.edit_labels import Labelled
+from farfield.unseen.separability import separability
 
 F64 = torch.float64
 LEVELS = ContinuousSchedule(0.02, 10.0)
@@ -184,9 +187,6 @@ def test_the_classes_of_digits_are_told_apart_and_the_boundary_is_crossed(run: P
 
 def test_latents_end_at_the_signed_distance(run: Path):
     z, labelled = load(run / "latents", Latents), load(run / "labelled", Latents)
-    from farfield.command.edit import Edit
-    from farfield.checkpoints.load import load_denoiser
-
     edited = load(run / "images", Images)
     given = Labelled.open(
         Edit("", "", mask="", labels="digits", attribute="8:3"), load_denoiser("digits-generalizing"), edited
@@ -200,8 +200,6 @@ def test_latents_end_at_the_signed_distance(run: Path):
 
 
 def test_shuffled_labels_are_told_apart_at_chance(run: Path):
-    from farfield.unseen.separability import separability
-
     z = load(run / "labelled", Latents).values
     for seed in range(3):
         side = torch.randperm(len(z), generator=torch.Generator().manual_seed(seed)) < len(z) // 2

@@ -104,9 +104,8 @@ class Leaf:
     @property
     def choices(self) -> tuple[str, ...]:
         """The words that it may be."""
-        return tuple(
-            word for part in _parts(self.item or self.kind) if typing.get_origin(part) is Literal for word in typing.get_args(part)
-        )
+        kinds = _parts(self.item or self.kind)
+        return tuple(word for kind in kinds if typing.get_origin(kind) is Literal for word in typing.get_args(kind))
 
     @property
     def item(self) -> Any:

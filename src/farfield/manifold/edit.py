@@ -32,6 +32,9 @@ NOTHING = 1e-6
 SPARE = 6
 """Vectors of a block beyond those asked for: what makes them converge."""
 
+FEW = 10
+"""Rows, or columns, up to so many blocks are taken one by one: the iteration would take as many."""
+
 
 @dataclass(frozen=True)
 class Directions(Artifact):
@@ -114,8 +117,8 @@ def right_singular(
 ) -> tuple[Tensor, Tensor]:
     """The first right singular vectors ``[count, d]`` and singular values of some rows of J.
 
-    A mask of few numbers is taken row by row, which is exact; else a block power iteration with rows and columns of J
-    runs until the singular values move by less than ``tolerance`` of the largest in a round.
+    A mask of few numbers is taken row by row, a point of few column by column, which is exact; else a block power iteration
+    with rows and columns of J runs until the singular values move by less than ``tolerance`` of the largest in a round.
 
     Args:
         rows: ``[height]`` bool, those of J that count.
@@ -131,10 +134,14 @@ def right_singular(
         vectors = vectors - (vectors @ without.T) @ without
         return vectors - (vectors @ without.T) @ without
 
-    if int(mask.sum()) <= 4 * size:
-        units = torch.zeros(int(mask.sum()), jacobian.height).to(x)
-        units[torch.arange(len(units), device=x.device), mask.nonzero()[:, 0]] = 1
-        _, values, vectors = torch.linalg.svd(allowed(jacobian.rows(units)), full_matrices=False)
+    if min(int(mask.sum()), d) <= FEW * size:
+        if int(mask.sum()) <= d:
+            units = torch.zeros(int(mask.sum()), jacobian.height).to(x)
+            units[torch.arange(len(units), device=x.device), mask.nonzero()[:, 0]] = 1
+            matrix = jacobian.rows(units)
+        else:
+            matrix = jacobian.columns(torch.eye(d).to(x)).T[mask]
+        _, values, vectors = torch.linalg.svd(allowed(matrix), full_matrices=False)
         return _signed(vectors[:count]), values[:count]
     vectors = _rows_orthonormal(allowed(torch.randn(size, d, generator=generator(seed, "edit")).to(x)))
     before = torch.zeros(count).to(x)

@@ -17,6 +17,9 @@ from farfield.diffusion.denoiser import Denoiser, column
 from farfield.manifold.edit import right_singular
 from farfield.manifold.jacobian import Jacobian
 
+TOLERANCE = 1e-3
+"""Of a singular value: the noise's are nearly all the same, and none of them is the one."""
+
 
 def noise(denoiser: Denoiser, x: Tensor, sigma: float, mask: Tensor, seed: int = 0) -> Tensor:
     """What moves the predicted noise inside the mask ``[d]`` most: ``[d]``."""
@@ -24,13 +27,15 @@ def noise(denoiser: Denoiser, x: Tensor, sigma: float, mask: Tensor, seed: int =
     def epsilon(points: Tensor, level: Tensor) -> Tensor:
         return (points - denoiser(points, level)) / column(level, points)
 
-    return right_singular(Jacobian(denoiser, x, sigma, of=epsilon), mask, 1, seed=seed)[0][0]
+    return right_singular(Jacobian(denoiser, x, sigma, of=epsilon), mask, 1, seed=seed, tolerance=TOLERANCE)[0][0]
 
 
 def pullback(denoiser: Denoiser, x: Tensor, sigma: float, seed: int = 0) -> Tensor:
     """What moves the middle of the network most: ``[d]``; the mask plays no part."""
     jacobian = Jacobian(denoiser, x, sigma, of=middle(denoiser))
-    return right_singular(jacobian, torch.ones(jacobian.height, dtype=torch.bool), 1, seed=seed)[0][0]
+    return right_singular(jacobian, torch.ones(jacobian.height, dtype=torch.bool), 1, seed=seed, tolerance=TOLERANCE)[
+        0
+    ][0]
 
 
 def gradient(denoiser: Denoiser, x: Tensor, sigma: float, normal: Tensor) -> Tensor:

@@ -25,6 +25,8 @@ def content(folder: Path, summary: EditResult) -> Content:
         f"{count(summary.kept, 'direction')} of the outside left alone",
     ]
     sections = [_strips(folder, summary), _directions(summary), _changes(summary)]
+    if summary.attribute or summary.agreement:
+        sections.append(_attribute(summary))
     return Content(
         summary.model.name,
         short(summary.images),
@@ -62,7 +64,27 @@ def _verdict(summary: EditResult) -> list[str]:
     )
     if RANDOM in ratios:
         said += f"; along a random direction of the same length it is {score(ratios[RANDOM])} times"
-    return [f"{said}."]
+    return [f"{said}.", *_success(summary)]
+
+
+def _success(summary: EditResult) -> list[str]:
+    """How often the class changes, by which way the most, and along a random direction."""
+    flips = {name: max(moves, key=_flips) for name, moves in _by_name(summary).items() if moves[0].flipped}
+    if not flips or summary.attribute is None:
+        return []
+    best = max((name for name in flips if name != RANDOM), key=lambda name: _flips(flips[name]), default=None)
+    if best is None:
+        return []
+    what = f"{summary.attribute.toward} or {summary.attribute.other or 'not'}"
+    share_of = score(flips[best].flipped, percent=True)
+    said = f"By {best}, {level(flips[best].strength)}, {share_of} of the images change their class ({what})"
+    if RANDOM in flips:
+        said += f", along a random direction {score(flips[RANDOM].flipped, percent=True)}"
+    return [f"{said}, as the judge has it (n = {summary.n})."]
+
+
+def _flips(move: Move) -> float:
+    return move.flipped.value if move.flipped else -1.0
 
 
 def _caveats(summary: EditResult) -> list[str]:
@@ -73,8 +95,14 @@ def _caveats(summary: EditResult) -> list[str]:
     ]
     if summary.n == 1:
         said.append("One image was edited: its numbers hold for it alone, and have no interval.")
-    if summary.n > 1:
+    if summary.n > 1 and summary.agreement is None:
         said.append(f"The directions are those of {summary.found_at}; the other images are moved along the same.")
+    if summary.attribute:
+        facts = summary.attribute
+        said.append(
+            f"The judge is right about {score(facts.accuracy, percent=True)} of {facts.n} labelled images that it was not taught "
+            f"by; the commoner class is {share(facts.commonest)}."
+        )
     return said
 
 
@@ -129,14 +157,52 @@ def _outside(gain: float, leak: float) -> float | None:
 
 
 def _changes(summary: EditResult) -> Section:
+    moves = [(name, move) for name, group in _by_name(summary).items() for move in group]
     rows = [
-        [f"{name}, {level(move.strength)}", move.inside, move.outside, move.ratio]
-        for name, moves in _by_name(summary).items()
-        for move in moves
+        [
+            f"{name}, {level(move.strength)}",
+            *(move.inside, move.outside, move.ratio),
+            *(move.ssim, move.perceived, move.flipped, move.toward, move.length),
+        ]
+        for name, move in moves
     ]
-    table = Table(["move", "change inside", "change outside", "inside over outside"], rows)
+    columns = ["move", "change inside", "change outside", "inside over outside"]
+    columns += ["SSIM", "copy distance", "class changed", "towards the class", "length"]
     text = (
         "Mean absolute change of a pixel's channels against strength 0, in units of the range from black to white; intervals of "
-        "95 % over images, where there are several: Student's of a mean, the bootstrap's of a ratio."
+        "95 % over images, where there are several: Student's of a mean, the bootstrap's of a ratio, Wilson's of a share. "
+        "SSIM and the distance in copy features (1 − cosine) are to the image at strength 0; the class and its probability are "
+        "the judge's."
     )
-    return Section("changes", "How local the change is", text, tables=[table])
+    tables = [Table(columns, rows)]
+    composed = [[name, move.departure] for name, move in moves if move.departure]
+    if composed:
+        note = "How far the change of several at once is from the sum of each alone, relative; 0 where edits add"
+        tables.append(Table(["composed", "departure"], composed, note))
+    details = [
+        (
+            "Rivals",
+            "Noise: the first right singular vector of the predicted noise's Jacobian inside the mask. Pullback: that of the "
+            "network's innermost activation (arXiv 2307.12868), which knows no mask. Boundary: to the signed distance that the "
+            "strength is, from a linear boundary between labelled latents of the same level (arXiv 2302.08357). Mid-boundary: "
+            "along the gradient of the distance from such a boundary in the innermost activation.",
+        )
+    ]
+    return Section("changes", "How local the change is", text, tables=tables, details=details)
+
+
+def _attribute(summary: EditResult) -> Section:
+    """Boundaries beside their null, and whether directions of one image are those of another."""
+    tables = []
+    if summary.boundaries:
+        names = {"boundary": "latents", "mid-boundary": "middle of the network"}
+        rows = [
+            [names[wall.space], wall.accuracy, wall.null, wall.null_high, wall.p_value, wall.accuracy.n]
+            for wall in summary.boundaries
+        ]
+        columns = ["boundary in", "held-out accuracy", "of shuffled labels", "their 95 %", "p", "n"]
+        tables.append(Table(columns, rows, "Linear boundaries, on images left out of the fit"))
+    if summary.agreement:
+        rows = [[d.name.replace("-", " "), said] for d, said in zip(summary.directions, summary.agreement, strict=True)]
+        tables.append(Table(["direction", "|cosine| with the first image's"], rows, "Directions of the other images"))
+    return Section("labels", "Labels and transfer", tables=tables)

@@ -19,7 +19,7 @@ from farfield.core.runtime import Advance, generator, seeded_noise
 from farfield.diffusion.denoiser import Denoiser
 from farfield.manifold import rival
 from farfield.manifold.boundary import Boundary
-from farfield.manifold.edit import ROUNDS, SPARE, Directions, Found, find_directions
+from farfield.manifold.edit import FEW, ROUNDS, SPARE, Directions, Found, find_directions
 from farfield.manifold.jacobian import Jacobian
 from farfield.study.bench.carrier import Carrier, place
 from farfield.study.bench.domain import open_source
@@ -208,7 +208,7 @@ def _works(
     # of few pixels each is a row, and that is all
     def rows(count: int, pixels: int) -> float:
         size = count + SPARE
-        return pixels / 2 if pixels <= 4 * size else ROUNDS * size
+        return pixels / 2 if pixels <= FEW * size else ROUNDS * size
 
     finding: dict[str, float] = {}
     if settings.load is None:
