@@ -12,11 +12,14 @@ from farfield.command.shared import DeviceName
 from farfield.core.error import FarfieldError
 from farfield.core.score import Score
 
-Name = Literal["regimes", "theory", "settings"]
+Name = Literal["regimes", "theory", "settings", "jacobian", "molrg", "edits"]
 PUBLISHED: Final[dict[Name, str]] = {
     "regimes": "2310.05264, Fig 2: from memorizing to generalizing over the number of training images",
     "theory": "2310.05264, Fig 4: agreement of networks with the optimal denoiser of their training set",
     "settings": "2310.05264, Fig 6 and 12: agreement of parameterizations, networks and samplers",
+    "jacobian": "2409.02426, Fig 3: rank of the denoiser's Jacobian over the noise level",
+    "molrg": "2409.02426, Fig 3 and 4: mixtures of low-rank Gaussians, their ranks and how many samples they take",
+    "edits": "2409.02374 and 2302.08357: local edits and boundaries, beside rivals",
 }
 """The experiments, each with where it was published (arXiv)."""
 
