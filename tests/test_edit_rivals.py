@@ -24,6 +24,8 @@ from farfield.manifold.edit import departure
 from farfield.manifold.jacobian import Jacobian
 from farfield.manifold.molrg import random_basis
 from farfield.study.manifold.edit_labels import Labelled
+from farfield.study.reproduce import edits
+from farfield.study.reproduce.plan import Plan, Step
 from farfield.unseen.separability import separability
 
 F64 = torch.float64
@@ -229,3 +231,13 @@ def test_bad_input_is_one_line(tmp_path: Path, options: tuple[str, ...], message
     done = farfield(*DIGITS, *options, "-q", "-o", tmp_path / "run")
     assert done.code == 2 and message in done.err and done.err.count("\n") == 1, done.err
     assert not (tmp_path / "run").exists()
+
+
+def test_the_experiment_reads_success_beside_the_published(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(edits, "steps", lambda plan: [Step(run, ())])
+    outcome = edits.read(Plan(tmp_path))
+    rows = {row.name: row for row in outcome.rows}
+    best = max(move["flipped"]["value"] for move in moves(summary(run), "pullback").values())
+    assert rows["success, pullback"].ours.value == best and rows["success, pullback"].published == 0.32
+    assert rows["held-out accuracy of boundary"].ours.value > 0.7
+    assert len(outcome.agrees) + len(outcome.differs) == 7

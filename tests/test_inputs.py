@@ -36,6 +36,7 @@ COMMANDS: dict[str, str] = {
     "transfer heldout": "model examples style --heldout held",
     "edit": "model examples --mask mask.png",
     "edit load": "model examples --load directions",
+    "edit labels": "model examples --mask mask.png --labels classed --attribute a",
     "restore": "model examples --mask mask.png --against model",
     "restore kernel": "model examples --blur kernel.npy",
     "rank": "model --images examples --points 24",
@@ -62,12 +63,12 @@ COMMANDS: dict[str, str] = {
 
 NO_SOURCE = {
     "symmetry", "solver", "stretch", "hdu", "ivar", "field_mask", "device", "dtype", "methods", "answers", "compose", "ema",
-    "prompts", "descriptor", "descriptors", "trust",
+    "prompts", "descriptor", "descriptors", "trust", "attribute",
 }  # fmt: skip
 """Options of text that name no source. What a descriptor's file holds is in the name of its features, see `test_descriptor`."""
 OF_SOURCES = {
     "analyse": 3, "audit": 4, "blind": 1, "compare": 4, "describe": 3, "distances": 2, "train-descriptor": 1, "rank": 2,
-    "dimension": 2, "edit": 4, "expand": 3, "gain": 2, "generate": 2, "molrg": 0, "prompt": 3, "reconstruct": 2, "invert": 2,
+    "dimension": 2, "edit": 5, "expand": 3, "gain": 2, "generate": 2, "molrg": 0, "prompt": 3, "reconstruct": 2, "invert": 2,
     "reproduce": 1, "restore": 5, "train": 3, "transfer": 4, "transition": 1, "score rp": 3, "score gl": 3, "score matrix": 1,
 }  # fmt: skip
 """How many options of each command may name one."""
@@ -92,6 +93,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("inputs")
     for seed, name in enumerate(("examples", "held", "style", "other"), 1):
         images(folder / name, seed)
+    classed(folder, 0)
     shutil.copytree(MODELS / "digits-generalizing", folder / "model")
     mask(folder, 0)
     kernel(folder, 1.0)
@@ -156,6 +158,15 @@ def model(there: Path) -> None:
     shutil.copytree(MODELS / "digits-memorizing", there / "model")
 
 
+def classed(there: Path, other: int) -> None:
+    """22 pictures of each of two classes, which their names begin with; with ``other`` one of them has the other's."""
+    shutil.rmtree(there / "classed", ignore_errors=True)
+    (there / "classed").mkdir()
+    for i in range(44):
+        name = "ab"[i % 2 if i != 1 else 1 - other]
+        picture(5000 + i, 8, 8).convert("L").save(there / "classed" / f"{name}_{i:02d}.png")
+
+
 def one(there: Path, name: str) -> None:
     picture(999, 8, 8).convert("L").save(there / name / f"{DRAWN[0]}.png")
 
@@ -170,6 +181,7 @@ def turned(there: Path, name: str) -> None:
 CHANGES: dict[str, list[Callable[[Path], None]]] = {
     **{name: [lambda p, n=name: one(p, n)] for name in ("held", "style", "other")},  # type: ignore[misc]
     "examples": [lambda p: one(p, "examples")],
+    "classed": [lambda p: classed(p, 1)],
     "them=style": [lambda p: one(p, "style")],
     "model": [model],
     "mask.png": [lambda p: mask(p, 5)],

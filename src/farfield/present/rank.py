@@ -136,7 +136,7 @@ def _rank(summary: RankResult) -> Section:
             ],
         },
         columns=2,
-        xlabel="1/σ",
+        xlabel="SNR, 1/σ",
     )
     lead = "The mean over points with its 95 % interval (Student's), towards less noise on the right."
     details = [
@@ -214,7 +214,7 @@ def _symmetry(summary: RankResult) -> Section:
         ),
     ]
     lead = "What a posterior mean must have: no asymmetry. And how far its Jacobian describes the denoiser beyond the point."
-    figure = charts(curves(panels, xlabel="1/σ"), "asymmetry, trace and linearity against 1/σ")
+    figure = charts(curves(panels, xlabel="SNR, 1/σ"), "asymmetry, trace and linearity against 1/σ")
     return Section("symmetry", "Symmetry and linearity", lead, charts=figure, details=details)
 
 
