@@ -42,8 +42,7 @@ class Edit(Settings):
     wing: ClassVar[str] = "Geometry"
     epilog: ClassVar[tuple[str, ...]] = (
         "farfield edit galaxies-64 galaxy.png --mask 24,24,40,40",
-        "farfield edit cifar10-32 photos/ --load runs/edit --strength -4,4",
-        "farfield edit digits-generalizing digits --limit 20 --mask 0,0,4,8 --labels digits --attribute 8:3 --rival boundary",
+        "farfield edit digits-generalizing digits --limit 20 --mask 0,0,8,4 --labels digits --attribute 8 --rival boundary",
     )
 
     model: Model
