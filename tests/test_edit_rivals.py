@@ -240,4 +240,4 @@ def test_the_experiment_reads_success_beside_the_published(run: Path, tmp_path: 
     best = max(move["flipped"]["value"] for move in moves(summary(run), "pullback").values())
     assert rows["success, pullback"].ours.value == best and rows["success, pullback"].published == 0.32
     assert rows["held-out accuracy, boundary"].ours.value > 0.7
-    assert len(outcome.agrees) + len(outcome.differs) == 7
+    assert len(outcome.agrees) + len(outcome.differs) == 8

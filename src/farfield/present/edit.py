@@ -69,16 +69,13 @@ def _verdict(summary: EditResult) -> list[str]:
 
 def _success(summary: EditResult) -> list[str]:
     """How often the class changes, by which way the most, and along a random direction."""
-    flips = {name: max(moves, key=_flips) for name, moves in _by_name(summary).items() if moves[0].flipped}
-    if not flips or summary.attribute is None:
+    if (facts := summary.attribute) is None:
         return []
-    best = max((name for name in flips if name != RANDOM), key=lambda name: _flips(flips[name]), default=None)
-    if best is None:
-        return []
-    what = f"{summary.attribute.toward} or {summary.attribute.other or 'not'}"
-    share_of = score(flips[best].flipped, percent=True)
-    said = f"By {best}, {level(flips[best].strength)}, {share_of} of the images change their class ({what})"
-    if RANDOM in flips:
+    flips = {name: max(moves, key=_flips) for name, moves in _by_name(summary).items()}
+    best = max(flips, key=lambda name: _flips(flips[name]))
+    said = f"By {best} {score(flips[best].flipped, percent=True)} of the images change from {facts.toward} to "
+    said += f"{facts.other or 'another'} or back"
+    if RANDOM in flips and best != RANDOM:
         said += f", along a random direction {score(flips[RANDOM].flipped, percent=True)}"
     return [f"{said}, as the judge has it (n = {summary.n})."]
 
@@ -179,16 +176,12 @@ def _changes(summary: EditResult) -> Section:
     if composed:
         note = "How far the change of several at once is from the sum of each alone, relative; 0 where edits add"
         tables.append(Table(["composed", "departure"], composed, note))
-    details = [
-        (
-            "Rivals",
-            "Noise: the first right singular vector of the predicted noise's Jacobian inside the mask. Pullback: that of the "
-            "network's innermost activation (arXiv 2307.12868), which knows no mask. Boundary: to the signed distance that the "
-            "strength is, from a linear boundary between labelled latents of the same level (arXiv 2302.08357). Mid-boundary: "
-            "along the gradient of the distance from such a boundary in the innermost activation.",
-        )
-    ]
-    return Section("changes", "How local the change is", text, tables=tables, details=details)
+    rivals = (
+        "Noise, pullback: the first right singular vector of the predicted noise's Jacobian inside the mask, and of that of the "
+        "network's innermost activation (arXiv 2307.12868). Boundary: to the signed distance that the strength is from a linear "
+        "boundary between labelled latents (arXiv 2302.08357); mid-boundary: along the gradient of one in that activation."
+    )
+    return Section("changes", "How local the change is", text, tables=tables, details=[("Rivals", rivals)])
 
 
 def _attribute(summary: EditResult) -> Section:

@@ -29,7 +29,7 @@ from farfield.study.bench.numerics import model_facts, open_model
 from farfield.study.bench.opening import Work
 from farfield.study.bench.run import Run
 from farfield.study.bench.units import units_of
-from farfield.study.manifold.edit_labels import Judge, Labelled, boundaries
+from farfield.study.manifold.edit_labels import Labelled, boundaries, taught
 from farfield.study.manifold.edit_scores import Scores, Shift, key
 from farfield.unseen.inversion import from_latent, round_trip
 
@@ -42,8 +42,8 @@ KEEP = 16
 def edit(settings: Edit, out: Path, *, quiet: bool = False) -> EditResult:
     """Invert images, move their latents along the directions of the first one, decode them, and measure the change.
 
-    Writes ``directions/``, ``latents/``, ``edits/``, ``images/`` and ``mask/``, and of what is asked for ``own/`` (directions of
-    each image), ``rivals/`` and ``labelled/`` (latents); the keys of the edits are those of the images and the moves' numbers.
+    Writes ``directions/``, ``latents/``, ``edits/``, ``images/`` and ``mask/``, and of what is asked for ``ways/`` (directions of
+    each image, and rivals) and ``labelled/`` (latents); the keys of the edits are those of the images and the moves' numbers.
 
     Raises:
         FarfieldError: bad input, before the run's folder is begun; later, directions that move nothing inside the mask.
@@ -113,51 +113,38 @@ def edit(settings: Edit, out: Path, *, quiet: bool = False) -> EditResult:
     names = tuple(f"direction-{i + 1}" for i in range(len(given) if given is not None else settings.count))
     basis = run.compute("directions", Directions, names, len(names), directions, "finding directions").read()
 
-    def own(keys: tuple[str, ...], advance: Advance) -> Latents:
-        vectors = found_at(keys[0].rpartition("/")[0]).vectors.reshape(-1, *denoiser.shape).cpu()
-        advance(len(keys))
-        return Latents(keys, vectors, sigma=carrier.sigma)
-
-    each: list[Tensor] = []
-    if settings.each:
-        every = [f"{image}/{name}" for image in points for name in names]
-        rows = run.compute("own", Latents, every, len(names), own, "finding directions of each").read().values
-        # singular vectors have no sign of their own: each has the first's
-        rows = rows.unflatten(0, (len(points), len(names)))
-        cosines = (rows * basis.values).flatten(2).sum(2)
-        rows = rows * torch.where(cosines < 0, -1.0, 1.0).reshape(*cosines.shape, *(1,) * len(denoiser.shape))
-        each = list(rows.unbind(1))
-
     walls = {} if labelled is None else boundaries(run, carrier, labelled, set(settings.rival))
-    mid = walls["mid-boundary"][0].normal if "mid-boundary" in walls else torch.zeros(0)
     seek = {
         "noise": lambda x: rival.noise(denoiser, x, carrier.sigma, entries.to(x.device), seed),
         "pullback": lambda x: rival.pullback(denoiser, x, carrier.sigma, seed),
-        "mid-boundary": lambda x: rival.gradient(denoiser, x, carrier.sigma, mid),
+        "mid-boundary": lambda x: rival.gradient(denoiser, x, carrier.sigma, walls["mid-boundary"][0].normal),
     }
-    sought = [name for name in settings.rival if name in seek]
+    ways = [*(names if settings.each else ()), *(name for name in dict.fromkeys(settings.rival) if name in seek)]
 
-    def rivals(keys: tuple[str, ...], advance: Advance) -> Latents:
-        x = point(keys[0].rpartition("/")[0])
-        vectors = torch.stack([seek[name](x).cpu() for name in sought])
+    def at(keys: tuple[str, ...], advance: Advance) -> Latents:
+        """The directions of one image, and its rivals."""
+        image = keys[0].rpartition("/")[0]
+        own = [found_at(image).vectors] if settings.each else []
+        vectors = torch.cat([*own, *(seek[name](point(image))[None] for name in ways if name in seek)])
         advance(len(keys))
-        return Latents(keys, vectors.reshape(-1, *denoiser.shape), sigma=carrier.sigma)
+        return Latents(keys, vectors.reshape(-1, *denoiser.shape).cpu(), sigma=carrier.sigma)
 
     there: dict[str, Tensor] = {}
+    if ways:
+        keys = [f"{image}/{name}" for image in points for name in ways]
+        rows = run.compute("ways", Latents, keys, len(ways), at, "finding ways of each").read().values
+        there = dict(zip(ways, rows.unflatten(0, (len(points), len(ways))).unbind(1), strict=True))
     if RANDOM in settings.rival:
         drawn = seeded_noise([seed], denoiser.shape, "edit-control")
         there[RANDOM] = drawn / drawn.norm()
-    if sought:
-        every = [f"{image}/{name}" for image in points for name in sought]
-        rows = run.compute("rivals", Latents, every, len(sought), rivals, "finding rivals").read().values
-        there |= dict(zip(sought, rows.unflatten(0, (len(points), len(sought))).unbind(1), strict=True))
+    each = [like(there[name], first) for name, first in zip(names, basis.values, strict=True) if settings.each]
     shifts, moved = move(latents, basis, settings, each, there, walls["boundary"][0] if "boundary" in walls else None)
     edits = carrier.down(run, "edits", moved, "decoding")
     if run.ranks.main:
         save(images, out / "images")
         save(masked, out / "mask")
     base = edits.select([key(name, 0) for name in images.keys])
-    judge = None if labelled is None else Judge.of(labelled)
+    judge, facts = (None, None) if labelled is None else taught(labelled)
     scores = Scores(edits, base, inside, judge)
     return run.finish(
         EditResult(
@@ -173,12 +160,18 @@ def edit(settings: Edit, out: Path, *, quiet: bool = False) -> EditResult:
                 for name, gain, leak in zip(basis.keys, basis.gains, basis.leaks, strict=True)
             ],
             agreement=_agreement(each, basis) if settings.each and len(images) > 1 else None,
-            attribute=judge.facts if judge else None,
-            boundaries=[facts for _, facts in walls.values()] if walls else None,
+            attribute=facts,
+            boundaries=[told for _, told in walls.values()] or None,
             round_trip_psnr=spread(round_trip(images.values, base.values).psnr),
             moves=[scores.move(shift, i) for i, shift in enumerate(shifts)],
         )
     )
+
+
+def like(vectors: Tensor, first: Tensor) -> Tensor:
+    """Unit vectors ``[n, *shape]`` with the sign that is nearer to the first: singular vectors have none of their own."""
+    cosines = (vectors * first).flatten(1).sum(1)
+    return vectors * torch.where(cosines < 0, -1.0, 1.0).reshape(-1, *(1,) * first.ndim)
 
 
 def _agreement(each: Sequence[Tensor], basis: Directions) -> list[Score]:
@@ -210,15 +203,12 @@ def _works(
         size = count + SPARE
         return pixels / 2 if pixels <= FEW * size else ROUNDS * size
 
-    finding: dict[str, float] = {}
-    if settings.load is None:
-        one = rows(settings.count, int(entries.sum())) + (rows(kept, int((~entries).sum())) if kept else 0)
-        finding["finding directions"] = one
-        if settings.each:
-            finding["finding directions of each"] = one * n
+    one = rows(settings.count, int(entries.sum())) + (rows(kept, int((~entries).sum())) if kept else 0)
     ways = {"noise": rows(1, int(entries.sum())), "pullback": rows(1, x.numel()), "mid-boundary": 1.0}
-    if sought := [ways[name] for name in settings.rival if name in ways]:
-        finding["finding rivals"] = sum(sought) * (n if settings.each else 1)
+    more = [one] * settings.each + [ways[name] for name in settings.rival if name in ways]
+    finding = {} if settings.load is not None else {"finding directions": one}
+    if more:
+        finding["finding ways of each"] = sum(more) * (n if settings.each else 1)
     if finding:
         size = max(settings.count, kept) + SPARE
         works.append(Work(denoiser, size, finding, once=once, most=True))

@@ -58,39 +58,30 @@ class Labelled:
         """
         if settings.labels is None:
             return None
-        classes = list_classes(settings.labels)
+        where, classes = f"--labels {settings.labels}", list_classes(settings.labels)
         used = sorted(set(classes.of.values()))
         if len(used) < 2:
-            raise FarfieldError(
-                f"--labels {settings.labels}: expected images of at least two classes, found {len(used)}"
-            )
+            raise FarfieldError(f"{where}: expected images of at least two classes, found {len(used)}")
         known = {classes.names[i] if classes.names else str(i): i for i in used}
-        asked = settings.attribute if settings.attribute is not None else list(known)[1] if len(known) == 2 else None
-        word, _, against = (asked or "").partition(":")
-        for name in filter(None, (word, against)) if asked else ("",):
-            if name not in known:
-                given = f"--attribute {asked}" if asked else "--attribute"
-                raise FarfieldError(
-                    f"{given}: expected a class of {settings.labels}, of {some(list(known))}; give --attribute"
-                )
+        asked = settings.attribute or (list(known)[1] if len(known) == 2 else "")
+        word, _, against = asked.partition(":")
+        if not {word, against or word} <= set(known):
+            raise FarfieldError(
+                f"--attribute {asked or '(none)'}: expected a class of {settings.labels}, of {some(list(known))}; give one"
+            )
         sides = {
             True: [key for key, c in classes.of.items() if c == known[word]],
             False: [k for k, c in classes.of.items() if (c == known[against] if against else c != known[word])],
         }
         drawn = {side: choose(keys, min(MOST, len(keys)), settings.seed)[0] for side, keys in sides.items()}
         opened = open_source(settings.labels, denoiser.image_shape, draw=lambda _: drawn[True] + drawn[False]).examples
-        fresh = [
-            k
-            for k, x in zip(opened.keys, opened.values, strict=True)
-            if not bool((edited.values == x).flatten(1).all(1).any())
-        ]
+        edit = {x.numpy().tobytes() for x in edited.values}
+        fresh = [k for k, x in zip(opened.keys, opened.values, strict=True) if x.numpy().tobytes() not in edit]
         positive = torch.tensor([key in set(drawn[True]) for key in fresh], dtype=torch.bool)
         counts = int(positive.sum()), int((~positive).sum())
         if min(counts) < LEAST:
-            raise FarfieldError(
-                f"--labels {settings.labels}: {counts[0]} images of {word} and {counts[1]} of {against or 'the others'} that are "
-                f"not edited; expected at least {LEAST} of each"
-            )
+            found = f"{counts[0]} images of {word} and {counts[1]} of {against or 'the others'}"
+            raise FarfieldError(f"{where}: {found} that are not edited; expected at least {LEAST} of each")
         return Labelled(opened.select(fresh), positive, word, against or None)
 
     def digest(self) -> str:
@@ -104,34 +95,19 @@ class Labelled:
         return Labelled(self.images.select(keys), self.positive[rows], self.toward, self.other)
 
 
-@dataclass(frozen=True)
-class Judge:
-    """Says how probable it is that an image shows the attribute, and whether it does, by copy features."""
-
-    classifier: Classifier
-    facts: AttributeFacts
-
-    @staticmethod
-    def of(labelled: Labelled) -> Judge:
-        """Taught by the second half of the labels, tried on the first."""
-        tried, taught = labelled.half(True), labelled.half(False)
-        classifier = Classifier.fit(perceive(taught.images.values), taught.positive.long())
-        told = classifier.probabilities(perceive(tried.images.values)).argmax(1) == tried.positive.long()
-        share = float(tried.positive.double().mean())
-        return Judge(
-            classifier,
-            AttributeFacts(
-                toward=labelled.toward,
-                other=labelled.other,
-                n=len(told),
-                accuracy=proportion(int(told.sum()), len(told)),
-                commonest=max(share, 1 - share),
-            ),
-        )
-
-    def __call__(self, images: Tensor) -> Tensor:
-        """The probability ``[n]`` of the attribute."""
-        return self.classifier.probabilities(perceive(images))[:, 1]
+def taught(labelled: Labelled) -> tuple[Classifier, AttributeFacts]:
+    """A judge of copy features, taught by the second half of the labels and tried on the first: 1 is the attribute."""
+    first, second = labelled.half(True), labelled.half(False)
+    judge = Classifier.fit(perceive(second.images.values), second.positive.long())
+    right = judge.probabilities(perceive(first.images.values)).argmax(1) == first.positive.long()
+    share = float(first.positive.double().mean())
+    return judge, AttributeFacts(
+        toward=labelled.toward,
+        other=labelled.other,
+        n=len(right),
+        accuracy=proportion(int(right.sum()), len(right)),
+        commonest=max(share, 1 - share),
+    )
 
 
 def perceive(images: Tensor) -> Tensor:
@@ -162,12 +138,7 @@ def boundaries(
     for name, points in spaces.items():
         if name in wanted:
             told = separability(points[half.positive], points[~half.positive])
-            facts = BoundaryFacts(
-                space=name,
-                accuracy=told.accuracy,
-                null=told.null,
-                null_high=told.null_high,
-                p_value=told.p_value,
-            )
+            figures = {part: getattr(told, part) for part in ("accuracy", "null", "null_high", "p_value")}
+            facts = BoundaryFacts(space=name, **figures)
             found[name] = Boundary.fit(points, half.positive), facts
     return found

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from farfield.audit.labelled import Classifier
 from farfield.command.edit import Move
 from farfield.core.artifact import Images, Score
 from farfield.core.interval import bootstrap, mean_score, proportion
 from farfield.manifold.edit import change, departure
-from farfield.study.manifold.edit_labels import Judge, perceive
+from farfield.study.manifold.edit_labels import perceive
 from farfield.unseen.inversion import round_trip
 
 
@@ -36,10 +37,14 @@ class Scores:
         judge: of an attribute, if there is one.
     """
 
-    def __init__(self, edits: Images, base: Images, mask: Tensor, judge: Judge | None):
+    def __init__(self, edits: Images, base: Images, mask: Tensor, judge: Classifier | None):
         self.edits, self.base, self.mask, self.judge = edits, base, mask, judge
         self.seen = perceive(base.values) if base.shape[0] in (1, 3) else None
-        self.before = judge(base.values) if judge else None
+        self.before = self._judged(self.seen)
+
+    def _judged(self, features: Tensor | None) -> Tensor | None:
+        """The probability of the attribute, ``[n]``."""
+        return None if self.judge is None or features is None else self.judge.probabilities(features)[:, 1]
 
     def _images(self, index: int) -> Tensor:
         return self.edits.select([key(k.rpartition("/")[0], index) for k in self.base.keys]).values
@@ -50,9 +55,10 @@ class Scores:
         apart = change(edited, self.base.values, self.mask)
         inside, outside = apart.inside / 2, apart.outside / 2
         around = not bool(self.mask.all())
-        after = self.judge(edited) if self.judge else None
+        features = None if self.seen is None else perceive(edited)
+        after = self._judged(features)
         flips = None if after is None or self.before is None else (after > 0.5) != (self.before > 0.5)
-        alike = None if self.seen is None else (perceive(edited) * self.seen).sum(1)
+        alike = None if self.seen is None or features is None else (features * self.seen).sum(1)
         return Move(
             name=shift.name,
             strength=shift.strength,
