@@ -49,7 +49,7 @@ COMMANDS = {
     "dimension": "dimension small little --limit 2 --probes 4 --sigmas 0.1,1 --copies 768",
     "molrg": "molrg --n 8 --dimension 2 --per-class 8 --seeds 1 --starts 0 --points 2 --ratios 0.5,1 --sigmas 0.1,3 "
     "--network-counts 2 --images 1k --device cpu",
-    "edit": "edit small little --limit 2 --mask 2,2,6,6 --direction 1,2 --strength=-2,2 --keep 2 --steps 3 --batch-size 1",
+    "edit": "edit small little --each --limit 2 --mask 2,2,6,6 --direction 1,2 --strength=-2,2 --keep 2 --steps 3 --batch-size 1",
     "restore": "restore small little --scale 2 --against small -n 2 --steps 3 --iterations 1 --batch-size 3",
     "describe": "describe images --descriptor pixels --batch-size 4",
     "train": f"{TRAIN} --minutes 0 --heldout other --dropout 0.1 --flips",

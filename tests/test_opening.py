@@ -87,6 +87,10 @@ LINES = {
         *("--symmetry", "flip", "--in-domain", "OTHERS"),
     ),
     "edit": ("edit", "MODEL", "IMAGES", "--mask", "2,2,5,5", "--limit", 2, "--steps", 3, "--direction", "1,2"),
+    "edit, rivals": (
+        *("edit", "MODEL", "IMAGES", "--mask", "2,2,5,5", "--limit", 2, "--steps", 2, "--direction", "1", "--each"),
+        *("--rival", "noise", "--rival", "boundary", "--labels", "digits", "--attribute", "8:3", "--strength", "3"),
+    ),
     "rank": ("rank", "MODEL", "--images", "IMAGES", "--points", 2, "--sigmas", "1,5", "--method", "exact"),
     "dimension": ("dimension", "MODEL", "IMAGES", "--limit", 2, "--sigmas", "1,5", "--probes", 4, "--copies", 0),
     "train": ("train", "--data", "IMAGES", "--length", 64, "--batch-size", 8, "--samples", 0, "--width", 8),
@@ -116,7 +120,7 @@ def test_the_plan_is_what_is_done(root, tmp_path, monkeypatch, name):
 
     monkeypatch.setattr(Meter, "enter", enter)
     monkeypatch.setattr(Foreseen, "of", of)
-    extra = () if name in ("rank", "gain", "dimension", "edit", "train") else ("--descriptor", "pixels")
+    extra = () if name.split(",")[0] in ("rank", "gain", "dimension", "edit", "train") else ("--descriptor", "pixels")
     rows = Counter[str]()
     answer = NetworkDenoiser.forward
 
