@@ -9,11 +9,8 @@ from farfield.study.reproduce.plan import Findings, Plan, Step, published_values
 DIMENSIONS = (6, 7)
 """The published figure has the ranks of the first, the published command the second."""
 SIGMAS = "0.002,0.01,0.05,0.1,0.2,0.5,1,2,3,5,10,30,80"
-SMALL = ("--length", "100k", "--seeds", "4", "--starts", "0", "--points", "4", "--network-counts", "none")
-FULL = (
-    "--length",
-    "20M",
-)
+FEW = ("--seeds", "4", "--starts", "0", "--points", "4", "--network-counts", "none", "--ratios", "0.5,0.85,1,1.2,2")
+SMALL, FULL = (*FEW, "--length", "100k"), ("--length", "20M")
 
 
 def steps(plan: Plan) -> list[Step]:
