@@ -16,6 +16,7 @@ from farfield.core.score import Score
 ORIGIN: Final = "as it came back"
 """The image that is decoded without a move."""
 RivalName = Literal["random", "noise", "pullback", "boundary", "mid-boundary"]
+Space = Literal["boundary", "mid-boundary"]
 RANDOM: Final = "random"
 """The direction that is drawn at random."""
 LABELLED: Final = ("boundary", "mid-boundary")
@@ -174,7 +175,7 @@ class AttributeFacts(Result):
 class BoundaryFacts(Result):
     """How well a linear boundary tells the classes apart on images left out; `unseen.separability.separability`."""
 
-    space: Annotated[Literal["boundary", "mid-boundary"], "latents, or the middle of the network"]
+    space: Annotated[Space, "latents, or the middle of the network"]
     accuracy: Annotated[Score, "balanced, by five folds"]
     null: Annotated[float, "its mean over shuffled labels"]
     null_high: Annotated[float, "the 95 % quantile of those"]

@@ -15,16 +15,12 @@ T = TypeVar("T")
 
 
 def network_of(denoiser: Denoiser) -> nn.Module:
-    """The network of a denoiser that has one.
-
-    Raises:
-        FarfieldError: it has none, as a closed form.
-    """
+    """The network of a denoiser; refused where it has none, as a closed form."""
     network = getattr(denoiser, "network", None)
     if not isinstance(network, nn.Module):
         raise FarfieldError(
             f"model: expected a denoiser with a network inside, found {type(denoiser).__name__}; "
-            "describe with pixels or a network file"
+            "choose what needs no layer of it, such as the descriptor pixels"
         )
     return network
 

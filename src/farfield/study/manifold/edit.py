@@ -16,6 +16,7 @@ from farfield.core.artifact import Images, Latents, Score, load, save
 from farfield.core.error import FarfieldError
 from farfield.core.interval import mean_score
 from farfield.core.runtime import Advance, generator, seeded_noise
+from farfield.diffusion.activation import network_of
 from farfield.diffusion.denoiser import Denoiser
 from farfield.manifold import rival
 from farfield.manifold.boundary import Boundary
@@ -54,6 +55,8 @@ def edit(settings: Edit, out: Path, *, quiet: bool = False) -> EditResult:
         raise FarfieldError(
             f"{settings.model}: edits work on the pixels that a mask names; this is a latent model, expected a pixel model"
         )
+    if {"pullback", "mid-boundary"} & set(settings.rival):
+        network_of(denoiser)
     digest = model_digest(settings.model)
     given = None if settings.load is None else _loaded(Path(settings.load), denoiser, digest, settings)
     wanted = numerics.sigma if given is None else given.sigma

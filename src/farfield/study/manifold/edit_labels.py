@@ -11,7 +11,7 @@ from torch import Tensor
 
 from farfield.audit.copy_descriptor import CopyDescriptor
 from farfield.audit.labelled import Classifier
-from farfield.command.edit import LABELLED, AttributeFacts, BoundaryFacts, Edit
+from farfield.command.edit import LABELLED, AttributeFacts, BoundaryFacts, Edit, Space
 from farfield.core.artifact import Images
 from farfield.core.error import FarfieldError
 from farfield.core.interval import proportion
@@ -58,7 +58,12 @@ class Labelled:
         """
         if settings.labels is None:
             return None
-        where, classes = f"--labels {settings.labels}", list_classes(settings.labels)
+        where = f"--labels {settings.labels}"
+        if denoiser.image_shape[0] not in (1, 3):
+            raise FarfieldError(
+                f"{where}: the judge sees grey or colour pictures, not {denoiser.image_shape[0]} channels"
+            )
+        classes = list_classes(settings.labels)
         used = sorted(set(classes.of.values()))
         if len(used) < 2:
             raise FarfieldError(f"{where}: expected images of at least two classes, found {len(used)}")
@@ -128,7 +133,7 @@ def boundaries(
         return {}
     half = labelled.half(True)
     z = carrier.up(run, "labelled", half.images, "inverting labels").values
-    spaces = {"boundary": z}
+    spaces: dict[Space, Tensor] = {"boundary": z}
     if "mid-boundary" in wanted:
         x = from_latent(place(carrier.denoiser, z), torch.tensor(carrier.sigma, dtype=torch.float64))
         h, level = middle(carrier.denoiser), x.new_tensor(carrier.sigma)

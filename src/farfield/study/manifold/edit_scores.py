@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -28,14 +27,7 @@ class Shift:
 
 
 class Scores:
-    """Measures moves one by one.
-
-    Args:
-        edits: under keys `key` of every image and move.
-        base: the images as they came back.
-        mask: ``[H, W]`` bool.
-        judge: of an attribute, if there is one.
-    """
+    """Measures moves one by one: ``edits`` hold every image after every move (`key`), ``base`` the images as they came back."""
 
     def __init__(self, edits: Images, base: Images, mask: Tensor, judge: Classifier | None):
         self.edits, self.base, self.mask, self.judge = edits, base, mask, judge
@@ -55,6 +47,7 @@ class Scores:
         apart = change(edited, self.base.values, self.mask)
         inside, outside = apart.inside / 2, apart.outside / 2
         around = not bool(self.mask.all())
+        alone = [self._images(i) for i in shift.parts]
         features = None if self.seen is None else perceive(edited)
         after = self._judged(features)
         flips = None if after is None or self.before is None else (after > 0.5) != (self.before > 0.5)
@@ -67,19 +60,12 @@ class Scores:
             inside=mean_score(inside, least=0.0),
             outside=mean_score(outside, least=0.0) if around else None,
             ratio=_ratio(inside, outside) if around and float(outside.mean()) > 0 else None,
-            ssim=mean_score(round_trip(self.base.values, edited).ssim, -1.0, 1.0)
-            if min(edited.shape[2:]) > 2
-            else None,
+            ssim=mean_score(round_trip(self.base.values, edited).ssim, -1.0, 1.0),
             perceived=None if alike is None else mean_score((1 - alike).clamp(min=0), 0.0, 2.0),
             flipped=None if flips is None else proportion(int(flips.sum()), len(flips)),
             toward=None if after is None or self.before is None else mean_score(after - self.before, -1.0, 1.0),
-            departure=self._departure(edited, shift.parts),
+            departure=mean_score(departure(edited, alone, self.base.values), 0.0) if alone else None,
         )
-
-    def _departure(self, edited: Tensor, parts: Sequence[int]) -> Score | None:
-        if not parts:
-            return None
-        return mean_score(departure(edited, [self._images(i) for i in parts], self.base.values), 0.0)
 
 
 def key(image: str, move: int) -> str:

@@ -28,28 +28,15 @@ def read(plan: Plan) -> Outcome:
     paper = published("jacobian")
     findings = Findings()
     for curve in ours:
-        low = min(curve.y, key=lambda y: y.value)
-        at, top = curve.x[curve.y.index(low)], curve.y[-1].value
-        few = low.value < 0.03 and at < 1
-        findings.say(
-            few,
-            f"Of {curve.name} the denoiser keeps the fewest directions, {low.value:.4f} of all, at an SNR of {at:.2g} "
-            "(published: 0.0035 at 0.04).",
-        )
-        findings.say(
-            top > 10 * low.value,
-            f"Towards the image the rank rises, to {top:.2f} at an SNR of {curve.x[-1]:.3g} (published: 0.62 at 125).",
-        )
-        jumps = curve.y[0].value > 10 * low.value
-        findings.say(
-            jumps,
-            f"At the highest noise, an SNR of {curve.x[0]:.2g}, the rank is {curve.y[0].value:.4f}; published: it jumps to 0.35."
-            + (
-                ""
-                if jumps
-                else " A network that predicts the noise must cancel the identity there; this one predicts v."
-            ),
-        )
+        shares = [y.value for y in curve.y]
+        low, at = min(shares), curve.x[shares.index(min(shares))]
+        few, rises, jumps = low < 0.03 and at < 1, shares[-1] > 10 * low, shares[0] > 10 * low
+        why = "" if jumps else " A network that predicts the noise must cancel the identity there; this one predicts v."
+        said = f"{curve.name}: the fewest directions, {low:.4f} of all, are kept at an SNR of {at:.2g} "
+        findings.say(few, f"{said}(published: 0.0035 at 0.04).")
+        findings.say(rises, f"{curve.name}: {shares[-1]:.2f} at an SNR of {curve.x[-1]:.3g} (published: 0.62 at 125).")
+        said = f"{curve.name}: at the highest noise, an SNR of {curve.x[0]:.2g}, the rank is {shares[0]:.4f}; "
+        findings.say(jumps, f"{said}published: it jumps to 0.35.{why}")
     return Outcome(
         scale=f"Ours: {MODEL}, {', '.join(f'{one.n} points ({one.along})' for one in found)}, {found[0].dimension} dimensions, "
         f"{found[0].share:g} of the Frobenius norm. Published: EDM's networks of CIFAR-10, points of a sampling trajectory.",

@@ -19,36 +19,31 @@ def steps(plan: Plan) -> list[Step]:
 
 
 def read(plan: Plan) -> Outcome:
-    found = [step.result(MolrgResult) for step in steps(plan)]
-    paper = published_values("molrg")
+    """Ends of the network's curve are read where its training went, at SNRs of 0.3 and 20; the exact denoiser's at its own."""
+    found, paper = [step.result(MolrgResult) for step in steps(plan)], published_values("molrg")
     panels, rows, findings = [], [], Findings()
     for d, one in zip(DIMENSIONS, found, strict=True):
-        ours = {
-            name: sorted(zip((1 / s for s in one.setting.sigmas), ranks, strict=True))
-            for name, ranks in one.ranks.items()
-        }
-        curves = [Curve(name=name, x=[x for x, _ in points], y=[y for _, y in points]) for name, points in ours.items()]
+        snr = [1 / sigma for sigma in one.setting.sigmas]
+        lines = {name: sorted(zip(snr, ranks, strict=True)) for name, ranks in one.ranks.items()}
+        curves = [Curve(name=name, x=[x for x, _ in line], y=[y for _, y in line]) for name, line in lines.items()]
         panels.append(Panel(title=f"rank of 48, d = {d}", along="SNR, 1/σ", published=[], ours=curves))
-        exact, network = ours["exact"], ours["network"]
-        at = [i for i, (x, _) in enumerate(network) if 0.3 <= x <= 20]
-        near, far = network[at[-1]][1], network[at[0]][1]
+        far, near = (round(lines["exact"][end][1].value) for end in (0, -1))
+        seen = [rank for x, rank in lines["network"] if 0.3 <= x <= 20]
         transition = one.recovery.methods["labels"].transition
         if d == DIMENSIONS[0]:
-            values = (exact[-1][1], exact[0][1], transition)
-            rows += [
-                Compared(name=name, published=paper[name], ours=ours) for name, ours in zip(paper, values, strict=True)
+            rows = [
+                Compared(name=n, published=paper[n], ours=s)
+                for n, s in zip(paper, (seen[-1], seen[0], transition), strict=True)
             ]
         findings.say(
-            (exact[-1][1].value, exact[0][1].value) == (d, 2 * d),
-            f"d = {d}: the exact denoiser's rank goes from {exact[0][1].value:.0f} far from the data to {exact[-1][1].value:.0f} "
-            f"near it{', which are the figure’s' if d == 6 else '; the published figure has 12 and 6'}.",
+            (far, near) == (12, 6),
+            f"d = {d}: the exact denoiser's rank is {far} far from the data and {near} near it; published: 12 and 6.",
         )
-        close = abs(near.value - d) < 1.5 and abs(far.value - 2 * d) < 3
-        unlearnt = f"; what it does not need it has not learnt to leave out in {_seen(one):,} samples."
+        close = abs(seen[-1].value - d) < 1.5 and abs(seen[0].value - 2 * d) < 3
         findings.say(
             close,
-            f"d = {d}: the U-Net under EDM's scaling has {far.value:.1f} at an SNR of {network[at[0]][0]:.2g} and "
-            f"{near.value:.1f} at {network[at[-1]][0]:.2g}{', as published.' if close else unlearnt}",
+            f"d = {d}: that of the U-Net under EDM's scaling {seen[0].value:.1f} and {seen[-1].value:.1f}"
+            + ("." if close else f"; it has not learnt in {_seen(one):,} samples to leave out what it does not need."),
         )
         findings.say(
             abs(transition.value - 1) < 0.2,
