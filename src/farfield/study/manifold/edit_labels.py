@@ -139,7 +139,7 @@ def boundaries(
         h, level = middle(carrier.denoiser), x.new_tensor(carrier.sigma)
         with torch.no_grad(), exact_matmul():
             spaces["mid-boundary"] = torch.cat([h(part, level).cpu() for part in x.split(carrier.batch_size)])
-    found = {}
+    found: dict[str, tuple[Boundary, BoundaryFacts]] = {}
     for name, points in spaces.items():
         if name in wanted:
             told = separability(points[half.positive], points[~half.positive])
