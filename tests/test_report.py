@@ -127,7 +127,9 @@ def test_a_table_as_a_file_has_numbers_and_no_formulas():
 def test_every_number_of_the_tables_appears(run):
     html, told = page(run), summary(run)
     scores = [s for sets in told["measures"].values() for row in sets.values() for s in row.values()]
-    assert len(told["measures"]) == 2 and 2 * 4 * 7 <= len(scores) <= 2 * 4 * 8  # clusters need two images at one example
+    assert (
+        len(told["measures"]) == 2 and 2 * 4 * 7 <= len(scores) <= 2 * 4 * 8
+    )  # clusters need two images at one example
     expected = [part for s in scores for part in words.score_parts(s)]
     for news in told["novelty"].values():
         kinds = ("copies", "copies_floor", "duplicates", "duplicates_floor")
