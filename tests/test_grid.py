@@ -284,7 +284,7 @@ def test_a_teacher_is_what_its_students_are_held_against(tmp_path: Path):
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"teacher": "digits-generalizing", "data": "flowers"}, "leave --data and --labels out"),
+        ({"teacher": "digits-generalizing", "data": "hubble"}, "leave --data and --labels out"),
         ({"teacher": "digits-generalizing", "labels": True}, "leave --data and --labels out"),
         ({"teacher": "cifar10-32"}, "cifar10-32: expected --sizes and --widths"),
         ({"train": ("--from", "digits-generalizing"), "widths": (8,)}, "--from: its network has its own width"),

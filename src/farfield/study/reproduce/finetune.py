@@ -10,11 +10,11 @@ from farfield.study.reproduce.regimes import ends_apart, kind
 
 WAYS = {"all layers": (), "the layers on the way up": ("--layers", "*up_blocks*")}
 SMALL = (
-    "--from", "digits-generalizing", "--data", "flowers", "--sizes", "16,256", "--samples", "128", "--descriptor", "pixels",
-    "--heldout-images", "200", "--length", "40k", "--batch-size", "64", "--ema", "2k", "--warmup", "2k", "--level-law", "0,1.3",
+    "--from", "digits-generalizing", "--data", "hubble", "--sizes", "16,256", "--samples", "128", "--descriptor", "pixels",
+    "--heldout-images", "150", "--length", "40k", "--batch-size", "64", "--ema", "2k", "--warmup", "2k", "--level-law", "0,1.3",
     "--learning-rate", "0.002",
 )  # fmt: skip
-FULL = ("--from", "cifar10-32", "--data", "flowers", "--sizes", "64,256,512", "--samples", "1000", "--length", "2M")
+FULL = ("--from", "cifar10-32", "--data", "hubble", "--sizes", "64,128,256", "--samples", "1000", "--length", "2M")
 PAPER = "CIFAR-10 and SSCD with a threshold of 0.6 (its values are not among those that were read)"
 
 
