@@ -31,12 +31,11 @@ def read(plan: Plan) -> Outcome:
         shares = [y.value for y in curve.y]
         low, at = min(shares), curve.x[shares.index(min(shares))]
         few, rises, jumps = low < 0.03 and at < 1, shares[-1] > 10 * low, shares[0] > 10 * low
-        why = "" if jumps else " A network that predicts the noise must cancel the identity there; this one predicts v."
         said = f"{curve.name}: the fewest directions, {low:.4f} of all, are kept at an SNR of {at:.2g} "
         findings.say(few, f"{said}(published: 0.0035 at 0.04).")
         findings.say(rises, f"{curve.name}: {shares[-1]:.2f} at an SNR of {curve.x[-1]:.3g} (published: 0.62 at 125).")
         said = f"{curve.name}: at the highest noise, an SNR of {curve.x[0]:.2g}, the rank is {shares[0]:.4f}; "
-        findings.say(jumps, f"{said}published: it jumps to 0.35.{why}")
+        findings.say(jumps, f"{said}published: it jumps to 0.35.")
     return Outcome(
         scale=f"Ours: {MODEL}, {', '.join(f'{one.n} points ({one.along})' for one in found)}, {found[0].dimension} dimensions, "
         f"{found[0].share:g} of the Frobenius norm. Published: EDM's networks of CIFAR-10, points of a sampling trajectory.",
