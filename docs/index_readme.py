@@ -10,8 +10,8 @@ from hatchling.metadata.plugin.interface import MetadataHookInterface
 
 
 def without_files(text: str) -> str:
-    """A document without its pictures and the emphasised captions beneath them, and with its links to files as words."""
-    text = re.sub(r"!\[[^\]]*\]\((?!https?:)[^)]*\)\n\n\*[^*]+\*\n\n?", "", text)
+    """A document without its pictures and their emphasised captions, and with its links to files as words."""
+    text = re.sub(r"!\[[^\]]*\]\((?!https?:)[^)]*\)\n\n(\*[^*]+\*\n\n?)?", "", text)
     return re.sub(r"(?<!!)\[([^\]]+)\]\((?!https?:|#)[^)]*\)", r"\1", text)
 
 

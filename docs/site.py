@@ -160,6 +160,7 @@ def main() -> None:
         (PAGES / path).write_text(text)
     for picture in (ROOT / "docs").glob("*.png"):
         shutil.copy(picture, PAGES)
+    shutil.copytree(ROOT / "docs" / "papers", PAGES / "papers", dirs_exist_ok=True)
     shutil.copy(ROOT / "docs" / "worker.js", PAGES)
 
 

@@ -383,11 +383,17 @@ def test_the_bundled_model_is_understood():
     ("changes", "flagged", "remedy"),
     [
         ({"prediction_type": "epsilon"}, {"prediction": "v"}, "prediction_type v_prediction"),
-        ({"beta_schedule": "squaredcos_cap_v2"}, {"schedule": "linear"}, "beta_schedule linear"),
-        (
+        pytest.param(
+            {"beta_schedule": "squaredcos_cap_v2"},
+            {"schedule": "linear"},
+            "beta_schedule linear",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
             {"beta_schedule": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.012},
             {"schedule": "linear"},
             "linear",
+            marks=pytest.mark.slow,
         ),
     ],
 )

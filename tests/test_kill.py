@@ -123,8 +123,10 @@ def stage(root: Path, name: str, place: Path) -> Iterator[None]:
     from farfield.study.audit.grid import Job
 
     def here(job: Job, environment: object) -> None:
-        for command in () if job.done else job.commands:
-            ended = farfield(*command)
+        for step in job.steps:
+            if step.done:
+                continue
+            ended = farfield(*step.words)
             assert ended.code == 0, ended.err
 
     place.mkdir()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 from pathlib import Path
@@ -30,8 +31,8 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def run(*arguments: object, out: Path) -> Path:
-    with undrawn():
+def run(*arguments: object, out: Path, drawn: bool = False) -> Path:
+    with contextlib.nullcontext() if drawn else undrawn():
         outcome = farfield("score", *arguments[:1], *PIXELS, *arguments[1:], "-o", out)
     assert outcome.code == 0, outcome.err
     return out
@@ -126,7 +127,9 @@ def test_pairs_are_of_one_seed(root: Path, tmp_path: Path):
 
 
 def test_matrix_of_three(root: Path, tmp_path: Path):
-    out = run("matrix", root / "new", root / "other", root / "new", "--threshold", 0.9, out=tmp_path / "matrix")
+    out = run(
+        "matrix", root / "new", root / "other", root / "new", "--threshold", 0.9, out=tmp_path / "matrix", drawn=True
+    )
     found = summary(out)
     values = [[s["value"] for s in row] for row in found["rp"]["given"]["score"]]
     assert list(found["sets"]) == [f"{root / 'new'} (1)", "other", f"{root / 'new'} (3)"] and found["pairs"] == 40

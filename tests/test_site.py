@@ -19,7 +19,7 @@ NAV = re.findall(r": ([\w/-]+\.md)$", (ROOT / "mkdocs.yml").read_text(), re.MULT
 def test_links_lead_to_pages_and_pictures(path):
     for to in re.findall(r"\]\((?!https?:|#)([^)\s]+)\)", PAGES[path]):
         place = posixpath.normpath(posixpath.join(posixpath.dirname(path), to.split("#")[0]))
-        assert place in PAGES or ((ROOT / "docs" / place).is_file() and place.endswith(".png")), to
+        assert place in PAGES or ((ROOT / "docs" / place).is_file() and place.endswith((".png", ".svg"))), to
 
 
 def test_the_list_of_pages_names_pages():

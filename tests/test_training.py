@@ -191,6 +191,7 @@ class Linear(nn.Module):
         return self.map(x.flatten(1)).reshape(x.shape)
 
 
+@pytest.mark.slow
 def test_a_linear_network_learns_the_closed_form_denoiser() -> None:
     g = torch.Generator().manual_seed(0)
     basis = torch.linalg.qr(torch.randn(4, 4, generator=g, dtype=torch.float64)).Q

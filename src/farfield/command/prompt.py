@@ -29,7 +29,6 @@ class Prompt(Settings):
     wing: ClassVar[str] = "New domain"
     epilog: ClassVar[tuple[str, ...]] = (
         "farfield prompt stable-diffusion/ --heldout hubble --size 32",
-        "farfield prompt stable-diffusion/ --prompt 'a spiral galaxy' -n 16",
         "farfield prompt stable-diffusion/ --heldout hubble --size 32 --published",
     )
 

@@ -150,7 +150,6 @@ class Train(Settings):
     wing: ClassVar[str] = "Models"
     epilog: ClassVar[tuple[str, ...]] = (
         "farfield train --data photos/ --length 2M -o runs/model",
-        "farfield train --data photos/ --from cifar10-32 --length 200k",
         "farfield train --data photos/ --from cifar10-32 --layers '*mid_block*' --length 200k",
     )
 

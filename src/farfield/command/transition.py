@@ -64,8 +64,6 @@ class Transition(Settings):
     epilog: ClassVar[tuple[str, ...]] = (
         "farfield transition --times 8",
         "farfield transition --data photos.zip --sizes 64,512,4096 --widths 64,128 --length 20M",
-        "farfield transition --times 8 --halves --labels",
-        "farfield transition --teacher digits-generalizing --sizes 16,256,4096",
     )
 
     data: Annotated[
