@@ -19,7 +19,8 @@ HEAD = """# The papers, reproduced
 `farfield reproduce NAME` does a published experiment again, in minutes on two cores, and says what comes out as published and
 what does not; `--full` asks for the published scale, and `--commands` prints what a scheduler would run. Dashed lines and the
 column *published* are read off the papers' figures by us, each value to about 0.02. Ours are small: shapes can be compared,
-heights hardly.
+heights hardly. `settings` on MNIST: [which models make the same
+image](audit.md#which-models-make-the-same-image-of-one-noise).
 Made by `python -m benchmarks.papers runs/reproduce` from `farfield reproduce --all`.
 """
 
