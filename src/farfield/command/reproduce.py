@@ -136,3 +136,4 @@ class ReproduceResult(Result):
     small: Annotated[bool, "or at the published scale"]
     data: Annotated[str | None, "the images of CIFAR-10 as they were given; null for bundled ones"]
     experiments: Annotated[list[Experiment], "all that this folder has"]
+    asked: Annotated[list[Name], "those that the last command was for"]

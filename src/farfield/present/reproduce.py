@@ -38,7 +38,12 @@ def content(folder: Path, summary: ReproduceResult) -> Content:
         ],
         [(one.name, f"{len(one.outcome.agrees)} of {_found(one)}", "", "findings as published") for one in done],
         [_section(one) for one in done],
-        lines=[f"{one.name}: {line}" for one in done for line in (*one.outcome.agrees, *one.outcome.differs)],
+        lines=[
+            f"{one.name}: {line}"
+            for one in done
+            if one.name in summary.asked
+            for line in (*one.outcome.agrees, *one.outcome.differs)
+        ],
     )
 
 

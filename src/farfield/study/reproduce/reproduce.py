@@ -65,4 +65,4 @@ def _collect(settings: Reproduce, plan: Plan) -> ReproduceResult:
             lines = [step.line() for step in _module(name).steps(plan)]
             outcome = from_json(Outcome, kept, name)
             found.append(Experiment(name=name, published=PUBLISHED[name], commands=lines, outcome=outcome))
-    return ReproduceResult(small=settings.small, data=settings.data, experiments=found)
+    return ReproduceResult(small=settings.small, data=settings.data, experiments=found, asked=list(settings.wanted))
