@@ -21,7 +21,7 @@ what does not; `--full` asks for the published scale, and `--commands` prints wh
 column *published* are read off the papers' figures by us, each value to about 0.02. Ours are small: shapes can be compared,
 heights hardly. `settings` on MNIST: [which models make the same
 image](audit.md#which-models-make-the-same-image-of-one-noise).
-Made by `python -m benchmarks.papers runs/reproduce` from `farfield reproduce --all`.
+Made by `python -m benchmarks.papers runs/reproduce`; what `farfield reproduce` lists and is not here comes by the same command.
 """
 
 
