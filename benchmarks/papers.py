@@ -16,8 +16,8 @@ from farfield.present.reproduce import chart
 DOCS = Path(__file__).parents[1] / "docs"
 HEAD = """# The papers, reproduced
 
-`farfield reproduce NAME` does a published experiment again, in minutes on two cores, and says what comes out as published and
-what does not; `--full` asks for the published scale, and `--commands` prints what a scheduler would run. Dashed lines and the
+`farfield reproduce NAME` does a published experiment again, in small, and says what comes out as published and what does not;
+`--full` asks for the published scale, and `--commands` prints what a scheduler would run. Dashed lines and the
 column *published* are read off the papers' figures by us, each value to about 0.02. Ours are small: shapes can be compared,
 heights hardly. `settings` on MNIST: [which models make the same
 image](audit.md#which-models-make-the-same-image-of-one-noise).

@@ -47,7 +47,7 @@ def read(plan: Plan) -> Outcome:
         )
         findings.say(
             abs(transition.value - 1) < 0.2,
-            f"d = {d}: a subspace is found from {transition.value:.2g} samples a dimension on (published: N = d).",
+            f"d = {d}: subspaces are found from N = {transition.value:.2g} d samples on (published: N = d).",
         )
     return Outcome(
         scale=f"Ours: two subspaces of {' and of '.join(map(str, DIMENSIONS))} dimensions in 48, 350 samples a class, a U-Net "
