@@ -18,6 +18,7 @@ from farfield.diffusion.objective import levels_at
 from farfield.diffusion.precondition import FAMILIES, precondition
 from farfield.diffusion.schedule import ContinuousSchedule, VESchedule, VPSchedule
 from farfield.diffusion.training import Recipe, Training
+from farfield.networks.build import build_network
 
 
 class Rows:
@@ -106,6 +107,15 @@ def test_what_a_training_takes_is_measured_without_changing_it() -> None:
         return state(made)
 
     assert all(map(torch.equal, trained(False), trained(True)))
+
+
+@pytest.mark.parametrize("kind, trained", [("unet2d", "up_blocks"), ("ddpmpp", "dec"), ("adm", "dec")])
+def test_group_norms_that_stay_as_they_are_let_gradients_through(kind: str, trained: str) -> None:
+    """In the quicker layout torch ends the process there."""
+    network = build_network(kind, (1, 8, 8), width=8, multipliers=(1, 2), blocks=1)
+    names = [name for name, _ in network.named_parameters() if trained in name]
+    given = Training(precondition("edm", network, (1, 8, 8)), Rows(torch.zeros(4, 1, 8, 8)), Recipe(4, 4), layers=names)
+    assert math.isfinite(given.step()) and given.weights.keys() == {f"network.{name}" for name in names}
 
 
 def test_images_are_turned_by_quarters_each_as_often() -> None:

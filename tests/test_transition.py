@@ -220,6 +220,15 @@ def test_a_failing_job_is_named_and_the_others_go_on(tmp_path: Path):
     assert (tmp_path / "bad" / "log.txt").read_text().count("nonsense") == 1
 
 
+def test_a_command_that_a_signal_ends_is_said_to_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    python = tmp_path / "python"
+    python.write_text("#!/bin/sh\nkill -SEGV $$\n")
+    python.chmod(0o755)
+    monkeypatch.setattr("farfield.study.audit.grid.sys.executable", str(python))
+    with pytest.raises(FarfieldError, match="nonsense was ended by a signal: Segmentation fault"):
+        run_jobs([job(tmp_path / "bad", ("nonsense",), result="never")], 1, quiet=True)
+
+
 def test_one_process_at_a_time_works_on_a_folder(tmp_path: Path):
     one = job(tmp_path / "one", ("--version",), result="log.txt")
     (tmp_path / "one").mkdir()

@@ -173,8 +173,9 @@ class Training:
         self.rows, self.recipe, self.augment, self.conditional = rows, recipe, augment, conditional
         self.device = device or torch.device("cpu")
         self.denoiser = denoiser.to(self.device, torch.float32).train().requires_grad_(True)
-        # channels last is the quicker layout everywhere but in bfloat16 on CPUs
-        quicker = self.device.type != "cpu" or recipe.precision == "float32"
+        # channels last is the quicker layout everywhere but in bfloat16 on CPUs; where a group norm's own weights stay as they
+        # are, torch's backward pass through it in this layout writes to address 0 on CPUs
+        quicker = self.device.type != "cpu" or (recipe.precision == "float32" and not layers)
         self.layout = torch.channels_last if quicker else torch.contiguous_format
         self.denoiser.network.to(memory_format=self.layout)  # type: ignore[call-overload]
         trained = {f"network.{name}" for name in layers}

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import signal
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -134,6 +135,8 @@ class Job:
                     stderr=subprocess.STDOUT,
                     pass_fds=() if WINDOWS else (lock.fileno(),),
                 )
+                if ended.returncode < 0:  # then it said nothing of it itself
+                    log.write(f"{step.words[0]} was ended by a signal: {signal.strsignal(-ended.returncode)}\n")
                 if ended.returncode:
                     return
 
