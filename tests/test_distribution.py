@@ -9,7 +9,7 @@ from farfield.audit.coverage import density_coverage, precision_recall
 from farfield.audit.distribution import frechet_distance, frechet_distances, kernel_difference, kernel_distance
 from farfield.core.artifact import Features
 from farfield.core.error import FarfieldError
-from farfield.core.interval import proportion
+from farfield.core.interval import Z95, halve, proportion, share
 
 ALL = (frechet_distance, kernel_distance, precision_recall, density_coverage)
 
@@ -277,6 +277,31 @@ def test_blocks_change_nothing(monkeypatch):
     whole = [str(f(real=x, generated=y)) for f in ALL]
     monkeypatch.setattr("farfield.audit.vectors.BLOCK", 256)
     assert [str(f(real=x, generated=y)) for f in ALL] == whole
+
+
+@pytest.mark.parametrize("spare", [20, 0])
+def test_intervals_are_those_of_halves_looked_at_one_by_one(monkeypatch, spare):
+    monkeypatch.setattr("farfield.audit.coverage.SPARE", spare)  # without spare neighbours many are searched again
+    g = torch.Generator().manual_seed(0)
+    x, y = torch.randn((60, 5), generator=g).double(), 1.2 * torch.randn((41, 5), generator=g).double()
+    x[:20] = x[20:40]
+    parts, found = halve(60, 41, 3, 8, 0), []
+    assert parts.first.sum(1).tolist() == [60] + 8 * [30] and parts.second.sum(1).tolist() == [41] + 8 * [20]
+    for first, second in zip(parts.first, parts.second, strict=True):
+        a, b = x[first], y[second]
+        here, across, there = torch.cdist(a, a), torch.cdist(a, b), torch.cdist(b, b)
+        ball_a, ball_b = here.kthvalue(4, 1).values + 1e-6, there.kthvalue(4, 1).values + 1e-6
+        inside = across <= ball_a[:, None]
+        precision, recall = inside.any(0).double().mean(), (across <= ball_b).any(1).double().mean()
+        found.append([precision, recall, inside.double().mean() * len(a) / 3, inside.any(1).double().mean()])
+    found = torch.tensor(found, dtype=torch.float64)
+    scores = *precision_recall(real=x, generated=y, halves=8), *density_coverage(real=x, generated=y, k=3, halves=8)
+    values, spread = found[0].tolist(), parts.variance(found)
+    for i in (0, 1, 3):
+        expected = share(values[i], 41 if i == 0 else 60, spread[i])
+        assert vars(scores[i]) == pytest.approx(vars(expected))
+    assert scores[2].value == pytest.approx(values[2])
+    assert scores[2].high - values[2] == pytest.approx(Z95 * math.sqrt(spread[2]))
 
 
 def test_large_sets_are_thinned_for_their_intervals(monkeypatch):

@@ -15,9 +15,10 @@ from torch import Tensor
 from farfield.audit.vectors import blocks, comparable
 from farfield.core.artifact import Features, Score
 from farfield.core.error import FarfieldError
-from farfield.core.interval import Z95, share, variances
+from farfield.core.interval import Z95, Parts, halve, share
 
 SAME: Final = 1e-13  # squared distances this far below the vectors' squared length are rounding
+SPARE: Final = 20  # neighbours beyond k that a half is expected to have among those searched
 
 
 def precision_recall(
@@ -47,8 +48,9 @@ def precision_recall(
         FarfieldError: k < 1, no more than k vectors in a set, or sets that cannot be compared.
     """
     x, y = _neighbourly(real, generated, k)
-    precision, recall = _precision_recall(x, y, k)
-    spread = variances(_precision_recall, x, y, k, halves, seed)
+    parts = halve(len(x), len(y), k, halves, seed).to(x.device)
+    found = _precision_recall(x, y, parts, k)
+    (precision, recall), spread = found[0].tolist(), parts.variance(found)
     return share(precision, len(y), spread[0]), share(recall, len(x), spread[1])
 
 
@@ -79,8 +81,9 @@ def density_coverage(
         FarfieldError: k < 1, no more than k vectors in a set, or sets that cannot be compared.
     """
     x, y = _neighbourly(real, generated, k)
-    density, coverage = _density_coverage(x, y, k)
-    spread = variances(_density_coverage, x, y, k, halves, seed)
+    parts = halve(len(x), len(y), k, halves, seed).to(x.device)
+    found = _density_coverage(x, y, parts, k)
+    (density, coverage), spread = found[0].tolist(), parts.variance(found)
     half_width = Z95 * math.sqrt(spread[0])
     bounds = (max(density - half_width, 0.0), density + half_width) if half_width > 0 else (None, None)
     return Score(density, len(y), *bounds), share(coverage, len(x), spread[1])
@@ -94,18 +97,6 @@ def _neighbourly(real: Features | Tensor, generated: Features | Tensor, k: int) 
     return x - centre, y - centre
 
 
-def _precision_recall(x: Tensor, y: Tensor, k: int) -> tuple[float, float]:
-    precision = _balls_around(y, x, _radii(x, k)) > 0
-    recall = _balls_around(x, y, _radii(y, k)) > 0
-    return float(precision.double().mean()), float(recall.double().mean())
-
-
-def _density_coverage(x: Tensor, y: Tensor, k: int) -> tuple[float, float]:
-    radii = _radii(x, k)
-    counts, covered = _balls_around(y, x, radii), _nearest(x, y) <= radii
-    return float(counts.double().mean() / k), float(covered.double().mean())
-
-
 def _squared_distances(x: Tensor, y: Tensor) -> Iterator[tuple[slice, Tensor]]:
     """Blocks of the matrix of squared distances, what is below rounding set to 0."""
     xx, yy = x.square().sum(1), y.square().sum(1)
@@ -115,21 +106,71 @@ def _squared_distances(x: Tensor, y: Tensor) -> Iterator[tuple[slice, Tensor]]:
         yield block, squares.masked_fill_(squares <= scale.mul_(SAME), 0.0)
 
 
-def _radii(x: Tensor, k: int) -> Tensor:
-    """The squared distance of each point to its k-th nearest neighbour in the set, widened by rounding: ``[n]``."""
-    parts = []
+def _radii(x: Tensor, members: Tensor, k: int) -> Tensor:
+    """The squared distance of each point to its k-th nearest neighbour among the members of each part, widened by rounding.
+
+    One search for all parts: each point's nearest of the whole set come in order, and a part's k-th is the k-th of them that
+    belongs to it. The few points of which too few do are searched again.
+
+    Args:
+        members: which points each part has, ``[parts, n]`` bool.
+
+    Returns:
+        ``[parts, n]``; of points outside a part without meaning.
+    """
+    least = float(members.double().mean(1).min())
+    most = min(len(x) - 1, math.ceil((k + SPARE) / least))
+    radii = x.new_empty(members.shape)
     for block, squares in _squared_distances(x, x):
         here = torch.arange(block.start, block.stop, device=x.device)
-        squares[here - block.start, here] = 0.0
-        parts.append(squares.topk(k + 1, dim=1, largest=False).values[:, k])  # the first is the point itself
-    return torch.cat(parts) * (1 + 1e-9)
+        squares[here - block.start, here] = torch.inf  # no point is its own neighbour
+        near, places = squares.topk(most, dim=1, largest=False)
+        for part, own in zip(radii, members, strict=True):
+            count = own[places].cumsum(1)
+            part[block] = near.gather(1, (count < k).sum(1, keepdim=True).clamp(max=most - 1))[:, 0]
+            if len(short := ((count[:, -1] < k) & own[block]).nonzero()[:, 0]):
+                part[here[short]] = squares[short][:, own].kthvalue(k, dim=1).values
+    return radii * (1 + 1e-9)
 
 
-def _balls_around(x: Tensor, centres: Tensor, radii: Tensor) -> Tensor:
-    """How many balls hold each row of ``x``: ``[len(x)]``."""
-    return torch.cat([(squares <= radii).sum(1) for _, squares in _squared_distances(x, centres)])
+def _pairs(
+    x: Tensor, y: Tensor, reach_x: Tensor, reach_y: Tensor | None = None
+) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """Pairs within the reach ``[n]`` of their x or ``[m]`` of their y: rows of x and of y and squared distances, in blocks."""
+    for block, squares in _squared_distances(y, x):
+        reach = reach_x[None] if reach_y is None else torch.maximum(reach_x[None], reach_y[block, None])
+        row, column = (squares <= reach).nonzero(as_tuple=True)
+        yield column, row + block.start, squares[row, column]
 
 
-def _nearest(x: Tensor, y: Tensor) -> Tensor:
-    """The squared distance of each row of ``x`` to the nearest of ``y``: ``[len(x)]``."""
-    return torch.cat([squares.amin(1) for _, squares in _squared_distances(x, y)])
+def _reach(radii: Tensor, members: Tensor) -> Tensor:
+    """The largest radius of each point in any part that has it."""
+    return radii.masked_fill(~members, 0.0).amax(0)
+
+
+def _precision_recall(x: Tensor, y: Tensor, parts: Parts, k: int) -> Tensor:
+    """Of each part, ``[parts, 2]``."""
+    radii_x, radii_y = _radii(x, parts.first, k), _radii(y, parts.second, k)
+    inside_y, inside_x = torch.zeros_like(parts.second), torch.zeros_like(parts.first)
+    for i, j, squares in _pairs(x, y, _reach(radii_x, parts.first), _reach(radii_y, parts.second)):
+        for part in range(len(radii_x)):
+            both = parts.first[part, i] & parts.second[part, j]
+            inside_y[part, j[both & (squares <= radii_x[part, i])]] = True
+            inside_x[part, i[both & (squares <= radii_y[part, j])]] = True
+    return torch.stack([_share(inside_y, parts.second), _share(inside_x, parts.first)], 1)
+
+
+def _density_coverage(x: Tensor, y: Tensor, parts: Parts, k: int) -> Tensor:
+    """Of each part, ``[parts, 2]``."""
+    radii = _radii(x, parts.first, k)
+    balls, covered = radii.new_zeros(len(radii)), torch.zeros_like(parts.first)
+    for i, j, squares in _pairs(x, y, _reach(radii, parts.first)):
+        for part in range(len(radii)):
+            inside = parts.first[part, i] & parts.second[part, j] & (squares <= radii[part, i])
+            balls[part] += inside.sum()
+            covered[part, i[inside]] = True
+    return torch.stack([balls / (k * parts.second.sum(1)), _share(covered, parts.first)], 1)
+
+
+def _share(hits: Tensor, members: Tensor) -> Tensor:
+    return hits.sum(1).double() / members.sum(1)

@@ -157,8 +157,8 @@ def kernel_difference(*, real: Features | Tensor, generated: Features | Tensor, 
 def _kernel_jackknife(x: Tensor, y: Tensor) -> tuple[float, Tensor, Tensor]:
     """The kernel distance, and what it is without each row of x and of y, up to a constant."""
     n, m = len(x), len(y)
-    within_x, within_y = _kernel_rows(x, x, same=True), _kernel_rows(y, y, same=True)
-    across_x, across_y = _kernel_rows(x, y), _kernel_rows(y, x)
+    within_x, within_y = _kernel_rows(x), _kernel_rows(y)
+    across_x, across_y = _kernel_sums(x, y)
     xx, yy, xy = within_x.sum(), within_y.sum(), across_x.sum()
     value = float(xx / (n * (n - 1)) + yy / (m * (m - 1)) - 2 * xy / (n * m))
     without_x = (xx - 2 * within_x) / ((n - 1) * (n - 2)) - 2 * (xy - across_x) / ((n - 1) * m)
@@ -187,8 +187,25 @@ def _root(x: Tensor) -> Tensor:
     return torch.linalg.qr(centred, mode="r").R if len(x) > x.shape[1] else centred
 
 
-def _kernel_rows(x: Tensor, y: Tensor, same: bool = False) -> Tensor:
-    """The kernel matrix summed over ``y``, ``[len(x)]``; without its diagonal when both are the ``same`` set."""
-    d = x.shape[1]
-    sums = torch.cat([(x[block] @ y.T / d + 1).pow(3).sum(1) for block in blocks(len(x), len(y))])
-    return sums - (x.square().sum(1) / d + 1).pow(3) if same else sums
+def _kernel_rows(x: Tensor) -> Tensor:
+    """The kernel matrix of one set without its diagonal, summed over either side, ``[len(x)]``: only half of it is made."""
+    sums = x.new_zeros(len(x))
+    for block in blocks(len(x), len(x)):
+        values = _kernel(x[block], x[block.start :])
+        sums[block] += values.sum(1)
+        sums[block.stop :] += values[:, len(values) :].sum(0)
+    return sums - (x.square().sum(1) / x.shape[1] + 1).pow(3)
+
+
+def _kernel_sums(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """The kernel matrix of two sets summed over ``y``, ``[len(x)]``, and over ``x``, ``[len(y)]``."""
+    over_y, over_x = x.new_zeros(len(x)), x.new_zeros(len(y))
+    for block in blocks(len(x), len(y)):
+        values = _kernel(x[block], y)
+        over_y[block] = values.sum(1)
+        over_x += values.sum(0)
+    return over_y, over_x
+
+
+def _kernel(x: Tensor, y: Tensor) -> Tensor:
+    return (x @ y.T / x.shape[1] + 1).pow(3)

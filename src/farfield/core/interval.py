@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Final
+from typing import Final, NamedTuple
 
 import torch
 from torch import Tensor
@@ -21,8 +21,6 @@ from farfield.core.score import Score
 
 Z95: Final = 1.959963984540054  # the normal law's 97.5 % quantile
 LARGE: Final = 2000  # "halves" of sets above twice this are this many points: the spread of n follows by scaling
-
-Pair = Callable[[Tensor, Tensor, int], tuple[float, float]]
 
 
 def student(n: int) -> float:
@@ -82,20 +80,46 @@ def share(p: float, trials: int, variance: float) -> Score:
     return Score(p, trials, *_wilson(p, independent or trials))  # at 0 and 1 the spread tells nothing
 
 
-def variances(statistic: Pair, x: Tensor, y: Tensor, k: int, halves: int, seed: int) -> tuple[float, float]:
-    """The variances of a pair of statistics of ``(x, y)``; zeros where the sets are too small to tell.
+class Parts(NamedTuple):
+    """Two sets and random parts of them, the whole first.
 
-    Drawn without replacement, a share f of the points varies, given the data, by (1 - f) / f of what all of them vary
-    by (Politis and Romano 1994).
+    Attributes:
+        first, second: which points each part has, ``[1 + halves, n]`` and ``[1 + halves, m]`` bool.
+        share: of the points, that every part but the first has.
     """
-    share = min(0.5, LARGE / max(len(x), len(y)))
-    sizes = int(share * len(x)), int(share * len(y))
+
+    first: Tensor
+    second: Tensor
+    share: float
+
+    def to(self, device: torch.device) -> Parts:
+        return Parts(self.first.to(device), self.second.to(device), self.share)
+
+    def variance(self, statistic: Tensor) -> list[float]:
+        """The variance of statistics of the whole, from their values ``[1 + halves, s]``; zeros without parts.
+
+        Drawn without replacement, a share f of the points varies, given the data, by (1 - f) / f of what all of them vary
+        by (Politis and Romano 1994).
+        """
+        if len(statistic) < 2:
+            return [0.0] * statistic.shape[1]
+        found: list[float] = (statistic[1:].double().var(0) * self.share / (1 - self.share)).tolist()
+        return found
+
+
+def halve(n: int, m: int, k: int, halves: int, seed: int) -> Parts:
+    """Random halves of two sets, or of large ones `LARGE` points; none where a half would have no more than k."""
+    share = min(0.5, LARGE / max(n, m))
+    sizes = int(share * n), int(share * m)
     if halves < 2 or min(sizes) <= k:
-        return 0.0, 0.0
+        halves = 0
     g = generator(seed, "halves")
-    drawn = [statistic(draw(x, sizes[0], g), draw(y, sizes[1], g), k) for _ in range(halves)]
-    first, second = (torch.tensor(drawn, dtype=torch.float64).var(0) * share / (1 - share)).tolist()
-    return first, second
+    first, second = (torch.zeros(1 + halves, count, dtype=torch.bool) for count in (n, m))
+    first[0] = second[0] = True
+    for part in range(1, 1 + halves):
+        for members, size in zip((first, second), sizes, strict=True):
+            members[part, torch.randperm(members.shape[1], generator=g)[:size]] = True
+    return Parts(first, second, share)
 
 
 def bootstrap(
