@@ -49,7 +49,8 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--references", type=int, default=32_768, help="search: vectors they are looked up in (%(default)s)"
     )
-    parser.add_argument("--width", type=int, default=64, help="training: of the ddpmpp network (%(default)s)")
+    parser.add_argument("--width", type=int, default=64, help="pipeline, training: of the network (%(default)s)")
+    parser.add_argument("--compared", type=int, default=10_000, help="metrics: vectors of either set (%(default)s)")
     parser.add_argument("--described", type=int, default=4096, help="features: images (%(default)s)")
     parser.add_argument(
         "--audited", type=int, nargs="+", default=[2000, 8000, 32_768], help="memory: training images (%(default)s)"
@@ -89,6 +90,20 @@ def run_sample(options: argparse.Namespace) -> tuple[Figures, str]:
     from benchmarks.sample import measure, show
 
     figures = measure(options.examples, options.made, min(options.repetitions, 3))
+    return figures, show(figures)
+
+
+def run_pipeline(options: argparse.Namespace) -> tuple[Figures, str]:
+    from benchmarks.pipeline import measure, show
+
+    figures = measure(options.width, repetitions=options.repetitions)
+    return figures, show(figures)
+
+
+def run_metrics(options: argparse.Namespace) -> tuple[Figures, str]:
+    from benchmarks.metrics import measure, show
+
+    figures = measure(options.compared, repetitions=min(options.repetitions, 3))
     return figures, show(figures)
 
 
@@ -173,6 +188,8 @@ def time_runs(command: list[str], repetitions: int) -> list[float]:
 PARTS: dict[str, Callable[[argparse.Namespace], tuple[Figures, str]]] = {
     "round_trip": run_round_trip,
     "sample": run_sample,
+    "pipeline": run_pipeline,
+    "metrics": run_metrics,
     "empirical": run_empirical,
     "search": run_search,
     "training": run_training,

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from farfield.core.runtime import generator, progress
 Figures = dict[str, Any]
 Search = Callable[[Tensor, Tensor], Tensor]
 
-OURS, LOOP, BROADCAST, CDIST = "nearest", "a loop over queries", "broadcast", "torch.cdist"
+OURS, LOOP, BROADCAST, CDIST, FAISS = "nearest", "a loop over queries", "broadcast", "torch.cdist", "faiss, IndexFlatL2"
 SLOW = 1 / 128
 """The share of the queries that the slow ones search: their time is proportional to it."""
 
@@ -50,7 +51,18 @@ def cdist(queries: Tensor, references: Tensor) -> Tensor:
     return torch.cat([torch.cdist(some, references).argmin(1) for some in queries.split(512)])
 
 
+def flat(queries: Tensor, references: Tensor) -> Tensor:
+    """The exhaustive search of faiss, in float32 alone."""
+    import faiss
+
+    index = faiss.IndexFlatL2(references.shape[1])
+    index.add(references.numpy())
+    return torch.from_numpy(index.search(queries.numpy(), 1)[1][:, 0])
+
+
 IMPLEMENTATIONS: dict[str, Search] = {OURS: ours, LOOP: loop, BROADCAST: broadcast, CDIST: cdist}
+if find_spec("faiss"):
+    IMPLEMENTATIONS[FAISS] = flat
 
 
 def make_inputs(queries: int, references: int, length: int) -> tuple[Tensor, Tensor]:
@@ -63,7 +75,7 @@ def make_inputs(queries: int, references: int, length: int) -> tuple[Tensor, Ten
 
 
 def share(name: str, queries: int) -> int:
-    return queries if name in (OURS, CDIST) else max(1, round(SLOW * queries))
+    return queries if name in (OURS, CDIST, FAISS) else max(1, round(SLOW * queries))
 
 
 def measure(queries: int = 10_000, references: int = 32_768, length: int = 512, repetitions: int = 3) -> Figures:

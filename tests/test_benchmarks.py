@@ -124,3 +124,19 @@ def test_every_family_is_loaded(tmp_path):
 def test_a_pickle_is_loaded_as_the_reference_loads_its_weights(tmp_path):
     figures, out = run(tmp_path, "checkpoints", "--channels", "16", "--repetitions", "1")
     assert {row["load"] for row in figures["checkpoints"]["loads"]} and "SongUNet takes" in out
+
+
+@pytest.mark.slow
+def test_sampling_stands_beside_diffusers(tmp_path):
+    figures, out = run(tmp_path, "pipeline", "--width", "32", "--repetitions", "1")
+    assert len(figures["pipeline"]["rows"]) == 2 and figures["pipeline"]["ratio"] > 0 and "DDIMPipeline" in out
+
+
+@pytest.mark.slow
+def test_measures_agree_with_the_packages_beside_them(tmp_path):
+    figures, out = run(tmp_path, "metrics", "--compared", "700", "--repetitions", "1")
+    found = figures["metrics"]
+    assert all(row["peak_bytes"] > 0 and row["implementation"] in out for row in found["rows"])
+    assert len(found["rows"]) + len(found["absent"]) >= 7 and all(
+        f"{name}: not installed" in out for name in found["absent"]
+    )

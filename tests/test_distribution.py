@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 
+from farfield.audit import distribution
 from farfield.audit.coverage import density_coverage, precision_recall
 from farfield.audit.distribution import frechet_distance, frechet_distances, kernel_difference, kernel_distance
 from farfield.core.artifact import Features
@@ -89,6 +90,15 @@ def test_frechet_of_singular_halves_has_no_limit():
     assert frechet_distances(real=x[:33], generated=y)[1] is None  # 16 vectors of 16 entries
     with pytest.raises(FarfieldError, match="at least 20"):
         frechet_distances(real=x, generated=y, halves=10)
+
+
+def test_frechet_of_halves_is_that_of_whole_sets(monkeypatch):
+    for x, y in ((normal(60, 9, 0), normal(44, 9, 1, 1.3)), (normal(60, 9, 0) * torch.arange(9), normal(44, 9, 1))):
+        found = frechet_distances(real=x, generated=y, halves=20)
+        with monkeypatch.context() as patched:
+            patched.setattr("farfield.audit.distribution._frechet_of_half", distribution._frechet)
+            for quick, exact in zip(found, frechet_distances(real=x, generated=y, halves=20), strict=True):
+                assert vars(quick) == pytest.approx(vars(exact), rel=1e-9)
 
 
 def test_kernel_distance_of_gaussians():

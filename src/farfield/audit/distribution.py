@@ -86,7 +86,7 @@ def frechet_distances(
     x, y = comparable(real, generated, least=4)
     value, n = _frechet(x, y), min(len(x), len(y))
     g = generator(seed, "halves")
-    drawn = [_frechet(draw(x, len(x) // 2, g), draw(y, len(y) // 2, g)) for _ in range(halves)]
+    drawn = [_frechet_of_half(draw(x, len(x) // 2, g), draw(y, len(y) // 2, g)) for _ in range(halves)]
     spread = torch.tensor(drawn, dtype=torch.float64)
     mean = float(spread.mean())
     low, high = (float(q) - mean for q in spread.quantile(torch.tensor([0.025, 0.975], dtype=torch.float64)))
@@ -179,6 +179,19 @@ def _frechet(x: Tensor, y: Tensor) -> float:
     overlap = torch.linalg.svdvals(a @ b.T).sum()
     shift = (x.mean(0) - y.mean(0)).square().sum()
     return max(float(shift + a.square().sum() + b.square().sum() - 2 * overlap), 0.0)
+
+
+def _frechet_of_half(x: Tensor, y: Tensor) -> float:
+    """By the eigenvalues of L^T S_2 L with S_1 = L L^T: quicker than singular values, and exact enough for a spread."""
+    if len(x) <= x.shape[1]:
+        return _frechet(x, y)
+    first, second = x.T.cov(), y.T.cov()
+    lower, singular = torch.linalg.cholesky_ex(first)
+    if singular:
+        return _frechet(x, y)
+    overlap = torch.linalg.eigvalsh(lower.T @ second @ lower).clamp(min=0).sqrt().sum()
+    shift = (x.mean(0) - y.mean(0)).square().sum()
+    return max(float(shift + first.trace() + second.trace() - 2 * overlap), 0.0)
 
 
 def _root(x: Tensor) -> Tensor:

@@ -1,0 +1,99 @@
+"""Images a second from one checkpoint: ours beside diffusers' own pipeline, both by DDIM and as many calls of the network.
+
+The checkpoint is a folder of diffusers with new weights, whose last layer is not zero: what a call costs does not depend on
+what the network has learned.
+"""
+
+from __future__ import annotations
+
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks.table import format_table
+from farfield.checkpoints.load import load_denoiser
+from farfield.command.shared import Loading, Solving
+from farfield.core.runtime import generator, progress
+from farfield.study.bench.carrier import Carrier
+
+SIDE = 32
+OURS, THEIRS = "farfield", "diffusers, DDIMPipeline"
+
+Figures = dict[str, Any]
+
+
+def write_checkpoint(folder: Path, width: int) -> None:
+    from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
+
+    torch.manual_seed(generator(0).initial_seed())
+    network = UNet2DModel(
+        sample_size=SIDE,
+        block_out_channels=(width, 2 * width, 2 * width),
+        down_block_types=("DownBlock2D", "AttnDownBlock2D", "DownBlock2D"),
+        up_block_types=("UpBlock2D", "AttnUpBlock2D", "UpBlock2D"),
+    )
+    DDPMPipeline(network, DDPMScheduler()).save_pretrained(folder)
+
+
+def measure(width: int = 64, batch: int = 32, calls: int = 16, repetitions: int = 5) -> Figures:
+    """Images a second by turns A B A B …"""
+    from diffusers import DDIMPipeline, DDIMScheduler
+    from diffusers.utils import logging
+
+    logging.disable_progress_bar()
+    with tempfile.TemporaryDirectory() as folder:
+        write_checkpoint(Path(folder), width)
+        denoiser = load_denoiser(folder)
+        pipeline = DDIMPipeline.from_pretrained(folder)
+        pipeline.scheduler = DDIMScheduler.from_config(pipeline.scheduler.config)
+        pipeline.set_progress_bar_config(disable=True)
+        # the last call denoises: one step fewer makes as many calls
+        carrier = Carrier.of(Solving(calls - 1, solver="euler", loading=Loading(batch_size=batch)), denoiser)
+        keys = [str(seed) for seed in range(batch)]
+        makes: dict[str, Callable[[], Any]] = {
+            OURS: lambda: carrier.sample(keys, lambda n: None).values,
+            THEIRS: lambda: pipeline(
+                batch_size=batch,
+                generator=[generator(seed) for seed in range(batch)],
+                num_inference_steps=calls,
+                output_type="np",
+            ),
+        }
+        seconds: dict[str, list[float]] = {name: [] for name in makes}
+        with progress("sampling", repetitions + 1) as advance:
+            for _ in range(repetitions + 1):
+                for name, make in makes.items():
+                    start = time.perf_counter()
+                    make()
+                    seconds[name].append(time.perf_counter() - start)
+                advance(1)
+    warm = {name: spent[1:] for name, spent in seconds.items()}
+    ratios = [theirs / ours for ours, theirs in zip(warm[OURS], warm[THEIRS], strict=True)]
+    return {
+        "width": width,
+        "batch": batch,
+        "calls": calls,
+        "repetitions": repetitions,
+        "parameters": sum(p.numel() for p in denoiser.parameters()),
+        "ratio": statistics.median(ratios),
+        "ratio_range": [min(ratios), max(ratios)],
+        "rows": [
+            {"implementation": name, "images_per_second": batch / statistics.median(s)} for name, s in warm.items()
+        ],
+    }
+
+
+def show(figures: Figures) -> str:
+    low, high = figures["ratio_range"]
+    return format_table(
+        f"Sampling: UNet2DModel of width {figures['width']} ({figures['parameters']:,} weights), {SIDE}×{SIDE}, "
+        f"{figures['calls']} calls by DDIM, batch {figures['batch']}, median of {figures['repetitions']} by turns",
+        ["implementation", "images/s"],
+        [[row["implementation"], f"{row['images_per_second']:.3g}"] for row in figures["rows"]],
+        [f"farfield: {figures['ratio']:.2f} times as many ({low:.2f} to {high:.2f})"],
+    )
