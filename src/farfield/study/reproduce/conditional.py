@@ -33,7 +33,8 @@ def read(plan: Plan) -> Outcome:
         rp = pair.rp[which]
         findings.say(
             ends_apart(rp.chance, rp.score),
-            f"{name[:1].upper()}{name[1:]} agree more than by chance (published): {rp.score.value:.2f}, {rp.chance.value:.2f}.",
+            f"{name[:1].upper()}{name[1:]} agree on {rp.score.value:.2f} of the seeds, by chance on {rp.chance.value:.2f} "
+            "(published: more than by chance).",
         )
     rows = [
         Compared(name=f"{name}: {title}, {part}", published=None, ours=getattr(scores, part))
