@@ -85,6 +85,23 @@ def test_a_bad_name_is_refused_before_anything_is_loaded(refused, name):
     assert refused["heavy"] == []
 
 
+def test_what_only_lists_loads_no_torch(tmp_path):
+    code = """if True:
+        import sys
+        from farfield.cli import main
+        for command in ("domains", "models", "runs"):
+            sys.argv = ["farfield", command]
+            try:
+                main()
+            except SystemExit as ended:
+                assert not ended.code, command
+        sys.exit("torch" in sys.modules)
+    """
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert all(word in done.stdout for word in ("hubble", "cifar10-32"))
+
+
 QUICK = ("digits", "--limit", 6, "--descriptor", "pixels", "-q")
 
 

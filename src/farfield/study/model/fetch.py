@@ -12,6 +12,7 @@ from farfield.command.fetch import Domains, Fetch
 from farfield.core.cache import cache_folder
 from farfield.core.error import FarfieldError
 from farfield.core.terminal import table
+from farfield.data.place import DOMAINS, FIELD_DOMAINS
 
 
 @dataclass(frozen=True)
@@ -123,6 +124,4 @@ def _opens(path: Path) -> None:
 
 def domains(settings: Domains) -> str:
     """The bundled domains, a line each."""
-    from farfield.data.bundled import DOMAINS, FIELD_DOMAINS
-
     return "\n".join(f"{name:<8} {about}" for name, about in {**DOMAINS, **FIELD_DOMAINS}.items())
