@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import statistics
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,9 +15,10 @@ from typing import Any
 import torch
 
 from benchmarks.table import format_table
+from benchmarks.turns import by_turns, ratio
 from farfield.checkpoints.load import load_denoiser
 from farfield.command.shared import Loading, Solving
-from farfield.core.runtime import generator, progress
+from farfield.core.runtime import generator
 from farfield.study.bench.carrier import Carrier
 
 SIDE = 32
@@ -64,26 +64,16 @@ def measure(width: int = 64, batch: int = 32, calls: int = 16, repetitions: int 
                 output_type="np",
             ),
         }
-        seconds: dict[str, list[float]] = {name: [] for name in makes}
-        with progress("sampling", repetitions + 1) as advance:
-            for _ in range(repetitions + 1):
-                for name, make in makes.items():
-                    start = time.perf_counter()
-                    make()
-                    seconds[name].append(time.perf_counter() - start)
-                advance(1)
-    warm = {name: spent[1:] for name, spent in seconds.items()}
-    ratios = [theirs / ours for ours, theirs in zip(warm[OURS], warm[THEIRS], strict=True)]
+        seconds = by_turns(makes, repetitions, "sampling")
     return {
         "width": width,
         "batch": batch,
         "calls": calls,
         "repetitions": repetitions,
         "parameters": sum(p.numel() for p in denoiser.parameters()),
-        "ratio": statistics.median(ratios),
-        "ratio_range": [min(ratios), max(ratios)],
+        **ratio(seconds[OURS], seconds[THEIRS]),
         "rows": [
-            {"implementation": name, "images_per_second": batch / statistics.median(s)} for name, s in warm.items()
+            {"implementation": name, "images_per_second": batch / statistics.median(s)} for name, s in seconds.items()
         ],
     }
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import copy
 import statistics
-import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -17,7 +16,8 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from benchmarks.table import format_table
-from farfield.core.runtime import generator, progress
+from benchmarks.turns import by_turns, ratio
+from farfield.core.runtime import generator
 from farfield.data.dataset import Dataset
 from farfield.diffusion.precondition import precondition
 from farfield.diffusion.training import Recipe, Training
@@ -79,25 +79,15 @@ def measure(width: int = 64, batch: int = 32, repetitions: int = 5) -> Figures:
     )
     difference = loss_difference(training, network, images[:4].float() / 127.5 - 1)
     steps: dict[str, Step] = {OURS: training.step, LOOP: ordinary(network, images, batch)}
-    seconds: dict[str, list[float]] = {name: [] for name in steps}
-    with progress("training", repetitions + 1) as advance:
-        for _ in range(repetitions + 1):
-            for name, step in steps.items():
-                start = time.perf_counter()
-                step()
-                seconds[name].append(time.perf_counter() - start)
-            advance(1)
-    warm = {name: spent[1:] for name, spent in seconds.items()}
-    ratios = [theirs / ours for ours, theirs in zip(warm[OURS], warm[LOOP], strict=True)]
-    rows = [{"implementation": name, "images_per_second": batch / statistics.median(s)} for name, s in warm.items()]
+    seconds = by_turns(steps, repetitions, "training")
+    rows = [{"implementation": name, "images_per_second": batch / statistics.median(s)} for name, s in seconds.items()]
     return {
         "width": width,
         "batch": batch,
         "repetitions": repetitions,
         "parameters": sum(p.numel() for p in network.parameters()),
         "difference": difference,
-        "ratio": statistics.median(ratios),
-        "ratio_range": [min(ratios), max(ratios)],
+        **ratio(seconds[OURS], seconds[LOOP]),
         "rows": rows,
     }
 
