@@ -12,8 +12,8 @@ from farfield.command.text import MOST_IMAGES, as_count, as_device
 Model = Annotated[
     str,
     Argument(
-        "A model: "
-        "cifar10-32 (bundled), a checkpoint file of any family, a folder, a hub id, a name of `farfield fetch`, empirical:DATA; "
+        "A model: cifar10-32, galaxies-64, digits-generalizing or digits-memorizing (bundled), a checkpoint file of any family, "
+        "a folder, a hub id, a name of `farfield fetch`, empirical:DATA; "
         "with @PROMPT, latent diffusion under that prompt; py:package.module:function, your own code, which is run.",
         metavar="MODEL",
         names="model",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from farfield.command.reproduce import Compared, Outcome
 from farfield.command.transition import TransitionResult
+from farfield.core.score import Score
 from farfield.study.reproduce.grids import outcome, panel, step
 from farfield.study.reproduce.plan import Findings, Plan, Step, published_values
 
@@ -25,13 +26,19 @@ def read(plan: Plan) -> Outcome:
     findings.say(
         len(began) > 1 and list(began.values()) == sorted(began.values()),
         "Copies begin the later, the more training images there are (published): after "
-        f"{', '.join(f'{time:,.0f} images seen with {n}' for n, time in began.items()) or 'none'}; exponent "
-        f"{law.copies or 'unknown'} (published: 1).",
+        f"{', '.join(f'{time:,.0f} images seen with {n}' for n, time in began.items()) or 'none'}.",
+    )
+    findings.say(
+        _holds(law.copies, 1),
+        f"The time until copies begin grows with the exponent {law.copies or 'unknown'} of their number (published: 1).",
     )
     before = [n for n, one in known.items() if one.copies is None or one.best < one.copies]
     findings.say(
         len(before) == len(known),
-        f"Samples are best before copies begin (published: always): with {', '.join(map(str, before)) or 'no number of'} images. "
+        f"Samples are best before copies begin (published: always): with {', '.join(map(str, before)) or 'no number of'} images.",
+    )
+    findings.say(
+        _holds(law.best, 0),
         f"The time of the best grows with the exponent {law.best or 'unknown'} (published: 0).",
     )
     lines: dict[str, list[tuple[float, float | None]]] = {
@@ -50,4 +57,14 @@ def read(plan: Plan) -> Outcome:
         findings,
         [panel("images seen by then", "training images", lines)],
         [Compared(name=name, published=paper.get(name), ours=score) for name, score in rows.items()],
+    )
+
+
+def _holds(exponent: Score | None, value: float) -> bool:
+    """Whether an interval has the value in it."""
+    return (
+        exponent is not None
+        and exponent.low is not None
+        and exponent.high is not None
+        and exponent.low <= value <= exponent.high
     )
