@@ -30,7 +30,8 @@ def read(plan: Plan) -> Outcome:
     )
     findings.say(
         _holds(law.copies, 1),
-        f"The time until copies begin grows with the exponent {law.copies or 'unknown'} of their number (published: 1).",
+        "The time until copies begin grows as the number of images to the power "
+        f"{law.copies or 'unknown'} (published: 1).",
     )
     before = [n for n, one in known.items() if one.copies is None or one.best < one.copies]
     findings.say(
@@ -39,7 +40,7 @@ def read(plan: Plan) -> Outcome:
     )
     findings.say(
         _holds(law.best, 0),
-        f"The time of the best grows with the exponent {law.best or 'unknown'} (published: 0).",
+        f"The time of the best grows as the number of images to the power {law.best or 'unknown'} (published: 0).",
     )
     lines: dict[str, list[tuple[float, float | None]]] = {
         "copies begin (τ_mem)": [(n, one.copies) for n, one in known.items()],
