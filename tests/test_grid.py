@@ -221,9 +221,8 @@ def test_the_time_of_copies_is_read_beside_the_published_law(run: Path, tmp_path
     found, outcome = told(run, "time", Plan(tmp_path), plant)
     assert len(outcome.agrees) == 3 and len(outcome.differs) == 1
     growth = found.laws["w2-s0"].copies
-    assert (
-        growth.high < 1 and str(growth) in outcome.differs[0]
-    )  # an exponent whose interval leaves 1 out is not the published one
+    # an exponent whose interval leaves 1 out is not the published one
+    assert growth.high < 1 and str(growth) in outcome.differs[0]
     rows = {row.name: row for row in outcome.rows}
     assert rows["exponent of τ_mem"].published == 1 and rows["exponent of τ_mem"].ours == found.laws["w2-s0"].copies
     line = outcome.panels[0].ours[0]
