@@ -25,7 +25,7 @@ from torch import Tensor, nn
 
 from benchmarks.empirical import peak_bytes
 from benchmarks.table import format_table
-from farfield.audit.coverage import density_coverage, precision_recall
+from farfield.audit import coverage
 from farfield.audit.distribution import frechet_distance, kernel_distance
 from farfield.core.runtime import generator, progress
 
@@ -54,8 +54,7 @@ class Features(nn.Module):
 
 
 def our_coverage(x: Tensor, y: Tensor) -> list[float]:
-    scores = *precision_recall(real=x, generated=y, k=5), *density_coverage(real=x, generated=y, k=5)
-    return [score.value for score in scores]
+    return [score.value for score in coverage.prdc(real=x, generated=y, manifold_k=5, ball_k=5)]
 
 
 def prdc(x: Tensor, y: Tensor) -> list[float]:

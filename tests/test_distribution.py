@@ -5,14 +5,14 @@ import math
 import pytest
 import torch
 
-from farfield.audit import distribution
-from farfield.audit.coverage import density_coverage, precision_recall
+from farfield.audit import coverage, distribution
+from farfield.audit.coverage import prdc
 from farfield.audit.distribution import frechet_distance, frechet_distances, kernel_difference, kernel_distance
 from farfield.core.artifact import Features
 from farfield.core.error import FarfieldError
 from farfield.core.interval import Z95, halve, proportion, share
 
-ALL = (frechet_distance, kernel_distance, precision_recall, density_coverage)
+ALL = (frechet_distance, kernel_distance, prdc)
 
 
 def normal(n, d, seed, scale=1.0, shift=0.0):
@@ -172,31 +172,27 @@ def test_kernel_difference_covers_the_truth_and_is_narrower_than_apart():
 
 def test_equal_and_far_sets():
     x, far = normal(100, 5, 0), normal(100, 5, 1, shift=1e3)
-    for score in precision_recall(real=x, generated=x):
-        assert score.value == 1
-    density, coverage = density_coverage(real=x, generated=x, k=5)
-    assert coverage.value == 1
-    assert density.value == pytest.approx(6 / 5)  # each ball holds its own centre and k others
-    for score in precision_recall(real=x, generated=far) + density_coverage(real=x, generated=far):
-        assert score.value == 0
+    same = prdc(real=x, generated=x)
+    assert same.precision.value == same.recall.value == same.coverage.value == 1
+    assert same.density.value == pytest.approx(6 / 5)  # each ball holds its own centre and k others
+    assert all(score.value == 0 for score in prdc(real=x, generated=far))
 
 
 def test_collapsed_generator_is_precise_and_recalls_nothing():
     x = normal(200, 5, 0)
     collapsed = x[:1].expand(200, -1)
-    precision, recall = precision_recall(real=x, generated=collapsed)
+    precision, recall, density, coverage = prdc(real=x, generated=collapsed)
     assert precision.value == 1
     assert recall.value <= 1 / 200
-    spread = precision_recall(real=x, generated=normal(200, 5, 1, scale=0.2))
-    assert spread[0].value == 1 and spread[1].value < 0.3
-    density, coverage = density_coverage(real=x, generated=collapsed)
     assert density.value > 1 / 5 and coverage.value < 0.2
+    spread = prdc(real=x, generated=normal(200, 5, 1, scale=0.2))
+    assert spread.precision.value == 1 and spread.recall.value < 0.3
 
 
 def test_density_and_coverage_of_equal_laws():
     """Naeem et al. 2020: mean density 1, mean coverage 1 - (n-1)…(n-k) / ((n+m-1)…(n+m-k)), whatever the law."""
     n, m, k = 60, 40, 5
-    pairs = [density_coverage(real=normal(n, 3, s), generated=normal(m, 3, 500 + s), k=k, halves=0) for s in range(300)]
+    pairs = [prdc(real=normal(n, 3, s), generated=normal(m, 3, 500 + s), halves=0)[2:] for s in range(300)]
     truth = 1 - math.prod((n - i) / (n + m - i) for i in range(1, k + 1))
     for values, mean in zip(zip(*pairs, strict=True), (1.0, truth), strict=True):
         found = torch.tensor([v.value for v in values])
@@ -211,10 +207,9 @@ def test_manifolds_agree_with_sklearn():
         return neighbors.NearestNeighbors(n_neighbors=k + 1).fit(v.numpy()).kneighbors(v.numpy())[0][:, k]
 
     across = torch.cdist(x, y).numpy()
-    precision, recall = precision_recall(real=x, generated=y, k=3)
+    precision, recall, density, coverage = prdc(real=x, generated=y)
     assert precision.value == pytest.approx((across <= radii(x, 3)[:, None]).any(0).mean())
     assert recall.value == pytest.approx((across <= radii(y, 3)[None]).any(1).mean())
-    density, coverage = density_coverage(real=x, generated=y, k=5)
     inside = across <= radii(x, 5)[:, None]
     assert density.value == pytest.approx(inside.sum(0).mean() / 5)
     assert coverage.value == pytest.approx(inside.any(1).mean())
@@ -275,11 +270,10 @@ def test_intervals_hold_what_they_should():
     assert 0.89 <= covered(apart, kernel, 3 * 1.25**2 / 4, 300) <= 0.99
     assert 0.93 <= covered(alike, kernel, 0.0, 300) <= 1.0
     shifted = lambda s: (normal(100, 4, s), normal(100, 4, 9000 + s, shift=0.4))  # noqa: E731
-    for kind in (precision_recall, density_coverage):
-        means = [[s.value for s in kind(real=x, generated=y, halves=0)] for x, y in map(shifted, range(20000, 20200))]
-        pairs = [kind(real=x, generated=y) for x, y in map(shifted, range(80))]
-        for truth, scores in zip(torch.tensor(means).mean(0).tolist(), zip(*pairs, strict=True), strict=True):
-            assert sum(s.low <= truth <= s.high for s in scores) >= 72
+    means = [[s.value for s in prdc(real=x, generated=y, halves=0)] for x, y in map(shifted, range(20000, 20200))]
+    found = [prdc(real=x, generated=y) for x, y in map(shifted, range(80))]
+    for truth, scores in zip(torch.tensor(means).mean(0).tolist(), zip(*found, strict=True), strict=True):
+        assert sum(s.low <= truth <= s.high for s in scores) >= 72
 
 
 def test_blocks_change_nothing(monkeypatch):
@@ -305,7 +299,7 @@ def test_intervals_are_those_of_halves_looked_at_one_by_one(monkeypatch, spare):
         precision, recall = inside.any(0).double().mean(), (across <= ball_b).any(1).double().mean()
         found.append([precision, recall, inside.double().mean() * len(a) / 3, inside.any(1).double().mean()])
     found = torch.tensor(found, dtype=torch.float64)
-    scores = *precision_recall(real=x, generated=y, halves=8), *density_coverage(real=x, generated=y, k=3, halves=8)
+    scores = prdc(real=x, generated=y, ball_k=3, halves=8)
     values, spread = found[0].tolist(), parts.variance(found)
     for i in (0, 1, 3):
         expected = share(values[i], 41 if i == 0 else 60, spread[i])
@@ -316,11 +310,20 @@ def test_intervals_are_those_of_halves_looked_at_one_by_one(monkeypatch, spare):
 
 def test_large_sets_are_thinned_for_their_intervals(monkeypatch):
     x, y = normal(600, 3, 0), normal(600, 3, 1, shift=0.3)
-    halves = precision_recall(real=x, generated=y)[0]
-    monkeypatch.setattr("farfield.core.interval.LARGE", 150)
-    thinned = precision_recall(real=x, generated=y)[0]
-    assert thinned.value == halves.value
-    assert thinned.high - thinned.low == pytest.approx(halves.high - halves.low, rel=0.5)
+    halves = prdc(real=x, generated=y)
+    monkeypatch.setattr("farfield.core.interval.LARGE", 50)  # so few that each part is searched by itself
+    thinned = prdc(real=x, generated=y)
+    for one, other in zip(thinned, halves, strict=True):
+        assert one.value == pytest.approx(other.value)
+        assert one.high - one.low == pytest.approx(other.high - other.low, rel=0.6)
+
+
+@pytest.mark.parametrize("ks", [(3, 5), (5, 3)])
+def test_parts_searched_by_themselves_are_those_of_one_search(ks):
+    x, y = normal(90, 4, 0), normal(70, 4, 1, 1.2)
+    parts = halve(90, 70, 5, 6, 0)
+    parts.first[1:, 24:] = parts.second[1:, 24:] = False
+    assert torch.allclose(coverage._by_part(x, y, parts, ks), coverage._together(x, y, parts, ks))
 
 
 def test_proportion_is_wilsons():

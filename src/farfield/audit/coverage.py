@@ -6,8 +6,8 @@ Arguments and intervals as in `audit.distribution`: by keyword, float64, 95 %.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from typing import Final
+from collections.abc import Iterator, Sequence
+from typing import Final, NamedTuple
 
 import torch
 from torch import Tensor
@@ -21,80 +21,101 @@ SAME: Final = 1e-13  # squared distances this far below the vectors' squared len
 SPARE: Final = 20  # neighbours beyond k that a half is expected to have among those searched
 
 
-def precision_recall(
-    *, real: Features | Tensor, generated: Features | Tensor, k: int = 3, halves: int = 30, seed: int = 0
-) -> tuple[Score, Score]:
-    """The share of generated vectors inside the real manifold (precision), and the reverse (recall).
+class Prdc(NamedTuple):
+    """What `prdc` finds, each with its interval; ``n`` is m of precision and density, n of recall and coverage."""
 
-    A set's manifold is the union of balls around its points, each as wide as the distance to the point's k-th nearest
-    neighbour in the same set (Kynkäänniemi et al. 2019, arXiv 1904.06991). The edge counts as inside. Both shares
-    depend on n and m: compare at equal sizes only, and next to the score of held-out real against real.
-
-    The intervals are Wilson's, for as many independent trials as would vary like the share does over random halves of
-    both sets (never more trials than vectors). Trials given the other set's manifold alone would leave out the chance
-    in that manifold: such intervals cover the mean in as little as two cases of three.
-
-    Args:
-        real: ``[n, d]``.
-        generated: ``[m, d]``.
-        k: which neighbour sets the radius.
-        halves: how many random halves; with 0, or sets too small to halve, the interval is that of given manifolds.
-        seed: of the halves.
-
-    Returns:
-        ``(precision, recall)``; their ``n`` are m and n.
-
-    Raises:
-        FarfieldError: k < 1, no more than k vectors in a set, or sets that cannot be compared.
-    """
-    x, y = _neighbourly(real, generated, k)
-    parts = halve(len(x), len(y), k, halves, seed).to(x.device)
-    found = _precision_recall(x, y, parts, k)
-    (precision, recall), spread = found[0].tolist(), parts.variance(found)
-    return share(precision, len(y), spread[0]), share(recall, len(x), spread[1])
+    precision: Score
+    recall: Score
+    density: Score
+    coverage: Score
 
 
-def density_coverage(
-    *, real: Features | Tensor, generated: Features | Tensor, k: int = 5, halves: int = 30, seed: int = 0
-) -> tuple[Score, Score]:
-    """How many real balls hold a generated vector (density), and the share of real balls that hold one (coverage).
+def prdc(
+    *,
+    real: Features | Tensor,
+    generated: Features | Tensor,
+    manifold_k: int = 3,
+    ball_k: int = 5,
+    halves: int = 30,
+    seed: int = 0,
+) -> Prdc:
+    """Precision and recall, density and coverage, from one search.
 
-    Balls as in `precision_recall`, around real points only, which spares them the generated outliers (Naeem et al.
-    2020, arXiv 2002.09797): density is the number of balls around a generated vector divided by k, averaged. For equal
-    laws its mean is 1; above 1 generated vectors crowd in dense places. For equal laws the mean coverage is
-    ``1 - (n-1)…(n-k) / ((n+m-1)…(n+m-k))``, about 1 − 2^−k for n = m.
+    **Precision** is the share of generated vectors inside the real manifold, **recall** the reverse. A set's manifold is
+    the union of balls around its points, each as wide as the distance to the point's k-th nearest neighbour in the same
+    set (Kynkäänniemi et al. 2019, arXiv 1904.06991). The edge counts as inside. Both depend on n and m: compare at equal
+    sizes only, and next to the score of held-out real against real.
 
-    Intervals from random halves of both sets, as in `precision_recall`: normal for density, Wilson's for coverage.
+    **Density** is the number of real balls around a generated vector divided by k, averaged; **coverage** the share of
+    real balls that hold one. Balls are around real points only, which spares them the generated outliers (Naeem et al.
+    2020, arXiv 2002.09797). For equal laws density's mean is 1; above 1 generated vectors crowd in dense places; the mean
+    coverage is ``1 - (n-1)…(n-k) / ((n+m-1)…(n+m-k))``, about 1 − 2^−k for n = m.
+
+    The intervals are normal for density, Wilson's for the shares, for as many independent trials as would vary like the
+    share does over random halves of both sets (never more trials than vectors). Trials given the other set's manifold
+    alone would leave out the chance in that manifold: such intervals cover the mean in as little as two cases of three.
 
     Args:
         real: ``[n, d]``.
         generated: ``[m, d]``.
-        k: which neighbour sets the radius.
-        halves: how many random halves; with 0, or sets too small to halve, density has no interval, and
-            coverage that of given real balls.
+        manifold_k: which neighbour sets the radius for precision and recall.
+        ball_k: which one does for density and coverage.
+        halves: how many random halves; with 0, or sets too small to halve, density has no interval, and those of the
+            others are of given balls.
         seed: of the halves.
-
-    Returns:
-        ``(density, coverage)``; their ``n`` are m and n.
 
     Raises:
         FarfieldError: k < 1, no more than k vectors in a set, or sets that cannot be compared.
     """
-    x, y = _neighbourly(real, generated, k)
-    parts = halve(len(x), len(y), k, halves, seed).to(x.device)
-    found = _density_coverage(x, y, parts, k)
-    (density, coverage), spread = found[0].tolist(), parts.variance(found)
-    half_width = Z95 * math.sqrt(spread[0])
-    bounds = (max(density - half_width, 0.0), density + half_width) if half_width > 0 else (None, None)
-    return Score(density, len(y), *bounds), share(coverage, len(x), spread[1])
-
-
-def _neighbourly(real: Features | Tensor, generated: Features | Tensor, k: int) -> tuple[Tensor, Tensor]:
-    if k < 1:
-        raise FarfieldError(f"k = {k}: expected a neighbour's number of at least 1; the papers take 3 and 5")
-    x, y = comparable(real, generated, least=max(k + 1, 2))
+    ks = (manifold_k, ball_k)
+    if min(ks) < 1:
+        raise FarfieldError(f"k = {min(ks)}: expected a neighbour's number of at least 1; the papers take 3 and 5")
+    x, y = comparable(real, generated, least=max(ks) + 1)
     centre = x.mean(0)  # near the origin the squared distances lose least to rounding
-    return x - centre, y - centre
+    x, y = x - centre, y - centre
+    parts = halve(len(x), len(y), max(ks), halves, seed).to(x.device)
+    found = _by_part(x, y, parts, ks)
+    (precision, recall, density, coverage), spread = found[0].tolist(), parts.variance(found)
+    half_width = Z95 * math.sqrt(spread[2])
+    bounds = (max(density - half_width, 0.0), density + half_width) if half_width > 0 else (None, None)
+    return Prdc(
+        share(precision, len(y), spread[0]),
+        share(recall, len(x), spread[1]),
+        Score(density, len(y), *bounds),
+        share(coverage, len(x), spread[3]),
+    )
+
+
+def _by_part(x: Tensor, y: Tensor, parts: Parts, ks: tuple[int, int]) -> Tensor:
+    """The four of each part, ``[parts, 4]``.
+
+    Halves share one search with the whole. Parts so small that all of them together ask for less are searched by themselves.
+    """
+    alone = [(x[first], y[second]) for first, second in zip(parts.first, parts.second, strict=True)]
+    if sum(len(a) * len(b) for a, b in alone[1:]) > len(x) * len(y):
+        return _together(x, y, parts, ks)
+    whole = [halve(len(a), len(b), 0, 0, 0).to(x.device) for a, b in alone]
+    return torch.cat([_together(a, b, part, ks) for (a, b), part in zip(alone, whole, strict=True)])
+
+
+def _together(x: Tensor, y: Tensor, parts: Parts, ks: tuple[int, int]) -> Tensor:
+    """The four of each part from one search, ``[parts, 4]``."""
+    manifold_x, ball_x = _radii(x, parts.first, ks)
+    [manifold_y] = _radii(y, parts.second, ks[:1])
+    reach_x = _reach(torch.maximum(manifold_x, ball_x), parts.first)
+    balls = x.new_zeros(len(parts.first))
+    inside_x, covered, inside_y = map(torch.zeros_like, (parts.first, parts.first, parts.second))
+    for i, j, squares in _pairs(x, y, reach_x, _reach(manifold_y, parts.second)):
+        for part in range(len(balls)):
+            both = parts.first[part, i] & parts.second[part, j]
+            inside_y[part, j[both & (squares <= manifold_x[part, i])]] = True
+            inside_x[part, i[both & (squares <= manifold_y[part, j])]] = True
+            hit = both & (squares <= ball_x[part, i])
+            balls[part] += hit.sum()
+            covered[part, i[hit]] = True
+    density = balls / (ks[1] * parts.second.sum(1))
+    inside = _share(inside_y, parts.second), _share(inside_x, parts.first)
+    return torch.stack([*inside, density, _share(covered, parts.first)], 1)
 
 
 def _squared_distances(x: Tensor, y: Tensor) -> Iterator[tuple[slice, Tensor]]:
@@ -106,8 +127,9 @@ def _squared_distances(x: Tensor, y: Tensor) -> Iterator[tuple[slice, Tensor]]:
         yield block, squares.masked_fill_(squares <= scale.mul_(SAME), 0.0)
 
 
-def _radii(x: Tensor, members: Tensor, k: int) -> Tensor:
-    """The squared distance of each point to its k-th nearest neighbour among the members of each part, widened by rounding.
+def _radii(x: Tensor, members: Tensor, ks: Sequence[int]) -> Tensor:
+    """The squared distance of each point to its k-th nearest neighbour among the members of each part, for each k,
+    widened by rounding.
 
     One search for all parts: each point's nearest of the whole set come in order, and a part's k-th is the k-th of them that
     belongs to it. The few points of which too few do are searched again.
@@ -116,60 +138,34 @@ def _radii(x: Tensor, members: Tensor, k: int) -> Tensor:
         members: which points each part has, ``[parts, n]`` bool.
 
     Returns:
-        ``[parts, n]``; of points outside a part without meaning.
+        ``[ks, parts, n]``; of points outside a part without meaning.
     """
     least = float(members.double().mean(1).min())
-    most = min(len(x) - 1, math.ceil((k + SPARE) / least))
-    radii = x.new_empty(members.shape)
+    most = min(len(x) - 1, math.ceil((max(ks) + SPARE) / least))
+    radii = x.new_empty((len(ks), *members.shape))
     for block, squares in _squared_distances(x, x):
         here = torch.arange(block.start, block.stop, device=x.device)
         squares[here - block.start, here] = torch.inf  # no point is its own neighbour
         near, places = squares.topk(most, dim=1, largest=False)
-        for part, own in zip(radii, members, strict=True):
+        for part, own in enumerate(members):
             count = own[places].cumsum(1)
-            part[block] = near.gather(1, (count < k).sum(1, keepdim=True).clamp(max=most - 1))[:, 0]
-            if len(short := ((count[:, -1] < k) & own[block]).nonzero()[:, 0]):
-                part[here[short]] = squares[short][:, own].kthvalue(k, dim=1).values
+            for k, found in zip(ks, radii[:, part], strict=True):
+                found[block] = near.gather(1, (count < k).sum(1, keepdim=True).clamp(max=most - 1))[:, 0]
+                if len(short := ((count[:, -1] < k) & own[block]).nonzero()[:, 0]):
+                    found[here[short]] = squares[short][:, own].kthvalue(k, dim=1).values
     return radii * (1 + 1e-9)
 
 
-def _pairs(
-    x: Tensor, y: Tensor, reach_x: Tensor, reach_y: Tensor | None = None
-) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+def _pairs(x: Tensor, y: Tensor, reach_x: Tensor, reach_y: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
     """Pairs within the reach ``[n]`` of their x or ``[m]`` of their y: rows of x and of y and squared distances, in blocks."""
     for block, squares in _squared_distances(y, x):
-        reach = reach_x[None] if reach_y is None else torch.maximum(reach_x[None], reach_y[block, None])
-        row, column = (squares <= reach).nonzero(as_tuple=True)
+        row, column = (squares <= torch.maximum(reach_x[None], reach_y[block, None])).nonzero(as_tuple=True)
         yield column, row + block.start, squares[row, column]
 
 
 def _reach(radii: Tensor, members: Tensor) -> Tensor:
     """The largest radius of each point in any part that has it."""
     return radii.masked_fill(~members, 0.0).amax(0)
-
-
-def _precision_recall(x: Tensor, y: Tensor, parts: Parts, k: int) -> Tensor:
-    """Of each part, ``[parts, 2]``."""
-    radii_x, radii_y = _radii(x, parts.first, k), _radii(y, parts.second, k)
-    inside_y, inside_x = torch.zeros_like(parts.second), torch.zeros_like(parts.first)
-    for i, j, squares in _pairs(x, y, _reach(radii_x, parts.first), _reach(radii_y, parts.second)):
-        for part in range(len(radii_x)):
-            both = parts.first[part, i] & parts.second[part, j]
-            inside_y[part, j[both & (squares <= radii_x[part, i])]] = True
-            inside_x[part, i[both & (squares <= radii_y[part, j])]] = True
-    return torch.stack([_share(inside_y, parts.second), _share(inside_x, parts.first)], 1)
-
-
-def _density_coverage(x: Tensor, y: Tensor, parts: Parts, k: int) -> Tensor:
-    """Of each part, ``[parts, 2]``."""
-    radii = _radii(x, parts.first, k)
-    balls, covered = radii.new_zeros(len(radii)), torch.zeros_like(parts.first)
-    for i, j, squares in _pairs(x, y, _reach(radii, parts.first)):
-        for part in range(len(radii)):
-            inside = parts.first[part, i] & parts.second[part, j] & (squares <= radii[part, i])
-            balls[part] += inside.sum()
-            covered[part, i[inside]] = True
-    return torch.stack([balls / (k * parts.second.sum(1)), _share(covered, parts.first)], 1)
 
 
 def _share(hits: Tensor, members: Tensor) -> Tensor:

@@ -83,10 +83,10 @@ class Measures(Result):
         Score | None,
         "with infinitely many images; null unless half of them outnumber the features; `audit.distribution.frechet_distances`",
     ] = None
-    precision: Annotated[Score | None, "`audit.coverage.precision_recall`"] = None
-    recall: Annotated[Score | None, "`audit.coverage.precision_recall`"] = None
-    density: Annotated[Score | None, "`audit.coverage.density_coverage`"] = None
-    coverage: Annotated[Score | None, "`audit.coverage.density_coverage`"] = None
+    precision: Annotated[Score | None, "`audit.coverage.prdc`"] = None
+    recall: Annotated[Score | None, "`audit.coverage.prdc`"] = None
+    density: Annotated[Score | None, "`audit.coverage.prdc`"] = None
+    coverage: Annotated[Score | None, "`audit.coverage.prdc`"] = None
     c2st: Annotated[
         Score | None, "how often a classifier tells the two apart on images it has not seen; `audit.c2st.c2st`"
     ] = None

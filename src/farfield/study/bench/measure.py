@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from farfield.audit.c2st import LEAST, c2st
-from farfield.audit.coverage import density_coverage, precision_recall
+from farfield.audit.coverage import prdc
 from farfield.audit.descriptor import Descriptor
 from farfield.audit.distribution import frechet_distances, kernel_distance
 from farfield.audit.diversity import cluster_distance, vendi_score
@@ -129,8 +129,7 @@ def compare(references: Features, sets: dict[str, Features], examples: Features 
             finite, limit = frechet_distances(real=references, generated=features)
             known["frechet_distance"], known["frechet_infinity"] = finite, limit
         if min(len(features), len(references)) > 5:
-            known["precision"], known["recall"] = precision_recall(real=references, generated=features)
-            known["density"], known["coverage"] = density_coverage(real=references, generated=features)
+            known |= prdc(real=references, generated=features)._asdict()
         if min(len(features), len(references)) >= LEAST:
             told = c2st(real=references, generated=features)
             known["c2st"], known["c2st_null"] = told.accuracy, told.null
