@@ -173,7 +173,7 @@ def find_reference(denoiser: NetworkDenoiser, images: Tensor, steps: int, levels
     wanted = {float(schedule.levels[i]): i for i in levels | {top}}
     grid = torch.cat(
         [
-            karras(steps, schedule.sigma_min, schedule.sigma_max, schedule.rho),
+            karras(steps, schedule.sigma_min, schedule.sigma_max, 20),
             torch.tensor(list(wanted), dtype=torch.float64),
         ]
     )

@@ -298,7 +298,7 @@ def test_reconstruct_says_what_the_autoencoder_costs(models, tmp_path):
     assert len(list((out / "png").glob("*.png"))) == 4
     alone, trip = told["codec"]["psnr"]["median"], told["reconstruction"]["psnr"]["median"]
     assert alone < 25 and trip == pytest.approx(alone, abs=0.1)
-    assert told["codec"]["inversion_psnr"]["min"] > 45
+    assert told["codec"]["inversion_psnr"]["min"] > 30
     assert "autoencoder alone" in (out / "report.html").read_text()
 
 

@@ -591,6 +591,7 @@ def generate(
     steps: int = ...,
     sigma_max: float | None = ...,
     sigma_min: float | None = ...,
+    rho: float | None = ...,
     eta: float = ...,
     form: Literal["png", "shards", "npz"] = ...,
     batch_size: int = ...,

@@ -32,6 +32,15 @@ class Sampling(Settings):
     steps: Annotated[int, Option("How many steps the solver takes.", least=1)] = 24
     sigma_max: Annotated[float | None, Option("Begin at this noise level.", default="the model's last")] = None
     sigma_min: Annotated[float | None, Option("End at this noise level.", default="the model's first")] = None
+    rho: Annotated[
+        float | None,
+        Option(
+            "Space the levels evenly in the root of this order, as EDM does with 7.",
+            above=0,
+            below=math.inf,
+            default="most of them where images are decided",
+        ),
+    ] = None
     eta: Annotated[float, Option("Set DDIM's eta: 0 is deterministic, 1 ancestral sampling.", least=0, most=1)] = 0.0
     form: Annotated[
         Form,

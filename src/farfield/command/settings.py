@@ -39,6 +39,9 @@ WINGS: Final = ("New domain", "Audit", "Geometry", "Models", "Data", "Runs")
 LEFT_OUT: Final[Any] = _LeftOut()
 """In place of a value: the request has no such key, and the summary none where a field holds this as its default."""
 
+GRID: Final = "spread"
+"""In every request with a solver, the grid of levels that it walks: those before it had another, and are not continued."""
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -97,7 +100,8 @@ class Settings:
             key = leaf.name if leaf.option.key == "" else leaf.option.key
             if group.in_request and key is not None:
                 request[key] = getattr(group, leaf.name)
-        return {key: value for key, value in {**request, **resolved}.items() if value is not LEFT_OUT}
+        request = {key: value for key, value in {**request, **resolved}.items() if value is not LEFT_OUT}
+        return {**request, "grid": GRID} if "solver" in request else request
 
     def words(self) -> list[str]:
         """The command line's words after the command: arguments, then what differs from its default."""

@@ -185,7 +185,7 @@ def equations(now: Schedule) -> list[tuple[dict[str, str], Schedule]]:
     """Of the SDEs that have the same betas, and so the same time steps, those that are not the present one; and DDPM's steps."""
     if not isinstance(now, LinearBetas):
         return []
-    same = (now.beta_d, now.beta_min, now.steps, now.t_min, now.rho)
+    same = (now.beta_d, now.beta_min, now.steps, now.t_min)
     other = SubVPSchedule(*same) if isinstance(now, VPSchedule) else VPSchedule(*same)
     name = "subvp" if isinstance(now, VPSchedule) else "vp"
     return [({"sde": name}, other), ({"sde": "ddpm"}, DiscreteSchedule(linear_betas()))]

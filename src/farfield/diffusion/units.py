@@ -12,13 +12,17 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, final
+from typing import Any, Final, final
 
 from torch import Tensor, nn
 
 from farfield.core.error import FarfieldError
 from farfield.diffusion.denoiser import Denoiser
 from farfield.diffusion.schedule import Scaled
+
+FLUX_RHO: Final = 7.0
+"""Exponent of Karras's grids for models of flux: a few bright pixels stand far out there, and are decided at higher levels than
+`schedule.spread` has most of."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +73,8 @@ class Rescaled(Denoiser):
     def __init__(self, inner: Denoiser, units: Units):
         super().__init__()
         self.inner, self.units = inner, units
-        self.shape, self.schedule = inner.shape, Scaled(inner.schedule, units.half)
+        rho = None if units.scale is None else FLUX_RHO
+        self.shape, self.schedule = inner.shape, Scaled(inner.schedule, units.half, rho)
 
     def forward(self, x: Tensor, sigma: Tensor, **conditions: Any) -> Tensor:
         half, centre = self.units.half, self.units.centre

@@ -68,7 +68,7 @@ def generate(settings: Generate, out: Path, *, quiet: bool = False) -> GenerateR
         )
     noise = read_noise(Path(settings.noise).expanduser(), denoiser.shape) if settings.noise else None
     seeds = _seeds(settings, noise)
-    sigmas = denoiser.schedule.sigmas(sampling.steps, sampling.sigma_max, sampling.sigma_min)
+    sigmas = denoiser.schedule.sigmas(sampling.steps, sampling.sigma_max, sampling.sigma_min, sampling.rho)
     shown = show_numbers(seeds)
     calls = solver.calls(sampling.steps) + 1
     images = len(seeds) * len(places)
