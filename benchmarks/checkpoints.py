@@ -21,7 +21,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.empirical import peak_bytes
+from benchmarks.peak import peak_bytes
 from benchmarks.table import format_table
 from farfield.checkpoints import ddpm, edm, guided  # noqa: F401  what open_checkpoint imports when it is called
 from farfield.checkpoints.foreign import open_checkpoint

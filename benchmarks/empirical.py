@@ -7,19 +7,17 @@ which has done nothing else.
 from __future__ import annotations
 
 import json
-import resource
 import statistics
-import subprocess
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from benchmarks.peak import alone, peak_bytes
 from benchmarks.table import format_table
 from farfield.core.runtime import generator, progress
 from farfield.diffusion.empirical import PrunedDenoiser
@@ -79,7 +77,7 @@ def make_inputs(points: int, batch: int) -> tuple[Tensor, Tensor, Tensor]:
 @torch.no_grad()
 def measure(points: int = 8192, batch: int = 64, repetitions: int = 5) -> Figures:
     """Seconds by turns A B A B …, peak memory of each alone, and the largest difference from float64."""
-    memory = {name: measure_memory(name, points, batch) for name in IMPLEMENTATIONS}
+    memory = {name: alone("benchmarks.empirical", name, points, batch) for name in IMPLEMENTATIONS}
     y, x, sigma = make_inputs(points, batch)
     denoisers = {name: make(y) for name, make in IMPLEMENTATIONS.items()}
     first = {name: time_call(denoise, x, sigma) for name, denoise in denoisers.items()}  # also the warm-up
@@ -178,13 +176,6 @@ def time_call(denoise: Denoise, x: Tensor, sigma: Tensor) -> tuple[Tensor, float
     return answer, time.perf_counter() - start
 
 
-def measure_memory(name: str, points: int, batch: int) -> int:
-    """Bytes above the inputs that one implementation needs, construction included, in a process of its own."""
-    command = [sys.executable, "-m", "benchmarks.empirical", json.dumps([name, points, batch])]
-    answer = subprocess.run(command, cwd=Path(__file__).parents[1], check=True, capture_output=True, text=True)
-    return int(answer.stdout)
-
-
 def memory_alone(name: str, points: int, batch: int) -> int:
     make = IMPLEMENTATIONS[name]
     y, x, sigma = make_inputs(16, 2)
@@ -193,19 +184,6 @@ def memory_alone(name: str, points: int, batch: int) -> int:
     before = peak_bytes()
     make(inputs[0])(*inputs[1:])
     return peak_bytes() - before
-
-
-def peak_bytes() -> int:
-    """The most memory this process has held.
-
-    On Linux ru_maxrss is handed down to a child by the process that starts it, and a large parent would hide all that
-    the child does; the kernel's own mark for the program, VmHWM, begins anew.
-    """
-    status = Path("/proc/self/status")
-    if status.exists():
-        return 1024 * next(int(line.split()[1]) for line in status.read_text().splitlines() if line.startswith("VmHWM"))
-    unit = 1 if sys.platform == "darwin" else 1024
-    return unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 def show(figures: Figures) -> str:

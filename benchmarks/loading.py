@@ -19,7 +19,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.empirical import peak_bytes
+from benchmarks.peak import peak_bytes
 from benchmarks.table import format_table
 from farfield.checkpoints.foreign import open_checkpoint
 from farfield.core.runtime import progress

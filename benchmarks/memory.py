@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import io
-import subprocess
+import json
 import sys
 import tempfile
 import zipfile
@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.empirical import peak_bytes
+from benchmarks.peak import alone, peak_bytes
 from benchmarks.table import format_table
 from farfield.core.runtime import progress
 
@@ -33,9 +33,7 @@ def measure(sizes: Sequence[int] = (2000, 8000, 32_768)) -> Figures:
     rows = []
     with progress("memory", len(sizes)) as advance:
         for n in sizes:
-            command = [sys.executable, "-m", "benchmarks.memory", str(n)]
-            answer = subprocess.run(command, cwd=Path(__file__).parents[1], check=True, capture_output=True, text=True)
-            rows.append({"images": n, "peak_bytes": int(answer.stdout)})
+            rows.append({"images": n, "peak_bytes": alone("benchmarks.memory", n)})
             advance(1)
     for row, before in zip(rows[1:], rows, strict=False):
         row["bytes_an_image"] = (row["peak_bytes"] - before["peak_bytes"]) / (row["images"] - before["images"])
@@ -84,4 +82,4 @@ def show(figures: Figures) -> str:
 
 
 if __name__ == "__main__":
-    print(peak_of_audit(int(sys.argv[1])))
+    print(peak_of_audit(*json.loads(sys.argv[1])))

@@ -11,19 +11,17 @@ import importlib
 import io
 import json
 import statistics
-import subprocess
 import sys
 import time
 import warnings
 from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from benchmarks.empirical import peak_bytes
+from benchmarks.peak import alone, peak_bytes
 from benchmarks.table import format_table
 from farfield.audit import coverage
 from farfield.audit.distribution import frechet_distance, kernel_distance
@@ -160,18 +158,11 @@ def measure(n: int = 10_000, length: int = 512, repetitions: int = 3) -> Figures
                 "seconds": statistics.median(theirs),
                 "ratio": statistics.median(b / a for a, b in zip(ours, theirs, strict=True)),
                 "difference": max(apart),
-                "peak_bytes": measure_memory(IMPLEMENTATIONS.index(rival), n, length),
+                "peak_bytes": alone("benchmarks.metrics", IMPLEMENTATIONS.index(rival), n, length),
             }
         )
     absent = sorted({rival.package for rival in IMPLEMENTATIONS} - {rival.package for rival in rivals})
     return {"n": n, "length": length, "repetitions": repetitions, "rows": rows, "absent": absent}
-
-
-def measure_memory(index: int, *sizes: int) -> int:
-    """Bytes above the inputs that one implementation needs, in a process of its own."""
-    command = [sys.executable, "-m", "benchmarks.metrics", json.dumps([index, *sizes])]
-    answer = subprocess.run(command, cwd=Path(__file__).parents[1], check=True, capture_output=True, text=True)
-    return int(answer.stdout)
 
 
 def memory_alone(index: int, *sizes: int) -> int:

@@ -8,18 +8,17 @@ from __future__ import annotations
 
 import json
 import statistics
-import subprocess
 import sys
 import time
 from collections.abc import Callable
 from importlib.util import find_spec
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from benchmarks.empirical import LIMIT, peak_bytes
+from benchmarks.empirical import LIMIT
+from benchmarks.peak import alone, peak_bytes
 from benchmarks.table import format_table
 from farfield.audit.search import nearest
 from farfield.core.runtime import generator, progress
@@ -80,7 +79,7 @@ def share(name: str, queries: int) -> int:
 
 def measure(queries: int = 10_000, references: int = 32_768, length: int = 512, repetitions: int = 3) -> Figures:
     """Seconds by turns A B A B …, peak memory of each alone, and how many answers are those of float64."""
-    memory = {name: measure_memory(name, queries, references, length) for name in IMPLEMENTATIONS}
+    memory = {name: alone("benchmarks.search", name, queries, references, length) for name in IMPLEMENTATIONS}
     x, y = make_inputs(queries, references, length)
     checked = share(LOOP, queries)
     truth = loop(x[:checked].double(), y.double())
@@ -113,13 +112,6 @@ def measure(queries: int = 10_000, references: int = 32_768, length: int = 512, 
         )
     sizes = {"queries": queries, "references": references, "length": length}
     return {**sizes, "repetitions": repetitions, "checked": checked, "rows": rows}
-
-
-def measure_memory(name: str, *sizes: int) -> int:
-    """Bytes above the inputs that one implementation needs, in a process of its own."""
-    command = [sys.executable, "-m", "benchmarks.search", json.dumps([name, *sizes])]
-    answer = subprocess.run(command, cwd=Path(__file__).parents[1], check=True, capture_output=True, text=True)
-    return int(answer.stdout)
 
 
 def memory_alone(name: str, *sizes: int) -> int:

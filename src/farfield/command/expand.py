@@ -84,7 +84,7 @@ class Sampler(Settings):
         int,
         Option(
             "Decode this many candidates per image, and keep of the new ones that most like the examples; 1 keeps"
-            " what comes.",
+            " what comes. Where latents are mixed and every start copies, auto takes 3 or more.",
             least=1,
         ),
     ] = 1
