@@ -90,7 +90,7 @@ def test_karras_is_uniform_in_the_root_and_exact_at_its_ends():
 
 def test_spread_is_uniform_in_its_share_and_exact_at_its_ends():
     sigmas = spread(10, 0.01, 80.0)
-    shares = 1 / (1 + sigmas**-0.35)
+    shares = 1 / (1 + (sigmas / 1.5) ** -0.35)
     assert torch.allclose(shares.diff(), shares.diff()[0].expand(10), rtol=1e-9)
     assert sigmas[0] == 80.0 and sigmas[-1] == 0.01
     assert torch.equal(ContinuousSchedule(0.01, 80.0).sigmas(10), sigmas)

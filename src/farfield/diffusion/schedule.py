@@ -16,8 +16,9 @@ from torch import Tensor
 from farfield.core.error import FarfieldError
 from farfield.core.runtime import state_dtype
 
+CENTRE: Final = 1.5
 SPREAD: Final = 0.35
-"""The exponent of `spread`. A lower one has better latents, a higher one better images."""
+"""The middle and the exponent of `spread`. Of a lower middle latents are better, of a higher one images."""
 
 
 def linear_betas(steps: int = 1000, start: float = 1e-4, end: float = 0.02) -> Tensor:
@@ -48,15 +49,16 @@ def karras(steps: int, sigma_min: float, sigma_max: float, rho: float = 7.0) -> 
 
 
 def spread(steps: int, sigma_min: float, sigma_max: float) -> Tensor:
-    r"""Descending grid, equally spaced in :math:`1 / (1 + \sigma^{-p})`, p = 0.35, float64 ``[steps + 1]``.
+    r"""Descending grid, equally spaced in :math:`1 / (1 + (\sigma / c)^{-p})`, c = 1.5 and p = 0.35, float64 ``[steps + 1]``.
 
     Pictures in [-1, 1] are decided between the levels 0.1 and 10, and there it has the most levels in :math:`\ln\sigma`. At
-    equal calls the multistep solver then has 0.3 to 0.7 of the error that it has on Karras's grid, in images from noise.
+    equal calls the multistep solver then has about half of the error that it has on Karras's grid, in images from noise and in
+    round trips.
     """
     _check_range(steps, sigma_min, sigma_max)
-    high, low = (1 / (1 + level**-SPREAD) for level in (sigma_max, sigma_min))
+    high, low = (1 / (1 + (level / CENTRE) ** -SPREAD) for level in (sigma_max, sigma_min))
     share = high + torch.linspace(0, 1, steps + 1, dtype=torch.float64) * (low - high)
-    sigmas = (share / (1 - share)) ** (1 / SPREAD)
+    sigmas = CENTRE * (share / (1 - share)) ** (1 / SPREAD)
     sigmas[0], sigmas[-1] = sigma_max, sigma_min
     return sigmas
 
