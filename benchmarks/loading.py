@@ -70,18 +70,19 @@ def measure(width: int = 128, repetitions: int = 5) -> Figures:
 
 def load_alone(load: str, path: Path, answers: dict[str, Any]) -> list[float]:
     """Seconds, bytes and the number of weights of one load, in this process."""
-    import diffusers
-
-    from farfield.checkpoints import ddpm, guided, ldm, lucid, score_sde, transformer  # noqa: F401  not what is measured
-    from farfield.networks import build  # noqa: F401
-
-    for name in ("UNet2DModel", "VQModel"):
-        getattr(diffusers, name)
-    before, start = peak_bytes(), time.perf_counter()
     if load == OURS:
+        import diffusers
+
+        from farfield.checkpoints import ddpm, guided, ldm, lucid, score_sde, transformer  # noqa: F401  not what is measured
+        from farfield.networks import build  # noqa: F401
+
+        for name in ("UNet2DModel", "VQModel"):
+            getattr(diffusers, name)
+        before, start = peak_bytes(), time.perf_counter()
         denoiser = open_checkpoint(path, answers).denoiser()
         seconds, held = time.perf_counter() - start, peak_bytes() - before
         return [seconds, held, sum(p.numel() for p in denoiser.network.parameters())]  # type: ignore[union-attr, operator]
+    before, start = peak_bytes(), time.perf_counter()
     content = torch.load(path, weights_only=True)
     seconds, held = time.perf_counter() - start, peak_bytes() - before
     return [seconds, held, sum(t.numel() for t in _tensors(content))]
