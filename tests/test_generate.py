@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from itertools import pairwise
 from pathlib import Path
@@ -238,6 +239,25 @@ class BreaksDown(GaussianDenoiser):
         scaled = x / (1 + sigma**2).sqrt()
         hit = (scaled - self.bad).flatten(1).norm(dim=1) < 1e-6
         return torch.where(hit[:, None, None, None], torch.nan, super().forward(x, sigma))
+
+
+def test_levels_are_spaced_as_asked_and_those_of_before_are_not_mixed_in(model, tmp_path):
+    names = {"plain": (), "edm": ("--rho", 7)}
+    for name, words in names.items():
+        assert (
+            farfield(
+                "generate", model, "--seeds", "0-1", "--format", "shards", *words, "-o", tmp_path / name, "-q"
+            ).code
+            == 0
+        )
+    plain, edm = (open_samples(tmp_path / name).values for name in names)
+    assert not torch.equal(plain, edm)
+    config = tmp_path / "plain" / "config.json"
+    before = json.loads(config.read_text())
+    assert before["request"].pop("grid") == "spread"
+    config.write_text(json.dumps(before))
+    again = farfield("generate", model, "--seeds", "0-1", "--format", "shards", "-o", tmp_path / "plain", "-q")
+    assert again.code and "begun by an earlier farfield" in again.err
 
 
 def test_what_is_lost_or_damaged_is_made_again_and_said(model, tmp_path):

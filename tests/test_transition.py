@@ -148,7 +148,7 @@ def test_a_summary_has_every_cell_and_pair_with_its_interval(run: Path):
 
 def test_its_request_and_its_summary_are_read_as_before_there_were_courses(run: Path):
     request = json.loads((run / "config.json").read_text())["request"]
-    known = "command data options samples heldout descriptor threshold rate mae_limit solver steps seed held_out data_digest"
+    known = "command data options samples heldout descriptor threshold rate mae_limit solver steps grid seed held_out data_digest"
     assert set(request) == set(known.split())
     old = json.loads(json.dumps(summary(run)))
     for row in (*old["cells"], *old["between"], *(cell["theory"] for cell in old["cells"])):

@@ -168,6 +168,11 @@ class Run:
             raise FarfieldError(
                 f"{self._config}: not the configuration of a farfield run; choose another folder with -o"
             )
+        if "grid" in self.request and "grid" not in before and before.get("command") == self.request["command"]:
+            raise OtherRunError(
+                f"{self.folder}: was begun by an earlier farfield, whose solvers stepped over other noise levels; choose another "
+                "folder with -o"
+            )
         if changed := differences(before, self.request, self.options):
             back = "bring those back" if changed.startswith("other data") else "give the same command"
             raise OtherRunError(
