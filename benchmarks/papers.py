@@ -20,7 +20,8 @@ HEAD = """# The papers, reproduced
 `--full` asks for the published scale, and `--commands` prints what a scheduler would run. Dashed lines and the
 column *published* are read off the papers' figures by us, each value to about 0.02. Ours are small: shapes can be compared,
 heights hardly. `settings` on MNIST: [which models make the same
-image](audit.md#which-models-make-the-same-image-of-one-noise).
+image](audit.md#which-models-make-the-same-image-of-one-noise); `regimes` on CIFAR-10: [from memorizing to
+generalizing](audit.md#from-memorizing-to-generalizing-on-cifar-10).
 Made by `python -m benchmarks.papers runs/reproduce` of a run by `farfield reproduce --all`, which takes 55 minutes on two cores.
 """
 
