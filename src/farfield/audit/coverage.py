@@ -91,11 +91,13 @@ def _by_part(x: Tensor, y: Tensor, parts: Parts, ks: tuple[int, int]) -> Tensor:
 
     Halves share one search with the whole. Parts so small that all of them together ask for less are searched by themselves.
     """
-    alone = [(x[first], y[second]) for first, second in zip(parts.first, parts.second, strict=True)]
-    if sum(len(a) * len(b) for a, b in alone[1:]) > len(x) * len(y):
+    sizes, others = parts.first.sum(1), parts.second.sum(1)
+    if int((sizes * others)[1:].sum()) > len(x) * len(y):
         return _together(x, y, parts, ks)
-    whole = [halve(len(a), len(b), 0, 0, 0).to(x.device) for a, b in alone]
-    return torch.cat([_together(a, b, part, ks) for (a, b), part in zip(alone, whole, strict=True)])
+    rows = []
+    for first, second, n, m in zip(parts.first, parts.second, sizes.tolist(), others.tolist(), strict=True):
+        rows.append(_together(x[first], y[second], halve(n, m, 0, 0, 0).to(x.device), ks))
+    return torch.cat(rows)
 
 
 def _together(x: Tensor, y: Tensor, parts: Parts, ks: tuple[int, int]) -> Tensor:
