@@ -290,7 +290,7 @@ def test_what_the_autoencoder_cannot_take_is_refused(models, shape):
 def test_reconstruct_says_what_the_autoencoder_costs(models, tmp_path):
     images = make_images(tmp_path / "images", 4, 32, 32)
     out = tmp_path / "run"
-    found = farfield("reconstruct", f"{models['stable']}@dust", images, "--steps", 16, "-o", out, "-q")
+    found = farfield("reconstruct", f"{models['stable']}@dust", images, "--steps", 32, "-o", out, "-q")
     assert found.code == 0, found.err
     told = summary(out)
     assert Store(out / "latents", Latents).read().values.shape == (4, 4, 16, 16)
@@ -298,7 +298,7 @@ def test_reconstruct_says_what_the_autoencoder_costs(models, tmp_path):
     assert len(list((out / "png").glob("*.png"))) == 4
     alone, trip = told["codec"]["psnr"]["median"], told["reconstruction"]["psnr"]["median"]
     assert alone < 25 and trip == pytest.approx(alone, abs=0.1)
-    assert told["codec"]["inversion_psnr"]["min"] > 30
+    assert told["codec"]["inversion_psnr"]["min"] > 45
     assert "autoencoder alone" in (out / "report.html").read_text()
 
 

@@ -52,8 +52,8 @@ def spread(steps: int, sigma_min: float, sigma_max: float) -> Tensor:
     r"""Descending grid, equally spaced in :math:`1 / (1 + (\sigma / c)^{-p})`, c = 1.5 and p = 0.35, float64 ``[steps + 1]``.
 
     Pictures in [-1, 1] are decided between the levels 0.1 and 10, and there it has the most levels in :math:`\ln\sigma`. At
-    equal calls the multistep solver then has about half of the error that it has on Karras's grid, in images from noise and in
-    round trips.
+    equal calls the multistep solver mostly has less error than on Karras's grid, often half: docs/performance.md has where, and
+    where not.
     """
     _check_range(steps, sigma_min, sigma_max)
     high, low = (1 / (1 + (level / CENTRE) ** -SPREAD) for level in (sigma_max, sigma_min))
