@@ -49,17 +49,29 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--references", type=int, default=32_768, help="search: vectors they are looked up in (%(default)s)"
     )
-    parser.add_argument("--width", type=int, default=64, help="pipeline, training: of the network (%(default)s)")
-    parser.add_argument("--compared", type=int, default=10_000, help="metrics: vectors of either set (%(default)s)")
-    parser.add_argument("--described", type=int, default=4096, help="features: images (%(default)s)")
     parser.add_argument(
-        "--audited", type=int, nargs="+", default=[2000, 8000, 32_768], help="memory: training images (%(default)s)"
+        "--width", type=int, default=64, help="engine, pipeline, training: of the network (%(default)s)"
     )
+    parser.add_argument("--side", type=int, default=32, help="engine, pipeline, training: of its images (%(default)s)")
+    parser.add_argument("--device", default="cpu", help="engine, pipeline, training: where (%(default)s)")
+    parser.add_argument("--batch-size", type=int, default=32, help="engine, pipeline, training: images (%(default)s)")
+    parser.add_argument("--low", action="store_true", help="engine, pipeline, training: in bfloat16 too")
+    parser.add_argument("--compile", action="store_true", help="engine: by torch.compile too, which takes minutes")
+    parser.add_argument("--compared", type=int, default=10_000, help="metrics: vectors of either set (%(default)s)")
+    parser.add_argument("--described", type=int, default=2048, help="features: images (%(default)s)")
+    parser.add_argument(
+        "--read", type=int, nargs="+", default=[2000, 8000], help="growth: images (%(default)s)"
+    )
+    parser.add_argument("--sides", type=int, nargs="+", default=[32, 64], help="sides: of images (%(default)s)")
+    parser.add_argument("--of", nargs="+", default=[], metavar="COMMAND", help="growth: commands (all)")
     parser.add_argument("--channels", type=int, default=128, help="checkpoints, loading: of the U-Nets (%(default)s)")
     parser.add_argument("--jacobian", default="cifar10-32", metavar="MODEL", help="manifold: whose (%(default)s)")
     parser.add_argument("--noise", type=float, default=10.0, help="manifold: level of the point (%(default)s)")
     parser.add_argument(
-        "--repetitions", type=int, default=5, help="all but round_trip, memory and manifold: runs each (%(default)s)"
+        "--repetitions",
+        type=int,
+        default=5,
+        help="all but round_trip, growth, sides and manifold: runs each (%(default)s)",
     )
     options = parser.parse_args(arguments)
     if unknown := set(options.parts) - set(PARTS):
@@ -96,8 +108,20 @@ def run_sample(options: argparse.Namespace) -> tuple[Figures, str]:
 def run_pipeline(options: argparse.Namespace) -> tuple[Figures, str]:
     from benchmarks.pipeline import measure, show
 
-    figures = measure(options.width, repetitions=options.repetitions)
+    figures = measure(**of_network(options), low=options.low)
     return figures, show(figures)
+
+
+def run_engine(options: argparse.Namespace) -> tuple[Figures, str]:
+    from benchmarks.engine import measure, show
+
+    figures = measure(**of_network(options), low=options.low, compiled=options.compile)
+    return figures, show(figures)
+
+
+def of_network(options: argparse.Namespace) -> Figures:
+    names = ("width", "batch_size", "side", "device", "repetitions")
+    return {"batch" if name == "batch_size" else name: getattr(options, name) for name in names}
 
 
 def run_metrics(options: argparse.Namespace) -> tuple[Figures, str]:
@@ -124,7 +148,7 @@ def run_search(options: argparse.Namespace) -> tuple[Figures, str]:
 def run_training(options: argparse.Namespace) -> tuple[Figures, str]:
     from benchmarks.training import measure, show
 
-    figures = measure(options.width, repetitions=options.repetitions)
+    figures = measure(**of_network(options), low=options.low)
     return figures, show(figures)
 
 
@@ -135,10 +159,17 @@ def run_features(options: argparse.Namespace) -> tuple[Figures, str]:
     return figures, show(figures)
 
 
-def run_memory(options: argparse.Namespace) -> tuple[Figures, str]:
-    from benchmarks.memory import measure, show
+def run_growth(options: argparse.Namespace) -> tuple[Figures, str]:
+    from benchmarks.growth import measure, show
 
-    figures = measure(sorted(options.audited))
+    figures = measure(sorted(options.read), options.of)
+    return figures, show(figures)
+
+
+def run_sides(options: argparse.Namespace) -> tuple[Figures, str]:
+    from benchmarks.sides import measure, show
+
+    figures = measure(sorted(options.sides))
     return figures, show(figures)
 
 
@@ -188,13 +219,15 @@ def time_runs(command: list[str], repetitions: int) -> list[float]:
 PARTS: dict[str, Callable[[argparse.Namespace], tuple[Figures, str]]] = {
     "round_trip": run_round_trip,
     "sample": run_sample,
+    "engine": run_engine,
     "pipeline": run_pipeline,
     "metrics": run_metrics,
     "empirical": run_empirical,
     "search": run_search,
     "training": run_training,
     "features": run_features,
-    "memory": run_memory,
+    "growth": run_growth,
+    "sides": run_sides,
     "checkpoints": run_checkpoints,
     "loading": run_loading,
     "manifold": run_manifold,

@@ -7,13 +7,14 @@ import resource
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 
-def alone(module: str, *arguments: str | int) -> int:
-    """The bytes that ``python -m module`` prints when it is given the arguments as JSON."""
+def alone(module: str, *arguments: str | int) -> Any:
+    """The value that ``python -m module`` prints, as JSON, when it is given the arguments as JSON."""
     command = [sys.executable, "-m", module, json.dumps(arguments)]
     answer = subprocess.run(command, cwd=Path(__file__).parents[1], check=True, capture_output=True, text=True)
-    return int(answer.stdout)
+    return json.loads(answer.stdout)
 
 
 def peak_bytes() -> int:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import statistics
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,21 +19,21 @@ from benchmarks.table import format_table
 from benchmarks.turns import by_turns, ratio
 from farfield.checkpoints.load import load_denoiser
 from farfield.command.shared import Loading, Solving
-from farfield.core.runtime import generator
+from farfield.core.runtime import generator, resolve_device
 from farfield.study.bench.carrier import Carrier
 
 SIDE = 32
-OURS, THEIRS = "farfield", "diffusers, DDIMPipeline"
+OURS, LOW, THEIRS = "farfield", "farfield, bfloat16", "diffusers, DDIMPipeline"
 
 Figures = dict[str, Any]
 
 
-def write_checkpoint(folder: Path, width: int) -> None:
+def write_checkpoint(folder: Path, width: int, side: int = SIDE) -> None:
     from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
 
     torch.manual_seed(generator(0).initial_seed())
     network = UNet2DModel(
-        sample_size=SIDE,
+        sample_size=side,
         block_out_channels=(width, 2 * width, 2 * width),
         down_block_types=("DownBlock2D", "AttnDownBlock2D", "DownBlock2D"),
         up_block_types=("UpBlock2D", "AttnUpBlock2D", "UpBlock2D"),
@@ -40,23 +41,36 @@ def write_checkpoint(folder: Path, width: int) -> None:
     DDPMPipeline(network, DDPMScheduler()).save_pretrained(folder)
 
 
-def measure(width: int = 64, batch: int = 32, calls: int = 16, repetitions: int = 5) -> Figures:
-    """Images a second by turns A B A B …"""
+def measure(
+    width: int = 64,
+    batch: int = 32,
+    calls: int = 16,
+    repetitions: int = 5,
+    *,
+    side: int = SIDE,
+    device: str = "cpu",
+    low: bool = False,
+) -> Figures:
+    """Images a second by turns A B A B …; with ``low`` ours in bfloat16 too."""
     from diffusers import DDIMPipeline, DDIMScheduler
     from diffusers.utils import logging
 
     logging.disable_progress_bar()
     with tempfile.TemporaryDirectory() as folder:
-        write_checkpoint(Path(folder), width)
-        denoiser = load_denoiser(folder)
-        pipeline = DDIMPipeline.from_pretrained(folder)
+        write_checkpoint(Path(folder), width, side)
+        place = resolve_device(device)
+        precisions = {OURS: torch.float32} | ({LOW: torch.bfloat16} if low else {})
+        ours = {name: load_denoiser(folder, device=place, dtype=dtype) for name, dtype in precisions.items()}
+        pipeline = DDIMPipeline.from_pretrained(folder).to(place)
         pipeline.scheduler = DDIMScheduler.from_config(pipeline.scheduler.config)
         pipeline.set_progress_bar_config(disable=True)
         # the last call denoises: one step fewer makes as many calls
-        carrier = Carrier.of(Solving(calls - 1, solver="euler", loading=Loading(batch_size=batch)), denoiser)
+        numerics = Solving(calls - 1, solver="euler", loading=Loading(batch_size=batch))
         keys = [str(seed) for seed in range(batch)]
         makes: dict[str, Callable[[], Any]] = {
-            OURS: lambda: carrier.sample(keys, lambda n: None).values,
+            name: partial(Carrier.of(numerics, one).sample, keys, lambda n: None) for name, one in ours.items()
+        }
+        makes |= {
             THEIRS: lambda: pipeline(
                 batch_size=batch,
                 generator=[generator(seed) for seed in range(batch)],
@@ -67,11 +81,14 @@ def measure(width: int = 64, batch: int = 32, calls: int = 16, repetitions: int 
         seconds = by_turns(makes, repetitions, "sampling")
     return {
         "width": width,
+        "side": side,
+        "device": str(place),
         "batch": batch,
         "calls": calls,
         "repetitions": repetitions,
-        "parameters": sum(p.numel() for p in denoiser.parameters()),
+        "parameters": sum(p.numel() for p in ours[OURS].parameters()),
         **ratio(seconds[OURS], seconds[THEIRS]),
+        "low": ratio(seconds[LOW], seconds[THEIRS])["ratio"] if low else None,
         "rows": [
             {"implementation": name, "images_per_second": batch / statistics.median(s)} for name, s in seconds.items()
         ],
@@ -81,9 +98,13 @@ def measure(width: int = 64, batch: int = 32, calls: int = 16, repetitions: int 
 def show(figures: Figures) -> str:
     low, high = figures["ratio_range"]
     return format_table(
-        f"Sampling: UNet2DModel of width {figures['width']} ({figures['parameters']:,} weights), {SIDE}×{SIDE}, "
-        f"{figures['calls']} calls by DDIM, batch {figures['batch']}, median of {figures['repetitions']} by turns",
+        f"Sampling: UNet2DModel of width {figures['width']} ({figures['parameters']:,} weights), "
+        f"{figures['side']}×{figures['side']}, {figures['device']}, {figures['calls']} calls by DDIM, "
+        f"batch {figures['batch']}, median of {figures['repetitions']} by turns",
         ["implementation", "images/s"],
         [[row["implementation"], f"{row['images_per_second']:.3g}"] for row in figures["rows"]],
-        [f"farfield: {figures['ratio']:.2f} times as many ({low:.2f} to {high:.2f})"],
+        [
+            f"farfield: {figures['ratio']:.2f} times as many ({low:.2f} to {high:.2f})"
+            + (f"; in bfloat16 {figures['low']:.2f}" if figures["low"] else "")
+        ],
     )

@@ -83,9 +83,14 @@ def test_what_a_sample_costs_is_counted(tmp_path):
 @pytest.mark.slow
 def test_an_audit_holds_little_of_each_training_image(tmp_path):
     """Less than the 3,072 bytes that it has where it is stored; libraries and blocks of fixed size are the rest."""
-    figures, out = run(tmp_path, "memory", "--audited", "12000", "24000")
-    first, second = figures["memory"]["rows"]
-    assert first["peak_bytes"] < 1e9 and second["bytes_an_image"] < 3072 and "bytes a further image" in out
+    figures, out = run(tmp_path, "growth", "--read", "12000", "24000", "--of", "audit")
+    first, second = figures["growth"]["rows"]
+    assert (
+        second["exponent"] < 3
+        and first["peak_bytes"] < 1e9
+        and second["bytes_an_image"] < 3072
+        and "bytes a further image" in out
+    )
 
 
 def test_startup_is_measured(tmp_path):
@@ -139,3 +144,20 @@ def test_measures_agree_with_the_packages_beside_them(tmp_path):
     assert all(row["peak_bytes"] > 0 and row["implementation"] in out for row in found["rows"])
     assert {row["implementation"] for row in found["rows"]} >= {"farfield", "farfield, no interval"}
     assert all(f"{name}: not installed" in out for name in found["absent"])
+
+
+@pytest.mark.slow
+def test_the_engine_stands_beside_the_peak(tmp_path):
+    figures, out = run(tmp_path, "engine", "--width", "32", "--batch-size", "2", "--repetitions", "1", "--low")
+    rows = {row["way"]: row for row in figures["engine"]["rows"]}
+    assert rows["float32"]["off"] == 0 < rows["bfloat16"]["off"] < 0.05 and "share of peak" in out
+    assert sum(figures["engine"]["time"].values()) == pytest.approx(1)
+    figures, out = run(tmp_path, "training", "--width", "8", "--batch-size", "2", "--repetitions", "1", "--low")
+    assert len(figures["training"]["rows"]) == 4 and "bfloat16" in out
+
+
+@pytest.mark.slow
+def test_growth_with_pixels_is_measured(tmp_path):
+    figures, out = run(tmp_path, "sides", "--sides", "16", "32")
+    assert [row["command"] for row in figures["sides"]["rows"]] == ["expand", "expand", "dimension", "dimension"]
+    assert "exponent in pixels" in out

@@ -16,6 +16,7 @@ from farfield.command.commands import COMMANDS
 from farfield.core.error import FarfieldError, FarfieldWarning
 from farfield.data.dataset import open_dataset
 from farfield.data.source import open_collection
+from farfield.study.model import duplicates
 
 convert = function(COMMANDS["dataset convert"])
 scan = function(COMMANDS["dataset scan"])
@@ -228,6 +229,20 @@ def test_a_scan_finds_exact_and_near_copies_and_nothing_else(tmp_path):
     assert nearest.distance == pytest.approx(np.sqrt((difference**2).mean()), abs=1e-3)
     assert found.threshold == pytest.approx(0.25 * found.quantiles["0.5"])
     assert scan(str(tmp_path / "a.npz"), near=0, quiet=True).near == ()
+    assert (found.search, found.recall) == ("exact", None)
+    for search in ("ivf", "hnsw"):
+        other = scan(str(tmp_path / "a.npz"), search=search, quiet=True)
+        assert other.near_groups == found.near_groups and other.exact == found.exact
+        assert other.search == search and other.recall.n == 37 and search in str(other)
+
+
+def test_a_scan_of_a_large_set_says_that_it_does_not_look_at_all_pairs(tmp_path, monkeypatch):
+    monkeypatch.setattr(duplicates, "LARGE", 30)
+    np.savez(tmp_path / "a.npz", np.random.default_rng(1).integers(0, 256, (31, 8, 8, 3), dtype=np.uint8))
+    found = scan(str(tmp_path / "a.npz"), quiet=True)
+    assert found.search == "ivf" and f"found {found.recall}" in str(found)
+    assert scan(str(tmp_path / "a.npz"), max_images=30, quiet=True).search == "exact"
+    assert scan(str(tmp_path / "a.npz"), search="exact", quiet=True).recall is None
 
 
 def test_a_scan_of_images_of_several_sizes_and_kinds(tmp_path):

@@ -21,6 +21,7 @@ from farfield.command.commands import COMMANDS
 from farfield.core.error import FarfieldError, FarfieldWarning
 from farfield.data.dataset import open_dataset
 from farfield.data.idx import read_idx
+from farfield.data.picture import fit
 from farfield.data.source import open_collection
 
 convert = function(COMMANDS["dataset convert"])
@@ -298,3 +299,11 @@ def test_a_data_set_of_hugging_face(tmp_path, monkeypatch):
     datasets.Dataset.from_dict({"text": ["no", "pictures"]}).to_parquet(tmp_path / "texts" / "train.parquet")
     with pytest.raises(FarfieldError, match=r"column of images, found .*text"):
         open_dataset(f"hf:{tmp_path / 'texts'}")
+
+
+def test_a_picture_is_resized_as_its_channels_are():
+    picture = np.random.default_rng(0).integers(0, 256, (37, 23, 3), dtype=np.uint8)
+    whole = fit(picture, (3, 16, 16), "a", "stretch")
+    for channel in range(3):
+        one = fit(picture[..., channel : channel + 1], (1, 16, 16), "a", "stretch")
+        assert torch.equal(whole[channel], one[0])

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from farfield.audit import index
-from farfield.audit.index import Approximate, neighbours_in_shards, regrouped, search_of
+from farfield.audit.blocks import nearest_in_blocks
+from farfield.audit.index import Approximate, neighbours_among, neighbours_in_shards, regrouped, search_of
 from farfield.audit.search import nearest, neighbours
 from farfield.core.artifact import Features
 from farfield.core.error import FarfieldError, NonFiniteError
@@ -172,6 +173,31 @@ def test_approximate_search_measures_its_recall(kind, tmp_path):
     again, same = neighbours_in_shards(queries, shards(references, 1600), search, checked=300)
     assert len(written) == 2 and {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()} == written
     assert torch.equal(again.distance, found.distance) and again.nearest_keys == found.nearest_keys and same == recall
+
+
+@pytest.mark.parametrize("kind", ["ivf", "hnsw"])
+def test_a_set_is_searched_for_what_is_near_to_its_own(kind):
+    whole = clustered(3000, 1)
+    exact = nearest_in_blocks(whole, whole, 4, exclude=torch.arange(3000))
+    distance, others, recall = neighbours_among(whole, 4, kind, checked=3000)
+    right = distance[:, 0] == exact[0][:, 0]
+    assert recall.n == 3000 and recall.value == pytest.approx(float(right.double().mean())) and recall.value > 0.8
+    assert (distance >= exact[0]).all() and (others != torch.arange(3000)[:, None]).all()
+    all_four = (distance == exact[0]).all(1)
+    assert float(all_four.double().mean()) > 0.5 and torch.equal(others[all_four], exact[1][all_four])
+
+
+def test_equals_and_too_few_candidates_are_no_neighbours_twice(monkeypatch: pytest.MonkeyPatch):
+    twice = named(features(300, 0, 32).values.repeat(2, 1))
+    distance, others, recall = neighbours_among(twice, 1, "ivf")
+    assert recall.value == 1 and (distance == 0).all()
+    assert torch.equal(others[:, 0], torch.arange(600).roll(300))
+    monkeypatch.setattr(index, "LISTS", 1)
+    distance, others, _ = neighbours_among(features(300, 0, 32), 200, "ivf")
+    known = distance.isfinite()
+    assert not known.all() and all(
+        len(set(row[k].tolist())) == int(k.sum()) for row, k in zip(others, known, strict=True)
+    )
 
 
 def test_an_index_that_misses_says_so(tmp_path, monkeypatch: pytest.MonkeyPatch):

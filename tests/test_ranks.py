@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import subprocess
@@ -110,6 +111,21 @@ def test_a_level_is_searched_by_two_processes_as_by_one(runs: Runs, tmp_path: Pa
     assert said.code == 0, said.err
     one, two = numbers(summary(tmp_path / "one")), numbers(summary(tmp_path / "two"))
     assert two == pytest.approx(one, rel=1e-3, abs=1e-4) and "/sigma_search/0/copies" in one
+
+
+def test_the_precision_that_one_process_finds_is_that_of_both(
+    runs: Runs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("FARFIELD_CACHE", str(tmp_path))
+    kept = tmp_path / "precision.json"
+    line = ("generate", runs.one.parent / "model", "--seeds", "0-3", "--steps", 2, "--dtype", "auto", "--device", "cpu")
+    said = two_processes(*line, "-o", tmp_path / "first")
+    assert said.code == 0, said.err
+    assert said.err.count("--dtype auto: ") == 1
+    kept.write_text(json.dumps({key: {"quicker": 9.0, "off": 0.0} for key in json.loads(kept.read_text())}))
+    said = two_processes(*line, "-o", tmp_path / "second")
+    assert said.code == 0, said.err
+    assert json.loads((tmp_path / "second" / "config.json").read_text())["request"]["dtype"] == "bfloat16"
 
 
 def test_continued_by_one_process_it_is_already_done(runs: Runs):

@@ -30,6 +30,7 @@ SHARD: Final = 1 << 17  # rows that are held and indexed at a time
 CHECKED: Final = 500  # queries that are searched exactly as well
 LINKS: Final = 32  # of a vector in the graph
 PROBED: Final = 1 / 16  # share of the lists that are searched
+LISTS: Final = 32  # of them, where a set is searched for what is near to its own
 VISITED: Final = 128  # vectors that a walk through the graph keeps
 
 
@@ -113,6 +114,37 @@ def neighbours_in_shards(
     return Neighbours(queries.keys, tuple(keys), index, distance, rows), recall
 
 
+def neighbours_among(
+    vectors: Features, k: int, kind: str, *, checked: int = CHECKED, seed: int = 0
+) -> tuple[Tensor, Tensor, Score]:
+    """Each vector's k nearest others, among candidates of an index that is not kept.
+
+    Of inverted lists LISTS are searched, however many there are: that finds what is near, in about :math:`n^{3/2}` steps.
+
+    Returns:
+        Distances ``[n, k]``, infinite where too few were found, rows ``[n, k]``, and the recall: the share of checked vectors
+        whose nearest other was found, with Wilson's interval.
+
+    Raises:
+        FarfieldError: features that cannot be searched.
+    """
+    y = matrix(vectors).cpu()
+    index, scale = _built(y, kind), unit_scale(y)
+    _set(index, kind, LISTS)
+    rows, distances, places = torch.arange(len(y)), [], []
+    for own in rows.split(QUERIES):
+        _, found = index.search((y[own] * scale).float().contiguous().numpy(), min(1 + k + SPARE, len(y)))
+        candidates = torch.from_numpy(found)
+        at = torch.where(candidates < 0, own[:, None], candidates).sort(1).values
+        squares, best = rank(y[own], y, at, k, own)
+        distances.append(squares.sqrt())
+        places.append(best)
+    distance = torch.cat(distances)
+    drawn = torch.randperm(len(y), generator=generator(seed, "recall"))[:checked]
+    truth = nearest(y[drawn], y, 2)[0][:, 1]  # the nearest of all is itself, or its equal
+    return distance, torch.cat(places), proportion(int((distance[drawn, 0] <= truth).sum()), len(drawn))
+
+
 def regrouped(shards: Iterable[Features], rows: int = SHARD) -> Iterator[Features]:
     """The same rows in shards of at least so many, but the last: small shards are indexed and searched together."""
     held: list[Features] = []
@@ -159,11 +191,16 @@ def _opened(shard: Features, search: Approximate) -> Any:
         raise FarfieldError(
             f"{path}: expected a faiss index, found a damaged one; delete it and search again"
         ) from error
-    if search.kind == "ivf":
-        index.nprobe = max(1, round(PROBED * index.nlist))
+    _set(index, search.kind)
+    return index
+
+
+def _set(index: Any, kind: str, lists: int | None = None) -> None:
+    """How much of an index is searched: so many lists, or PROBED of all of them."""
+    if kind == "ivf":
+        index.nprobe = max(1, round(PROBED * index.nlist)) if lists is None else lists
     else:
         index.hnsw.efSearch = VISITED
-    return index
 
 
 def _built(y: Tensor, kind: str) -> Any:

@@ -207,6 +207,10 @@ class Expand(Settings):
     loading: Loading = Loading()
 
     @property
+    def only_makes(self) -> bool:
+        return self.sampler.sampler in ("auto", "sdedit", "noise")
+
+    @property
     def numerics(self) -> Numerics:
         """At the level given, if it is a number."""
         level = None if isinstance(self.sigma, str) else self.sigma

@@ -10,7 +10,7 @@ from farfield.command.facts import ModelFacts
 from farfield.command.option import Option
 from farfield.command.result import Result
 from farfield.command.settings import Settings
-from farfield.command.shared import Compute, Model, SolverKind
+from farfield.command.shared import Compute, Loading, Model, SolverKind
 from farfield.command.text import as_labels, as_range, show_range
 from farfield.core.error import FarfieldError
 from farfield.core.seeds import LARGEST
@@ -87,6 +87,12 @@ class Sampling(Settings):
             return "euler" if self.eta > 0 else "heun" if self.churn > 0 else "multistep"
         return "euler" if self.solver == "ddim" else self.solver
 
+    @property
+    def labelled(self) -> Loading:
+        """How the model is loaded: for the last of its classes that is asked for, if any is."""
+        compute = self.loading
+        return Loading(compute.batch_size, compute.device, compute.dtype, max(self.labels, default=None))
+
     def asked(self) -> dict[str, Any]:
         """What a request says of the solver and of churn."""
         values = {
@@ -141,6 +147,15 @@ class Generate(Settings):
             default="that of the seeds",
         ),
     ] = None
+
+    @property
+    def loading(self) -> Loading:
+        """How the model is loaded."""
+        return self.sampling.labelled
+
+    @property
+    def only_makes(self) -> bool:
+        return True
 
     def check(self) -> None:
         if self.each is not None and self.sampling.form != "shards":

@@ -84,6 +84,11 @@ class Settings:
             raise FarfieldError(f"{missing[0]}: missing; see `farfield {cls.command()} --help`")
         return _make(cls, given)
 
+    @property
+    def only_makes(self) -> bool:
+        """Whether images are made and none is held against what it was made from, where rounding would show."""
+        return False
+
     def values(self) -> dict[tuple[str, ...], Any]:
         """Every option's value, by its place."""
         return {leaf.path: functools.reduce(getattr, leaf.path, self) for leaf in leaves(type(self))}

@@ -42,8 +42,11 @@ BatchSize = Annotated[
 ]
 DeviceName = Annotated[str, Option("Where to compute: auto, cpu, cuda, cuda:N or mps.", key=None, read=as_device)]
 Dtype = Annotated[
-    Literal["float32", "bfloat16", "float16", "float64"],
-    Option("The precision of the network's weights and activations."),
+    Literal["float32", "bfloat16", "float16", "float64", "auto"],
+    Option(
+        "The precision of the network's weights and activations. auto is bfloat16 where new images are made (generate, expand), "
+        "a probe finds it quicker on this machine and its images less than 2 % off; float32 elsewhere."
+    ),
 ]
 Label = Annotated[
     int | None,

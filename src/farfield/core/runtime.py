@@ -140,6 +140,15 @@ class Ranks:
             torch.distributed.init_process_group(backend, timeout=timedelta(days=7))
         torch.distributed.barrier()
 
+    def same(self, answer: bool) -> bool:
+        """The main process's answer, in every process."""
+        if self.world == 1:
+            return answer
+        self.wait()
+        held = torch.tensor(int(answer))
+        torch.distributed.broadcast(held, 0)
+        return bool(held)
+
 
 def _told(name: str, default: int) -> int:
     """A whole number from the environment, where a launcher may have left it empty."""

@@ -48,8 +48,11 @@ def fit(picture: np.ndarray, shape: Sequence[int], name: str, mode: str = "cente
         grey = Image.fromarray(picture).convert("L") if eight_bit else picture @ LUMINANCE
         picture = np.asarray(grey)[..., None]
     if (crop_h, crop_w) != (inner_h, inner_w):
-        planes = [Image.fromarray(np.ascontiguousarray(plane)) for plane in np.moveaxis(picture, 2, 0)]
-        picture = np.stack([np.asarray(p.resize((inner_w, inner_h), Image.Resampling.LANCZOS)) for p in planes], axis=2)
+        # Pillow takes three bands of 8 bits at once, to the same bits; of others it makes something else (alpha), or none
+        at_once = eight_bit and picture.shape[2] == 3
+        planes = [picture] if at_once else [np.ascontiguousarray(plane) for plane in np.moveaxis(picture, 2, 0)]
+        size, law = (inner_w, inner_h), Image.Resampling.LANCZOS
+        picture = np.dstack([np.asarray(Image.fromarray(plane).resize(size, law)) for plane in planes])
         if not eight_bit:
             picture = picture.clip(-1, 1)  # Lanczos overshoots at edges; in 8 bits Pillow clips by itself
     values = torch.from_numpy(picture.transpose(2, 0, 1).astype(np.float32))

@@ -50,6 +50,10 @@ def perform(
     from farfield.study.look import look
 
     look(settings)
+    if any(path[-1] == "dtype" and value == "auto" for path, value in settings.values().items()):
+        from farfield.study.precision import decided
+
+        settings = decided(settings)
     if command.result is None:
         result = command.load_study()(settings)
         page = result if isinstance(result, Path) else getattr(result, "page", None)

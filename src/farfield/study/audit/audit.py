@@ -149,8 +149,7 @@ def _work(models: Mapping[str, str], sampling: Sampling, n: int) -> list[Work]:
     names = [name for name in models.values() if not is_empirical(name)]
     if not names:
         return []
-    compute = sampling.loading
-    loading = Loading(compute.batch_size, compute.device, compute.dtype, max(sampling.labels, default=None))
+    loading = sampling.labelled
     plan = {"generating": float(n * len(names) * (find_solver(sampling.rule).calls(sampling.steps) + 1))}
     return [Work(load_model(names[0], loading), loading.batch_size, plan, n * len(names))]
 

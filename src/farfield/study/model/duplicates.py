@@ -9,9 +9,11 @@ near at no more than a share of it.
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -19,9 +21,11 @@ import torch
 from torch import Tensor
 
 from farfield.audit.blocks import nearest_in_blocks
+from farfield.audit.index import neighbours_among, search_of
 from farfield.command.dataset import DatasetScan
 from farfield.core.artifact import Features
 from farfield.core.runtime import progress
+from farfield.core.score import Score
 from farfield.data.collection import Collection
 from farfield.data.picture import fit
 from farfield.data.source import open_collection
@@ -29,6 +33,8 @@ from farfield.data.subset import first
 
 SIDE: Final = 16
 NEIGHBOURS: Final = 4
+LARGE: Final = 50_000
+"""Images from which on an index proposes what may be near: to look at all pairs takes minutes, and hours at a million."""
 QUANTILES: Final = (0.001, 0.01, 0.05, 0.25, 0.5)
 
 
@@ -47,7 +53,8 @@ class Scan:
 
     ``exact`` are groups of keys with the same pixels, ``copies`` how many images they have beyond one each. ``near``
     are pairs at no more than ``threshold``, the nearest first, among one image of each exact group; ``near_groups``
-    joins those that share an image. ``quantiles`` are those of the distances to the nearest other image, by share.
+    joins those that share an image. ``quantiles`` are those of the distances to the nearest other image, by share. ``search``
+    is how it was looked for; ``recall`` the share of nearest others that it found, not known of an exact search.
     ``show`` groups and pairs are printed.
     """
 
@@ -58,6 +65,8 @@ class Scan:
     near_groups: tuple[tuple[str, ...], ...]
     threshold: float
     quantiles: dict[str, float]
+    search: str
+    recall: Score | None
     show: int
 
     @property
@@ -73,6 +82,7 @@ class Scan:
             f"{self.source}: {self.images} images, {self.copies} exact copies in {len(self.exact)} groups",
             *(f"  {' = '.join(group)}" for group in self.exact[: self.show]),
             f"nearest other image, in 8-bit levels: {nearest or 'there is none'}",
+            *([f"searched by {self.search}, which found {self.recall} of the nearest"] if self.recall else []),
             f"{len(self.near)} near pairs in {len(self.near_groups)} groups, up to {self.threshold:.3g}",
             *(f"  {pair.first} ~ {pair.second}  {pair.distance:.3g}" for pair in self.near[: self.show]),
         ]
@@ -95,8 +105,12 @@ def scan(settings: DatasetScan) -> Scan:
     for key, digest in digests.items():
         groups[digest].append(key)
     exact = tuple(tuple(group) for group in groups.values() if len(group) > 1)
-    pairs, threshold, quantiles = _near([group[0] for group in groups.values()], small, settings.near)
-    return Scan(collection.name, len(digests), exact, pairs, _joined(pairs), threshold, quantiles, settings.show)
+    kind = settings.search or ("ivf" if len(small) > LARGE and importlib.util.find_spec("faiss") else "exact")
+    if search_of(kind, Path()) is None:
+        kind = "exact"
+    pairs, threshold, quantiles, recall = _near([group[0] for group in groups.values()], small, settings.near, kind)
+    members = _joined(pairs)
+    return Scan(collection.name, len(digests), exact, pairs, members, threshold, quantiles, kind, recall, settings.show)
 
 
 def _described(
@@ -124,22 +138,28 @@ def _described(
     return digests, small[: len(seen)]
 
 
-def _near(keys: Sequence[str], small: Tensor, near: float) -> tuple[tuple[Near, ...], float, dict[str, float]]:
+def _near(
+    keys: Sequence[str], small: Tensor, near: float, kind: str
+) -> tuple[tuple[Near, ...], float, dict[str, float], Score | None]:
     if len(keys) < 2:
-        return (), 0.0, {}
-    k = min(NEIGHBOURS, len(keys) - 1)
+        return (), 0.0, {}, None
+    k, recall = min(NEIGHBOURS, len(keys) - 1), None
     vectors = Features(tuple(keys), small, "small pixels")
-    distances, others = nearest_in_blocks(vectors, vectors, k, exclude=torch.arange(len(keys)))
+    if kind == "exact":
+        distances, others = nearest_in_blocks(vectors, vectors, k, exclude=torch.arange(len(keys)))
+    else:
+        distances, others, recall = neighbours_among(vectors, k, kind)
     distances = distances / small.shape[1] ** 0.5
     shares = torch.tensor(QUANTILES, dtype=torch.float64)
-    quantiles = dict(zip(map(str, QUANTILES), distances[:, 0].quantile(shares).tolist(), strict=True))
-    threshold = near * quantiles["0.5"]
+    found = distances[distances[:, 0].isfinite(), 0]  # an index may find nothing for some
+    quantiles = dict(zip(map(str, QUANTILES), found.quantile(shares).tolist(), strict=True)) if len(found) else {}
+    threshold = near * quantiles.get("0.5", 0.0)
     distance_of = {}
     for i, j in (distances <= threshold).nonzero().tolist() if near else ():
         a, b = sorted((i, int(others[i, j])))
         distance_of[a, b] = float(distances[i, j])
     pairs = sorted((Near(keys[a], keys[b], round(d, 4)) for (a, b), d in distance_of.items()), key=lambda p: p.distance)
-    return tuple(pairs), threshold, quantiles
+    return tuple(pairs), threshold, quantiles, recall
 
 
 def _joined(pairs: Sequence[Near]) -> tuple[tuple[str, ...], ...]:

@@ -16,7 +16,6 @@ from farfield.checkpoints.load import model_digest
 from farfield.checkpoints.place import snapshots_of
 from farfield.command.generate import ChurnFacts, Generate, GenerateResult, SampleCalls, Sampling
 from farfield.command.settings import LEFT_OUT
-from farfield.command.shared import Loading
 from farfield.core.artifact import Images, Store, chunks, file_digest, write_bytes
 from farfield.core.checksum import sums_hold, write_sums
 from farfield.core.error import FarfieldError
@@ -83,7 +82,7 @@ def generate(settings: Generate, out: Path, *, quiet: bool = False) -> GenerateR
     run = Run.of(out, settings, inputs, quiet, work, seeds=shown, **asked)
     keys = [str(s) for s in seeds]
     for i, place in enumerate(places):
-        one = load_model(str(snapshots[i]), _loading(sampling)) if snapshots else denoiser
+        one = load_model(str(snapshots[i]), sampling.labelled) if snapshots else denoiser
         labels = (sampling.labels[i],) * 2 if settings.each == "label" else sampling.labels
         carrier = Carrier(one, sigmas, Method(solver=solver.name))
         label = f"generating {place}" if settings.each else "generating"
@@ -132,15 +131,10 @@ def _seeds(settings: Generate, noise: Noise | None) -> tuple[int, ...]:
 
 def _open(model: str, sampling: Sampling) -> Denoiser:
     """The frozen denoiser, on its device; every label is one of its classes."""
-    denoiser = load_model(model, _loading(sampling))
+    denoiser = load_model(model, sampling.labelled)
     if len(sampling.labels) > 1:
         Labelled(denoiser, torch.tensor(sampling.labels))  # or it says why not, before the run is begun
     return denoiser
-
-
-def _loading(sampling: Sampling) -> Loading:
-    compute = sampling.loading
-    return Loading(compute.batch_size, compute.device, compute.dtype, max(sampling.labels, default=None))
 
 
 def _fill_pngs(
