@@ -40,37 +40,36 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
     parser.add_argument("--images", type=int, default=8, help="round_trip: galaxies (%(default)s)")
     parser.add_argument("--calls", type=int, nargs="+", default=[12, 24, 32, 48, 96], help="round_trip: there and back")
-    parser.add_argument("--reference", type=int, default=400, help="round_trip: reference steps (%(default)s)")
+    parser.add_argument("--reference", type=int, default=200, help="round_trip: reference steps (%(default)s)")
     parser.add_argument("--examples", type=int, default=100, help="sample: of the new domain (%(default)s)")
-    parser.add_argument("--made", type=int, default=32, help="sample: new images at once (%(default)s)")
+    parser.add_argument("--made", type=int, default=16, help="sample: new images at once (%(default)s)")
     parser.add_argument("--points", type=int, default=8192, help="empirical: data points (%(default)s)")
     parser.add_argument("--batch", type=int, default=64, help="empirical: images denoised at once (%(default)s)")
-    parser.add_argument("--queries", type=int, default=10_000, help="search: vectors looked up (%(default)s)")
+    parser.add_argument("--queries", type=int, default=5000, help="search: vectors looked up (%(default)s)")
     parser.add_argument(
-        "--references", type=int, default=32_768, help="search: vectors they are looked up in (%(default)s)"
+        "--references", type=int, default=16_384, help="search: vectors they are looked up in (%(default)s)"
     )
     parser.add_argument(
-        "--width", type=int, default=64, help="engine, pipeline, training: of the network (%(default)s)"
+        "--width", type=int, default=32, help="engine, pipeline, training: of the network (%(default)s)"
     )
     parser.add_argument("--side", type=int, default=32, help="engine, pipeline, training: of its images (%(default)s)")
     parser.add_argument("--device", default="cpu", help="engine, pipeline, training: where (%(default)s)")
     parser.add_argument("--batch-size", type=int, default=32, help="engine, pipeline, training: images (%(default)s)")
     parser.add_argument("--low", action="store_true", help="engine, pipeline, training: in bfloat16 too")
     parser.add_argument("--compile", action="store_true", help="engine: by torch.compile too, which takes minutes")
-    parser.add_argument("--compared", type=int, default=10_000, help="metrics: vectors of either set (%(default)s)")
+    parser.add_argument("--compared", type=int, default=5000, help="metrics: vectors of either set (%(default)s)")
     parser.add_argument("--described", type=int, default=2048, help="features: images (%(default)s)")
-    parser.add_argument(
-        "--read", type=int, nargs="+", default=[2000, 8000], help="growth: images (%(default)s)"
-    )
+    parser.add_argument("--read", type=int, nargs="+", default=[1000, 4000], help="growth: images (%(default)s)")
     parser.add_argument("--sides", type=int, nargs="+", default=[32, 64], help="sides: of images (%(default)s)")
     parser.add_argument("--of", nargs="+", default=[], metavar="COMMAND", help="growth: commands (all)")
-    parser.add_argument("--channels", type=int, default=128, help="checkpoints, loading: of the U-Nets (%(default)s)")
+    parser.add_argument("--channels", type=int, default=64, help="checkpoints, loading: of the U-Nets (%(default)s)")
+    parser.add_argument("--loads", type=int, default=1, help="loading: of each file in each way (%(default)s)")
     parser.add_argument("--jacobian", default="cifar10-32", metavar="MODEL", help="manifold: whose (%(default)s)")
     parser.add_argument("--noise", type=float, default=10.0, help="manifold: level of the point (%(default)s)")
     parser.add_argument(
         "--repetitions",
         type=int,
-        default=5,
+        default=3,
         help="all but round_trip, growth, sides and manifold: runs each (%(default)s)",
     )
     options = parser.parse_args(arguments)
@@ -101,7 +100,7 @@ def run_round_trip(options: argparse.Namespace) -> tuple[Figures, str]:
 def run_sample(options: argparse.Namespace) -> tuple[Figures, str]:
     from benchmarks.sample import measure, show
 
-    figures = measure(options.examples, options.made, min(options.repetitions, 3))
+    figures = measure(options.examples, options.made, min(options.repetitions, 2))
     return figures, show(figures)
 
 
@@ -183,7 +182,7 @@ def run_checkpoints(options: argparse.Namespace) -> tuple[Figures, str]:
 def run_loading(options: argparse.Namespace) -> tuple[Figures, str]:
     from benchmarks.loading import measure, show
 
-    figures = measure(options.channels, min(options.repetitions, 3))
+    figures = measure(options.channels, options.loads)
     return figures, show(figures)
 
 

@@ -30,6 +30,7 @@ SHARD: Final = 1 << 17  # rows that are held and indexed at a time
 CHECKED: Final = 500  # queries that are searched exactly as well
 LINKS: Final = 32  # of a vector in the graph
 PROBED: Final = 1 / 16  # share of the lists that are searched
+TRAINED: Final = 64  # vectors of a cell that its mean is found from, at least
 LISTS: Final = 32  # of them, where a set is searched for what is near to its own
 VISITED: Final = 128  # vectors that a walk through the graph keeps
 
@@ -206,19 +207,23 @@ def _set(index: Any, kind: str, lists: int | None = None) -> None:
 def _built(y: Tensor, kind: str) -> Any:
     import faiss
 
-    vectors = (y.cpu() * unit_scale(y)).float().contiguous().numpy()
-    size, length = vectors.shape
+    (size, length), scale = y.shape, unit_scale(y)
+    index: Any
+
+    def scaled(rows: Tensor) -> Any:
+        return (rows.cpu() * scale).float().contiguous().numpy()
+
     if kind == "ivf":
         cells = max(1, min(round(4 * math.sqrt(size)), size // 39))  # fewer vectors a cell are too few for its mean
-        lists = faiss.IndexIVFFlat(faiss.IndexFlatL2(length), length, cells)
-        lists.train(vectors)
-        lists.add(vectors)
-        return lists
-    graph = faiss.IndexHNSWFlat(length, LINKS)
+        index = faiss.IndexIVFFlat(faiss.IndexFlatL2(length), length, cells)
+        index.train(scaled(y[:: max(1, size // (TRAINED * cells))]))
+    else:
+        index = faiss.IndexHNSWFlat(length, LINKS)
     threads = faiss.omp_get_max_threads()
-    faiss.omp_set_num_threads(1)  # several grow another graph each time
+    faiss.omp_set_num_threads(threads if kind == "ivf" else 1)  # several grow another graph each time
     try:
-        graph.add(vectors)
+        for rows in y.split(QUERIES):  # scaled, all would be held a third time
+            index.add(scaled(rows))
     finally:
         faiss.omp_set_num_threads(threads)
-    return graph
+    return index

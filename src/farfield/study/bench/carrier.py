@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Final
 
 import torch
 from torch import Tensor
@@ -23,6 +23,8 @@ from farfield.study.bench.run import Run
 from farfield.unseen.inversion import RoundTrip, convergence, from_latent, round_trip, to_latent
 from farfield.unseen.method import Inverted, Method, decode_by, invert_by
 
+CERTIFIED: Final = 16
+"""Images that latents are certified on, and that `expand` inverts and decodes again: more would say the same."""
 Finish = Callable[[Tensor], Tensor]
 """What is done to decoded images ``[n, C, H, W]`` before they are kept."""
 
@@ -165,7 +167,7 @@ class Carrier:
             inversion_psnr=spread(round_trip(coded, returned.values).psnr),
         )
 
-    def certify(self, run: Run, images: Images, latents: Latents, most: int = 16) -> Certificate:
+    def certify(self, run: Run, images: Images, latents: Latents, most: int = CERTIFIED) -> Certificate:
         """k against 2k steps on the first ``most`` images, by a method that solves the ODE: the error that latents carry."""
         keys = images.keys[:most]
         grid = self.denoiser.schedule.sigmas(2 * self.steps, self.sigma)

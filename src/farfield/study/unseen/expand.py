@@ -19,7 +19,7 @@ from farfield.core.artifact import Images, Latents, save, write_json
 from farfield.data.picture import as_shown, save_pngs
 from farfield.diffusion.denoiser import Denoiser
 from farfield.diffusion.solver import network_calls
-from farfield.study.bench.carrier import Carrier, describe_trip
+from farfield.study.bench.carrier import CERTIFIED, Carrier, describe_trip
 from farfield.study.bench.copies import local_copies
 from farfield.study.bench.domain import MOST_REFERENCES, Domain, Split, open_domain
 from farfield.study.bench.grain import deviations_of, separate
@@ -119,9 +119,10 @@ def expand(settings: Expand, out: Path, *, quiet: bool = False) -> ExpandResult:
     latents = trip = codec = proof = None
     if sampler.sampler not in DESCENTS:
         latents = carrier.up(run, "latents", sources, "inverting")
-        returned = carrier.down(run, "reconstructions", latents, "reconstructing")
-        codec = carrier.codec_limit(run, sources, returned)
-        trip = describe_trip(round_trip(sources.values, returned.values))
+        some = sources.select(sources.keys[:CERTIFIED])
+        returned = carrier.down(run, "reconstructions", latents.select(some.keys), "reconstructing")
+        codec = carrier.codec_limit(run, some, returned)
+        trip = describe_trip(round_trip(some.values, returned.values))
         proof = carrier.certify(run, sources, latents)
 
     producer = Producer(carrier, sources, latents, sampler, domain.finish)
@@ -234,8 +235,9 @@ def _work(settings: Expand, denoiser: Denoiser, domain: Domain) -> Work:
     elif settings.sigma == "usual" and (tried := trying_calls(sampler, count, numerics.steps)):
         plan["trying"] = tried
     if calls["inversion"]:
-        plan |= {"inverting": calls["inversion"], "reconstructing": calls["inversion"]}
-        plan["certifying"] = min(count, 16) * network_calls(numerics.solver, 2 * numerics.steps)
+        checked = min(count, CERTIFIED)
+        plan |= {"inverting": calls["inversion"], "reconstructing": calls["inversion"] * checked / count}
+        plan["certifying"] = checked * network_calls(numerics.solver, 2 * numerics.steps)
     if "choice" in calls:
         plan["choosing"] = calls["choice"]
     plan |= {"sampling": calls["sampling"], "the model's own samples": n * own_calls(numerics.solver, numerics.steps)}
