@@ -234,6 +234,7 @@ def test_a_scan_finds_exact_and_near_copies_and_nothing_else(tmp_path):
         other = scan(str(tmp_path / "a.npz"), search=search, quiet=True)
         assert other.near_groups == found.near_groups and other.exact == found.exact
         assert other.search == search and other.recall.n == 37 and search in str(other)
+        assert other.quantiles == pytest.approx(found.quantiles) and other.threshold == pytest.approx(found.threshold)
 
 
 def test_a_scan_of_a_large_set_says_that_it_does_not_look_at_all_pairs(tmp_path, monkeypatch):

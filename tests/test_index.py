@@ -179,9 +179,10 @@ def test_approximate_search_measures_its_recall(kind, tmp_path):
 def test_a_set_is_searched_for_what_is_near_to_its_own(kind):
     whole = clustered(3000, 1)
     exact = nearest_in_blocks(whole, whole, 4, exclude=torch.arange(3000))
-    distance, others, recall = neighbours_among(whole, 4, kind, checked=3000)
+    distance, others, recall, truth = neighbours_among(whole, 4, kind, checked=3000)
     right = distance[:, 0] == exact[0][:, 0]
     assert recall.n == 3000 and recall.value == pytest.approx(float(right.double().mean())) and recall.value > 0.8
+    assert torch.equal(truth.sort().values, exact[0][:, 0].sort().values)
     assert (distance >= exact[0]).all() and (others != torch.arange(3000)[:, None]).all()
     all_four = (distance == exact[0]).all(1)
     assert float(all_four.double().mean()) > 0.5 and torch.equal(others[all_four], exact[1][all_four])
@@ -189,11 +190,11 @@ def test_a_set_is_searched_for_what_is_near_to_its_own(kind):
 
 def test_equals_and_too_few_candidates_are_no_neighbours_twice(monkeypatch: pytest.MonkeyPatch):
     twice = named(features(300, 0, 32).values.repeat(2, 1))
-    distance, others, recall = neighbours_among(twice, 1, "ivf")
-    assert recall.value == 1 and (distance == 0).all()
+    distance, others, recall, truth = neighbours_among(twice, 1, "ivf")
+    assert recall.value == 1 and (distance == 0).all() and (truth == 0).all()
     assert torch.equal(others[:, 0], torch.arange(600).roll(300))
     monkeypatch.setattr(index, "LISTS", 1)
-    distance, others, _ = neighbours_among(features(300, 0, 32), 200, "ivf")
+    distance, others, *_ = neighbours_among(features(300, 0, 32), 200, "ivf")
     known = distance.isfinite()
     assert not known.all() and all(
         len(set(row[k].tolist())) == int(k.sum()) for row, k in zip(others, known, strict=True)

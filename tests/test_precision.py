@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from tiny import farfield as command_line
 
 import farfield
 from farfield.checkpoints.load import load_denoiser
@@ -13,6 +14,8 @@ from farfield.command.expand import Expand
 from farfield.command.generate import Generate
 from farfield.command.reconstruct import Reconstruct
 from farfield.command.settings import Settings
+from farfield.diffusion.denoiser import NetworkDenoiser
+from farfield.diffusion.precondition import precondition
 from farfield.study.precision import Probe, decided, probe
 
 MODEL = "digits-generalizing"
@@ -53,9 +56,38 @@ def test_what_was_found_is_kept_and_decides(cache: Path, capsys: pytest.CaptureF
         assert dtype(settings) == taken
         assert dtype(Expand.of(model=MODEL, examples="digits", dtype="auto")) == taken
     assert set(found) == {"quicker", "off"}
-    cache.write_text("torn")
-    assert dtype(settings) in ("float32", "bfloat16")
-    assert list(json.loads(cache.read_text())) == [key]
+    for damaged in ("torn", "[]", *(json.dumps({key: one}) for one in ({}, None, {"quicker": "9", "off": 0.0}))):
+        cache.write_text(damaged)
+        assert dtype(settings) in ("float32", "bfloat16")
+        assert set(json.loads(cache.read_text())[key]) == {"quicker", "off"}
+    for quicker in (0.0, -1.0, math.nan, math.inf):
+        with pytest.raises(ValueError):
+            Probe(quicker, 0.0)
+
+
+def test_what_cannot_be_kept_is_found_again(cache: Path) -> None:
+    cache.mkdir(parents=True)
+    assert dtype(Generate.of(model=MODEL, dtype="auto")) in ("float32", "bfloat16")
+    assert cache.is_dir()
+
+
+def test_a_network_that_takes_no_bfloat16_or_few_levels_keeps_float32() -> None:
+    class Float(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = torch.nn.Conv2d(1, 1, 3, padding=1)
+
+        def forward(self, x: torch.Tensor, time: torch.Tensor) -> torch.Tensor:
+            return self.inner(x.float())
+
+    def made(dtype: torch.dtype) -> NetworkDenoiser:
+        torch.manual_seed(0)
+        return precondition("ddpm", Float().to(dtype), (1, 8, 8), levels={"steps": 4})
+
+    exact = made(torch.float32)
+    with torch.no_grad():
+        assert probe(exact, made(torch.bfloat16)) == Probe(1.0, 1.0)
+        assert probe(exact, made(torch.float32), rows=1).off == 0
 
 
 def test_what_rounding_would_show_in_stays_exact(cache: Path) -> None:
@@ -78,3 +110,33 @@ def test_the_request_holds_what_auto_came_to(cache: Path, tmp_path: Path) -> Non
     auto = farfield.generate(MODEL, dtype="auto", out=asked["auto"], **options).samples
     assert torch.equal(auto.values, low.values) and not torch.equal(auto.values, exact.values)
     assert json.loads((asked["auto"] / "config.json").read_text())["request"]["dtype"] == "bfloat16"
+    cache.write_text(json.dumps({key: {"quicker": 0.5, "off": 0.0}}))  # it goes on in what it was begun in
+    again = farfield.generate(MODEL, dtype="auto", out=asked["auto"], **options).samples
+    assert torch.equal(again.values, low.values)
+    other = farfield.generate(MODEL, dtype="auto", out=tmp_path / "other", **options).samples
+    assert torch.equal(other.values, exact.values)
+
+
+def test_a_dry_run_probes_nothing(cache: Path, tmp_path: Path) -> None:
+    assert command_line("generate", MODEL, "--dtype", "auto", "--dry-run", "-o", tmp_path / "run").code == 0
+    assert not cache.exists() and not (tmp_path / "run").exists()
+
+
+def test_where_nothing_is_only_made_auto_is_float32(capsys: pytest.CaptureFixture[str]) -> None:
+    assert dtype(Reconstruct.of(model=MODEL, images="digits", dtype="auto")) == "float32"
+    assert "float32; only where images are made" in capsys.readouterr().err
+    assert next(farfield.load(MODEL, dtype="auto").parameters()).dtype == torch.float32
+
+
+def test_latents_of_low_precision_are_said_to_be() -> None:
+    options = {
+        "count": 4,
+        "n": 2,
+        "steps": 2,
+        "sampler": "patchwork",
+        "control": False,
+        "patches": False,
+        "quiet": True,
+    }
+    low, exact = (farfield.expand(MODEL, "digits", dtype=d, **options) for d in ("bfloat16", "float32"))
+    assert "inverted in bfloat16" in " ".join(low.notes) and "inverted in" not in " ".join(exact.notes)

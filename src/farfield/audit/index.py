@@ -12,7 +12,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import torch
 from torch import Tensor
@@ -115,16 +115,26 @@ def neighbours_in_shards(
     return Neighbours(queries.keys, tuple(keys), index, distance, rows), recall
 
 
-def neighbours_among(
-    vectors: Features, k: int, kind: str, *, checked: int = CHECKED, seed: int = 0
-) -> tuple[Tensor, Tensor, Score]:
+class Among(NamedTuple):
+    """What `neighbours_among` found.
+
+    Attributes:
+        distance: ``[n, k]``, infinite where too few were found.
+        rows: of them, ``[n, k]``.
+        recall: the share of checked vectors whose nearest other was found, with Wilson's interval.
+        checked: the distances of these to their nearest other, ``[checked]``: nothing is missed there.
+    """
+
+    distance: Tensor
+    rows: Tensor
+    recall: Score
+    checked: Tensor
+
+
+def neighbours_among(vectors: Features, k: int, kind: str, *, checked: int = CHECKED, seed: int = 0) -> Among:
     """Each vector's k nearest others, among candidates of an index that is not kept.
 
     Of inverted lists LISTS are searched, however many there are: that finds what is near, in about :math:`n^{3/2}` steps.
-
-    Returns:
-        Distances ``[n, k]``, infinite where too few were found, rows ``[n, k]``, and the recall: the share of checked vectors
-        whose nearest other was found, with Wilson's interval.
 
     Raises:
         FarfieldError: features that cannot be searched.
@@ -143,7 +153,8 @@ def neighbours_among(
     distance = torch.cat(distances)
     drawn = torch.randperm(len(y), generator=generator(seed, "recall"))[:checked]
     truth = nearest(y[drawn], y, 2)[0][:, 1]  # the nearest of all is itself, or its equal
-    return distance, torch.cat(places), proportion(int((distance[drawn, 0] <= truth).sum()), len(drawn))
+    recall = proportion(int((distance[drawn, 0] <= truth).sum()), len(drawn))
+    return Among(distance, torch.cat(places), recall, truth)
 
 
 def regrouped(shards: Iterable[Features], rows: int = SHARD) -> Iterator[Features]:
@@ -216,6 +227,7 @@ def _built(y: Tensor, kind: str) -> Any:
     if kind == "ivf":
         cells = max(1, min(round(4 * math.sqrt(size)), size // 39))  # fewer vectors a cell are too few for its mean
         index = faiss.IndexIVFFlat(faiss.IndexFlatL2(length), length, cells)
+        index.cp.min_points_per_centroid = 1  # of few vectors faiss would print a warning
         index.train(scaled(y[:: max(1, size // (TRAINED * cells))]))
     else:
         index = faiss.IndexHNSWFlat(length, LINKS)

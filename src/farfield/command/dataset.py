@@ -115,7 +115,7 @@ class DatasetScan(Settings):
     search: Annotated[
         Literal["exact", "ivf", "hnsw"] | None,
         Option(
-            "Look at all pairs, or for large sets at those that ivf or hnsw (faiss) proposes, with their measured recall.",
+            "Look at all pairs, or at those that an index of faiss proposes, ivf or hnsw, and measure what it misses.",
             default="exact; above 50,000 images ivf, where faiss is installed",
         ),
     ] = None

@@ -89,7 +89,7 @@ class Sampling(Settings):
 
     @property
     def labelled(self) -> Loading:
-        """How the model is loaded: for the last of its classes that is asked for, if any is."""
+        """How the model is loaded: for the class of the highest number that is asked for, if any is."""
         compute = self.loading
         return Loading(compute.batch_size, compute.device, compute.dtype, max(self.labels, default=None))
 

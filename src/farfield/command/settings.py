@@ -86,12 +86,21 @@ class Settings:
 
     @property
     def only_makes(self) -> bool:
-        """Whether images are made and none is held against what it was made from, where rounding would show."""
+        """Whether the command only makes images, and measures none against what it was made from: there rounding would show."""
         return False
 
     def values(self) -> dict[tuple[str, ...], Any]:
         """Every option's value, by its place."""
         return {leaf.path: functools.reduce(getattr, leaf.path, self) for leaf in leaves(type(self))}
+
+    def but(self, **options: Any) -> Self:
+        """The same, with other values of these options."""
+        return type(self).of(**{path[-1]: value for path, value in self.values().items()} | options)
+
+    @property
+    def dtype_asked(self) -> str | None:
+        """The value of ``--dtype``; None of a command without it."""
+        return next((value for path, value in self.values().items() if path[-1] == "dtype"), None)
 
     def request(self, **resolved: Any) -> dict[str, Any]:
         """What changes the result, for ``config.json``.

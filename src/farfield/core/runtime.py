@@ -47,8 +47,12 @@ def resolve_device(name: str = "auto") -> torch.device:
 
 
 def resolve_dtype(name: str) -> torch.dtype:
-    """Precision of the network's weights and activations; solver states are kept in float64 (float32 on mps)."""
+    """Precision of the network's weights and activations; solver states are kept in float64 (float32 on mps).
+
+    ``auto`` is float32 wherever nobody has found another (`study.precision`).
+    """
     known = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16, "float64": torch.float64}
+    known["auto"] = torch.float32
     if name not in known:
         raise FarfieldError(f"dtype {name!r}: expected one of {', '.join(known)}")
     return known[name]

@@ -10,11 +10,20 @@ from farfield.command.settings import Settings
 from farfield.core.run_folder import configuration, is_free, places
 
 
-def same_run(folder: Path, settings: Settings) -> bool:
-    """Whether a folder holds a run of these settings, as far as its command line says."""
+def begun(folder: Path, settings: Settings) -> Settings | None:
+    """The settings of the run in a folder, if these are the same as far as its command line says; with what ``auto`` came to."""
     line = configuration(folder).get("command_line")
     before = settings_of(line) if isinstance(line, str) else None
-    return type(before) is type(settings) and before is not None and before.request() == settings.request()
+    if before is None or type(before) is not type(settings):
+        return None
+    if settings.dtype_asked == "auto":
+        settings = settings.but(dtype=before.dtype_asked)
+    return settings if before.request() == settings.request() else None
+
+
+def same_run(folder: Path, settings: Settings) -> bool:
+    """Whether a folder holds a run of these settings."""
+    return begun(folder, settings) is not None
 
 
 def usable(base: Path, settings: Settings) -> Iterator[Path]:

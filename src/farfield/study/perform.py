@@ -17,7 +17,7 @@ from farfield.core.error import DryRun, OtherRunError
 from farfield.core.progress import metered
 from farfield.core.run_folder import check_place, is_free
 from farfield.core.terminal import browse, tell
-from farfield.study.folder import usable
+from farfield.study.folder import begun, usable
 
 
 @dataclass(frozen=True)
@@ -50,10 +50,6 @@ def perform(
     from farfield.study.look import look
 
     look(settings)
-    if any(path[-1] == "dtype" and value == "auto" for path, value in settings.values().items()):
-        from farfield.study.precision import decided
-
-        settings = decided(settings)
     if command.result is None:
         result = command.load_study()(settings)
         page = result if isinstance(result, Path) else getattr(result, "page", None)
@@ -86,13 +82,22 @@ def _run(command: Command, settings: Settings, out: Path | None, quiet: bool) ->
     """A run's result and folder."""
     if out is not None:
         check_place(out)
-        return command.load_study()(settings, out, quiet=quiet), out
+        return command.load_study()(_precise(settings, out), out, quiet=quiet), out
     for folder in usable(base := Path(command.folder), settings):
         if folder != base and os.environ.get("RANK", "0") == "0":
             tell(f"farfield: {base} holds another run; this one goes to {folder}")
         try:
-            return command.load_study()(settings, folder, quiet=quiet), folder
+            return command.load_study()(_precise(settings, folder), folder, quiet=quiet), folder
         except OtherRunError:  # the same settings on other data
             if is_free(folder) or os.environ.get("WORLD_SIZE", "1") != "1":
                 raise
     raise AssertionError("there is always a folder that is free")
+
+
+def _precise(settings: Settings, folder: Path) -> Settings:
+    """The settings with a precision in place of ``auto``: that in which the folder's run was begun, if it is one of these."""
+    if settings.dtype_asked != "auto":
+        return settings
+    from farfield.study.precision import decided
+
+    return begun(folder, settings) or decided(settings)

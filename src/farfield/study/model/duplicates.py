@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import sys
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -53,8 +54,9 @@ class Scan:
 
     ``exact`` are groups of keys with the same pixels, ``copies`` how many images they have beyond one each. ``near``
     are pairs at no more than ``threshold``, the nearest first, among one image of each exact group; ``near_groups``
-    joins those that share an image. ``quantiles`` are those of the distances to the nearest other image, by share. ``search``
-    is how it was looked for; ``recall`` the share of nearest others that it found, not known of an exact search.
+    joins those that share an image. ``quantiles`` are those of the distances to the nearest other image, by share (of a
+    search by an index, of the images that it was checked on). ``search`` is how it was looked for; ``recall`` the share of
+    nearest others that it found, not known of an exact search.
     ``show`` groups and pairs are printed.
     """
 
@@ -78,10 +80,11 @@ class Scan:
 
     def __str__(self) -> str:
         nearest = ", ".join(f"{float(share):.1%} up to {distance:.3g}" for share, distance in self.quantiles.items())
+        of = f", of {self.recall.n} images" if self.recall else ""
         lines = [
             f"{self.source}: {self.images} images, {self.copies} exact copies in {len(self.exact)} groups",
             *(f"  {' = '.join(group)}" for group in self.exact[: self.show]),
-            f"nearest other image, in 8-bit levels: {nearest or 'there is none'}",
+            f"nearest other image, in 8-bit levels{of}: {nearest or 'there is none'}",
             *([f"searched by {self.search}, which found {self.recall} of the nearest"] if self.recall else []),
             f"{len(self.near)} near pairs in {len(self.near_groups)} groups, up to {self.threshold:.3g}",
             *(f"  {pair.first} ~ {pair.second}  {pair.distance:.3g}" for pair in self.near[: self.show]),
@@ -105,7 +108,8 @@ def scan(settings: DatasetScan) -> Scan:
     for key, digest in digests.items():
         groups[digest].append(key)
     exact = tuple(tuple(group) for group in groups.values() if len(group) > 1)
-    kind = settings.search or ("ivf" if len(small) > LARGE and importlib.util.find_spec("faiss") else "exact")
+    indexed = len(small) > LARGE and sys.platform != "darwin" and importlib.util.find_spec("faiss")
+    kind = settings.search or ("ivf" if indexed else "exact")
     if search_of(kind, Path()) is None:
         kind = "exact"
     pairs, threshold, quantiles, recall = _near([group[0] for group in groups.values()], small, settings.near, kind)
@@ -147,13 +151,13 @@ def _near(
     vectors = Features(tuple(keys), small, "small pixels")
     if kind == "exact":
         distances, others = nearest_in_blocks(vectors, vectors, k, exclude=torch.arange(len(keys)))
+        first = distances[:, 0]
     else:
-        distances, others, recall = neighbours_among(vectors, k, kind)
-    distances = distances / small.shape[1] ** 0.5
-    shares = torch.tensor(QUANTILES, dtype=torch.float64)
-    found = distances[distances[:, 0].isfinite(), 0]  # an index may find nothing for some
-    quantiles = dict(zip(map(str, QUANTILES), found.quantile(shares).tolist(), strict=True)) if len(found) else {}
-    threshold = near * quantiles.get("0.5", 0.0)
+        distances, others, recall, first = neighbours_among(vectors, k, kind)
+    scale = small.shape[1] ** 0.5
+    distances, shares = distances / scale, torch.tensor(QUANTILES, dtype=torch.float64)
+    quantiles = dict(zip(map(str, QUANTILES), (first / scale).quantile(shares).tolist(), strict=True))
+    threshold = near * quantiles["0.5"]
     distance_of = {}
     for i, j in (distances <= threshold).nonzero().tolist() if near else ():
         a, b = sorted((i, int(others[i, j])))

@@ -124,6 +124,11 @@ def expand(settings: Expand, out: Path, *, quiet: bool = False) -> ExpandResult:
         codec = carrier.codec_limit(run, some, returned)
         trip = describe_trip(round_trip(some.values, returned.values))
         proof = carrier.certify(run, sources, latents)
+        if numerics.loading.dtype not in ("float32", "float64"):
+            notes.append(
+                f"The examples were inverted in {numerics.loading.dtype}; the round trip and the certificate show its rounding, "
+                "and --dtype float32 has less of it."
+            )
 
     producer = Producer(carrier, sources, latents, sampler, domain.finish)
     chooser = fit_chooser(run, denoiser, producer, sources) if sampler.candidates > 1 else None
