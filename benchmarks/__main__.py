@@ -34,7 +34,7 @@ def main(arguments: list[str] | None = None) -> None:
         options.json.write_text(json.dumps(figures, indent=2, allow_nan=False) + "\n")
 
 
-def parse(arguments: list[str] | None) -> argparse.Namespace:
+def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("parts", nargs="*", metavar="part", help=f"{', '.join(PARTS)}; all by default")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
@@ -72,6 +72,11 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
         default=3,
         help="all but round_trip, growth, sides and manifold: runs each (%(default)s)",
     )
+    return parser
+
+
+def parse(arguments: list[str] | None) -> argparse.Namespace:
+    parser = make_parser()
     options = parser.parse_args(arguments)
     if unknown := set(options.parts) - set(PARTS):
         parser.error(f"{', '.join(sorted(unknown))}: expected {', '.join(PARTS)}")

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.__main__ import make_parser
 from docs.generate import WAY, results, stub, with_lines
 from farfield.command.commands import COMMANDS
 from farfield.command.settings import leaves
@@ -14,7 +15,8 @@ ROOT = Path(__file__).parents[1]
 DOCUMENTS = [ROOT / name for name in ("README.md", "CONTRIBUTING.md")]
 DOCUMENTS += sorted([*ROOT.glob("docs/*.md"), *ROOT.glob("src/farfield/models/*/*.md")])
 OF_OTHERS = {"--nproc-per-node", "--constraint", "--no-deps", "--index-url"}
-"""Options of other programs."""
+OF_OTHERS |= set(make_parser()._option_string_actions)
+"""Options of other programs, and of the benchmarks."""
 
 
 OPTIONS = {name: {"--help"} for name in COMMANDS}
