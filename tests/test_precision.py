@@ -4,6 +4,7 @@ import json
 import math
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from tiny import farfield as command_line
@@ -16,6 +17,7 @@ from farfield.command.reconstruct import Reconstruct
 from farfield.command.settings import Settings
 from farfield.diffusion.denoiser import NetworkDenoiser
 from farfield.diffusion.precondition import precondition
+from farfield.study import precision
 from farfield.study.precision import Probe, decided, probe
 
 MODEL = "digits-generalizing"
@@ -24,6 +26,8 @@ MODEL = "digits-generalizing"
 @pytest.fixture(autouse=True)
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("FARFIELD_CACHE", str(tmp_path / "cache"))
+    for name, few in (("ROWS", 2), ("STEPS", 2), ("TURNS", 1)):
+        monkeypatch.setattr(precision, name, few)
     return tmp_path / "cache" / "precision.json"
 
 
@@ -33,10 +37,10 @@ def dtype(settings: Settings) -> str:
 
 def test_the_probe_tells_rounding_from_another_model() -> None:
     exact = load_denoiser(MODEL)
-    found = probe(exact, load_denoiser(MODEL, dtype=torch.bfloat16))
+    found = probe(exact, load_denoiser(MODEL, dtype=torch.bfloat16), 4)
     assert found.quicker > 0
     assert 2**-16 < found.off < 0.02  # the least that eight bits of mantissa leave of a step, and what is near enough
-    assert probe(exact, load_denoiser("digits-memorizing")).off > 0.1
+    assert probe(exact, load_denoiser("digits-memorizing"), 4).off > 0.1
 
 
 def test_a_model_that_overflows_is_not_near() -> None:
@@ -138,5 +142,7 @@ def test_latents_of_low_precision_are_said_to_be() -> None:
         "patches": False,
         "quiet": True,
     }
-    low, exact = (farfield.expand(MODEL, "digits", dtype=d, **options) for d in ("bfloat16", "float32"))
+    options |= {"descriptors": ("pixels",)}
+    images = np.random.default_rng(0).integers(0, 256, (8, 8, 8, 1), dtype=np.uint8)
+    low, exact = (farfield.expand(MODEL, images, dtype=d, **options) for d in ("bfloat16", "float32"))
     assert "inverted in bfloat16" in " ".join(low.notes) and "inverted in" not in " ".join(exact.notes)
