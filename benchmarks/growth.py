@@ -38,8 +38,8 @@ def measure(sizes: Sequence[int] = (2000, 8000, 32_768), commands: Sequence[str]
     with progress("growth", len(names) * len(sizes)) as advance, tempfile.TemporaryDirectory() as place:
         for n in sizes:
             write_images(Path(place) / f"{n}.zip", n, 2)
-        for i, size in enumerate((BESIDE, BESIDE)):
-            write_images(Path(place) / f"{('samples', 'heldout')[i]}.zip", size, i)
+        for i, kind in enumerate(("samples", "heldout")):
+            write_images(Path(place) / f"{kind}.zip", BESIDE, i)
         for name in names:
             before: Figures | None = None
             for n in sizes:

@@ -220,7 +220,7 @@ class Expand(Settings):
 class ExpandResult(Result):
     """Beside it: `config.json` (the request, versions, start, command line), `geometry.json` (lengths and angles of
     latents), `search.json`, `examples/`, `calibration/` (a row a level: offsets, weights, errors and shares of
-    `unseen.calibration.Level`), `latents/`, `reconstructions/`, `pilot/`, `sampled/` (the latents that were kept),
+    `unseen.calibration.Level`), `latents/`, `reconstructions/` (of 16), `pilot/`, `sampled/` (the latents that were kept),
     `samples/`, `control/` (the same without the network), `base/`, `references/` (64 of them), `features/` as
     safetensors shards with keys, `png/` (the samples as pictures), `grids/`
     and `report.html`. Of physical data also `stretch.json`, and in `physical/` the fields in physical units, masked
