@@ -266,6 +266,34 @@ def test_what_killed_processes_left_is_swept_and_what_lives_is_not(tmp_path):
     assert not list(tmp_path.glob(f"{PREFIX}*"))
 
 
+@pytest.mark.parametrize("folder", [False, True])
+@pytest.mark.parametrize("moment", ["swept", "being swept"])
+def test_what_is_swept_before_its_writer_has_locked_it_is_made_again(monkeypatch, tmp_path, folder, moment):
+    waiting = [True]
+
+    def locked(handle):
+        if not waiting:
+            return lock(handle)
+        waiting.clear()
+        if moment == "swept":
+            sweep(tmp_path)
+            return lock(handle)
+        (path,) = tmp_path.glob(f"{PREFIX}*")
+        other = os.open(path, os.O_RDONLY)  # the sweeper, between its lock and its removal
+        assert lock(other)
+        answer = lock(handle)
+        path.rmdir() if folder else path.unlink()
+        os.close(other)
+        return answer
+
+    monkeypatch.setattr(disk, "lock", locked)
+    with beside(tmp_path / "x", folder=folder) as temporary:
+        assert temporary.is_dir() if folder else temporary.is_file()
+        sweep(tmp_path)
+        assert temporary.exists() and not waiting
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize(
     ("number", "kind", "advice"),
     [

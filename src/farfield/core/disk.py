@@ -65,19 +65,8 @@ def beside(path: Path, *, folder: bool = False) -> Iterator[Path]:
     """A temporary file or folder in the folder of ``path``, to be renamed to it; removed at the end if it was not."""
     make_folder(path.parent)
     with writing(path):
-        handle: int | None = None
-        if folder:
-            temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=PREFIX))
-            handle = None if WINDOWS else os.open(temporary, os.O_RDONLY)
-        else:
-            handle, name = tempfile.mkstemp(dir=path.parent, prefix=PREFIX)
-            temporary = Path(name)
-            if WINDOWS:
-                os.close(handle)
-                handle = None
+        temporary, handle = _begun(path.parent, folder)
         try:
-            if handle is not None:
-                lock(handle)
             os.chmod(temporary, 0o755 if folder else 0o644)
             yield temporary
         finally:
@@ -87,6 +76,26 @@ def beside(path: Path, *, folder: bool = False) -> Iterator[Path]:
                 temporary.unlink(missing_ok=True)
             if handle is not None:
                 os.close(handle)
+
+
+def _begun(parent: Path, folder: bool) -> tuple[Path, int | None]:
+    """A new temporary file or folder, locked; made again if another process swept it away before it was locked."""
+    while True:
+        handle: int | None = None
+        if folder:
+            temporary = Path(tempfile.mkdtemp(dir=parent, prefix=PREFIX))
+            with contextlib.suppress(FileNotFoundError):
+                handle = None if WINDOWS else os.open(temporary, os.O_RDONLY)
+        else:
+            handle, name = tempfile.mkstemp(dir=parent, prefix=PREFIX)
+            temporary = Path(name)
+            if WINDOWS:
+                os.close(handle)
+                handle = None
+        if (handle is None or lock(handle) is not False) and temporary.exists():
+            return temporary, handle
+        if handle is not None:
+            os.close(handle)
 
 
 def put(temporary: Path, path: Path) -> None:
