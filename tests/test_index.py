@@ -127,12 +127,14 @@ def test_more_equals_than_candidates_come_in_order(same):
     assert indices[0, 0] == 299 and nearest(y, y, exclude_same=True)[1][300:302, 0].tolist() == [301, 300]
 
 
-def test_blocks_do_not_change_the_answer(monkeypatch: pytest.MonkeyPatch):
+@pytest.mark.parametrize("columns", [100, 700, 4096])
+def test_blocks_do_not_change_the_answer(monkeypatch: pytest.MonkeyPatch, columns):
     x, y = features(90, 0).values, features(3000, 1).values
     y[1000:1500] = y[0]
     whole = nearest(x, y, k=3)
     monkeypatch.setattr("farfield.audit.search.BLOCK", 50)
     monkeypatch.setattr("farfield.audit.search.QUERIES", 7)
+    monkeypatch.setattr("farfield.audit.search.REFERENCES", columns)
     for a, b in zip(whole, nearest(x, y, k=3), strict=True):
         assert torch.equal(a, b)
 

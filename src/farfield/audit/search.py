@@ -8,18 +8,24 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from farfield.audit.vectors import BLOCK, check_same_descriptor, matrix
+from farfield.audit.vectors import BLOCK, at_once, blocks, check_same_descriptor, matrix
 from farfield.core.artifact import Features
 from farfield.core.error import FarfieldError
 
 SPARE: Final = 8  # candidates beyond k
 MORE: Final = 8  # times as many for queries whose neighbours are not certain yet
-QUERIES: Final = 4096  # that are searched at a time, at most
+QUERIES: Final = 1024  # that are searched at a time, at most
+REFERENCES: Final = 4096  # that are looked through at a time, at most
+GROUP: Final = 16  # columns of a product whose least is looked at first
 ROUNDING: Final = 1e-5  # of a squared distance in float32, as a share of the squared lengths
 ORDINARY: Final = 20  # powers of two: vectors up to a million, and down to a millionth, are searched as they are
+
+Floats = npt.NDArray[np.float32]
+Places = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -84,13 +90,14 @@ def nearest(
     most = len(y) - (own is not None)
     if not 1 <= k <= most:
         raise FarfieldError(f"k = {k}: expected 1 to {most} neighbours among {len(y)} vectors; give more of them")
+    least = k + (own is not None)
     flat = _Flat(y)
     distances, indices = torch.empty(len(x), k, dtype=torch.float64), torch.empty(len(x), k, dtype=torch.long)
     left = torch.arange(len(x))
-    for count in _counts(k + (own is not None) + SPARE, len(y)):
+    for count in _counts(least + SPARE, len(y)):
         uncertain = []
-        for some in left.split(_at_once(x)):
-            places, sure_up_to = flat.propose(x[some], count)
+        for some in left.split(min(QUERIES, at_once(x.shape[1:]))):
+            places, sure_up_to = flat.propose(x[some], least, count)
             squares, indices[some] = rank(x[some], y, places, k, None if own is None else own[some])
             distances[some] = squares.sqrt()
             uncertain.append(some[~(squares[:, -1] < sure_up_to)])
@@ -112,46 +119,70 @@ class _Flat:
     """References about their mean, as float32 keeps most digits near the origin; to be looked through one and all."""
 
     def __init__(self, y: Tensor):
-        self.size = len(y)
+        self.size, pieces = len(y), [*blocks(len(y), y.shape[1])]
         self.scale = unit_scale(y)
-        self.centre = torch.stack([part.double().sum(0) for part in y.split(_at_once(y))]).sum(0) / len(y)
-        self.parts = [self._centred(part) for part in y.split(_at_once(y))]
-        self.squares = [part.square().sum(1) for part in self.parts]
-        self.largest = float(torch.cat(self.squares).double().max())
+        self.centre = torch.stack([y[rows].double().sum(0) for rows in pieces]).sum(0) / len(y)
+        self.rows = torch.empty(len(y), y.shape[1] + 1)  # (-2y, |y|^2), whose product with (x, 1) is |y|^2 - 2xy
+        for rows in pieces:
+            part = self._centred(y[rows])
+            self.rows[rows] = torch.cat([-2 * part, part.square().sum(1, keepdim=True)], 1)
+        self.largest = float(self.rows[:, -1].max())
 
-    def propose(self, x: Tensor, count: int) -> tuple[Tensor, Tensor]:
-        """Places ``[n, count]`` in ascending order, and the squared distance ``[n]`` below which none is missing."""
+    def propose(self, x: Tensor, k: int, count: int) -> tuple[Tensor, Tensor]:
+        """Places ``[n, c]`` in ascending order that hold the k nearest of so many looked at, and how far that is sure.
+
+        The second, ``[n]``: the squared distance below which none is missing.
+        """
         if count == self.size:
             return torch.arange(self.size).expand(len(x), -1), torch.full((len(x),), torch.inf, dtype=torch.float64)
         centred = self._centred(x)
         rough, places = self._least(centred, count)
         lengths = centred.double().square().sum(1)
-        vanished = x.shape[1] * torch.finfo(torch.float32).tiny
-        sure = (rough.double() + lengths - ROUNDING * (lengths + self.largest) - vanished) / self.scale**2
+        error = ROUNDING * (lengths + self.largest) + x.shape[1] * torch.finfo(torch.float32).tiny
         # queries so far out that their products overflow in float32: nothing is sure
-        return places.sort(1).values, torch.where((rough + lengths.float()).isfinite(), sure, -torch.inf)
+        sure = torch.where((rough[:, -1] + lengths.float()).isfinite(), rough[:, -1] + lengths - error, -torch.inf)
+        near = rough <= (rough[:, k - 1] + 2 * error)[:, None]
+        return places[:, : max(k, int(near.sum(1).max()))].sort(1).values, sure / self.scale**2
 
     def _least(self, x: Tensor, count: int) -> tuple[Tensor, Tensor]:
-        r"""Of the least :math:`|y|^2 - 2 x \cdot y` so many places, and the greatest of these numbers."""
-        rough, places, start = torch.empty(len(x), 0), torch.empty(len(x), 0, dtype=torch.long), 0
-        for part, squares in zip(self.parts, self.squares, strict=True):
+        r"""Of the least :math:`|y|^2 - 2 x \cdot y` so many in ascending order, and their places."""
+        ones = torch.cat([x, torch.ones(len(x), 1)], 1).numpy()
+        rough, places = np.empty((len(x), 0), np.float32), np.empty((len(x), 0), np.int64)
+        for start in range(0, self.size, REFERENCES):
             with np.errstate(all="ignore"):  # NumPy multiplies in float32, whatever torch was told of precision
-                here = torch.from_numpy(np.matmul(x.numpy(), part.numpy().T)).mul_(-2).add_(squares)
-            here, at = here.topk(min(count, len(part)), 1, largest=False, sorted=False)
-            rough, places = torch.cat([rough, here], 1), torch.cat([places, at + start], 1)
-            if rough.shape[1] > count:
-                rough, kept = rough.topk(count, 1, largest=False, sorted=False)
-                places = places.gather(1, kept)
-            start += len(part)
-        return rough.amax(1), places
+                here = np.matmul(ones, self.rows[start : start + REFERENCES].numpy().T)
+            at = _least_columns(here, min(count, here.shape[1]))
+            rough = np.concatenate([rough, np.take_along_axis(here, at, 1)], 1)
+            places = np.concatenate([places, at + start], 1)
+            kept = _partition(rough, min(count, rough.shape[1]))
+            rough, places = np.take_along_axis(rough, kept, 1), np.take_along_axis(places, kept, 1)
+        least, order = torch.from_numpy(rough).sort(1)
+        return least, torch.from_numpy(places).gather(1, order)
 
     def _centred(self, x: Tensor) -> Tensor:
         return ((x.double() - self.centre) * self.scale).float().contiguous()
 
 
+def _least_columns(values: Floats, count: int) -> Places:
+    """The columns of so many least values of each row: those are in as many groups of columns, the ones of the least minima."""
+    groups = values.shape[1] // GROUP
+    if count >= groups:
+        return _partition(values, count)
+    least = values[:, : groups * GROUP].reshape(len(values), GROUP, groups).min(1)
+    members = _partition(least, count)[:, None] + groups * np.arange(GROUP)[:, None]
+    rest = np.broadcast_to(np.arange(groups * GROUP, values.shape[1]), (len(values), values.shape[1] % GROUP))
+    columns = np.concatenate([members.reshape(len(values), -1), rest], 1)
+    return np.take_along_axis(columns, _partition(np.take_along_axis(values, columns, 1), count), 1)
+
+
+def _partition(values: Floats, count: int) -> Places:
+    return values.argpartition(count - 1, 1)[:, :count]
+
+
 def unit_scale(y: Tensor) -> float:
     """A power of two that brings vectors into the range in which float32 holds squares; 1 for those of ordinary size."""
-    exponent = math.frexp(float(torch.linalg.vector_norm(y, math.inf)))[1]
+    low, high = y.aminmax()
+    exponent = math.frexp(max(-float(low), float(high)))[1]
     return 2.0**-exponent if abs(exponent) > ORDINARY else 1.0
 
 
@@ -163,17 +194,13 @@ def rank(x: Tensor, y: Tensor, places: Tensor, k: int, own: Tensor | None = None
     for row in range(0, len(x), height):
         block = slice(row, row + height)
         query, at = x[block, None].double(), places[block]
-        squares = torch.cat([(y[part].double() - query).square().sum(2) for part in at.split(width, 1)], 1)
+        squares = torch.cat([(y[part] - query).square_().sum(2) for part in at.split(width, 1)], 1)
         if own is not None:
             squares[at == own[block, None]] = torch.inf
         order = squares.argsort(dim=1, stable=True)[:, :k]
         distances.append(squares.gather(1, order))
         where.append(at.gather(1, order))
     return torch.cat(distances), torch.cat(where)
-
-
-def _at_once(x: Tensor) -> int:
-    return min(QUERIES, max(1, BLOCK // x.shape[1]))
 
 
 def _floats(x: Tensor) -> Tensor:
