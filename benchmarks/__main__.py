@@ -52,6 +52,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--width", type=int, default=32, help="engine, pipeline, training: of the network (%(default)s)"
     )
+    parser.add_argument("--model", default="", help="engine: a model in place of that network")
     parser.add_argument("--side", type=int, default=32, help="engine, pipeline, training: of its images (%(default)s)")
     parser.add_argument("--device", default="cpu", help="engine, pipeline, training: where (%(default)s)")
     parser.add_argument("--batch-size", type=int, default=32, help="engine, pipeline, training: images (%(default)s)")
@@ -119,7 +120,7 @@ def run_pipeline(options: argparse.Namespace) -> tuple[Figures, str]:
 def run_engine(options: argparse.Namespace) -> tuple[Figures, str]:
     from benchmarks.engine import measure, show
 
-    figures = measure(**of_network(options), low=options.low, compiled=options.compile)
+    figures = measure(**of_network(options), model=options.model, low=options.low, compiled=options.compile)
     return figures, show(figures)
 
 

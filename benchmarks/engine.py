@@ -43,14 +43,16 @@ def measure(
     device: str = "cpu",
     repetitions: int = 5,
     *,
+    model: str = "",
     low: bool = False,
     compiled: bool = False,
 ) -> Figures:
     """Images a second of one call, by turns; the error of D at SIGMAS beside float32's; shares of the peak and of the time."""
     place = resolve_device(device)
     with tempfile.TemporaryDirectory() as folder:
-        write_checkpoint(Path(folder), width, side)
-        exact = load_denoiser(folder, device=place)
+        if not model:
+            write_checkpoint(Path(folder), width, side)
+        exact = load_denoiser(model or folder, device=place)
     ways = {"float32": exact, "float32, channels last": _as(exact, torch.float32, torch.channels_last)}
     if low:
         ways |= {
@@ -79,9 +81,9 @@ def measure(
         for name, spent in seconds.items()
     ]
     return {
-        "width": width,
+        "model": model or f"a UNet2DModel of width {width}",
         "batch": batch,
-        "side": side,
+        "side": exact.shape[-1],
         "device": str(place),
         "parameters": sum(p.numel() for p in exact.parameters()),
         "flops_an_image": flops / batch,
@@ -157,7 +159,7 @@ def show(figures: Figures) -> str:
     peaks = ", ".join(f"{name} {peak / 1e9:.0f}" for name, peak in figures["peaks"].items())
     time_ = ", ".join(f"{kind} {share:.0%}" for kind, share in figures["time"].items())
     return format_table(
-        f"One call of a UNet2DModel of width {figures['width']} ({figures['parameters']:,} weights), "
+        f"One call of {figures['model']} ({figures['parameters']:,} weights), "
         f"{figures['side']}×{figures['side']}, batch {figures['batch']}, {figures['device']}: "
         f"{figures['flops_an_image'] / 1e9:.2f} GFLOP an image",
         ["", "images/s", "times float32", "share of peak", "D off by"],

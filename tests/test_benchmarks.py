@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import expect
+from benchmarks import expect, frontier
 from farfield.command.commands import read_line
 
 
@@ -152,6 +152,9 @@ def test_the_engine_stands_beside_the_peak(tmp_path):
     rows = {row["way"]: row for row in figures["engine"]["rows"]}
     assert rows["float32"]["off"] == 0 < rows["bfloat16"]["off"] < 0.05 and "share of peak" in out
     assert sum(figures["engine"]["time"].values()) == pytest.approx(1)
+    model = ("--model", "bundled:digits-generalizing", "--batch-size", "2", "--repetitions", "1")
+    figures, out = run(tmp_path, "engine", *model)
+    assert figures["engine"]["side"] == 8 and "bundled:digits-generalizing" in out
     figures, out = run(tmp_path, "training", "--width", "8", "--batch-size", "2", "--repetitions", "1", "--low")
     assert len(figures["training"]["rows"]) == 4 and "bfloat16" in out
 
@@ -161,3 +164,17 @@ def test_growth_with_pixels_is_measured(tmp_path):
     figures, out = run(tmp_path, "sides", "--sides", "16", "32")
     assert [row["command"] for row in figures["sides"]["rows"]] == ["expand", "expand", "dimension", "dimension"]
     assert "exponent in pixels" in out
+
+
+def test_every_table_of_controls_in_the_documents_is_drawn():
+    document = (Path(__file__).parents[1] / "docs" / "reach.md").read_text()
+    found = list(frontier.tables(document))
+    assert len(found) == document.count("| real against real |") >= 13
+    for table in found:
+        for distances in table.distances.values():
+            assert set(distances) == set(table.copies) >= {frontier.REAL, "ours", "patches", "pixels", "augment"}
+            assert all(math.isfinite(v) for v in (*distances.values(), *table.copies.values()))
+    (quasars,) = (table for table in found if table.title == "lensed quasars\nquasar-72")
+    assert quasars.distances["copy"]["ours"] == 0.000008 and quasars.copies["pixels"] == 75
+    figure = frontier.draw(found, "copy")
+    assert [ax.get_title(loc="left") for ax in figure.axes][: len(found)] == [table.title for table in found]
