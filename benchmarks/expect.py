@@ -19,7 +19,7 @@ from benchmarks import controls, gains
 DESCRIPTOR = "resnet56.th"
 """In DATA: the CIFAR-10 ResNet-56 whose sha256 docs/reach.md names."""
 OURS = ("cifar10-32", "galaxies-64")
-HSC, ZTF = "galaxygrad:hsc-64", "galaxygrad:ztf-64"
+HSC, ZTF, LSST = "galaxygrad:hsc-64", "galaxygrad:ztf-64", "galaxygrad:lsst-60"
 METHODS = "ours,patches,pixels,augment,published"
 
 
@@ -31,16 +31,18 @@ class Domain:
         source: a domain that comes along, or a file or folder in DATA.
         compared: the model that makes images of them, if any does.
         tuned: whether fine-tuning takes part, on as many network calls as ours takes at most.
+        also: further models that make images of them, without fine-tuning.
     """
 
     source: str
     compared: str = ""
     tuned: bool = False
     bundled: bool = False
+    also: tuple[str, ...] = ()
 
 
 DOMAINS = (
-    Domain("hubble", "cifar10-32", tuned=True, bundled=True),
+    Domain("hubble", "cifar10-32", tuned=True, bundled=True, also=("galaxies-64", LSST, HSC, ZTF)),
     Domain("digits", "cifar10-32", tuned=True, bundled=True),
     Domain("flowers", "cifar10-32"),
     Domain("textures", "cifar10-32", tuned=True),
@@ -59,27 +61,17 @@ def commands(data: Path | None, runs: Path) -> Iterator[tuple[list[str], str]]:
     for domain in DOMAINS:
         place = domain.source if domain.bundled else str((data or Path("DATA")) / domain.source)
         lacks = "" if domain.bundled or (data is not None and Path(place).exists()) else place
-        yield ["gain", place, *OURS, HSC, ZTF, "-o", str(runs / f"gain-{domain.source}")], lacks
-        if domain.compared:
-            descriptor = (data or Path("DATA")) / DESCRIPTOR
-            lacks = lacks or ("" if data is not None and descriptor.is_file() else str(descriptor))
-            methods = METHODS + (",full" if domain.tuned else "")
-            line = [
-                "compare",
-                domain.compared,
-                place,
-                "--counts",
-                "100",
-                "-n",
-                "96",
-                "--steps",
-                "24",
-                "--methods",
-                methods,
-            ]
-            line += ["--tuning-budget", "1"] if domain.tuned else []
-            line += ["--descriptor", "copy", "--descriptor", str(descriptor)]
-            yield [*line, "-o", str(runs / f"compare-{domain.source}")], lacks
+        models = dict.fromkeys([*OURS, HSC, ZTF, *domain.also])
+        yield ["gain", place, *models, "-o", str(runs / f"gain-{domain.source}")], lacks
+        descriptor = (data or Path("DATA")) / DESCRIPTOR
+        lacks = lacks or ("" if data is not None and descriptor.is_file() else str(descriptor))
+        measured = ["--descriptor", "copy", "--descriptor", str(descriptor)]
+        for model in (domain.compared, *domain.also) if domain.compared else ():
+            tuned = domain.tuned and model == domain.compared
+            line = ["compare", model, place, "--counts", "100", "-n", "96", "--steps", "24", "--methods"]
+            line += [METHODS + ",full", "--tuning-budget", "1"] if tuned else [METHODS]
+            name = domain.source if model == domain.compared else f"{domain.source}-{model.partition(':')[2] or model}"
+            yield [*line, *measured, "-o", str(runs / f"compare-{name}")], lacks
 
 
 def main(arguments: list[str] | None = None) -> int:
