@@ -127,7 +127,7 @@ def test_more_equals_than_candidates_come_in_order(same):
     assert indices[0, 0] == 299 and nearest(y, y, exclude_same=True)[1][300:302, 0].tolist() == [301, 300]
 
 
-@pytest.mark.parametrize("columns", [100, 700, 4096])
+@pytest.mark.parametrize("columns", [100, 700, 16384])
 def test_blocks_do_not_change_the_answer(monkeypatch: pytest.MonkeyPatch, columns):
     x, y = features(90, 0).values, features(3000, 1).values
     y[1000:1500] = y[0]

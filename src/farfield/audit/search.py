@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -19,13 +18,10 @@ from farfield.core.error import FarfieldError
 SPARE: Final = 8  # candidates beyond k
 MORE: Final = 8  # times as many for queries whose neighbours are not certain yet
 QUERIES: Final = 1024  # that are searched at a time, at most
-REFERENCES: Final = 4096  # that are looked through at a time, at most
+REFERENCES: Final = 16384  # that are looked through at a time, at most
 GROUP: Final = 16  # columns of a product whose least is looked at first
 ROUNDING: Final = 1e-5  # of a squared distance in float32, as a share of the squared lengths
 ORDINARY: Final = 20  # powers of two: vectors up to a million, and down to a millionth, are searched as they are
-
-Floats = npt.NDArray[np.float32]
-Places = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -147,36 +143,31 @@ class _Flat:
     def _least(self, x: Tensor, count: int) -> tuple[Tensor, Tensor]:
         r"""Of the least :math:`|y|^2 - 2 x \cdot y` so many in ascending order, and their places."""
         ones = torch.cat([x, torch.ones(len(x), 1)], 1).numpy()
-        rough, places = np.empty((len(x), 0), np.float32), np.empty((len(x), 0), np.int64)
+        rough, places = torch.empty(len(x), 0), torch.empty(len(x), 0, dtype=torch.long)
         for start in range(0, self.size, REFERENCES):
             with np.errstate(all="ignore"):  # NumPy multiplies in float32, whatever torch was told of precision
-                here = np.matmul(ones, self.rows[start : start + REFERENCES].numpy().T)
-            at = _least_columns(here, min(count, here.shape[1]))
-            rough = np.concatenate([rough, np.take_along_axis(here, at, 1)], 1)
-            places = np.concatenate([places, at + start], 1)
-            kept = _partition(rough, min(count, rough.shape[1]))
-            rough, places = np.take_along_axis(rough, kept, 1), np.take_along_axis(places, kept, 1)
-        least, order = torch.from_numpy(rough).sort(1)
-        return least, torch.from_numpy(places).gather(1, order)
+                here = torch.from_numpy(np.matmul(ones, self.rows[start : start + REFERENCES].numpy().T))
+            values, at = _least_of_rows(here, min(count, here.shape[1]))
+            rough, places = torch.cat([rough, values], 1), torch.cat([places, at + start], 1)
+        rough, order = rough.topk(min(count, rough.shape[1]), 1, largest=False)
+        return rough, places.gather(1, order)
 
     def _centred(self, x: Tensor) -> Tensor:
         return ((x.double() - self.centre) * self.scale).float().contiguous()
 
 
-def _least_columns(values: Floats, count: int) -> Places:
-    """The columns of so many least values of each row: those are in as many groups of columns, the ones of the least minima."""
+def _least_of_rows(values: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """So many least values of each row, and their columns: they lie in as many groups of columns, those of the least minima."""
     groups = values.shape[1] // GROUP
     if count >= groups:
-        return _partition(values, count)
-    least = values[:, : groups * GROUP].reshape(len(values), GROUP, groups).min(1)
-    members = _partition(least, count)[:, None] + groups * np.arange(GROUP)[:, None]
-    rest = np.broadcast_to(np.arange(groups * GROUP, values.shape[1]), (len(values), values.shape[1] % GROUP))
-    columns = np.concatenate([members.reshape(len(values), -1), rest], 1)
-    return np.take_along_axis(columns, _partition(np.take_along_axis(values, columns, 1), count), 1)
-
-
-def _partition(values: Floats, count: int) -> Places:
-    return values.argpartition(count - 1, 1)[:, :count]
+        return values.topk(count, 1, largest=False, sorted=False)
+    least = values[:, : groups * GROUP].reshape(len(values), GROUP, groups).amin(1)
+    first = least.topk(count, 1, largest=False, sorted=False).indices
+    members = (first[:, None] + groups * torch.arange(GROUP)[:, None]).flatten(1)
+    rest = torch.arange(groups * GROUP, values.shape[1]).expand(len(values), -1)
+    columns = torch.cat([members, rest], 1)
+    least, order = values.gather(1, columns).topk(count, 1, largest=False, sorted=False)
+    return least, columns.gather(1, order)
 
 
 def unit_scale(y: Tensor) -> float:
