@@ -7,7 +7,7 @@ Where none does, the two are not shown to be equal: more images might tell.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from farfield.command.measures import (
     BySet,
@@ -16,6 +16,7 @@ from farfield.command.measures import (
     LocalCopies,
     Measures,
     Novelty,
+    Passed,
     Standing,
     StandingRow,
 )
@@ -50,10 +51,8 @@ def standing(
             rows.append(StandingRow(measure=measure, space=space, stands=stands))
 
     for descriptor, sets in measures.items():
-        ours, real = sets.get("samples", Measures()), sets.get("real", Measures())
-        for name, score in vars(ours).items():
-            if name not in BESIDE and (same_size or name not in SIZED):
-                add(name, descriptor, relation(score, getattr(real, name)))
+        for name, stands in _measured(sets, "samples", same_size):
+            add(name, descriptor, stands)
     for descriptor, news in (novelty or {}).items():
         add("copies", descriptor, relation(news.copies or None, news.copies_floor or None))
         add("duplicates", descriptor, relation(news.duplicates or None, news.duplicates_floor or None))
@@ -73,7 +72,21 @@ def standing(
             add("ks", space, _beyond_chance(pixels.ks.value, pixels.chance.ks))
         for name, moment in (channel.moments or {}).items():
             add(name, space, relation(moment.generated, moment.real))
-    return Standing(compared=len(rows), apart=sum(row.stands != "overlapping" for row in rows), rows=rows)
+    without = [stands for sets in measures.values() for _, stands in _measured(sets, "control", same_size) if stands]
+    control = Passed(compared=len(without), apart=_apart(without)) if without else None
+    return Standing(compared=len(rows), apart=_apart([row.stands for row in rows]), rows=rows, control=control)
+
+
+def _measured(sets: BySet, which: str, same_size: bool) -> Iterator[tuple[str, Relation | None]]:
+    """Where one of the sets stands beside ``real``, by the measures of a descriptor."""
+    ours, real = sets.get(which, Measures()), sets.get("real", Measures())
+    for name, score in vars(ours).items():
+        if name not in BESIDE and (same_size or name not in SIZED):
+            yield name, relation(score, getattr(real, name))
+
+
+def _apart(rows: Sequence[Relation]) -> int:
+    return sum(stands != "overlapping" for stands in rows)
 
 
 def _beyond_chance(distance: float, chance: float) -> Relation:

@@ -170,12 +170,20 @@ class StandingRow(Result):
     stands: Annotated[Relation, "where the samples stand"]
 
 
+class Passed(Result):
+    """Over measures, in how many images are told from held-out ones."""
+
+    compared: Annotated[int, "measures"]
+    apart: Annotated[int, "of them that tell the two apart"]
+
+
 class Standing(Result):
     """Whether samples can be told from held-out images, over every measure; `audit.standing.standing`."""
 
     compared: Annotated[int, "measures"]
     apart: Annotated[int, "of them that tell the two apart: intervals that do not meet, fields beyond chance"]
     rows: list[StandingRow]
+    control: Annotated[Passed | None, "the same seeds without the network, by the measures of features"] = None
 
 
 class StretchChannel(Result):

@@ -176,6 +176,8 @@ def _fields(kind: Any) -> Iterator[tuple[str, Any, str]]:
     """Names, types, and what is said of them."""
     hints = typing.get_type_hints(kind, include_extras=True)
     for name in fields_of(kind):
+        if typing.get_origin(hints[name]) is typing.ClassVar:  # of settings that a result has as a part
+            continue
         annotated = typing.get_origin(hints[name]) is typing.Annotated
         hint, *said = typing.get_args(hints[name]) if annotated else (hints[name],)
         yield name, hint, next((one for one in said if isinstance(one, str)), "")

@@ -29,6 +29,8 @@ def headline(
     if stands and stands.compared:
         passed = stands.compared - stands.apart
         said = f"{new} {_verb(n, 'pass')} for held-out {domain} by {passed} of {count(stands.compared, 'measure')}"
+        if beside := stands.control:
+            said += f", the same seeds without the network by {beside.compared - beside.apart} of {beside.compared}"
         said += ", though so few can tell little" * (n < FEWEST)
     else:
         said = f"whether {new} {_verb(n, 'pass')} for {domain} could not be measured"

@@ -100,4 +100,7 @@ def _precise(settings: Settings, folder: Path) -> Settings:
         return settings
     from farfield.study.precision import decided
 
-    return begun(folder, settings) or decided(settings)
+    same = begun(folder, settings)
+    if same is not None and os.environ.get("RANK", "0") == "0":
+        tell(f"farfield: --dtype auto: {same.dtype_asked}, in which this run was begun")
+    return same or decided(settings)

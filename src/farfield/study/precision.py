@@ -45,7 +45,7 @@ def decided(settings: Settings) -> Settings:
             low = ranks.main and _quicker(settings)
         low = ranks.same(low)
     if not settings.only_makes and ranks.main:
-        tell("--dtype auto: float32; only where images are made is bfloat16 considered (generate, expand)")
+        tell("farfield: --dtype auto: float32; only where images are made is bfloat16 considered (generate, expand)")
     return settings.but(dtype="bfloat16" if low else "float32")
 
 
@@ -54,7 +54,8 @@ def _quicker(settings: Any) -> bool:
     kept = cache_folder() / "precision.json"
     known: dict[str, Any] = {}
     try:
-        known = dict(read_json(kept))
+        if isinstance(read := read_json(kept), dict):
+            known = read
         found = Probe(**known[key])
     except (DamagedError, KeyError, TypeError, ValueError):
         exact, low = (load_model(settings.model, settings.but(dtype=d).loading) for d in ("float32", "bfloat16"))
@@ -66,7 +67,9 @@ def _quicker(settings: Any) -> bool:
             write_bytes(kept, json.dumps({**known, key: vars(found)}, indent=1).encode())
     enough = found.quicker >= QUICKER and found.off < NEAR
     taken, times = "bfloat16" if enough else "float32", f"{1 / found.quicker:.2g} times float32's time"
-    tell(f"--dtype auto: {taken}; bfloat16 takes {times} here, and its images are {found.off:.1%} off float32's")
+    tell(
+        f"farfield: --dtype auto: {taken}; bfloat16 takes {times} here, and its images are {found.off:.1%} off float32's"
+    )
     return enough
 
 
@@ -85,8 +88,8 @@ class Probe:
         for value in (self.quicker, self.off):
             if not isinstance(value, float) or not math.isfinite(value):
                 raise ValueError(value)
-        if self.quicker <= 0:
-            raise ValueError(self.quicker)
+        if self.quicker <= 0 or self.off < 0:
+            raise ValueError(self)
 
 
 def probe(exact: Denoiser, low: Denoiser, rows: int = ROWS) -> Probe:
@@ -125,4 +128,5 @@ def _machine(name: str) -> str:
     device = resolve_device(name)
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    return f"{device.type} {platform.machine()} {torch.backends.cpu.get_cpu_capability()} x {torch.get_num_threads()}"
+    kind = f"{platform.node()} {device.type} {platform.machine()}"
+    return f"{kind} {torch.backends.cpu.get_cpu_capability()} x {torch.get_num_threads()}"

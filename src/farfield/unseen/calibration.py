@@ -21,7 +21,7 @@ candidates for it, and neither it nor its views are in the means that it is held
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
 
@@ -124,31 +124,37 @@ def fit_level(
     n, shape = len(examples), _checked(denoiser, examples)
     dtype = state_dtype(examples.device)
     pairs = max(1, math.ceil(views / (2 * n)))
-    rows = torch.arange(n, device=examples.device).repeat(2 * pairs)
-    clean = examples.to(dtype)[rows]
-    half = torch.randn((len(clean) // 2, *shape), generator=generator(index, "calibration"), dtype=torch.float64)
-    noise = torch.cat([half, -half]).to(examples.device, dtype)
-    x = clean + sigma * noise
-    level = torch.tensor(sigma, dtype=dtype, device=examples.device)
-    asked, c, spread = _guesses(network, patches), shape[0], n / (n - 1)
-    count, centre, a = len(asked), examples.to(dtype).mean(0), (1 + sigma**2) ** -0.5
-    centred = spread * (clean - centre)  # each around the mean of the others
-    given = torch.empty(len(x), (count + 1) * c, *shape[1:], device=x.device)  # single precision: they are the bulk
-    given[:, count * c :] = cosine(a * (centred + sigma * noise))
-    offsets, errors = x.new_zeros(count, *shape), {"mean": centred[:n].square().flatten(1).mean(1)}
+    clean, level = examples.to(dtype), torch.tensor(sigma, dtype=dtype, device=examples.device)
+    asked, c, a = _guesses(network, patches), shape[0], (1 + sigma**2) ** -0.5
+    count, centred = len(asked), n / (n - 1) * (clean - clean.mean(0))  # each around the mean of the others
+    errors = {"mean": centred.square().flatten(1).mean(1)}
+    half = torch.randn((pairs, n, *shape), generator=generator(index, "calibration"), dtype=torch.float64)
+    rounds = torch.arange(2 * pairs * n, device=examples.device).split(n)  # in each, all examples in turn
+    x = torch.empty(2 * pairs * n, *shape, dtype=dtype, device=examples.device)
+    true, given = torch.empty_like(x), x.new_empty(len(x), (count + 1) * c, *shape[1:], dtype=torch.float32)
+    for k, part in enumerate(rounds):
+        noise = sigma * (half[k % pairs] if k < pairs else -half[k % pairs]).to(x)
+        x[part] = clean + noise
+        given[part, count * c :] = cosine(a * (centred + noise)).float()  # single precision: they are the bulk
+        true[part] = cosine(velocity(centred + noise, centred, level))
+    del half
+    offsets, rows = x.new_zeros(count, *shape), torch.arange(n, device=x.device).repeat(2 * pairs)
     for r, v in enumerate(_velocities(denoiser, patches, asked, x, level, rows, batch_size)):
         if not bool(torch.isfinite(v).all()):
             raise NonFiniteError(
                 f"calibration at sigma {sigma:.4g}: the network's answer became NaN or infinite; use --dtype float32"
             )
-        if not asked[r]:
-            wrong = (sigma * a * (v - velocity(x, clean, level))).square().flatten(1).mean(1)
-            errors["frozen"] = wrong.unflatten(0, (-1, n)).mean(0)
         offsets[r] = v.mean(0)
         others = offsets[r] + (offsets[r] - v.unflatten(0, (-1, n)).mean(0)) / (n - 1)
-        given[:, r * c : (r + 1) * c] = cosine(v - others[rows])
-    true = cosine(velocity(centred + sigma * noise, centred, level))
+        wrong = []
+        for part in rounds:
+            given[part, r * c : (r + 1) * c] = cosine(v[part] - others).float()
+            if not asked[r]:
+                wrong.append((sigma * a * (v[part] - velocity(x[part], clean, level))).square().flatten(1).mean(1))
+        if wrong:
+            errors["frozen"] = torch.stack(wrong).mean(0)
     products = Products.of(given, true, bands(*shape[1:]).to(x.device), n)
+    del given, true
 
     first = (0,) if network else ()
     windows = tuple(range(len(first), count))
@@ -292,12 +298,25 @@ def _velocities(
 ) -> Iterator[Tensor]:
     """The velocity ``[B, C, H, W]`` that each of those asked says, the network first; windows share most of their work."""
     if 0 in asked:
-        parts = [velocity(part, denoiser(part, sigma).to(part), sigma) for part in x.split(batch_size or len(x))]
-        yield torch.cat(parts)
+        parts = (velocity(part, denoiser(part, sigma).to(part), sigma) for part in x.split(batch_size or len(x)))
+        yield _joined(parts, x)
     windows = [window for window in asked if window]
     if patches is not None and windows:
+        size = batch_size or len(x)
         for clean in patches(x, sigma, windows, exclude):
-            yield velocity(x, clean, sigma)
+            means = zip(x.split(size), clean.split(size), strict=True)
+            yield _joined((velocity(part, mean.to(part), sigma) for part, mean in means), x)
+
+
+def _joined(parts: Iterable[Tensor], like: Tensor) -> Tensor:
+    """One after the other in a tensor like this one, without holding all twice; one alone as it is."""
+    whole, start = torch.empty_like(like), 0
+    for part in parts:
+        if len(part) == len(like):
+            return part
+        whole[start : start + len(part)] = part
+        start += len(part)
+    return whole
 
 
 def velocity(x: Tensor, clean: Tensor, sigma: Tensor) -> Tensor:

@@ -73,19 +73,21 @@ class Patches(nn.Module):
     ) -> Tensor:
         """Posterior means, ``[len(windows), B, C, H, W]``, for noisy images ``[B, C, H, W]`` at levels scalar or ``[B]``.
 
+        They are in the examples' dtype.
+
         Args:
             windows: some of them; all, if not given.
             exclude: ``[B]`` or ``[B, K]``, the examples whose patches are no candidates for each row (leave-one-out), nor
                 those of their copies; −1 for none.
         """
         asked = self.windows if windows is None else tuple(windows)
-        answer = x.new_empty(len(asked), *x.shape)
+        answer = x.new_empty(len(asked), *x.shape, dtype=self.examples.dtype)
         level = per_image(sigma, x)
         rows = max(1, CELLS // (16 * self.shape[1] * self.shape[2]))
         with exact_matmul():
             for part in torch.arange(len(x), device=x.device).split(rows):
                 left_out = None if exclude is None else exclude[part]
-                answer[:, part] = self._means(x[part], level[part], asked, left_out).to(x.dtype)
+                answer[:, part] = self._means(x[part], level[part], asked, left_out)
         return answer
 
     def _means(self, x: Tensor, sigma: Tensor, windows: Sequence[int], exclude: Tensor | None) -> Tensor:

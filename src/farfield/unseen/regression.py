@@ -13,9 +13,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import torch
 from torch import Tensor
+
+ENTRIES: Final = 1 << 24
+"""Numbers of the regressors that are held in double precision at once."""
 
 FOLDS = 10
 """Groups of examples, each predicted from the others."""
@@ -40,18 +44,20 @@ class Products:
     @classmethod
     def of(cls, given: Tensor, true: Tensor, places: Tensor, n: int) -> Products:
         """From regressors ``[V n, Q, H, W]`` and truth ``[V n, C, H, W]`` in the cosine basis: V times all n examples in turn."""
-        gram, cross, power, counts = [], [], [], []
-        for band in range(int(places.max()) + 1):
-            inside = places == band
-            g, t = (
-                v[:, :, inside].double().unflatten(0, (-1, n)).permute(1, 0, 3, 2).flatten(1, 2) for v in (given, true)
-            )
-            gram.append(g.mT @ g)
-            cross.append(g.mT @ t)
-            power.append(t.square().sum(1))
-            counts.append(g.shape[1])
-        counted = torch.tensor(counts, dtype=torch.float64, device=given.device)
-        return cls(torch.stack(gram, 1), torch.stack(cross, 1), torch.stack(power, 1), counted)
+        q, c, counts = given.shape[1], true.shape[1], places.flatten().bincount()
+        zeros = torch.zeros(n, len(counts), 1, 1, dtype=torch.float64, device=given.device)
+        gram, cross, power = zeros.repeat(1, 1, q, q), zeros.repeat(1, 1, q, c), zeros[:, :, 0].repeat(1, 1, c)
+        at_once = max(1, ENTRIES // (len(given) * q))
+        for band in range(len(counts)):
+            for i, j in (part.T for part in (places == band).nonzero().split(at_once)):
+                g, t = (
+                    v[:, :, i, j].double().unflatten(0, (-1, n)).permute(1, 0, 3, 2).flatten(1, 2)
+                    for v in (given, true)
+                )
+                gram[:, band] += g.mT @ g
+                cross[:, band] += g.mT @ t
+                power[:, band] += t.square().sum(1)
+        return cls(gram, cross, power, counts.double() * (len(given) // n))
 
 
 @dataclass(frozen=True)

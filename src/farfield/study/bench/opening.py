@@ -153,4 +153,5 @@ def what_was_read(inputs: Mapping[str, Any], made: int = 0) -> str:
         size = (note.fit() or "×".join(map(str, shapes[0][-2:]))) if pictures and shapes else ""
         word = "image" if pictures else "feature vector"
         said.insert(0, f"{total:,} {word}{'s' * (total > 1)}" + (f" of {size}" if size else ""))
-    return ", ".join([*said, *([f"{made:,} {'to make' if said else 'images to make'}"] if made else [])])
+    to_make = f"{made:,} " + ("" if said else f"image{'s' * (made > 1)} ") + "to make"
+    return ", ".join([*said, *([to_make] if made else [])])
