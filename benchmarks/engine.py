@@ -1,6 +1,6 @@
 """What a network's calls take by precision and layout, which share of the machine's peak that is, and where the rest goes.
 
-The limit is the product of two square matrices, measured in the same precision: no convolution is quicker for its arithmetic.
+The yardstick is torch's product of two square matrices in the same precision; convolutions can pass it where that is slow.
 """
 
 from __future__ import annotations
@@ -161,7 +161,7 @@ def show(figures: Figures) -> str:
     return format_table(
         f"One call of {figures['model']} ({figures['parameters']:,} weights), "
         f"{figures['side']}×{figures['side']}, batch {figures['batch']}, {figures['device']}: "
-        f"{figures['flops_an_image'] / 1e9:.2f} GFLOP an image",
+        f"{figures['flops_an_image'] / 1e9:.2g} GFLOP an image",
         ["", "images/s", "times float32", "share of peak", "D off by"],
         [
             [

@@ -55,6 +55,17 @@ def test_every_descriptor_and_the_copies_count():
     assert (found.compared, found.apart) == (6, 3)
 
 
+def test_the_same_seeds_without_the_network_stand_beside():
+    control = Measures(kernel_distance=around(0.9), coverage=around(0.75), density=Score(0.0, 5))
+    with_control = {**MEASURES, "pixels": {**MEASURES["pixels"], "control": control}}
+    found = standing(with_control)
+    assert (found.compared, found.apart) == (4, 2) and (found.control.compared, found.control.apart) == (2, 1)
+    said = headline(50, "hubble", found, with_control)
+    assert "pass for held-out hubble by 2 of 4 measures, the same seeds without the network by 1 of 2;" in said
+    assert standing(with_control, same_size=False).control.compared == 1  # coverage depends on how many there are
+    assert standing(MEASURES).control is None and "without the network" not in headline(50, "x", standing(MEASURES), {})
+
+
 def test_copies_of_parts_count_at_each_scale():
     parts = [
         CopiedParts(scale="whole", space="pixels", samples=around(0.0), floor=around(0.0)),
