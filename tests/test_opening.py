@@ -173,3 +173,17 @@ def test_a_search_is_foreseen_where_there_is_one():
     assert trying_calls(Sampler(), 8, 10) > trying_calls(Sampler(parents=1), 8, 10) > 0
     assert trying_calls(Sampler(), 7, 10) == trying_calls(Sampler(network=False), 8, 10) == 0
     assert trying_calls(Sampler("gaussian"), 8, 10) == 0 and TRAINING_CALLS == 3
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        (("molrg", "--ratios", "1,2", "--seeds", "1"), "2 subspaces in 48 dimensions to find, 2 ratios × 1 seed\n"),
+        (
+            ("transition", "--data", "digits", "--sizes", "16,32", "--widths", "8", "--seeds", "1"),
+            "1,797 images of 8×8; 2 models to train, 256 images to make with each\n",
+        ),
+    ],
+)
+def test_a_grid_says_what_it_will_do(tmp_path, line, said):
+    assert farfield(*line, "--dry-run", "-o", tmp_path / "run").out == said

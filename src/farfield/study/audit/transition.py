@@ -22,11 +22,13 @@ from farfield.core.error import FarfieldError
 from farfield.core.runtime import resolve_device
 from farfield.data.dataset import Dataset, open_dataset
 from farfield.data.write import write_dataset
+from farfield.present.words import count
 from farfield.study.audit.grid import Job, Step, cells_of, run_jobs
 from farfield.study.audit.grid_scores import Scores
 from farfield.study.audit.grid_sets import BLOCK, MOMENT, SEED, SOLVER, STEPS, Sets, split, taught
 from farfield.study.bench.likeness import WHITENED, find_thresholds
 from farfield.study.bench.numerics import load_model
+from farfield.study.bench.opening import what_was_read
 from farfield.study.bench.run import Run
 
 
@@ -62,13 +64,14 @@ def transition(settings: Transition, out: Path, *, quiet: bool = False) -> Trans
         descriptor = _descriptor(settings, sets, place)
         resolved |= {"held_out": len(sets.held), "descriptor": descriptor.name}
         inputs = {"data": whole} | ({} if begun is None else {"from": model_digest(begun)})
-        run = Run.of(out, settings, inputs, quiet, **resolved)
+        run = Run.of(out, settings, inputs, quiet, read=f"{what_was_read(inputs)}; {_planned(settings)}", **resolved)
     else:
         held = settings.heldout_images or TAUGHT
         teacher = load_model(settings.teacher, Loading(device=settings.device))
         resolved |= {"data": LEFT_OUT, "teacher": settings.teacher, "held_out": held}
         resolved["descriptor"] = identity(settings.alike.spec)
-        run = Run.of(out, settings, {"teacher": model_digest(settings.teacher)}, quiet, **resolved)
+        inputs = {"teacher": model_digest(settings.teacher)}
+        run = Run.of(out, settings, inputs, quiet, read=_planned(settings), **resolved)
         sets = taught(run, teacher, grid, held)
         descriptor = _descriptor(settings, sets, place)
     if run.ranks.main:
@@ -86,6 +89,12 @@ def transition(settings: Transition, out: Path, *, quiet: bool = False) -> Trans
         source=settings.source, shape=list(sets.held.shape), n=sets.n, repeated=sets.repeated, held_out=len(sets.held)
     )
     return run.finish_on_main(TransitionResult, lambda: Scores(run, settings, sets, descriptor).result(data))
+
+
+def _planned(settings: Transition) -> str:
+    return (
+        f"{count(len(cells_of(settings.grid)), 'model')} to train, {count(settings.samples, 'image')} to make with each"
+    )
 
 
 def _descriptor(settings: Transition, sets: Sets, place: torch.device) -> Descriptor:

@@ -22,6 +22,7 @@ from farfield.manifold.molrg import Law, draw_law
 from farfield.manifold.rank import numerical_rank
 from farfield.manifold.spectrum import exact
 from farfield.manifold.subspace import recovery_error
+from farfield.present import words
 from farfield.study.bench.run import Run
 from farfield.study.manifold.molrg_network import COLUMNS, load_network, picture_shape, train_network
 from farfield.study.manifold.molrg_recovery import METHODS, RECOVERED, empty_error, find, transition
@@ -54,6 +55,8 @@ def molrg(settings: Molrg, out: Path, *, quiet: bool = False) -> MolrgResult:
         settings,
         {},
         quiet,
+        read=f"{words.count(settings.classes, 'subspace')} in {settings.n} dimensions to find, "
+        f"{words.count(len(ratios), 'ratio')} × {words.count(settings.seeds, 'seed')}",
         dimensions=settings.dimensions,
         network=None if schooling is None else to_json(schooling),
         network_counts=() if schooling is None else settings.network_counts,
