@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.table import format_table
+from farfield.core.error import FarfieldError
 
 Figures = dict[str, Any]
 
@@ -27,7 +28,10 @@ def main(arguments: list[str] | None = None) -> None:
     print(", ".join(f"{k} {v}" for k, v in figures["machine"].items()), flush=True)
     for part in options.parts or PARTS:
         start = time.perf_counter()
-        figures[part], text = PARTS[part](options)
+        try:
+            figures[part], text = PARTS[part](options)
+        except FarfieldError as error:
+            sys.exit(f"{part}: {error}")
         print(f"\n{text}", flush=True)
         sys.stderr.write(f"{part}: {time.perf_counter() - start:.0f} s\n")
     if options.json:
