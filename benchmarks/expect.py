@@ -32,6 +32,7 @@ class Domain:
         compared: the model that makes images of them, if any does.
         tuned: whether fine-tuning takes part, on as many network calls as ours takes at most.
         also: further models that make images of them, without fine-tuning.
+        own_units: whether models of galaxygrad take them in their own units.
     """
 
     source: str
@@ -39,6 +40,7 @@ class Domain:
     tuned: bool = False
     bundled: bool = False
     also: tuple[str, ...] = ()
+    own_units: bool = False
 
 
 DOMAINS = (
@@ -49,8 +51,10 @@ DOMAINS = (
     Domain("chest-xray", "cifar10-32", tuned=True),
     Domain("radio", HSC),
     Domain("sdss", HSC),
-    Domain("retina", bundled=True),
-    Domain("clouds", bundled=True),
+    Domain("retina", "cifar10-32", bundled=True),
+    Domain("clouds", "cifar10-32", bundled=True),
+    Domain("hsc", "galaxies-64", also=(HSC,), own_units=True),
+    Domain("quasars", "galaxygrad:quasar-72"),
     Domain("ism"),
     Domain("radio-reduced"),
 )
@@ -70,6 +74,7 @@ def commands(data: Path | None, runs: Path) -> Iterator[tuple[list[str], str]]:
             tuned = domain.tuned and model == domain.compared
             line = ["compare", model, place, "--counts", "100", "-n", "96", "--steps", "24", "--methods"]
             line += [METHODS + ",full", "--tuning-budget", "1"] if tuned else [METHODS]
+            line += ["--stretch", "model"] if domain.own_units and model.startswith("galaxygrad:") else []
             name = domain.source if model == domain.compared else f"{domain.source}-{model.partition(':')[2] or model}"
             yield [*line, *measured, "-o", str(runs / f"compare-{name}")], lacks
 

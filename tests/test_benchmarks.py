@@ -37,7 +37,7 @@ def test_the_commands_behind_the_tables_are_commands(tmp_path, capsys):
         (tmp_path / place).mkdir()
     assert expect.main([str(tmp_path), "--dry", "-o", str(tmp_path / "runs")]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == len(set(lines)) == 2 * 7 + 4 + 4  # hubble is compared under four models more
+    assert len(lines) == len(set(lines)) == 13 + 11 + 5  # a gain of each domain, a comparison of most, and five under models more
     lacking = [line for line in lines if line.startswith("# no ")]
     assert f"# no {tmp_path / 'textures'}" in str(lacking) and f"# no {tmp_path / 'resnet56.th'}" in str(lacking)
     assert not [line for line in lacking if "gain " in line and ("flowers" in line or "hubble" in line)]
