@@ -46,7 +46,7 @@ class Domain:
 DOMAINS = (
     Domain("hubble", "cifar10-32", tuned=True, bundled=True, also=("galaxies-64", LSST, HSC, ZTF)),
     Domain("digits", "cifar10-32", tuned=True, bundled=True),
-    Domain("flowers", "cifar10-32"),
+    Domain("flowers", "cifar10-32", tuned=True),
     Domain("textures", "cifar10-32", tuned=True),
     Domain("chest-xray", "cifar10-32", tuned=True),
     Domain("radio", HSC),
