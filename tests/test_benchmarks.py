@@ -37,7 +37,7 @@ def test_the_commands_behind_the_tables_are_commands(tmp_path, capsys):
         (tmp_path / place).mkdir()
     assert expect.main([str(tmp_path), "--dry", "-o", str(tmp_path / "runs")]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == len(set(lines)) == 13 + 11 + 5  # a gain of each domain, a comparison of most, and five under models more
+    assert len(lines) == len(set(lines)) == 13 + 11 + 5  # gains, comparisons, and those under more models
     lacking = [line for line in lines if line.startswith("# no ")]
     assert f"# no {tmp_path / 'textures'}" in str(lacking) and f"# no {tmp_path / 'resnet56.th'}" in str(lacking)
     assert not [line for line in lacking if "gain " in line and ("flowers" in line or "hubble" in line)]
@@ -61,7 +61,7 @@ def test_round_trip_spends_the_same_calls_on_every_method(tmp_path):
     figures, out = run(tmp_path, "round_trip", "--images", "1", "--calls", "8", "24", "--reference", "100")
     figures = figures["round_trip"]
     given = [row for row in figures["rows"] if not row["method"].startswith("fixed-point")]  # which stops by itself
-    assert len(given) == 20 and {row["calls"] for row in given} == {8, 24}
+    assert len(given) == 22 and {row["calls"] for row in given} == {8, 24}
     assert all(row["psnr"] > 100 for row in given if row["method"] in ("belm", "bdia", "reversible-heun"))
     rows = {row["method"]: row for row in figures["rows"] if row["calls"] == 24}
     assert rows["multistep"]["level"] == figures["last_level"] > rows["diffusers, as stored"]["level"]
