@@ -60,13 +60,18 @@ def test_what_was_found_is_kept_and_decides(cache: Path, capsys: pytest.CaptureF
         assert dtype(settings) == taken
         assert dtype(Expand.of(model=MODEL, examples="digits", dtype="auto")) == taken
     assert set(found) == {"quicker", "off"}
-    for damaged in ("torn", "[]", *(json.dumps({key: one}) for one in ({}, None, {"quicker": "9", "off": 0.0}))):
+    wrong = ({}, None, {"quicker": "9", "off": 0.0}, {"quicker": 9.0, "off": -1.0})
+    pairs = json.dumps([[key, {"quicker": 9.0, "off": 0.0}]])  # no object, though `dict` would take them
+    for damaged in ("torn", "[]", pairs, *(json.dumps({key: one}) for one in wrong)):
         cache.write_text(damaged)
         assert dtype(settings) in ("float32", "bfloat16")
-        assert set(json.loads(cache.read_text())[key]) == {"quicker", "off"}
+        kept = json.loads(cache.read_text())[key]
+        assert set(kept) == {"quicker", "off"} and kept["off"] >= 0
     for quicker in (0.0, -1.0, math.nan, math.inf):
         with pytest.raises(ValueError):
             Probe(quicker, 0.0)
+    with pytest.raises(ValueError):
+        Probe(9.0, -1.0)
 
 
 def test_what_cannot_be_kept_is_found_again(cache: Path) -> None:
@@ -103,7 +108,7 @@ def test_what_rounding_would_show_in_stays_exact(cache: Path) -> None:
     assert dtype(Generate.of(model="empirical:digits", dtype="auto")) == "float32"
 
 
-def test_the_request_holds_what_auto_came_to(cache: Path, tmp_path: Path) -> None:
+def test_the_request_holds_what_auto_came_to(cache: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     options = {"seeds": range(4), "steps": 6, "form": "shards", "quiet": True}
     asked = {name: tmp_path / name for name in ("float32", "bfloat16", "auto")}
     exact = farfield.generate(MODEL, dtype="float32", out=asked["float32"], **options).samples
@@ -115,8 +120,10 @@ def test_the_request_holds_what_auto_came_to(cache: Path, tmp_path: Path) -> Non
     assert torch.equal(auto.values, low.values) and not torch.equal(auto.values, exact.values)
     assert json.loads((asked["auto"] / "config.json").read_text())["request"]["dtype"] == "bfloat16"
     cache.write_text(json.dumps({key: {"quicker": 0.5, "off": 0.0}}))  # it goes on in what it was begun in
+    capsys.readouterr()
     again = farfield.generate(MODEL, dtype="auto", out=asked["auto"], **options).samples
     assert torch.equal(again.values, low.values)
+    assert "--dtype auto: bfloat16, in which this run was begun" in capsys.readouterr().err
     other = farfield.generate(MODEL, dtype="auto", out=tmp_path / "other", **options).samples
     assert torch.equal(other.values, exact.values)
 
